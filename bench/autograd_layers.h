@@ -1,0 +1,30 @@
+// The mathematics of the layers as a user of libtorch writes it, for autograd: fused operators
+// where ATen has them. What halfback_split_cost compares with.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace halfback::bench {
+
+// Parameters are those of the layer, in its order and layout; x is [N, T, C].
+using Values = std::vector<at::Tensor>;
+
+at::Tensor autograd_linear(const Values& values, const at::Tensor& x);
+at::Tensor autograd_norm(const Values& values, const at::Tensor& x);
+at::Tensor autograd_embedding(const Values& values, const at::Tensor& ids);
+at::Tensor autograd_feed_forward(const Values& values, const at::Tensor& x);
+
+// Cosine and sine are [T, D], each angle twice.
+struct Rotation {
+  at::Tensor cosine;
+  at::Tensor sine;
+};
+at::Tensor autograd_attention(const Values& values, const at::Tensor& x, const Rotation& rotation);
+
+// Returns the summed loss.
+at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets);
+
+}  // namespace halfback::bench

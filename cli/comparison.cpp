@@ -1,0 +1,325 @@
+#include "cli/comparison.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <tuple>
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include "cli/report.h"
+#include "halfback/base/error.h"
+#include "halfback/base/keyed_random.h"
+#include "halfback/engine/plain_run.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/models/cut.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/simulate/memory_model.h"
+#include "halfback/simulate/simulator.h"
+#include "halfback/timeline/statistics.h"
+
+namespace halfback::cli {
+
+namespace {
+
+constexpr std::uint64_t kComparison = 4;  // purpose, part of the key
+
+// One schedule under test, with everything that was measured of it.
+struct Candidate {
+  Schedule schedule;
+  std::unique_ptr<Pipeline> pipeline;
+  std::vector<StageBytes> bytes;
+  std::vector<double> step_seconds;
+  Timeline all_spans;  // of every counted round
+  std::int64_t peak = 0;
+  int peak_rank = 0;
+  double bubble_fraction = 0.0;
+  bool is_bit_equal = false;
+};
+
+double quartile_spread(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t quarter = values.size() / 4;
+  return 0.5 * (values[values.size() - 1 - quarter] - values[quarter]);
+}
+
+class Comparison {
+ public:
+  Comparison(const TrainingOptions& options, const Schedule& like)
+      : options_(options), is_emulated_(like.num_ranks() > num_cores()) {
+    config_ = options.config(like);
+    // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
+    sequences_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
+    fill_micro_batches(like.num_micro_batches);
+  }
+
+  Candidate candidate(const Schedule& schedule) {
+    validate_for_run(schedule, options_.channel_capacity);
+    Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
+    const auto num_blocks = static_cast<int>(config_.model.num_layers);
+    const int num_stages = schedule.num_stages();
+    std::vector<StageLayers> stages = build_llama(
+        config_.model,
+        config_.cut.empty() ? equal_cut(num_blocks, num_stages)
+                            : parse_cut(config_.cut, {num_blocks, num_stages}));
+    for (const StageFootprint& stage :
+         footprints(stages, {sequences_, config_.model.sequence}, sizeof(float))) {
+      made.bytes.push_back({.until_input = stage.saved.until_input,
+                            .until_weight = stage.saved.until_weight,
+                            .gradients = stage.saved.gradients,
+                            .activation_message = stage.gradient,
+                            .gradient_message = stage.activation});
+    }
+    made.pipeline = std::make_unique<Pipeline>(std::move(stages), made.schedule, config_.pipeline);
+    made.pipeline->initialize(config_.seed);
+    made.is_bit_equal = equals_plain_run(*made.pipeline);
+    return made;
+  }
+
+  // One training step; its figures are kept unless it is a warm-up.
+  void step(Candidate& one, std::int64_t number, bool counts) {
+    const StepResult result = one.pipeline->train_step(
+        micro_batches_, {.number = number, .learning_rate = config_.learning_rate.peak});
+    if (!counts) {
+      return;
+    }
+    const Replay replay = replayed(one.schedule, result);
+    one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
+    one.bubble_fraction = is_emulated_ ? replay.bubble_fraction
+                                       : statistics(result.timeline).bubble_fraction;
+    one.all_spans.num_ranks = result.timeline.num_ranks;
+    one.all_spans.spans.insert(one.all_spans.spans.end(),
+                               result.timeline.spans.begin(),
+                               result.timeline.spans.end());
+    for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
+      if (result.memory[rank].activations > one.peak) {
+        one.peak = result.memory[rank].activations;
+        one.peak_rank = static_cast<int>(rank);
+      }
+    }
+  }
+
+  // Costs of actions out of all rounds of the candidates; later ones win.
+  CostModel costs(const std::vector<const Candidate*>& candidates) const {
+    CostModel model;
+    model.stages.assign(static_cast<std::size_t>(candidates.front()->schedule.num_stages()), {});
+    for (const Candidate* one : candidates) {
+      for (const ActionCost& cost : median_costs(one->all_spans, clock())) {
+        set_cost(model.stages[static_cast<std::size_t>(cost.stage)], cost);
+      }
+    }
+    return model;
+  }
+
+  // The simulated step: actions, then the updates, which begin together.
+  double simulated(const Candidate& one, const CostModel& costs) const {
+    double update = 0.0;
+    for (int rank = 0; rank < one.schedule.num_ranks(); ++rank) {
+      double sum = 0.0;
+      for (const int stage : one.schedule.placement.stages_of(rank)) {
+        sum += costs.stage(stage).update;
+      }
+      update = std::max(update, sum);
+    }
+    return simulate(one.schedule, costs).makespan + update;
+  }
+
+  ComparisonRow row(const Candidate& one) const {
+    const double seconds = median(one.step_seconds);
+    const MemoryPrediction memory = predict_memory(one.schedule, {.stages = one.bytes});
+    const auto tokens = static_cast<double>(sequences_ * config_.model.sequence *
+                                            one.schedule.num_micro_batches);
+    return {.schedule = one.schedule.name,
+            .num_ranks = one.schedule.num_ranks(),
+            .num_micro_batches = one.schedule.num_micro_batches,
+            .two_stage = is_two_stage(one.schedule),
+            .is_emulated = is_emulated_,
+            .step_seconds = seconds,
+            .spread_seconds = quartile_spread(one.step_seconds),
+            .tokens_per_second = tokens / seconds,
+            .bubble_fraction = one.bubble_fraction,
+            .peak_activation_bytes = one.peak,
+            .predicted_activation_bytes =
+                *std::max_element(memory.peak.begin(), memory.peak.end()),
+            .peak_rank = one.peak_rank,
+            .is_bit_equal = one.is_bit_equal};
+  }
+
+ private:
+  struct Replay {
+    double seconds = 0.0;
+    double bubble_fraction = 0.0;
+  };
+
+  SpanClock clock() const { return is_emulated_ ? SpanClock::ThreadCpu : SpanClock::Wall; }
+
+  void fill_micro_batches(int count) {
+    for (int i = 0; i < count; ++i) {
+      MicroBatch batch{at::empty({sequences_, config_.model.sequence}, at::kLong),
+                       at::empty({sequences_, config_.model.sequence}, at::kLong)};
+      for (at::Tensor* tensor : {&batch.inputs, &batch.targets}) {
+        auto* ids = tensor->mutable_data_ptr<std::int64_t>();
+        for (std::int64_t k = 0; k < tensor->numel(); ++k) {
+          const std::uint64_t key =
+              keyed_hash({config_.seed, kComparison, num_drawn_++});
+          ids[k] = static_cast<std::int64_t>(key % static_cast<std::uint64_t>(config_.model.vocabulary));
+        }
+      }
+      micro_batches_.push_back(batch);
+    }
+  }
+
+  bool equals_plain_run(Pipeline& pipeline) {
+    if (!plain_) {
+      plain_ = std::make_unique<PlainRun>(
+          std::move(build_llama(config_.model, {static_cast<int>(config_.model.num_layers)}).front()),
+          Stage::Options{},
+          0.0);
+      plain_->initialize(config_.seed);
+      plain_->accumulate_gradients(micro_batches_);
+    }
+    pipeline.accumulate_gradients(micro_batches_);
+    std::size_t index = 0;
+    const auto& expected = plain_->stage().store().parameters();
+    for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
+      for (const Parameter* found : pipeline.stage(stage).store().parameters()) {
+        const at::Tensor& gradient = expected[index++]->gradient;
+        if (std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(), gradient.nbytes()) != 0) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  // The step as it would be with a core for each rank: its actions with their own CPU times.
+  Replay replayed(const Schedule& schedule, const StepResult& result) const {
+    if (!is_emulated_) {
+      return {};
+    }
+    std::map<std::tuple<ActionKind, int, int>, double> seconds;
+    std::map<int, double> updates;
+    for (const Span& span : result.timeline.spans) {
+      if (span.action.kind == ActionKind::Update) {
+        updates[span.rank] += span.cpu_seconds;
+      } else {
+        seconds[{span.action.kind, span.action.stage, span.action.micro_batch}] = span.cpu_seconds;
+      }
+    }
+    const SimulationResult simulated = simulate(
+        schedule,
+        [&](const Action& action) {
+          return is_message(action.kind)
+                     ? 0.0
+                     : seconds.at({action.kind, action.stage, action.micro_batch});
+        },
+        0.0);
+    double update = 0.0;
+    for (const auto& [rank, sum] : updates) {
+      update = std::max(update, sum);
+    }
+    return {simulated.makespan + update, simulated.bubble_fraction};
+  }
+
+  static void set_cost(StageCost& stage, const ActionCost& cost) {
+    switch (cost.kind) {
+      case ActionKind::Forward:
+        stage.forward = cost.median_seconds;
+        break;
+      case ActionKind::BackwardInput:
+        stage.input = cost.median_seconds;
+        break;
+      case ActionKind::BackwardWeight:
+        stage.weight = cost.median_seconds;
+        break;
+      case ActionKind::Backward:
+        stage.full = cost.median_seconds;
+        break;
+      case ActionKind::Update:
+        stage.update = cost.median_seconds;
+        break;
+      default:
+        break;
+    }
+  }
+
+  const TrainingOptions& options_;
+  TrainingConfig config_;
+  bool is_emulated_;
+  std::int64_t sequences_ = 0;
+  std::uint64_t num_drawn_ = 0;
+  std::vector<MicroBatch> micro_batches_;
+  std::unique_ptr<PlainRun> plain_;
+};
+
+// The schedules of one line of the request: off and on, or what there is.
+std::vector<Schedule> variants(const std::string& name, ShapeRequest shape) {
+  std::vector<Schedule> all;
+  for (const bool two_stage : {false, true}) {
+    shape.two_stage = two_stage;
+    try {
+      all.push_back(load_or_build(name, shape));
+    } catch (const ConfigError&) {
+      // A family, or a file, of the other kind only; if it is neither, the second try says why.
+      if (two_stage && all.empty()) {
+        throw;
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<ComparisonRow> compare(
+    const TrainingOptions& options,
+    const ComparisonRequest& request,
+    const std::function<void(std::int64_t, std::int64_t)>& on_round) {
+  initialize_runtime();
+  std::vector<std::vector<Schedule>> lines;
+  for (const std::string& name : request.schedules) {
+    lines.push_back(variants(name, request.shape));
+  }
+  const std::int64_t per_line = request.num_rounds + request.num_warmup_rounds;
+  const auto total = per_line * static_cast<std::int64_t>(lines.size());
+  std::int64_t done = 0;
+  std::vector<ComparisonRow> rows;
+  for (const std::vector<Schedule>& line : lines) {
+    Comparison comparison(options, line.front());
+    std::vector<Candidate> candidates;
+    for (const Schedule& schedule : line) {
+      candidates.push_back(comparison.candidate(schedule));
+    }
+    for (std::int64_t round = 1; round <= per_line; ++round) {
+      for (Candidate& one : candidates) {
+        comparison.step(one, round, round > request.num_warmup_rounds);
+      }
+      on_round(++done, total);
+    }
+    std::vector<const Candidate*> pointers;
+    for (const Candidate& one : candidates) {
+      pointers.push_back(&one);
+    }
+    const CostModel costs = comparison.costs(pointers);
+    const Candidate& off = candidates.front();
+    for (const Candidate& one : candidates) {
+      ComparisonRow row = comparison.row(one);
+      std::vector<double> ratios;
+      for (std::size_t i = 0; i < one.step_seconds.size(); ++i) {
+        ratios.push_back(off.step_seconds[i] / one.step_seconds[i]);
+      }
+      row.speed_up = median(ratios);
+      const double simulated = comparison.simulated(one, costs);
+      row.predicted_speed_up = comparison.simulated(off, costs) / simulated;
+      row.step_over_simulated = row.step_seconds / simulated;
+      rows.push_back(row);
+    }
+  }
+  return rows;
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,50 @@
+// The same training steps under a schedule with the backward in one and in two stages, side by
+// side: what was measured, what the simulator predicts, and whether the gradients are the plain
+// run's bits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli/training_options.h"
+#include "halfback/schedule/source.h"
+
+namespace halfback::cli {
+
+// One line of the table.
+struct ComparisonRow {
+  std::string schedule;
+  int num_ranks = 0;
+  int num_micro_batches = 0;
+  bool two_stage = false;
+  bool is_emulated = false;         // more ranks than cores: replayed thread CPU times
+  double step_seconds = 0.0;        // median
+  double spread_seconds = 0.0;      // half the distance between the quartiles
+  double tokens_per_second = 0.0;
+  double speed_up = 1.0;            // over its own row with the backward in one; median of rounds
+  double predicted_speed_up = 1.0;  // of the simulator with the measured action costs
+  double step_over_simulated = 1.0; // measured step over the simulated one
+  double bubble_fraction = 0.0;
+  std::int64_t peak_activation_bytes = 0;  // of the rank that holds most
+  std::int64_t predicted_activation_bytes = 0;
+  int peak_rank = 0;
+  bool is_bit_equal = false;
+};
+
+struct ComparisonRequest {
+  std::vector<std::string> schedules;
+  ShapeRequest shape;  // two_stage is not used
+  std::int64_t num_rounds = 10;
+  std::int64_t num_warmup_rounds = 2;
+};
+
+// Runs each schedule in alternating rounds, one step of each kind a round, and returns its rows:
+// off and on, or on alone where the family has no other. A schedule file is one row.
+// `on_round` is called after every round with the number done and the number there are.
+std::vector<ComparisonRow> compare(const TrainingOptions& options,
+                                   const ComparisonRequest& request,
+                                   const std::function<void(std::int64_t, std::int64_t)>& on_round);
+
+}  // namespace halfback::cli

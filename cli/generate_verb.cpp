@@ -1,0 +1,34 @@
+// halfback generate: samples text from a checkpoint.
+#include <iostream>
+#include <memory>
+
+#include "cli/verbs.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/train/generation.h"
+
+namespace halfback::cli {
+
+void add_generate_verb(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand("generate", "Sample text from a checkpoint");
+  const auto options = std::make_shared<GenerationOptions>();
+  verb->add_option("--checkpoint", options->checkpoint, "Directory that train wrote")
+      ->required()
+      ->type_name("DIR");
+  verb->add_option("--prompt", options->prompt, "Text to continue (a new line)")->type_name("TEXT");
+  verb->add_option("--tokens", options->num_tokens, "Bytes to add")->type_name("N");
+  verb->add_option("--temperature", options->temperature, "0 takes the likeliest byte")
+      ->type_name("X");
+  verb->add_option("--top-k", options->top_k, "Only the k likeliest bytes; 0: all")->type_name("K");
+  verb->add_option("--seed", options->seed, "Equal seeds give equal text")->type_name("N");
+  verb->footer("Example: halfback generate --checkpoint run/checkpoint --prompt 'In the' --seed 7");
+  verb->callback([options] {
+    initialize_runtime();
+    std::cout << options->prompt;
+    generate(*options, [](std::string_view text) {
+      return static_cast<bool>(std::cout << text << std::flush);
+    });
+    std::cout << '\n';
+  });
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,62 @@
+#include "cli/options.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace halfback::cli {
+
+void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
+  verb.add_option(source_option.empty() ? "schedule" : source_option, source,
+                  "Name of a family ('halfback schedule list'), or a CSV file")
+      ->required(source_option.empty())
+      ->type_name("NAME|FILE");
+  verb.add_option("--ranks", num_ranks, "Ranks (a family: 4; a file: its own)")->type_name("N");
+  verb.add_option("--micro-batches", num_micro_batches,
+                  "Micro-batches of a step (a family: as its name says, else one a rank)")
+      ->type_name("M");
+  verb.add_option("--two-stage", two_stage,
+                  "Backward split into I and W, on or off (a family: on; a file: its own)")
+      ->type_name("on|off");
+}
+
+Schedule ScheduleOptions::load() const {
+  ShapeRequest request{
+      .num_ranks = num_ranks, .num_micro_batches = num_micro_batches, .two_stage = std::nullopt};
+  if (!two_stage.empty()) {
+    request.two_stage = is_on("--two-stage", two_stage);
+  }
+  return load_or_build(source, request);
+}
+
+bool is_on(const std::string& option, const std::string& value) {
+  require_choice(option, value, {"on", "off"});
+  return value == "on";
+}
+
+void require_choice(const std::string& option,
+                    const std::string& value,
+                    const std::vector<std::string>& choices) {
+  if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+    throw ConfigError(fmt::format("{}: '{}' is not known{}; expected {}", option,
+                                  value.substr(0, 40), suggestion(value.substr(0, 40), choices),
+                                  fmt::join(choices, ", ")));
+  }
+}
+
+std::string headline(const Schedule& schedule) {
+  const auto count = [](int number, const char* one, const char* many) {
+    return fmt::format("{} {}", number, number == 1 ? one : many);
+  };
+  return fmt::format("{}: {}, {}, {}, backward in {}", schedule.name,
+                     count(schedule.num_ranks(), "rank", "ranks"),
+                     count(schedule.num_stages(), "stage", "stages"),
+                     count(schedule.num_micro_batches, "micro-batch", "micro-batches"),
+                     is_two_stage(schedule) ? "two stages" : "one");
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,39 @@
+// Options that several verbs have; they mean the same everywhere.
+#pragma once
+
+#include "halfback/schedule/source.h"
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace halfback::cli {
+
+// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage.
+struct ScheduleOptions {
+  std::string source;
+  std::optional<int> num_ranks;
+  std::optional<int> num_micro_batches;
+  std::string two_stage;
+
+  // Adds all of them, the source as a required positional or, given its name, as an option. The
+  // verb's callback must keep this object alive.
+  void add_to(CLI::App& verb, const std::string& source_option = "");
+  // Returns the schedule that they name. Throws as load_or_build().
+  Schedule load() const;
+};
+
+// Returns whether an "on" or "off" is on; else ConfigError naming the option.
+bool is_on(const std::string& option, const std::string& value);
+
+// Throws ConfigError with a suggestion unless the value is one of the choices.
+void require_choice(const std::string& option,
+                    const std::string& value,
+                    const std::vector<std::string>& choices);
+
+// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, backward in two stages".
+std::string headline(const Schedule& schedule);
+
+}  // namespace halfback::cli

@@ -1,0 +1,140 @@
+#include "cli/report.h"
+
+#include <algorithm>
+#include <ostream>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "halfback/base/error.h"
+#include "halfback/base/file.h"
+#include "halfback/base/text.h"
+#include "halfback/timeline/chrome_trace.h"
+#include "halfback/timeline/statistics.h"
+#include "halfback/train/progress.h"
+
+namespace halfback::cli {
+
+namespace {
+
+std::filesystem::path made(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    throw FileError(fmt::format("{}: cannot make the directory: {}; choose another --report",
+                                directory.string(),
+                                error.message()));
+  }
+  return directory;
+}
+
+nlohmann::json to_json(const RankMemory& memory) {
+  return {{"parameters", memory.parameters},
+          {"gradients", memory.gradients},
+          {"optimizer_state", memory.optimizer_state},
+          {"activations", memory.activations},
+          {"peak", memory.peak}};
+}
+
+nlohmann::json to_json(const StepReport& step) {
+  const StepResult& result = *step.result;
+  nlohmann::json memory = nlohmann::json::array();
+  for (const RankMemory& rank : result.memory) {
+    memory.push_back(to_json(rank));
+  }
+  nlohmann::json line = {{"step", step.step},
+                         {"loss", result.loss},
+                         {"gradient_norm", result.gradient_norm},
+                         {"learning_rate", step.learning_rate},
+                         {"seconds", result.seconds},
+                         {"tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds},
+                         {"bubble_fraction", statistics(result.timeline).bubble_fraction},
+                         {"memory_bytes", std::move(memory)}};
+  if (step.validation_loss) {
+    line["validation_loss"] = *step.validation_loss;
+  }
+  return line;
+}
+
+}  // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty()) {
+    return 0.0;
+  }
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+RunReport::RunReport(const std::filesystem::path& directory,
+                     const std::string& config_toml,
+                     std::int64_t first_step)
+    : directory_(made(directory)),
+      metrics_(directory_ / "metrics.jsonl",
+               first_step > 0 ? std::optional(first_step) : std::nullopt),
+      events_(directory_) {
+  write_file_atomically(directory_ / "config.toml", config_toml);
+}
+
+void RunReport::add(const StepReport& step) {
+  metrics_.append(to_json(step));
+  const StepResult& result = *step.result;
+  events_.scalar("loss/train", result.loss, step.step);
+  events_.scalar("gradient_norm", result.gradient_norm, step.step);
+  events_.scalar("learning_rate", step.learning_rate, step.step);
+  events_.scalar(
+      "tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds, step.step);
+  if (step.validation_loss) {
+    events_.scalar("loss/validation", *step.validation_loss, step.step);
+  }
+}
+
+void RunReport::finish(const Timeline& timeline) {
+  events_.flush();
+  write_file_atomically(directory_ / "trace.json", to_chrome_trace(timeline));
+}
+
+void RunSummary::add(const StepReport& step) {
+  if (!first_loss_) {
+    first_loss_ = step.result->loss;
+  }
+  if (step.validation_loss) {
+    validation_loss_ = step.validation_loss;
+  }
+  step_seconds_.push_back(step.result->seconds);
+  num_tokens_ = step.num_tokens;
+  last_ = *step.result;
+}
+
+void RunSummary::print(std::ostream& out) const {
+  if (!first_loss_) {
+    out << "nothing to do: all steps are done\n";
+    return;
+  }
+  out << fmt::format("loss: {:.4f} -> {:.4f}", *first_loss_, last_.loss);
+  if (validation_loss_) {
+    out << fmt::format(", validation {:.4f}", *validation_loss_);
+  }
+  const double seconds = median(step_seconds_);
+  out << fmt::format("\nspeed: {} tokens/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",
+                     format_count(static_cast<double>(num_tokens_) / seconds),
+                     seconds * 1e3,
+                     statistics(last_.timeline).bubble_fraction);
+  out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n",
+                     "rank", "parameters", "gradients", "optimizer", "activations", "peak");
+  for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {
+    const RankMemory& memory = last_.memory[rank];
+    out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n",
+                       rank,
+                       format_bytes(memory.parameters),
+                       format_bytes(memory.gradients),
+                       format_bytes(memory.optimizer_state),
+                       format_bytes(memory.activations),
+                       format_bytes(memory.peak));
+  }
+  out << '\n';
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,53 @@
+// What a training run leaves behind and says at its end.
+#pragma once
+
+#include <filesystem>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halfback/train/metrics.h"
+#include "halfback/train/tensorboard.h"
+#include "halfback/train/training.h"
+
+namespace halfback::cli {
+
+// The files of --report DIR: metrics.jsonl, TensorBoard events, trace.json, config.toml.
+class RunReport {
+ public:
+  // Makes the directory and writes config.toml. `first_step`: steps done before this run.
+  RunReport(const std::filesystem::path& directory,
+            const std::string& config_toml,
+            std::int64_t first_step);
+
+  void add(const StepReport& step);
+  // Writes the trace of the last step.
+  void finish(const Timeline& timeline);
+
+ private:
+  std::filesystem::path directory_;
+  MetricsLog metrics_;
+  EventWriter events_;
+};
+
+// Collects steps for the closing lines.
+class RunSummary {
+ public:
+  void add(const StepReport& step);
+  // Prints losses, speed, bubble fraction and a table of memory by rank.
+  void print(std::ostream& out) const;
+  const Timeline& last_timeline() const { return last_.timeline; }
+
+ private:
+  std::optional<double> first_loss_;
+  std::optional<double> validation_loss_;
+  std::vector<double> step_seconds_;
+  std::int64_t num_tokens_ = 0;
+  StepResult last_;
+};
+
+// Returns the middle of the values; 0 of none.
+double median(std::vector<double> values);
+
+}  // namespace halfback::cli

@@ -1,0 +1,106 @@
+// halfback schedule NAME: builds a schedule and prints it.
+#include "cli/options.h"
+#include "cli/verbs.h"
+#include "halfback/schedule/csv.h"
+#include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/simulate/simulator.h"
+#include "halfback/timeline/text_grid.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <memory>
+
+namespace halfback::cli {
+
+namespace {
+
+struct Options {
+  ScheduleOptions schedule;
+  std::string format = "grid";
+  std::string cost = "1,1,1";
+};
+
+void print_families() {
+  std::cout << fmt::format("{:<14} {:<18} {:<24} {:<7} {}\n", "name", "M micro-batches", "bubble",
+                           "peak", "paper");
+  for (const Family& family : families()) {
+    std::cout << fmt::format("{:<14} {:<18} {:<24} {:<7} {}\n", family.name, family.conditions,
+                             family.bubble, family.peak_memory, family.paper);
+  }
+  std::cout << "\n";
+  for (const Family& family : families()) {
+    std::cout << fmt::format("{:<14} {}\n", family.name, family.summary);
+  }
+  std::cout
+      << "\nN ranks. Bubble: idle share of the step with the backward in two stages, F = I = W "
+         "= 1.\nPeak: micro-batches that rank r holds until their W.\n";
+}
+
+std::string to_json(const Schedule& schedule) {
+  nlohmann::json ranks = nlohmann::json::array();
+  for (const auto& list : schedule.ranks) {
+    nlohmann::json& row = ranks.emplace_back(nlohmann::json::array());
+    for (const Action& action : list) {
+      row.push_back(to_string(action));
+    }
+  }
+  const nlohmann::json document = {{"name", schedule.name},
+                                   {"micro_batches", schedule.num_micro_batches},
+                                   {"placement", schedule.placement.rank_of_stage},
+                                   {"ranks", std::move(ranks)}};
+  return document.dump() + '\n';
+}
+
+std::string to_grid(const Schedule& schedule, const std::string& cost, bool with_numbers) {
+  const Timeline timeline = simulate(schedule, parse_costs(cost)).timeline;
+  const std::string grid =
+      with_numbers ? draw_numbered_timeline(timeline) : draw_timeline(timeline);
+  return headline(schedule) + '\n' + grid;
+}
+
+Schedule with_messages(const Schedule& schedule) {
+  return has_messages(schedule) ? schedule : add_communication(schedule);
+}
+
+void run(const Options& options) {
+  if (options.schedule.source == "list") {
+    print_families();
+    return;
+  }
+  require_choice("--format", options.format,
+                 {"grid", "numbers", "csv", "torch", "torch-comm", "json"});
+  const Schedule schedule = options.schedule.load();
+  if (options.format == "csv") {
+    std::cout << to_csv(schedule);
+  } else if (options.format == "torch") {
+    std::cout << to_csv(remove_communication(schedule), CsvDialect::Torch);
+  } else if (options.format == "torch-comm") {
+    std::cout << to_csv(with_messages(schedule), CsvDialect::Torch);
+  } else if (options.format == "json") {
+    std::cout << to_json(schedule);
+  } else {
+    std::cout << to_grid(schedule, options.cost, options.format == "numbers");
+  }
+}
+
+}  // namespace
+
+void add_schedule_verb(CLI::App& app) {
+  CLI::App* verb =
+      app.add_subcommand("schedule", "Build a schedule and print it; 'list' lists all");
+  const auto options = std::make_shared<Options>();
+  options->schedule.add_to(*verb);
+  verb->add_option("--format", options->format,
+                   "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), "
+                   "torch-comm (with messages) or json")
+      ->type_name("FORMAT");
+  verb->add_option("--cost", options->cost, "Times of F, I, W and if given B for the grids")
+      ->type_name("f,i,w[,b]");
+  verb->footer("Example: halfback schedule 1f1b-1 --ranks 4 --format csv > plan.csv");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,192 @@
+// halfback train: trains a LLaMA-like model on a text.
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/config.h"
+#include "cli/options.h"
+#include "cli/report.h"
+#include "cli/training_options.h"
+#include "cli/verbs.h"
+#include "halfback/base/error.h"
+#include "halfback/train/checkpoint.h"
+#include "halfback/train/progress.h"
+
+namespace halfback::cli {
+
+namespace {
+
+struct Options {
+  TrainingOptions training;
+  ScheduleOptions schedule{.source = "1f1b-1"};
+  bool skips_verification = false;
+  std::int64_t num_steps = 200;
+  std::int64_t warmup_steps = 20;
+  double floor_fraction = 0.1;
+  std::int64_t evaluate_every = 50;
+  std::int64_t evaluate_sequences = 64;
+  double validation_fraction = 0.1;
+  std::string checkpoint;
+  std::int64_t checkpoint_every = 0;
+  std::string initial;
+  bool resumes = false;
+  std::string report;
+};
+
+std::atomic<bool> stop_requested{false};
+
+// The first signal ends the run after its step; the second one ends the process.
+extern "C" void request_stop(int signal) {
+  stop_requested.store(true);
+  std::signal(signal, SIG_DFL);
+}
+
+TrainingConfig config_of(const Options& options) {
+  const Schedule schedule = options.schedule.load();
+  TrainingConfig config = options.training.config(schedule);
+  if (!options.skips_verification) {
+    validate_for_run(config.schedule, options.training.channel_capacity);
+  }
+  config.learning_rate.floor_fraction = options.floor_fraction;
+  config.learning_rate.warmup_steps = options.warmup_steps;
+  config.learning_rate.num_steps = options.num_steps;
+  config.num_steps = options.num_steps;
+  config.evaluate_every = options.evaluate_every;
+  config.evaluate_sequences = options.evaluate_sequences;
+  config.validation_fraction = options.validation_fraction;
+  config.checkpoint = options.checkpoint;
+  config.checkpoint_every = options.checkpoint_every;
+  config.initial = options.initial;
+  config.resumes = options.resumes;
+  const auto require = [](bool holds, const std::string& what) {
+    if (!holds) {
+      throw ConfigError(what);
+    }
+  };
+  require(options.num_steps >= 1, fmt::format("--steps is {}; expected 1 or more", options.num_steps));
+  require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
+              options.checkpoint_every >= 0 && options.evaluate_sequences >= 1,
+          "--warmup, --evaluate-every, --checkpoint-every: expected 0 or more; "
+          "--evaluate-sequences: 1 or more");
+  require(!options.resumes || !options.checkpoint.empty(),
+          "--resume needs --checkpoint DIR, the directory to go on from");
+  require(!options.resumes || options.initial.empty(),
+          "--resume and --initial are both given; a run goes on or starts anew");
+  // A checkpoint knows its model: sizes need not be typed again.
+  const std::string& source = options.resumes ? options.checkpoint : options.initial;
+  if (!source.empty() && !options.training.has_model_size()) {
+    config.model = load_config(source);
+  }
+  return config;
+}
+
+void print_start(const Training& training) {
+  const TrainingConfig& config = training.config();
+  const LlamaConfig& model = config.model;
+  std::cout << fmt::format(
+      "model: {} layers, width {}, {} heads, hidden {}, sequence {}: {:.2f} M parameters\n"
+      "schedule: {}\n"
+      "threads: {} a rank\n",
+      model.num_layers,
+      model.width,
+      model.num_heads,
+      model.hidden,
+      model.sequence,
+      static_cast<double>(num_parameters(model)) * 1e-6,
+      headline(config.schedule),
+      config.pipeline.threads_per_rank);
+  if (training.first_step() > 0) {
+    std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
+  }
+  std::cout << std::flush;
+}
+
+// Returns the exit code.
+int run(const Options& options, const CLI::App& verb) {
+  Training training(config_of(options));
+  std::optional<RunReport> report;
+  if (!options.report.empty()) {
+    report.emplace(options.report, to_toml(verb), training.first_step());
+  }
+  print_start(training);
+  std::signal(SIGINT, request_stop);
+  std::signal(SIGTERM, request_stop);
+  RunSummary summary;
+  TrainingOutcome outcome;
+  {
+    Progress progress(stderr, options.num_steps, training.first_step());
+    outcome = training.run(
+        [&](const StepReport& step) {
+          summary.add(step);
+          if (report) {
+            report->add(step);
+          }
+          progress.update(step.step, step.result->loss, step.num_tokens);
+        },
+        stop_requested);
+  }
+  summary.print(std::cout);
+  if (report) {
+    report->finish(summary.last_timeline());
+    std::cout << fmt::format("report: {}\n", options.report);
+  }
+  if (!options.checkpoint.empty()) {
+    std::cout << fmt::format("checkpoint: {} (step {})\n", options.checkpoint, outcome.last_step);
+  }
+  if (outcome.was_stopped) {
+    std::cerr << fmt::format("stopped after step {}{}\n",
+                             outcome.last_step,
+                             options.checkpoint.empty() ? "" : "; go on with --resume");
+    return kInterruptedExit;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_train_verb(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand("train", "Train a LLaMA-like model on a text");
+  const auto options = std::make_shared<Options>();
+  verb->add_option("--data", options->training.data, "Text file, read as bytes")
+      ->required()
+      ->type_name("FILE");
+  options->schedule.add_to(*verb, "--schedule");
+  verb->add_flag("--no-verify", options->skips_verification, "Run a schedule without checking it");
+  verb->add_option("--steps", options->num_steps, "Optimizer steps")->type_name("N");
+  verb->add_option("--warmup", options->warmup_steps, "Steps until the peak learning rate")
+      ->type_name("N");
+  verb->add_option("--learning-rate-floor", options->floor_fraction, "Last rate over the peak")
+      ->type_name("X");
+  verb->add_option("--evaluate-every", options->evaluate_every, "Steps between validations; 0: never")
+      ->type_name("N");
+  verb->add_option("--evaluate-sequences", options->evaluate_sequences, "Sequences of a validation")
+      ->type_name("N");
+  verb->add_option("--validation-fraction", options->validation_fraction, "Part of the text, its end")
+      ->type_name("X");
+  verb->add_option("--checkpoint", options->checkpoint, "Directory to write at the end")
+      ->type_name("DIR");
+  verb->add_option("--checkpoint-every", options->checkpoint_every, "Steps between checkpoints; 0: at the end")
+      ->type_name("N");
+  verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
+      ->type_name("DIR");
+  verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
+  verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
+      ->type_name("DIR");
+  options->training.add_to(*verb);
+  verb->footer(
+      "Example: halfback train --data text.txt --ranks 2 --schedule 1f1b-1 --two-stage on "
+      "--steps 200 --report run");
+  verb->callback([options, verb] {
+    if (const int exit_code = run(*options, *verb); exit_code != 0) {
+      throw Exit{exit_code};
+    }
+  });
+}
+
+}  // namespace halfback::cli

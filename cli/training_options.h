@@ -1,0 +1,55 @@
+// The options that describe a model and its training; train and compare have them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "halfback/models/llama.h"
+#include "halfback/train/training.h"
+
+namespace halfback::cli {
+
+struct TrainingOptions {
+  LlamaConfig model;
+  std::optional<std::int64_t> num_key_value_heads;  // as many as heads when not given
+  std::string cut;
+  std::string data;
+  std::int64_t micro_batch_size = 4;
+  std::uint64_t seed = 1;
+  std::string optimizer = "adamw";
+  OptimizerOptions optimizer_settings;
+  double learning_rate = 1e-3;
+  double clip_norm = 1.0;
+  std::string weight_gradients = "looped";
+  int threads_per_rank = 0;
+  int channel_capacity = 16;
+  double timeout_seconds = 60.0;
+
+  // Adds all of them. The verb's callback must keep this object alive.
+  void add_to(CLI::App& verb);
+
+  // Returns whether a size of the model was given, on the command line or in a config file.
+  bool has_model_size() const;
+
+  // Returns the configuration for a schedule. Throws ConfigError for values out of range.
+  TrainingConfig config(const Schedule& schedule) const;
+
+ private:
+  std::vector<const CLI::Option*> model_sizes_;
+};
+
+// Throws ScheduleError unless the schedule, with its messages or those that it will get, runs to
+// its end over channels of this capacity.
+void validate_for_run(const Schedule& schedule, int channel_capacity);
+
+// Returns how many threads each of the ranks gets: what was asked for, or, for 0, its share of the
+// machine's cores.
+int resolve_threads(int asked, int num_ranks);
+
+// Cores that this process may use.
+int num_cores();
+
+}  // namespace halfback::cli

@@ -1,0 +1,117 @@
+// halfback verify FILE: checks a schedule file and says what it is.
+#include "cli/options.h"
+#include "cli/verbs.h"
+#include "halfback/schedule/csv.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/schedule/validate.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+
+namespace halfback::cli {
+
+namespace {
+
+struct Options {
+  std::string file;
+  std::string channel = "buffered";
+  bool json = false;
+};
+
+struct Findings {
+  Schedule schedule;
+  ChannelRule channel;
+  int smallest_capacity = 0;
+  std::int64_t num_messages = 0;  // sends
+};
+
+std::int64_t count_sends(const Schedule& schedule) {
+  std::int64_t count = 0;
+  for (const auto& list : schedule.ranks) {
+    count += std::count_if(list.begin(), list.end(),
+                           [](const Action& action) { return is_send(action.kind); });
+  }
+  return count;
+}
+
+Findings verify(const Options& options) {
+  Findings findings{.schedule = load_schedule(options.file),
+                    .channel = parse_channel_rule(options.channel)};
+  const Schedule& schedule = findings.schedule;
+  validate(schedule, {.channel = findings.channel, .where = options.file});
+  if (has_messages(schedule)) {
+    findings.smallest_capacity = smallest_channel_capacity(schedule);
+  } else {
+    const Schedule lowered = add_communication(schedule);
+    validate(lowered,
+             {.channel = findings.channel, .where = options.file + " with messages added"});
+    findings.smallest_capacity = smallest_channel_capacity(lowered);
+  }
+  findings.num_messages = count_sends(schedule);
+  return findings;
+}
+
+void print_text(const Options& options, const Findings& findings) {
+  const Schedule& schedule = findings.schedule;
+  const auto print = [](const char* what, const auto& value) {
+    std::cout << fmt::format("  {:<27}{}\n", what, value);
+  };
+  std::cout << fmt::format("{}: valid\n", options.file);
+  print("ranks", schedule.num_ranks());
+  print("stages", schedule.num_stages());
+  print("micro-batches", schedule.num_micro_batches);
+  print("actions", num_actions(schedule));
+  print("backward in two stages", is_two_stage(schedule) ? "yes" : "no");
+  print("messages", has_messages(schedule) ? fmt::format("{}", findings.num_messages)
+                                           : "none in the file; checked with those added");
+  print("channels checked", to_string(findings.channel));
+  print("smallest channel capacity", findings.smallest_capacity == 0
+                                         ? std::string("0 (rendezvous)")
+                                         : fmt::format("{}", findings.smallest_capacity));
+  print("weight gradients ascend",
+        weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
+}
+
+void print_json(const Options& options, const Findings& findings) {
+  const Schedule& schedule = findings.schedule;
+  const nlohmann::json document = {
+      {"file", options.file},
+      {"valid", true},
+      {"name", schedule.name},
+      {"ranks", schedule.num_ranks()},
+      {"stages", schedule.num_stages()},
+      {"micro_batches", schedule.num_micro_batches},
+      {"actions", num_actions(schedule)},
+      {"two_stage", is_two_stage(schedule)},
+      {"messages", findings.num_messages},
+      {"channel", to_string(findings.channel)},
+      {"smallest_channel_capacity", findings.smallest_capacity},
+      {"weight_gradients_ascend", weight_gradients_ascend(schedule)},
+  };
+  std::cout << document.dump(2) << '\n';
+}
+
+}  // namespace
+
+void add_verify_verb(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand("verify", "Check a schedule file, ours or PyTorch's");
+  const auto options = std::make_shared<Options>();
+  verb->add_option("file", options->file, "CSV file, with or without messages")
+      ->required()
+      ->type_name("FILE");
+  verb->add_option("--channel", options->channel,
+                   "What a channel holds: buffered, rendezvous or a number of messages")
+      ->type_name("RULE");
+  verb->add_flag("--json", options->json, "Print JSON");
+  verb->footer("Example: halfback verify plan.csv --channel 1");
+  verb->callback([options] {
+    const Findings findings = verify(*options);
+    options->json ? print_json(*options, findings) : print_text(*options, findings);
+  });
+}
+
+}  // namespace halfback::cli

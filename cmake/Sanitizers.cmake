@@ -1,0 +1,5 @@
+set(HALFBACK_SANITIZER "" CACHE STRING "Sanitizers for every target: address,undefined or thread")
+if(HALFBACK_SANITIZER)
+  add_compile_options(-fsanitize=${HALFBACK_SANITIZER} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HALFBACK_SANITIZER})
+endif()

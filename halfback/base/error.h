@@ -1,0 +1,57 @@
+// The errors that somebody outside can cause, and the check for our own mistakes.
+//
+// Text of an error: "where: what was found; what was expected; what to do", numbers of both
+// sides shown. The command line prints it as one line "error: <text>". Nothing in the library
+// prints or exits.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace halfback {
+
+// Base of everything that bad input, a bad file or a lost peer can cause.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// A shape or an option that cannot work. Usage: the command line exits with 2.
+class ConfigError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A rule of schedules is broken, or a schedule file does not parse.
+class ScheduleError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A file that cannot be read, written or understood.
+class FileError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A peer is gone or a deadline has passed.
+class TransportError : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace detail {
+// Throws std::logic_error naming the expression and its place.
+[[noreturn]] void check_failed(const char* expression,
+                               const char* file,
+                               int line,
+                               const std::string& values);
+}  // namespace detail
+
+}  // namespace halfback
+
+// Holds by construction; never for input. `values` is text shown when it does not hold.
+#define HALFBACK_CHECK(expression, values) \
+  (static_cast<bool>(expression)           \
+       ? static_cast<void>(0)              \
+       : ::halfback::detail::check_failed(#expression, __FILE__, __LINE__, values))

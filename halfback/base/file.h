@@ -1,0 +1,105 @@
+// Files that are either whole or not there: every write is checked, and results appear under
+// their name only when they are complete and on disk.
+//
+// All functions throw FileError naming the path, what the system said and what to do.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+inline constexpr std::uint64_t kMaxTextFileBytes = std::uint64_t{1} << 30;
+
+// Returns the bytes of a file. Throws when it is longer than `max_bytes`.
+std::string read_file(const std::filesystem::path& path,
+                      std::uint64_t max_bytes = kMaxTextFileBytes);
+
+// A whole regular file, mapped for reading; the address stays valid for the object's life and
+// moves with it. Bytes beyond the end of a file that somebody shortens meanwhile end the program
+// (SIGBUS).
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  std::string_view bytes_;
+};
+
+enum class OpenMode {
+  Truncate,   // empty it or make it
+  Append,     // make it if needed; writes go to the end
+  Exclusive,  // make it; throws when it is there
+};
+
+// An open file for writing, without a buffer of its own. Not thread-safe.
+class OutputFile {
+ public:
+  // Messages name `shown_as` instead of `path` when given.
+  OutputFile(const std::filesystem::path& path,
+             OpenMode mode,
+             const std::filesystem::path& shown_as = {});
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  // Writes all bytes, however large.
+  void write(std::string_view bytes);
+  // Blocks until what was written is on disk; nothing to do for devices and pipes.
+  void sync();
+  // Closes and reports what the system only says then. Later calls do nothing.
+  void close();
+
+ private:
+  std::string shown_as_;
+  int descriptor_ = -1;
+};
+
+// A file that appears, or replaces the one of its name, by commit(). Until then the bytes lie
+// beside it as PATH.tmp.PID; without commit() they are removed. Follows a symbolic link; writes
+// straight to what is no regular file, such as /dev/stdout. One writer per path and process.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::string_view bytes) { file_.write(bytes); }
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path written_;  // the target itself for what is no regular file
+  OutputFile file_;
+  bool is_committed_ = false;
+};
+
+// Writes a whole file, or leaves what was there.
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+namespace detail {
+// Throws FileError: "PATH: cannot VERB: <what the system says>; <what to do>".
+[[noreturn]] void fail_io(const std::string& path, std::string_view verb, int error);
+
+// Brings a file's bytes, or a directory's names, to disk.
+void sync_path(const std::filesystem::path& path);
+
+// Returns the path with links followed and without a final slash.
+std::filesystem::path resolve_target(const std::filesystem::path& path);
+
+// Returns PATH.WORD.PID.
+std::filesystem::path beside(const std::filesystem::path& path, std::string_view word);
+
+// Renames and brings the new name to disk.
+void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+}  // namespace detail
+
+}  // namespace halfback

@@ -1,0 +1,23 @@
+// The grammar of a safetensors header: its JSON as a list of entries. Only safetensors_header.cpp
+// needs this; whether offsets, sizes and names agree is checked there.
+#pragma once
+
+#include "halfback/base/safetensors_header.h"
+
+#include <string_view>
+
+namespace halfback::detail {
+
+// Throws FileError "SOURCE: FOUND; EXPECTED; what to do".
+[[noreturn]] void fail_safetensors(std::string_view source,
+                                   std::string_view found,
+                                   std::string_view expected);
+
+// Appends tensors and metadata in the order of the text. Throws FileError for what is not JSON,
+// unknown, missing or repeated keys, and values of the wrong kind, at the first of them; memory
+// is bounded by the text's.
+void read_safetensors_json(std::string_view text,
+                           std::string_view source,
+                           SafetensorsHeader& header);
+
+}  // namespace halfback::detail

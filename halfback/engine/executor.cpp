@@ -1,0 +1,194 @@
+#include "halfback/engine/executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
+#include "halfback/engine/memory.h"
+
+namespace halfback {
+
+namespace {
+
+at::Tensor take(std::vector<at::Tensor>& tensors, const Action& action, const char* what) {
+  at::Tensor tensor = std::exchange(tensors[static_cast<std::size_t>(action.micro_batch)], {});
+  if (!tensor.defined()) {
+    throw ScheduleError(fmt::format(
+        "{} finds no {}; nothing before it on this rank has made or received it", to_string(action), what));
+  }
+  return tensor;
+}
+
+}  // namespace
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double thread_cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+Executor::Executor(int rank, Stages& stages, Transport& transport)
+    : rank_(rank), stages_(stages), transport_(transport) {}
+
+void Executor::run(const StepContext& context) {
+  context_ = &context;
+  const std::size_t count = context.micro_batches.size();
+  mail_.clear();
+  for (const auto& [number, stage] : stages_) {
+    mail_[number] = {.activations_in = std::vector<at::Tensor>(count),
+                     .activations_out = std::vector<at::Tensor>(count),
+                     .gradients_in = std::vector<at::Tensor>(count),
+                     .gradients_out = std::vector<at::Tensor>(count)};
+  }
+  losses_.assign(count, 0.0);
+  const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
+  spans_.clear();
+  spans_.reserve(list.size() + stages_.size());
+  peak_between_actions_ = live_bytes(rank_);
+  for (std::size_t i = 0; i < list.size();) {
+    position_.store(static_cast<int>(i), std::memory_order_relaxed);
+    if (list[i].kind == ActionKind::BackwardWeight) {
+      i += weight_run(list, i);
+    } else {
+      timed(list[i], [&] { run_action(list[i]); });
+      ++i;
+    }
+    peak_between_actions_ = std::max(peak_between_actions_, live_bytes(rank_));
+  }
+  position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
+}
+
+void Executor::note(const Action& action, double start, double cpu_start) {
+  spans_.push_back({.rank = rank_,
+                    .action = action,
+                    .start_seconds = start - context_->origin_seconds,
+                    .end_seconds = now_seconds() - context_->origin_seconds,
+                    .cpu_seconds = thread_cpu_seconds() - cpu_start});
+}
+
+void Executor::run_action(const Action& action) {
+  switch (action.kind) {
+    case ActionKind::Forward:
+      return forward(action);
+    case ActionKind::Backward:
+    case ActionKind::BackwardInput:
+      return backward(action);
+    case ActionKind::SendForward:
+    case ActionKind::SendBackward:
+      return send(action);
+    case ActionKind::RecvForward:
+    case ActionKind::RecvBackward:
+      return receive(action);
+    case ActionKind::BackwardWeight:
+    case ActionKind::Update:
+      break;
+  }
+  throw ScheduleError(fmt::format("{} cannot run here", to_string(action)));
+}
+
+void Executor::forward(const Action& action) {
+  const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
+  Stage& stage = *stages_.at(action.stage);
+  at::Tensor input = action.stage == 0
+                         ? batch.inputs
+                         : take(mail_.at(action.stage).activations_in, action, "activation");
+  if (stage.has_loss()) {
+    losses_[static_cast<std::size_t>(action.micro_batch)] =
+        context_->is_training
+            ? stage.forward_loss(action.micro_batch, std::move(input), batch.targets)
+            : stage.infer_loss(std::move(input), batch.targets);
+    return;
+  }
+  deliver_activation(action,
+                     context_->is_training ? stage.forward(action.micro_batch, std::move(input))
+                                           : stage.infer(std::move(input)));
+}
+
+void Executor::backward(const Action& action) {
+  Stage& stage = *stages_.at(action.stage);
+  at::Tensor gradient = stage.has_loss()
+                            ? at::Tensor()
+                            : take(mail_.at(action.stage).gradients_in, action, "gradient");
+  const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
+  gradient = (stage.*half)(action.micro_batch, std::move(gradient), context_->loss_scale);
+  if (action.stage > 0) {
+    deliver_gradient(action, std::move(gradient));
+  }
+}
+
+std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t begin) {
+  std::size_t end = begin + 1;
+  Stage& stage = *stages_.at(list[begin].stage);
+  if (stage.concatenates()) {
+    while (end < list.size() && list[end].kind == ActionKind::BackwardWeight &&
+           list[end].stage == list[begin].stage) {
+      ++end;
+    }
+  }
+  std::vector<int> micro_batches;
+  for (std::size_t i = begin; i < end; ++i) {
+    micro_batches.push_back(list[i].micro_batch);
+  }
+  timed(list[begin], [&] { stage.backward_weight(micro_batches); });
+  // One product made several actions: each gets an equal share of its time.
+  Span whole = spans_.back();
+  spans_.pop_back();
+  const auto parts = static_cast<double>(end - begin);
+  const double length = (whole.end_seconds - whole.start_seconds) / parts;
+  whole.cpu_seconds /= parts;
+  for (std::size_t i = begin; i < end; ++i) {
+    whole.action = list[i];
+    whole.end_seconds = whole.start_seconds + length;
+    spans_.push_back(whole);
+    whole.start_seconds = whole.end_seconds;
+  }
+  return end - begin;
+}
+
+void Executor::deliver_activation(const Action& action, at::Tensor tensor) {
+  const auto slot = static_cast<std::size_t>(action.micro_batch);
+  if (is_local(action.stage + 1)) {
+    mail_.at(action.stage + 1).activations_in[slot] = std::move(tensor);
+  } else {
+    mail_.at(action.stage).activations_out[slot] = std::move(tensor);
+  }
+}
+
+void Executor::deliver_gradient(const Action& action, at::Tensor tensor) {
+  const auto slot = static_cast<std::size_t>(action.micro_batch);
+  if (is_local(action.stage - 1)) {
+    mail_.at(action.stage - 1).gradients_in[slot] = std::move(tensor);
+  } else {
+    mail_.at(action.stage).gradients_out[slot] = std::move(tensor);
+  }
+}
+
+void Executor::send(const Action& action) {
+  const bool is_forward = action.kind == ActionKind::SendForward;
+  Mail& mail = mail_.at(action.stage);
+  at::Tensor tensor = is_forward ? take(mail.activations_out, action, "activation")
+                                 : take(mail.gradients_out, action, "gradient");
+  const int to = context_->schedule->placement.rank_of(action.stage + (is_forward ? 1 : -1));
+  hand_over(tensor, kNoRank);
+  transport_.send({.from = rank_, .to = to}, action, std::move(tensor));
+}
+
+void Executor::receive(const Action& action) {
+  const bool is_forward = action.kind == ActionKind::RecvForward;
+  const int from = context_->schedule->placement.rank_of(action.stage + (is_forward ? -1 : 1));
+  at::Tensor tensor = transport_.receive({.from = from, .to = rank_}, action);
+  hand_over(tensor, rank_);
+  Mail& mail = mail_.at(action.stage);
+  (is_forward ? mail.activations_in : mail.gradients_in)[static_cast<std::size_t>(
+      action.micro_batch)] = std::move(tensor);
+}
+
+}  // namespace halfback

@@ -1,0 +1,102 @@
+// Walks one rank's list of actions: computes through its stages, sends and receives through the
+// transport, notes a span per action. It never reorders, drops or invents an action.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "halfback/engine/stage.h"
+#include "halfback/schedule/schedule.h"
+#include "halfback/timeline/timeline.h"
+#include "halfback/transport/transport.h"
+
+namespace halfback {
+
+// Inputs and targets of one micro-batch; token ids [N, T] for language models.
+struct MicroBatch {
+  at::Tensor inputs;
+  at::Tensor targets;
+};
+
+// What the ranks share during a step.
+struct StepContext {
+  const Schedule* schedule = nullptr;
+  std::span<const MicroBatch> micro_batches;
+  double loss_scale = 1.0;   // 1 / number of targets of the step
+  bool is_training = true;   // false: forward only, nothing is kept
+  double origin_seconds = 0.0;
+};
+
+// Seconds of a clock that never goes back.
+double now_seconds();
+
+class Executor {
+ public:
+  using Stages = std::map<int, std::unique_ptr<Stage>>;  // of this rank, by number
+
+  Executor(int rank, Stages& stages, Transport& transport);
+
+  // Runs the whole list. Throws what an action throws; position() is then that of the action.
+  void run(const StepContext& context);
+
+  // Where the list is, for messages of other ranks: may be called from any thread.
+  int position() const { return position_.load(std::memory_order_relaxed); }
+
+  // Summed loss of each micro-batch; filled on the rank with the loss.
+  const std::vector<double>& losses() const { return losses_; }
+  const std::vector<Span>& spans() const { return spans_; }
+  // The most bytes of this rank between two actions of the last run.
+  std::int64_t peak_between_actions() const { return peak_between_actions_; }
+
+  // Runs `work` as an action of its own in the spans.
+  template <typename Work>
+  void timed(const Action& action, Work work);
+
+ private:
+  // Tensors of a stage that are on their way, by micro-batch.
+  struct Mail {
+    std::vector<at::Tensor> activations_in;
+    std::vector<at::Tensor> activations_out;
+    std::vector<at::Tensor> gradients_in;
+    std::vector<at::Tensor> gradients_out;
+  };
+
+  void run_action(const Action& action);
+  void forward(const Action& action);
+  void backward(const Action& action);
+  void send(const Action& action);
+  void receive(const Action& action);
+  // Runs the W actions of one stage that stand together at `begin`; returns how many.
+  std::size_t weight_run(const std::vector<Action>& list, std::size_t begin);
+
+  void deliver_activation(const Action& action, at::Tensor tensor);
+  void deliver_gradient(const Action& action, at::Tensor tensor);
+  bool is_local(int stage) const { return stages_.count(stage) > 0; }
+  void note(const Action& action, double start, double cpu_start);
+
+  int rank_;
+  Stages& stages_;
+  Transport& transport_;
+  const StepContext* context_ = nullptr;
+  std::atomic<int> position_{0};
+  std::map<int, Mail> mail_;
+  std::vector<double> losses_;
+  std::vector<Span> spans_;
+  std::int64_t peak_between_actions_ = 0;
+};
+
+// CPU seconds of the calling thread.
+double thread_cpu_seconds();
+
+template <typename Work>
+void Executor::timed(const Action& action, Work work) {
+  const double start = now_seconds();
+  const double cpu_start = thread_cpu_seconds();
+  work();
+  note(action, start, cpu_start);
+}
+
+}  // namespace halfback

@@ -1,0 +1,83 @@
+#include "halfback/engine/parameter_store.h"
+
+#include <utility>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/zeros.h>
+
+#include "halfback/base/keyed_random.h"
+#include "halfback/layers/kernels.h"
+
+namespace halfback {
+
+namespace {
+
+// Parameters start at multiples of this many elements, so that vector loops of the optimizer never
+// have a remainder and every element is computed alike, however the model is cut.
+constexpr std::int64_t kElementAlignment = 64;
+
+constexpr std::uint64_t kInitialization = 1;  // purpose, part of the key
+
+std::int64_t padded(std::int64_t elements) {
+  return (elements + kElementAlignment - 1) / kElementAlignment * kElementAlignment;
+}
+
+}  // namespace
+
+ParameterStore::ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype)
+    : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
+  std::int64_t total = 0;
+  for (const bool decays : {true, false}) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      if (parameters_[i]->decays == decays) {
+        offsets_[i] = total;
+        total += padded(parameters_[i]->numel());
+      }
+    }
+    if (decays) {
+      num_decaying_ = total;
+    }
+  }
+  values_ = at::zeros({total}, dtype);
+  gradients_ = at::zeros({total}, dtype);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i]->value = view(values_, i);
+    parameters_[i]->gradient = view(gradients_, i);
+  }
+}
+
+at::Tensor ParameterStore::view(const at::Tensor& buffer, std::size_t parameter) const {
+  const Parameter& one = *parameters_[parameter];
+  return buffer.narrow(0, offsets_[parameter], one.numel()).view(one.shape);
+}
+
+void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Init& init = parameters_[i]->init;
+    at::Tensor& value = parameters_[i]->value;
+    if (init.standard_deviation == 0.0) {
+      value.fill_(init.mean);
+      continue;
+    }
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(
+        keyed_hash({seed, kInitialization, first_index + i}));
+    value.normal_(init.mean, init.standard_deviation, generator);
+  }
+}
+
+void ParameterStore::forget_gradients() {
+  for (Parameter* const parameter : parameters_) {
+    parameter->has_gradient = false;
+  }
+}
+
+std::vector<double> ParameterStore::squared_gradient_norms() const {
+  std::vector<double> norms;
+  norms.reserve(parameters_.size());
+  for (const Parameter* const parameter : parameters_) {
+    norms.push_back(parameter->has_gradient ? kernels::sum_of_squares(parameter->gradient) : 0.0);
+  }
+  return norms;
+}
+
+}  // namespace halfback

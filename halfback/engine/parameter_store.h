@@ -1,0 +1,51 @@
+// The memory of a stage's parameters: one flat buffer of values and one of gradients, decaying
+// parameters first, so that an optimizer needs one call for each of the two groups.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class ParameterStore {
+ public:
+  // Gives every parameter its value and gradient as views of the buffers. The parameters must
+  // outlive the store.
+  ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype);
+
+  // In model order.
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+
+  const at::Tensor& values() const { return values_; }
+  const at::Tensor& gradients() const { return gradients_; }
+
+  // Elements [0, num_decaying()) of a buffer decay, the rest do not.
+  std::int64_t num_decaying() const { return num_decaying_; }
+
+  // Returns the part of a buffer of the same layout that belongs to a parameter, in its shape.
+  at::Tensor view(const at::Tensor& buffer, std::size_t parameter) const;
+
+  // Draws initial values. Parameter i of this stage is number first_index + i of the model: values
+  // depend on that and the seed only.
+  void initialize(std::uint64_t seed, std::uint64_t first_index);
+
+  // Makes the next accumulation into each gradient overwrite it.
+  void forget_gradients();
+
+  // Returns the sum of squares of each gradient, in model order. A parameter without a gradient in
+  // this step counts 0.
+  std::vector<double> squared_gradient_norms() const;
+
+ private:
+  std::vector<Parameter*> parameters_;
+  std::vector<std::int64_t> offsets_;
+  std::int64_t num_decaying_ = 0;
+  at::Tensor values_;
+  at::Tensor gradients_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,267 @@
+#include "halfback/engine/pipeline.h"
+
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
+#include "halfback/engine/memory.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/transport/in_process.h"
+
+namespace halfback {
+
+namespace {
+
+// Sums, as they come out of the exchange at the end of a step.
+struct Totals {
+  double loss = 0.0;
+  double squared_norm = 0.0;
+};
+
+int num_targets(std::span<const MicroBatch> micro_batches) {
+  return std::accumulate(
+      micro_batches.begin(), micro_batches.end(), 0, [](int sum, const MicroBatch& one) {
+        return sum + static_cast<int>(one.targets.numel());
+      });
+}
+
+std::int64_t bytes_of(const at::Tensor& tensor) {
+  return static_cast<std::int64_t>(tensor.nbytes());
+}
+
+}  // namespace
+
+struct Pipeline::Rank {
+  Rank(int rank_number, Transport& transport)
+      : number(rank_number), executor(rank_number, stages, transport) {}
+
+  int number;
+  Executor::Stages stages;
+  Executor executor;
+  std::int64_t idle_bytes = 0;  // alive before the step
+  Totals totals;                // the same on every rank
+};
+
+Pipeline::Pipeline(std::vector<StageLayers> stages,
+                   const Schedule& schedule,
+                   const PipelineOptions& options)
+    : options_(options),
+      schedule_(has_messages(schedule) ? schedule : add_communication(schedule)),
+      forward_only_(forward_only(schedule_)),
+      transport_(make_in_process_transport(
+          {.num_ranks = schedule.num_ranks(),
+           .capacity = options.channel_capacity,
+           .timeout = std::chrono::duration<double>(options.timeout_seconds)})) {
+  HALFBACK_CHECK(static_cast<int>(stages.size()) == schedule.num_stages(),
+                 fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));
+  initialize_runtime();
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    ranks_.push_back(std::make_unique<Rank>(rank, *transport_));
+  }
+  threads_ = std::make_unique<RankThreads>(schedule.num_ranks(), options.threads_per_rank);
+  // Every rank's thread makes its own stages, so that they are counted to it.
+  threads_->run([&](int rank) {
+    for (const int stage : schedule_.placement.stages_of(rank)) {
+      ranks_[static_cast<std::size_t>(rank)]->stages[stage] = std::make_unique<Stage>(
+          std::move(stages[static_cast<std::size_t>(stage)]), options.stage);
+    }
+  });
+}
+
+Pipeline::~Pipeline() = default;
+
+Stage& Pipeline::stage(int number) {
+  const int rank = schedule_.placement.rank_of(number);
+  return *ranks_[static_cast<std::size_t>(rank)]->stages.at(number);
+}
+
+void Pipeline::initialize(std::uint64_t seed) {
+  const c10::InferenceMode no_graph;
+  std::uint64_t index = 0;
+  for (int number = 0; number < num_stages(); ++number) {
+    ParameterStore& store = stage(number).store();
+    store.initialize(seed, index);
+    index += store.parameters().size();
+  }
+}
+
+StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
+                                const StepOptions& options) {
+  return run(micro_batches, &options);
+}
+
+StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
+  return run(micro_batches, nullptr);
+}
+
+StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOptions* update) {
+  HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
+                 fmt::format("{} micro-batches", micro_batches.size()));
+  const int targets = num_targets(micro_batches);
+  const StepContext context{.schedule = &schedule_,
+                            .micro_batches = micro_batches,
+                            .loss_scale = 1.0 / targets,
+                            .origin_seconds = now_seconds()};
+  run_all(context, update);
+  StepResult result;
+  result.seconds = now_seconds() - context.origin_seconds;
+  result.loss = ranks_.front()->totals.loss / targets;
+  result.gradient_norm = std::sqrt(ranks_.front()->totals.squared_norm);
+  collect(result);
+  return result;
+}
+
+double Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
+  const auto group = static_cast<std::size_t>(num_micro_batches());
+  HALFBACK_CHECK(!micro_batches.empty() && micro_batches.size() % group == 0,
+                 fmt::format("{} micro-batches", micro_batches.size()));
+  double loss = 0.0;
+  for (std::size_t first = 0; first < micro_batches.size(); first += group) {
+    const StepContext context{.schedule = &forward_only_,
+                              .micro_batches = micro_batches.subspan(first, group),
+                              .is_training = false,
+                              .origin_seconds = now_seconds()};
+    run_all(context, nullptr);
+    loss += ranks_.front()->totals.loss;
+  }
+  return loss / num_targets(micro_batches);
+}
+
+void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
+  std::mutex mutex;
+  std::exception_ptr first;
+  const auto fail = [&](std::exception_ptr error) {
+    const std::lock_guard lock(mutex);
+    if (!first) {
+      first = std::move(error);
+      transport_->stop();
+    }
+  };
+  threads_->run([&](int number) {
+    Rank& rank = *ranks_[static_cast<std::size_t>(number)];
+    const auto where = [&] {
+      const auto& list = context.schedule->ranks[static_cast<std::size_t>(number)];
+      const auto position = static_cast<std::size_t>(rank.executor.position());
+      return position < list.size()
+                 ? fmt::format("rank {}, position {}, {}", number, position, to_string(list[position]))
+                 : fmt::format("rank {}, end of the step", number);
+    };
+    try {
+      run_rank(rank, context, update);
+    } catch (const StoppedError&) {
+      // Another rank's error is the one to tell.
+    } catch (const TransportError& error) {
+      fail(std::make_exception_ptr(TransportError(
+          fmt::format("{}: {}{}", where(), error.what(), blocked_ranks(*context.schedule)))));
+    } catch (const ScheduleError& error) {
+      fail(std::make_exception_ptr(ScheduleError(fmt::format("{}: {}", where(), error.what()))));
+    } catch (const c10::Error& error) {
+      fail(std::make_exception_ptr(
+          Error(fmt::format("{}: {}", where(), error.what_without_backtrace()))));
+    } catch (const std::exception& error) {
+      fail(std::make_exception_ptr(Error(fmt::format("{}: {}", where(), error.what()))));
+    }
+  });
+  if (first) {
+    std::rethrow_exception(first);
+  }
+}
+
+std::string Pipeline::blocked_ranks(const Schedule& running) const {
+  std::string text;
+  for (const auto& rank : ranks_) {
+    const auto& list = running.ranks[static_cast<std::size_t>(rank->number)];
+    const auto position = static_cast<std::size_t>(rank->executor.position());
+    text += position < list.size() ? fmt::format("; rank {} is at position {}, {}",
+                                                 rank->number,
+                                                 position,
+                                                 to_string(list[position]))
+                                   : fmt::format("; rank {} is at the end of the step", rank->number);
+  }
+  return text;
+}
+
+void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
+  reset_peak(rank.number);
+  rank.idle_bytes = live_bytes(rank.number);
+  if (context.is_training) {
+    for (const auto& [number, stage] : rank.stages) {
+      stage->store().forget_gradients();
+    }
+  }
+  rank.executor.run(context);
+
+  std::vector<double> sums;
+  for (const auto& [number, stage] : rank.stages) {
+    if (context.is_training) {
+      const std::vector<double> norms = stage->store().squared_gradient_norms();
+      sums.insert(sums.end(), norms.begin(), norms.end());
+    }
+  }
+  const auto& losses = rank.executor.losses();
+  sums.insert(sums.end(), losses.begin(), losses.end());
+  const std::vector<std::vector<double>> all = transport_->all_gather(rank.number, std::move(sums));
+
+  // Summed in model order on every rank, so that all have the same bits whatever the placement.
+  rank.totals = {};
+  std::vector<std::size_t> offsets(ranks_.size(), 0);
+  for (int number = 0; number < num_stages() && context.is_training; ++number) {
+    const auto owner = static_cast<std::size_t>(schedule_.placement.rank_of(number));
+    const std::size_t count = stage(number).store().parameters().size();
+    for (std::size_t i = 0; i < count; ++i) {
+      rank.totals.squared_norm += all[owner][offsets[owner]++];
+    }
+  }
+  const auto owner = static_cast<std::size_t>(schedule_.placement.rank_of(num_stages() - 1));
+  const std::vector<double>& last = all[owner];
+  for (std::size_t i = offsets[owner]; i < last.size(); ++i) {
+    rank.totals.loss += last[i];
+  }
+  if (update != nullptr) {
+    update_stages(rank, *update);
+  }
+}
+
+void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
+  const double norm = std::sqrt(rank.totals.squared_norm);
+  const bool clips = options_.clip_norm > 0.0 && norm > options_.clip_norm;
+  for (const auto& [number, stage] : rank.stages) {
+    rank.executor.timed({ActionKind::Update, number, 0}, [&] {
+      stage->optimizer().step(stage->store(),
+                              {.step = options.number,
+                               .learning_rate = options.learning_rate,
+                               .gradient_divisor = clips ? norm / options_.clip_norm : 1.0});
+    });
+  }
+}
+
+void Pipeline::collect(StepResult& result) {
+  result.timeline.num_ranks = static_cast<int>(ranks_.size());
+  for (const auto& rank : ranks_) {
+    const auto& spans = rank->executor.spans();
+    result.timeline.spans.insert(result.timeline.spans.end(), spans.begin(), spans.end());
+    RankMemory memory;
+    for (const auto& [number, stage] : rank->stages) {
+      memory.parameters += bytes_of(stage->store().values());
+      memory.gradients += bytes_of(stage->store().gradients());
+      for (const auto& [name, buffer] : stage->optimizer().state()) {
+        memory.optimizer_state += bytes_of(buffer);
+      }
+    }
+    memory.activations = rank->executor.peak_between_actions() - rank->idle_bytes;
+    memory.peak = peak_bytes(rank->number);
+    result.memory.push_back(memory);
+  }
+}
+
+}  // namespace halfback

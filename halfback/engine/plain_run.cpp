@@ -1,0 +1,48 @@
+#include "halfback/engine/plain_run.h"
+
+#include <cmath>
+#include <utility>
+
+#include <c10/core/InferenceMode.h>
+
+namespace halfback {
+
+PlainRun::PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm)
+    : stage_(std::move(whole), options), clip_norm_(clip_norm) {}
+
+PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
+  const c10::InferenceMode no_graph;
+  std::int64_t num_targets = 0;
+  for (const MicroBatch& one : micro_batches) {
+    num_targets += one.targets.numel();
+  }
+  stage_.store().forget_gradients();
+  const double scale = 1.0 / static_cast<double>(num_targets);
+  double loss = 0.0;
+  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
+    const int number = static_cast<int>(i);
+    loss += stage_.forward_loss(number, micro_batches[i].inputs, micro_batches[i].targets);
+    stage_.backward_input(number, {}, scale);
+    stage_.backward_weight({&number, 1});
+  }
+  double squares = 0.0;
+  for (const double square : stage_.store().squared_gradient_norms()) {
+    squares += square;
+  }
+  return {.loss = loss / static_cast<double>(num_targets), .gradient_norm = std::sqrt(squares)};
+}
+
+PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
+                                      std::int64_t number,
+                                      double learning_rate) {
+  const c10::InferenceMode no_graph;
+  const Result result = accumulate_gradients(micro_batches);
+  const bool clips = clip_norm_ > 0.0 && result.gradient_norm > clip_norm_;
+  stage_.optimizer().step(stage_.store(),
+                          {.step = number,
+                           .learning_rate = learning_rate,
+                           .gradient_divisor = clips ? result.gradient_norm / clip_norm_ : 1.0});
+  return result;
+}
+
+}  // namespace halfback

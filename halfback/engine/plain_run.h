@@ -1,0 +1,37 @@
+// The slow obvious reference: the whole model on one thread, micro-batch after micro-batch,
+// without schedule, transport, ranks or split actions. Pipelines must equal it bit for bit.
+#pragma once
+
+#include <span>
+
+#include "halfback/engine/executor.h"
+#include "halfback/engine/stage.h"
+
+namespace halfback {
+
+class PlainRun {
+ public:
+  // `whole` is the model as one stage.
+  PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm);
+
+  void initialize(std::uint64_t seed) { stage_.store().initialize(seed, 0); }
+
+  struct Result {
+    double loss = 0.0;           // mean over the targets
+    double gradient_norm = 0.0;  // before clipping
+  };
+  // Gradients of all micro-batches, in order, into the stage's store.
+  Result accumulate_gradients(std::span<const MicroBatch> micro_batches);
+  // The same, then clipping and one update. `number` counts steps from 1.
+  Result train_step(std::span<const MicroBatch> micro_batches,
+                    std::int64_t number,
+                    double learning_rate);
+
+  Stage& stage() { return stage_; }
+
+ private:
+  Stage stage_;
+  double clip_norm_;
+};
+
+}  // namespace halfback

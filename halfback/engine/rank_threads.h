@@ -1,0 +1,25 @@
+// One thread per rank that lives as long as the pipeline: thread pools and caches stay warm.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace halfback {
+
+class RankThreads {
+ public:
+  // `threads_per_rank` is what ATen may use inside an operator; the same on every rank.
+  RankThreads(int num_ranks, int threads_per_rank);
+  RankThreads(const RankThreads&) = delete;
+  RankThreads& operator=(const RankThreads&) = delete;
+  ~RankThreads();
+
+  // Runs work(rank) on every rank's thread and waits for all of them. `work` must not throw.
+  void run(const std::function<void(int)>& work);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace halfback

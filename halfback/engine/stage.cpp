@@ -1,0 +1,105 @@
+#include "halfback/engine/stage.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace halfback {
+
+Stage::Stage(StageLayers layers, const Options& options)
+    : layers_(std::move(layers)),
+      options_(options),
+      store_(layers_.parameters(), options.dtype),
+      optimizer_(make_optimizer(options.optimizer, store_)) {}
+
+Stage::InFlight& Stage::in_flight(int micro_batch) {
+  const auto index = static_cast<std::size_t>(micro_batch);
+  if (index >= in_flight_.size()) {
+    in_flight_.resize(index + 1);
+  }
+  in_flight_[index].layers.resize(layers_.layers.size());
+  return in_flight_[index];
+}
+
+at::Tensor Stage::forward(int micro_batch, at::Tensor input) {
+  InFlight& saved = in_flight(micro_batch);
+  at::Tensor activation = std::move(input);
+  for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
+    activation = layers_.layers[i]->forward(activation, saved.layers[i]);
+  }
+  return activation;
+}
+
+double Stage::forward_loss(int micro_batch, at::Tensor input, const at::Tensor& targets) {
+  const at::Tensor activation = forward(micro_batch, std::move(input));
+  return layers_.loss->forward(activation, targets, in_flight(micro_batch).loss);
+}
+
+template <typename AfterInput>
+at::Tensor Stage::backward_layers(InFlight& saved,
+                                  at::Tensor gradient,
+                                  double loss_scale,
+                                  AfterInput after_input) {
+  if (layers_.loss) {
+    gradient = layers_.loss->backward_input(loss_scale, saved.loss);
+    after_input(*layers_.loss, saved.loss);
+  }
+  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
+    gradient = layers_.layers[i]->backward_input(gradient, saved.layers[i]);
+    after_input(*layers_.layers[i], saved.layers[i]);
+  }
+  return gradient;
+}
+
+at::Tensor Stage::backward_input(int micro_batch, at::Tensor grad_output, double loss_scale) {
+  return backward_layers(
+      in_flight(micro_batch), std::move(grad_output), loss_scale, [](auto&, Saved&) {});
+}
+
+at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_scale) {
+  return backward_layers(in_flight(micro_batch),
+                         std::move(grad_output),
+                         loss_scale,
+                         [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
+}
+
+void Stage::backward_weight(std::span<const int> micro_batches) {
+  std::vector<Saved*> saved(micro_batches.size());
+  const auto collect = [&](auto member) {
+    std::transform(micro_batches.begin(), micro_batches.end(), saved.begin(), [&](int micro_batch) {
+      return &member(in_flight(micro_batch));
+    });
+  };
+  if (layers_.loss) {
+    collect([](InFlight& one) -> Saved& { return one.loss; });
+    layers_.loss->backward_weight_concatenated(saved);
+  }
+  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
+    collect([i](InFlight& one) -> Saved& { return one.layers[i]; });
+    layers_.layers[i]->backward_weight_concatenated(saved);
+  }
+}
+
+at::Tensor Stage::infer(at::Tensor input) {
+  at::Tensor activation = std::move(input);
+  for (const auto& layer : layers_.layers) {
+    Saved dropped;
+    activation = layer->forward(activation, dropped);
+  }
+  return activation;
+}
+
+double Stage::infer_loss(at::Tensor input, const at::Tensor& targets) {
+  Saved dropped;
+  return layers_.loss->forward(infer(std::move(input)), targets, dropped);
+}
+
+bool Stage::is_idle() const {
+  const auto is_empty = [](const Saved& saved) {
+    return saved.until_input.empty() && saved.until_weight.empty();
+  };
+  return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
+    return is_empty(one.loss) && std::all_of(one.layers.begin(), one.layers.end(), is_empty);
+  });
+}
+
+}  // namespace halfback

@@ -1,0 +1,84 @@
+// One stage: its layers, its parameters, and what it keeps of every micro-batch in flight.
+// It knows no schedule, no transport and no other stage.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "halfback/engine/optimizer.h"
+#include "halfback/engine/parameter_store.h"
+#include "halfback/layers/stage_layers.h"
+
+namespace halfback {
+
+// How weight gradients of several micro-batches that come together are computed.
+enum class WeightGradients {
+  Looped,        // one after the other; bit-equal to the plain run
+  Concatenated,  // one product over all of them; equal to rounding
+};
+
+// Called from the thread of its rank only.
+class Stage {
+ public:
+  struct Options {
+    at::ScalarType dtype = at::kFloat;
+    WeightGradients weight_gradients = WeightGradients::Looped;
+    OptimizerOptions optimizer;
+  };
+  Stage(StageLayers layers, const Options& options);
+
+  bool has_loss() const { return layers_.loss != nullptr; }
+  bool concatenates() const {
+    return options_.weight_gradients == WeightGradients::Concatenated;
+  }
+  ParameterStore& store() { return store_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  const StageLayers& layers() const { return layers_; }
+
+  // F. Takes the input of a micro-batch, returns the activation for the next stage.
+  at::Tensor forward(int micro_batch, at::Tensor input);
+  // F on the stage with the loss: returns the summed loss.
+  double forward_loss(int micro_batch, at::Tensor input, const at::Tensor& targets);
+
+  // I. Takes the gradient of the output (undefined on the stage with the loss, where the gradient
+  // starts at `loss_scale`), returns that of the input.
+  at::Tensor backward_input(int micro_batch, at::Tensor grad_output, double loss_scale);
+
+  // W of one micro-batch, or of several at once as one product.
+  void backward_weight(std::span<const int> micro_batches);
+
+  // B: I and W of every layer in turn, so that nothing waits.
+  at::Tensor backward(int micro_batch, at::Tensor grad_output, double loss_scale);
+
+  // Forward without keeping anything.
+  at::Tensor infer(at::Tensor input);
+  double infer_loss(at::Tensor input, const at::Tensor& targets);
+
+  // True when no micro-batch has anything saved.
+  bool is_idle() const;
+
+ private:
+  // What is kept of one micro-batch: a Saved for each layer, and one for the loss.
+  struct InFlight {
+    std::vector<Saved> layers;
+    Saved loss;
+  };
+  InFlight& in_flight(int micro_batch);
+  template <typename AfterInput>
+  at::Tensor backward_layers(InFlight& saved,
+                             at::Tensor gradient,
+                             double loss_scale,
+                             AfterInput after_input);
+
+  StageLayers layers_;
+  Options options_;
+  ParameterStore store_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::vector<InFlight> in_flight_;  // by micro-batch
+};
+
+}  // namespace halfback

@@ -1,0 +1,192 @@
+#include "halfback/layers/attention.h"
+
+#include <cmath>
+#include <utility>
+
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/pow.h>
+
+#include "halfback/base/error.h"
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+namespace halfback {
+
+namespace {
+
+// Slots of Saved::until_input.
+enum { kInput, kInverseRms, kPacked, kLogSumExp };
+// Slots of Saved::until_weight; F fills the first, I the rest.
+enum { kAttended, kNormed, kGradPacked, kGradOutput, kGradNorm };
+
+constexpr double kNoDropout = 0.0;
+constexpr bool kCausal = true;
+
+}  // namespace
+
+RotaryAngles rotary_angles(const RotaryOptions& options, at::ScalarType dtype) {
+  const at::TensorOptions exact(at::kDouble);
+  const at::Tensor exponents =
+      at::arange(options.head_size / 2, exact).mul(-2.0 / static_cast<double>(options.head_size));
+  const at::Tensor angles =
+      at::outer(at::arange(options.length, exact), at::pow(options.theta, exponents));
+  return {.cosine = angles.cos().to(dtype), .sine = angles.sin().to(dtype)};
+}
+
+Attention::Attention(const std::string& prefix, const Options& options)
+    : options_(options),
+      norm_(prefix + ".input_layernorm", options.num_channels, options.epsilon),
+      output_{.name = prefix + ".self_attn.o_proj.weight",
+              .shape = {options.num_channels, options.num_channels},
+              .init = {.standard_deviation = options.output_standard_deviation}} {
+  const std::int64_t queries = options.num_heads * head_size();
+  const std::int64_t keys = options.num_key_value_heads * head_size();
+  query_key_value_ = {
+      .name = prefix + ".self_attn.qkv_proj.weight",
+      .shape = {queries + 2 * keys, options.num_channels},
+      .init = {.standard_deviation = options.standard_deviation},
+      .checkpoint_rows = {{prefix + ".self_attn.q_proj.weight", 0, queries},
+                          {prefix + ".self_attn.k_proj.weight", queries, queries + keys},
+                          {prefix + ".self_attn.v_proj.weight",
+                           queries + keys,
+                           queries + 2 * keys}}};
+}
+
+std::vector<Parameter*> Attention::parameters() {
+  return {&norm_.weight(), &query_key_value_, &output_};
+}
+
+at::Tensor Attention::heads_of(const at::Tensor& packed, std::int64_t first, std::int64_t count) {
+  return packed.narrow(2, first, count).transpose(1, 2);
+}
+
+at::Tensor Attention::project(const at::Tensor& normed,
+                              at::IntArrayRef sizes,
+                              std::int64_t first_position) {
+  at::Tensor packed = product(normed, query_key_value_)
+                          .view({sizes[0], sizes[1], num_packed_heads(), head_size()});
+  kernels::rotate_heads(packed,
+                        options_.num_heads + options_.num_key_value_heads,
+                        options_.angles.cosine,
+                        options_.angles.sine,
+                        first_position);
+  return packed;
+}
+
+at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
+  const at::Tensor x = as_rows(input);
+  const RmsNorm::Normed normed = norm_.normalize(x);
+  const at::Tensor packed = project(normed.output, input.sizes(), 0);
+  const std::int64_t heads = options_.num_heads;
+  const std::int64_t pairs = options_.num_key_value_heads;
+  auto [attended, log_sum_exp] =
+      at::_scaled_dot_product_flash_attention_for_cpu(heads_of(packed, 0, heads),
+                                                      heads_of(packed, heads, pairs),
+                                                      heads_of(packed, heads + pairs, pairs),
+                                                      kNoDropout,
+                                                      kCausal);
+  saved.until_input = {input, normed.inverse_rms, packed, log_sum_exp};
+  // The kernel's output lies in memory as [N, T, H, D].
+  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
+  saved.until_weight = {rows};
+  return product(rows, output_, x).view(input.sizes());
+}
+
+at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  const std::int64_t heads = options_.num_heads;
+  const std::int64_t pairs = options_.num_key_value_heads;
+  const at::Tensor g = as_rows(grad_output);
+  at::Tensor packed = std::move(saved.until_input[kPacked]);
+  const auto by_head = [&](const at::Tensor& rows) {
+    return rows.view({packed.size(0), packed.size(1), heads, head_size()}).transpose(1, 2);
+  };
+  auto [grad_query, grad_key, grad_value] =
+      at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          by_head(product_backward_input(g, output_)),
+          heads_of(packed, 0, heads),
+          heads_of(packed, heads, pairs),
+          heads_of(packed, heads + pairs, pairs),
+          by_head(saved.until_weight[kAttended]),
+          saved.until_input[kLogSumExp],
+          kNoDropout,
+          kCausal);
+  kernels::write_head_gradient(
+      {.gradient = grad_query, .cosine = &options_.angles.cosine, .sine = &options_.angles.sine}, packed);
+  kernels::write_head_gradient({.gradient = grad_key,
+                                .first_head = heads,
+                                .cosine = &options_.angles.cosine,
+                                .sine = &options_.angles.sine},
+                               packed);
+  kernels::write_head_gradient({.gradient = grad_value, .first_head = heads + pairs}, packed);
+  grad_query.reset();
+  grad_key.reset();
+  grad_value.reset();
+
+  const at::Tensor grad_packed = packed.view({g.size(0), num_packed_heads() * head_size()});
+  RmsNorm::Gradients norm = norm_.backward(as_rows(saved.until_input[kInput]),
+                                           saved.until_input[kInverseRms],
+                                           product_backward_input(grad_packed, query_key_value_),
+                                           g);
+  saved.until_input.clear();
+  saved.until_weight.insert(saved.until_weight.end(), {norm.output, grad_packed, g, norm.weight});
+  return norm.input.view(grad_output.sizes());
+}
+
+void Attention::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
+  product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_);
+  product_backward_weight(take_rows(saved, kGradPacked),
+                          take_rows(saved, kNormed),
+                          query_key_value_);
+  for (Saved* one : saved) {
+    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    one->until_weight.clear();
+  }
+}
+
+at::Tensor Attention::extend(const at::Tensor& input, Cache& cache) {
+  const at::Tensor x = as_rows(input);
+  const std::int64_t first = cache.keys.defined() ? cache.keys.size(2) : 0;
+  const at::Tensor packed = project(norm_.normalize(x).output, input.sizes(), first);
+  const std::int64_t heads = options_.num_heads;
+  const std::int64_t pairs = options_.num_key_value_heads;
+  const at::Tensor keys = heads_of(packed, heads, pairs);
+  const at::Tensor values = heads_of(packed, heads + pairs, pairs);
+  cache.keys = first == 0 ? keys.contiguous() : at::cat({cache.keys, keys}, 2);
+  cache.values = first == 0 ? values.contiguous() : at::cat({cache.values, values}, 2);
+  HALFBACK_CHECK(first == 0 || input.size(1) == 1, "several positions behind a filled cache");
+  const bool is_causal = first == 0;
+  const auto attended = std::get<0>(
+      at::_scaled_dot_product_flash_attention_for_cpu(heads_of(packed, 0, heads),
+                                                      cache.keys,
+                                                      cache.values,
+                                                      kNoDropout,
+                                                      is_causal));
+  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
+  return product(rows, output_, x).view(input.sizes());
+}
+
+SavedBytes Attention::saved_bytes(std::span<const std::int64_t> input_shape,
+                                  std::int64_t element_bytes) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  const std::int64_t packed = num_packed_heads() * head_size();
+  return {.until_input = rows * (channels + 1 + options_.num_heads) * element_bytes,
+          .until_weight = rows * (channels + packed) * element_bytes,
+          .gradients = (rows * 2 * channels + channels) * element_bytes};
+}
+
+std::vector<std::int64_t> Attention::output_shape(std::span<const std::int64_t> input_shape) const {
+  return {input_shape.begin(), input_shape.end()};
+}
+
+}  // namespace halfback

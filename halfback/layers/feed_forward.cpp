@@ -1,0 +1,92 @@
+#include "halfback/layers/feed_forward.h"
+
+#include <utility>
+
+#include <ATen/ops/empty.h>
+
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+namespace halfback {
+
+namespace {
+
+// Slots of Saved::until_input.
+enum { kInput, kInverseRms, kGateUp };
+// Slots of Saved::until_weight.
+enum { kNormed, kGradGateUp, kActivated, kGradOutput, kGradNorm };
+
+}  // namespace
+
+FeedForward::FeedForward(const std::string& prefix, const Options& options)
+    : options_(options),
+      norm_(prefix + ".post_attention_layernorm", options.num_channels, options.epsilon),
+      gate_up_{.name = prefix + ".mlp.gate_up_proj.weight",
+               .shape = {2 * options.hidden, options.num_channels},
+               .init = {.standard_deviation = options.standard_deviation},
+               .checkpoint_rows = {{prefix + ".mlp.gate_proj.weight", 0, options.hidden},
+                                   {prefix + ".mlp.up_proj.weight",
+                                    options.hidden,
+                                    2 * options.hidden}}},
+      down_{.name = prefix + ".mlp.down_proj.weight",
+            .shape = {options.num_channels, options.hidden},
+            .init = {.standard_deviation = options.output_standard_deviation}} {}
+
+std::vector<Parameter*> FeedForward::parameters() {
+  return {&norm_.weight(), &gate_up_, &down_};
+}
+
+at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
+  const at::Tensor x = as_rows(input);
+  const RmsNorm::Normed normed = norm_.normalize(x);
+  const at::Tensor gate_up = product(normed.output, gate_up_);
+  at::Tensor activated = at::empty({x.size(0), options_.hidden}, x.options());
+  kernels::swiglu(gate_up, activated);
+  saved.until_input = {input, normed.inverse_rms, gate_up};
+  return product(activated, down_, x).view(input.sizes());
+}
+
+at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  const at::Tensor g = as_rows(grad_output);
+  at::Tensor activated = product_backward_input(g, down_);
+  at::Tensor gate_up = std::move(saved.until_input[kGateUp]);
+  kernels::swiglu_backward(gate_up, activated);
+  RmsNorm::Gradients norm = norm_.backward(as_rows(saved.until_input[kInput]),
+                                           saved.until_input[kInverseRms],
+                                           product_backward_input(gate_up, gate_up_),
+                                           g);
+  saved.until_input.clear();
+  saved.until_weight = {norm.output, gate_up, activated, g, norm.weight};
+  return norm.input.view(grad_output.sizes());
+}
+
+void FeedForward::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void FeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
+  product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kActivated), down_);
+  product_backward_weight(take_rows(saved, kGradGateUp), take_rows(saved, kNormed), gate_up_);
+  for (Saved* one : saved) {
+    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes FeedForward::saved_bytes(std::span<const std::int64_t> input_shape,
+                                    std::int64_t element_bytes) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  return {.until_input = rows * (channels + 1) * element_bytes,
+          .until_weight = rows * 2 * options_.hidden * element_bytes,
+          .gradients = (rows * (2 * channels + options_.hidden) + channels) * element_bytes};
+}
+
+std::vector<std::int64_t> FeedForward::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  return {input_shape.begin(), input_shape.end()};
+}
+
+}  // namespace halfback

@@ -1,0 +1,73 @@
+// Fused loops for what ATen has no single CPU operator: one pass over memory each.
+//
+// All work on contiguous float or double tensors of M rows, spread over ATen's threads. Sums over
+// rows run in fixed blocks of rows, so results do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace halfback::kernels {
+
+// y = x / sqrt(mean(x^2) + eps) * weight. Writes output [M, C] and inverse_rms [M].
+void rms_norm(const at::Tensor& input,
+              const at::Tensor& weight,
+              double epsilon,
+              at::Tensor& output,
+              at::Tensor& inverse_rms);
+
+// What the backward of an RMSNorm reads and writes; all but inverse_rms, weight and grad_weight
+// are [M, C].
+struct RmsNormBackward {
+  const at::Tensor& input;
+  const at::Tensor& inverse_rms;
+  const at::Tensor& weight;
+  at::Tensor& gradient;          // in: of the output; out: of the input
+  const at::Tensor* residual;    // added to the outgoing gradient when given
+  at::Tensor* output;            // the forward's output, written anew when given
+  at::Tensor& grad_weight;       // [C], overwritten
+};
+void rms_norm_backward(const RmsNormBackward& arguments);
+
+// activated[M, F] = silu(gate) * up, where gate_up is [M, 2F] = (gate, up).
+void swiglu(const at::Tensor& gate_up, at::Tensor& activated);
+
+// gate_up: in (gate, up), out their gradients. activated: in the gradient of the output, out the
+// forward's output, which the weight gradient of the next product needs.
+void swiglu_backward(at::Tensor& gate_up, at::Tensor& activated);
+
+// Rotates heads [0, num_rotated) of heads [N, T, all heads, D] in place: element i of the first
+// half pairs with element i of the second. cosine, sine are [T', D/2] with T' >= first + T;
+// `first_position` is the position of the first row of each sequence.
+void rotate_heads(at::Tensor& heads,
+                  std::int64_t num_rotated,
+                  const at::Tensor& cosine,
+                  const at::Tensor& sine,
+                  std::int64_t first_position);
+
+// Writes into heads [N, T, all heads, D], beginning at head `first_head`, the gradient
+// [N, heads, T, D] (any strides, last dimension dense), rotated backwards when cosine is given.
+struct HeadGradient {
+  const at::Tensor& gradient;
+  std::int64_t first_head = 0;
+  const at::Tensor* cosine = nullptr;
+  const at::Tensor* sine = nullptr;
+};
+void write_head_gradient(const HeadGradient& from, at::Tensor& heads);
+
+// gradient[ids[m], :] += grad_output[m, :] for m ascending. gradient is [V, C].
+void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::Tensor& gradient);
+
+// logits [M, V] become log-probabilities in place; returns -sum of those at targets [M].
+double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets);
+
+// Log-probabilities [M, V] become scale x (probability - one at the target) in place.
+void log_softmax_loss_backward(at::Tensor& log_probabilities,
+                               const at::Tensor& targets,
+                               double scale);
+
+// Returns the sum of squares in double, in a fixed order.
+double sum_of_squares(const at::Tensor& values);
+
+}  // namespace halfback::kernels

@@ -1,0 +1,83 @@
+#include "halfback/layers/language_model_head.h"
+
+#include <utility>
+
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+namespace halfback {
+
+namespace {
+
+// Slots of Saved::until_input.
+enum { kInput, kInverseRms, kLogProbabilities, kTargets };
+// Slots of Saved::until_weight.
+enum { kNormed, kGradLogits, kGradNorm };
+
+}  // namespace
+
+LanguageModelHead::LanguageModelHead(const Options& options)
+    : options_(options),
+      norm_("model.norm", options.num_channels, options.epsilon),
+      own_weight_{.name = "lm_head.weight",
+                  .shape = {options.vocabulary, options.num_channels},
+                  .init = {.standard_deviation = options.standard_deviation}},
+      weight_(options.tied != nullptr ? *options.tied : own_weight_) {}
+
+std::vector<Parameter*> LanguageModelHead::parameters() {
+  return options_.tied != nullptr ? std::vector{&norm_.weight()}
+                                  : std::vector{&norm_.weight(), &own_weight_};
+}
+
+at::Tensor LanguageModelHead::logits(const at::Tensor& input) const {
+  return product(norm_.normalize(as_rows(input)).output, weight_)
+      .view(with_last_size(input.sizes(), options_.vocabulary));
+}
+
+double LanguageModelHead::forward(const at::Tensor& input,
+                                  const at::Tensor& targets,
+                                  Saved& saved) {
+  const RmsNorm::Normed normed = norm_.normalize(as_rows(input));
+  at::Tensor log_probabilities = product(normed.output, weight_);
+  const double loss = kernels::log_softmax_loss(log_probabilities, targets);
+  saved.until_input = {input, normed.inverse_rms, log_probabilities, targets};
+  return loss;
+}
+
+at::Tensor LanguageModelHead::backward_input(double scale, Saved& saved) {
+  at::Tensor gradient = std::move(saved.until_input[kLogProbabilities]);
+  kernels::log_softmax_loss_backward(gradient, saved.until_input[kTargets], scale);
+  const at::Tensor input = saved.until_input[kInput];
+  RmsNorm::Gradients norm = norm_.backward(as_rows(input),
+                                           saved.until_input[kInverseRms],
+                                           product_backward_input(gradient, weight_),
+                                           {});
+  saved.until_input.clear();
+  saved.until_weight = {norm.output, gradient, norm.weight};
+  return norm.input.view(input.sizes());
+}
+
+void LanguageModelHead::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void LanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
+  product_backward_weight(take_rows(saved, kGradLogits), take_rows(saved, kNormed), weight_);
+  for (Saved* one : saved) {
+    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes LanguageModelHead::saved_bytes(std::span<const std::int64_t> input_shape,
+                                          std::int64_t element_bytes) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  return {.until_input = rows * (channels + 1) * element_bytes,
+          .until_weight = rows * options_.vocabulary * element_bytes,
+          .gradients = (rows + 1) * channels * element_bytes};
+}
+
+}  // namespace halfback

@@ -1,0 +1,30 @@
+#include "halfback/layers/layer.h"
+
+#include "halfback/layers/shapes.h"
+
+namespace halfback {
+
+std::int64_t Parameter::numel() const {
+  return halfback::numel(shape);
+}
+
+SavedBytes& SavedBytes::operator+=(const SavedBytes& other) {
+  until_input += other.until_input;
+  until_weight += other.until_weight;
+  gradients += other.gradients;
+  return *this;
+}
+
+void Layer::backward_weight_concatenated(std::span<Saved*> saved) {
+  for (Saved* one : saved) {
+    backward_weight(*one);
+  }
+}
+
+void LossLayer::backward_weight_concatenated(std::span<Saved*> saved) {
+  for (Saved* one : saved) {
+    backward_weight(*one);
+  }
+}
+
+}  // namespace halfback

@@ -1,0 +1,122 @@
+// A layer with its backward in two halves: the gradient of its input (I) and the gradients of its
+// parameters (W), each called when the schedule says so.
+//
+// Shape letters in this folder: N samples in a micro-batch, T sequence, C channels, H heads, K
+// key/value heads, D head size, F hidden, V vocabulary; M = N x T rows.
+//
+// Source of the split: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv:2405.18047.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace halfback {
+
+// How a parameter starts: all equal to `mean`, or normal around it.
+struct Init {
+  double mean = 0.0;
+  double standard_deviation = 0.0;
+};
+
+// Rows [begin, end) of a parameter under the name they have in a checkpoint.
+struct NamedRows {
+  std::string name;
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+// A tensor that training changes. The stage gives value and gradient their memory; the layer reads
+// the one and accumulates into the other.
+struct Parameter {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  Init init;
+  bool decays = true;  // weight decay applies: matrices yes, norms and biases no
+  std::vector<NamedRows> checkpoint_rows = {};
+  at::Tensor value = {};
+  at::Tensor gradient = {};
+  bool has_gradient = false;  // false until the first accumulation of a step, which overwrites
+
+  std::int64_t numel() const;
+};
+
+// What one layer keeps of one micro-batch between its calls.
+struct Saved {
+  std::vector<at::Tensor> until_input;   // dropped by backward_input
+  std::vector<at::Tensor> until_weight;  // dropped by backward_weight
+};
+
+// Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its
+// incoming gradient when it keeps them, never its output or the gradient that it returns, so that
+// the bytes of a stage are the sum over its layers. Token ids belong to the mini-batch.
+struct SavedBytes {
+  std::int64_t until_input = 0;   // from F to I
+  std::int64_t until_weight = 0;  // from F to W
+  std::int64_t gradients = 0;     // from I to W
+
+  SavedBytes& operator+=(const SavedBytes& other);
+  bool operator==(const SavedBytes&) const = default;
+};
+
+// Calls come from one thread at a time. For each micro-batch: forward, backward_input,
+// backward_weight, on the same Saved. Tensors are contiguous.
+class Layer {
+ public:
+  Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+  virtual ~Layer() = default;
+
+  // Returns the parameters in the order of the checkpoint; they live as long as the layer.
+  virtual std::vector<Parameter*> parameters() { return {}; }
+
+  // Returns the output and keeps in `saved` what the two halves of backward need.
+  virtual at::Tensor forward(const at::Tensor& input, Saved& saved) = 0;
+
+  // Returns the gradient of the input, given that of the output, and frees what W does not need.
+  // A layer whose input has no gradient (token ids) returns an undefined tensor.
+  virtual at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) = 0;
+
+  // Accumulates the gradients of the parameters and frees the rest.
+  virtual void backward_weight(Saved& saved) = 0;
+
+  // The same for several micro-batches at once, in ascending order. The default is a loop; layers
+  // with a matrix product compute one product over all of them (equal to rounding).
+  virtual void backward_weight_concatenated(std::span<Saved*> saved);
+
+  // Returns what is kept for an input of this shape; `element_bytes` is 4 for float32.
+  virtual SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                                 std::int64_t element_bytes) const = 0;
+
+  // Returns the shape of the output for an input of this shape.
+  virtual std::vector<std::int64_t> output_shape(
+      std::span<const std::int64_t> input_shape) const = 0;
+};
+
+// The last layer of a model, or a local head: turns activations and targets into a loss.
+class LossLayer {
+ public:
+  LossLayer() = default;
+  LossLayer(const LossLayer&) = delete;
+  LossLayer& operator=(const LossLayer&) = delete;
+  virtual ~LossLayer() = default;
+
+  virtual std::vector<Parameter*> parameters() { return {}; }
+
+  // Returns the summed loss over all targets; nothing is divided.
+  virtual double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) = 0;
+
+  // Returns the gradient of scale x loss with respect to the input.
+  virtual at::Tensor backward_input(double scale, Saved& saved) = 0;
+
+  virtual void backward_weight(Saved& saved) = 0;
+  virtual void backward_weight_concatenated(std::span<Saved*> saved);
+  virtual SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                                 std::int64_t element_bytes) const = 0;
+};
+
+}  // namespace halfback

@@ -1,0 +1,63 @@
+#include "halfback/layers/linear.h"
+
+#include <ATen/ops/sum.h>
+
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+namespace halfback {
+
+Linear::Linear(const std::string& name, const LinearOptions& options)
+    : options_(options),
+      weight_{.name = name + ".weight",
+              .shape = {options.num_outputs, options.num_inputs},
+              .init = {.standard_deviation = options.standard_deviation}},
+      bias_{.name = name + ".bias", .shape = {options.num_outputs}, .init = {}, .decays = false} {}
+
+std::vector<Parameter*> Linear::parameters() {
+  return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};
+}
+
+at::Tensor Linear::forward(const at::Tensor& input, Saved& saved) {
+  at::Tensor output = product(as_rows(input), weight_);
+  if (options_.has_bias) {
+    output.add_(bias_.value);
+  }
+  saved.until_weight = {input};
+  return output.view(output_shape(input.sizes()));
+}
+
+at::Tensor Linear::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  saved.until_weight.push_back(grad_output);
+  const at::Tensor& input = saved.until_weight.front();
+  return product_backward_input(as_rows(grad_output), weight_).view(input.sizes());
+}
+
+void Linear::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
+  const at::Tensor input = take_rows(saved, 0);
+  const at::Tensor gradient = take_rows(saved, 1);
+  product_backward_weight(gradient, input, weight_);
+  if (options_.has_bias) {
+    accumulate(gradient.sum(0), bias_);
+  }
+  for (Saved* one : saved) {
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes Linear::saved_bytes(std::span<const std::int64_t> input_shape,
+                               std::int64_t element_bytes) const {
+  return {.until_weight = numel(input_shape) * element_bytes,
+          .gradients = numel(output_shape(input_shape)) * element_bytes};
+}
+
+std::vector<std::int64_t> Linear::output_shape(std::span<const std::int64_t> input_shape) const {
+  return with_last_size(input_shape, options_.num_outputs);
+}
+
+}  // namespace halfback

@@ -1,0 +1,38 @@
+// y = x W^T + b, on the last dimension.
+//
+//   F  x [..., in] -> y [..., out]; keeps x until W.
+//   I  grad_x = g W; keeps g until W.
+//   W  grad_W += g^T x, grad_b += sum of g over rows.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+struct LinearOptions {
+  std::int64_t num_inputs = 0;
+  std::int64_t num_outputs = 0;
+  bool has_bias = false;
+  double standard_deviation = 0.02;  // of the initial weight; the bias starts at 0
+};
+
+class Linear : public Layer {
+ public:
+  Linear(const std::string& name, const LinearOptions& options);
+
+  std::vector<Parameter*> parameters() override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  LinearOptions options_;
+  Parameter weight_;
+  Parameter bias_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,49 @@
+#include "halfback/layers/products.h"
+
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/mm.h>
+
+namespace halfback {
+
+at::Tensor as_rows(const at::Tensor& tensor) { return tensor.view({-1, tensor.size(-1)}); }
+
+at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tensor& added) {
+  return added.defined() ? at::addmm(added, x, weight.value.t()) : at::mm(x, weight.value.t());
+}
+
+at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& weight) {
+  return at::mm(gradient, weight.value);
+}
+
+void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight) {
+  if (weight.has_gradient) {
+    weight.gradient.addmm_(gradient.t(), x);
+  } else {
+    at::mm_out(weight.gradient, gradient.t(), x);
+    weight.has_gradient = true;
+  }
+}
+
+void accumulate(const at::Tensor& gradient, Parameter& parameter) {
+  if (parameter.has_gradient) {
+    parameter.gradient.add_(gradient);
+  } else {
+    parameter.gradient.copy_(gradient);
+    parameter.has_gradient = true;
+  }
+}
+
+at::Tensor take_rows(std::span<Saved*> saved, std::size_t slot) {
+  std::vector<at::Tensor> parts;
+  parts.reserve(saved.size());
+  for (Saved* one : saved) {
+    parts.push_back(as_rows(std::exchange(one->until_weight[slot], {})));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+}  // namespace halfback

@@ -1,0 +1,30 @@
+// The three matrix products of a linear map y = x W^T, shared by every layer that has one.
+// x is [M, in], W [out, in], gradients likewise.
+#pragma once
+
+#include <span>
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+// Returns the tensor seen as rows: [M, last size]. No copy; the tensor is contiguous.
+at::Tensor as_rows(const at::Tensor& tensor);
+
+// Returns x W^T, plus `added` (same shape as the result) when it is defined.
+at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tensor& added = {});
+
+// Returns g W.
+at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& weight);
+
+// weight.gradient += g^T x. The first of a step overwrites, so nothing needs to be zeroed.
+void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight);
+
+// parameter.gradient += g, for a gradient that I has already reduced to the parameter's shape.
+void accumulate(const at::Tensor& gradient, Parameter& parameter);
+
+// Returns one tensor of rows out of slot `slot` of until_weight of every micro-batch, and drops
+// those. One micro-batch alone is not copied.
+at::Tensor take_rows(std::span<Saved*> saved, std::size_t slot);
+
+}  // namespace halfback

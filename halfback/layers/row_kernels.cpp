@@ -1,0 +1,250 @@
+#include "halfback/layers/row_kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+// Sanitizers start after the loader has resolved the clones, so there is one plain version there.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HALFBACK_FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define HALFBACK_FOR_EACH_CPU
+#endif
+
+namespace halfback::kernels::rows {
+
+namespace {
+
+constexpr std::int64_t kLanes = 16;  // running sums, so that a sum vectorizes without reordering
+
+// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial for e^r, n into the exponent.
+// Clamped where float has no normal result.
+[[gnu::always_inline]] inline float exponential(float x) {
+  constexpr float kLog2E = 1.44269504088896341F;
+  constexpr float kLn2High = 0.693359375F;
+  constexpr float kLn2Low = -2.12194440e-4F;
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = std::min(std::max(x, -87.0F), 88.0F);
+  const float shifted = clamped * kLog2E + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * kLn2High) - n * kLn2Low;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  // A product, not a sum of bits: that could make a number of a NaN.
+  constexpr std::uint32_t kOne = 0x3f800000U;
+  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + kOne);
+}
+
+[[gnu::always_inline]] inline double exponential(double x) { return std::exp(x); }
+
+template <typename Real, typename Term>
+[[gnu::always_inline]] inline Real lane_sum(std::int64_t count, Term term) {
+  Real lanes[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += term(i + lane);
+    }
+  }
+  for (std::int64_t lane = 0; i + lane < count; ++lane) {
+    lanes[lane] += term(i + lane);
+  }
+  for (std::int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      lanes[lane] += lanes[lane + width];
+    }
+  }
+  return lanes[0];
+}
+
+}  // namespace
+
+// Each body is written once as a macro-free inline template and instantiated through a cloned
+// function, because an attribute for clones does not apply to templates.
+namespace body {
+
+template <typename Real>
+[[gnu::always_inline]] inline Real rms_norm(
+    const Real* x, const Real* weight, Real* output, std::int64_t columns, Real epsilon) {
+  const Real squares = lane_sum<Real>(columns, [x](std::int64_t i) { return x[i] * x[i]; });
+  const Real inverse_rms = Real{1} / std::sqrt(squares / static_cast<Real>(columns) + epsilon);
+  for (std::int64_t i = 0; i < columns; ++i) {
+    output[i] = x[i] * inverse_rms * weight[i];
+  }
+  return inverse_rms;
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void rms_norm_backward(const RmsNormRow<Real>& row) {
+  const Real* __restrict x = row.x;
+  const Real* __restrict w = row.weight;
+  Real* __restrict g = row.gradient;
+  Real* __restrict sums = row.grad_weight;
+  const Real r = row.inverse_rms;
+  const std::int64_t columns = row.columns;
+  const Real dot = lane_sum<Real>(columns, [=](std::int64_t i) { return g[i] * w[i] * x[i]; });
+  const Real shift = dot * r * r / static_cast<Real>(columns);
+  for (std::int64_t i = 0; i < columns; ++i) {
+    sums[i] += g[i] * x[i] * r;
+    g[i] = r * (g[i] * w[i] - x[i] * shift);
+  }
+  if (row.residual != nullptr) {
+    const Real* __restrict residual = row.residual;
+    for (std::int64_t i = 0; i < columns; ++i) {
+      g[i] += residual[i];
+    }
+  }
+  if (row.output != nullptr) {
+    Real* __restrict output = row.output;
+    for (std::int64_t i = 0; i < columns; ++i) {
+      output[i] = x[i] * r * w[i];
+    }
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void swiglu(const Real* __restrict gate,
+                                          const Real* __restrict up,
+                                          Real* __restrict activated,
+                                          std::int64_t columns) {
+  for (std::int64_t i = 0; i < columns; ++i) {
+    activated[i] = gate[i] / (Real{1} + exponential(-gate[i])) * up[i];
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void swiglu_backward(Real* __restrict gate,
+                                                   Real* __restrict up,
+                                                   Real* __restrict activated,
+                                                   std::int64_t columns) {
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const Real sigmoid = Real{1} / (Real{1} + exponential(-gate[i]));
+    const Real silu = gate[i] * sigmoid;
+    const Real g = activated[i];
+    activated[i] = silu * up[i];
+    gate[i] = g * up[i] * (sigmoid + silu * (Real{1} - sigmoid));
+    up[i] = g * silu;
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void rotate(
+    const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half) {
+  for (std::int64_t i = 0; i < half; ++i) {
+    const Real a = from[i];
+    const Real b = from[half + i];
+    to[i] = a * cosine[i] - b * sine[i];
+    to[half + i] = b * cosine[i] + a * sine[i];
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void rotate_back(
+    const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half) {
+  for (std::int64_t i = 0; i < half; ++i) {
+    const Real a = from[i];
+    const Real b = from[half + i];
+    to[i] = a * cosine[i] + b * sine[i];
+    to[half + i] = b * cosine[i] - a * sine[i];
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void add(const Real* __restrict from,
+                                       Real* __restrict to,
+                                       std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    to[i] += from[i];
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void log_softmax(Real* x, std::int64_t columns) {
+  Real largest = x[0];
+  for (std::int64_t i = 1; i < columns; ++i) {
+    largest = x[i] > largest ? x[i] : largest;
+  }
+  const Real total =
+      lane_sum<Real>(columns, [=](std::int64_t i) { return exponential(x[i] - largest); });
+  const Real shift = largest + std::log(total);
+  for (std::int64_t i = 0; i < columns; ++i) {
+    x[i] -= shift;
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void scaled_exp(Real* x, Real factor, std::int64_t columns) {
+  for (std::int64_t i = 0; i < columns; ++i) {
+    x[i] = factor * exponential(x[i]);
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline double sum_of_squares(const Real* x, std::int64_t count) {
+  return lane_sum<double>(count, [x](std::int64_t i) {
+    const auto value = static_cast<double>(x[i]);
+    return value * value;
+  });
+}
+
+}  // namespace body
+
+#define HALFBACK_ROW_KERNELS(Real)                                                                \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,            \
+                                      std::int64_t columns, Real epsilon) {                       \
+    return body::rms_norm(x, weight, output, columns, epsilon);                                   \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {                     \
+    body::rms_norm_backward(row);                                                                 \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,            \
+                                    std::int64_t columns) {                                       \
+    body::swiglu(gate, up, activated, columns);                                                   \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,               \
+                                             std::int64_t columns) {                              \
+    body::swiglu_backward(gate, up, activated, columns);                                          \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,               \
+                                    const Real* sine, std::int64_t half) {                        \
+    body::rotate(from, to, cosine, sine, half);                                                   \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine,          \
+                                         const Real* sine, std::int64_t half) {                   \
+    body::rotate_back(from, to, cosine, sine, half);                                              \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {                \
+    body::add(from, to, count);                                                                   \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                         \
+    body::log_softmax(x, columns);                                                                \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {             \
+    body::scaled_exp(x, factor, columns);                                                         \
+  }                                                                                               \
+  template <>                                                                                     \
+  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {                \
+    return body::sum_of_squares(x, count);                                                        \
+  }
+
+HALFBACK_ROW_KERNELS(float)
+HALFBACK_ROW_KERNELS(double)
+
+#undef HALFBACK_ROW_KERNELS
+
+}  // namespace halfback::kernels::rows

@@ -1,0 +1,56 @@
+// The inner loops of kernels.h: one row each, plain C++ that the compiler vectorizes for several
+// instruction sets; the loader picks the best one that the machine has.
+//
+// This header knows no tensors, so that its source can be compiled with its own options.
+#pragma once
+
+#include <cstdint>
+
+namespace halfback::kernels::rows {
+
+// Returns 1 / sqrt(mean(x^2) + epsilon) and writes output = x * that * weight.
+template <typename Real>
+Real rms_norm(const Real* x, const Real* weight, Real* output, std::int64_t columns, Real epsilon);
+
+// One row of RmsNormBackward; residual and output may be null; grad_weight is added to.
+template <typename Real>
+struct RmsNormRow {
+  const Real* x;
+  const Real* weight;
+  const Real* residual;
+  Real* gradient;
+  Real* output;
+  Real* grad_weight;
+  Real inverse_rms;
+  std::int64_t columns;
+};
+template <typename Real>
+void rms_norm_backward(const RmsNormRow<Real>& row);
+
+template <typename Real>
+void swiglu(const Real* gate, const Real* up, Real* activated, std::int64_t columns);
+
+// gate, up: in values, out gradients; activated: in its gradient, out its value.
+template <typename Real>
+void swiglu_backward(Real* gate, Real* up, Real* activated, std::int64_t columns);
+
+// Rotates the pairs (i, half + i) by the angles; from and to may be the same.
+template <typename Real>
+void rotate(const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half);
+template <typename Real>
+void rotate_back(const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half);
+
+template <typename Real>
+void add(const Real* from, Real* to, std::int64_t count);
+
+template <typename Real>
+void log_softmax(Real* x, std::int64_t columns);
+
+// x = factor * exp(x).
+template <typename Real>
+void scaled_exp(Real* x, Real factor, std::int64_t columns);
+
+template <typename Real>
+double sum_of_squares(const Real* x, std::int64_t count);
+
+}  // namespace halfback::kernels::rows

@@ -1,0 +1,21 @@
+// How the blocks of a model are dealt out to stages.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// Returns how many of the blocks each stage gets: equal, or with the remainder spread over the
+// first stages. Throws ConfigError when there are fewer blocks than stages.
+std::vector<int> equal_cut(int num_blocks, int num_stages);
+
+// Reads an explicit cut such as "3,2,3". Throws ConfigError when it does not have num_stages
+// positive parts that add up to num_blocks.
+struct CutShape {
+  int num_blocks = 0;
+  int num_stages = 0;
+};
+std::vector<int> parse_cut(const std::string& text, const CutShape& shape);
+
+}  // namespace halfback

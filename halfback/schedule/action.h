@@ -1,0 +1,62 @@
+// One entry of a rank's list: what is done, for which stage and which micro-batch.
+//
+// The text form is that of PyTorch's pipelining CSV: stage, letters, micro-batch, as in "2F0".
+// SEND_F on stage s names the sender's stage, RECV_F the receiver's. Letters differ between
+// papers: here I is the input gradient (p1 of 2BP, B of zero bubble), W the weight gradient (p2),
+// B both in one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+enum class ActionKind : std::uint8_t {
+  Forward,         // F
+  Backward,        // B: I then W, in one
+  BackwardInput,   // I
+  BackwardWeight,  // W
+  SendForward,     // SEND_F: activation to the next stage
+  RecvForward,     // RECV_F: activation from the previous stage
+  SendBackward,    // SEND_B: gradient to the previous stage
+  RecvBackward,    // RECV_B: gradient from the next stage
+  Update,          // U: optimizer update of a stage; its micro-batch is 0
+};
+
+inline constexpr int kNumActionKinds = 9;
+
+// Stages, micro-batches and ranks that a text names are below this.
+inline constexpr int kMaxIndex = 1 << 20;
+
+struct Action {
+  ActionKind kind{};
+  int stage = 0;
+  int micro_batch = 0;
+
+  bool operator==(const Action&) const = default;
+};
+
+// Returns the letters of a kind: "F", "B", "I", "W", "SEND_F", ... "U".
+std::string_view letters(ActionKind kind);
+
+// True for the two sends, for the two receives, for all four.
+bool is_send(ActionKind kind);
+bool is_receive(ActionKind kind);
+bool is_message(ActionKind kind);
+
+// True for what computes with a micro-batch: F, B, I and W.
+bool is_compute(ActionKind kind);
+
+// Returns for instance "2F0"; an update is "2U".
+std::string to_string(const Action& action);
+
+// Reads one action, or returns nothing when the text is not exactly one with indices below
+// kMaxIndex.
+std::optional<Action> try_parse_action(std::string_view text);
+
+// Reads one action. Throws ScheduleError quoting the text and the forms that are known.
+Action parse_action(std::string_view text);
+
+}  // namespace halfback

@@ -1,0 +1,272 @@
+#include "halfback/schedule/csv.h"
+
+#include "halfback/base/error.h"
+#include "halfback/schedule/csv_header.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <fstream>
+#include <optional>
+
+namespace halfback {
+
+namespace {
+
+using detail::CsvFault;
+
+constexpr std::size_t kMaxShown = 40;
+constexpr std::string_view kSpace = " \t\r";
+
+std::string printable(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    result += std::isprint(static_cast<unsigned char>(c)) != 0 ? c : '?';
+  }
+  return result;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = std::min(text.find_first_not_of(kSpace), text.size());
+  text.remove_prefix(begin);
+  return text.substr(0, text.find_last_not_of(kSpace) + 1);
+}
+
+// True for PyTorch's cells that speak of data parallelism, as in "0REDUCE_GRAD".
+bool is_data_parallel_cell(std::string_view cell) {
+  constexpr std::array<std::string_view, 3> kLetters = {"UNSHARD", "RESHARD", "REDUCE_GRAD"};
+  const std::size_t digits = std::min(cell.find_first_not_of("0123456789"), cell.size());
+  return digits > 0 &&
+         std::find(kLetters.begin(), kLetters.end(), cell.substr(digits)) != kLetters.end();
+}
+
+class Reader {
+ public:
+  Reader(std::string_view text, std::string_view source) : text_(text), source_(source) {}
+
+  Schedule read() {
+    if (text_.size() > kMaxCsvBytes) {
+      throw ScheduleError(
+          fmt::format("{}: {} bytes; at most {} are read", source_, text_.size(), kMaxCsvBytes));
+    }
+    while (begin_ < text_.size()) {
+      const std::size_t end = std::min(text_.find('\n', begin_), text_.size());
+      read_line(text_.substr(begin_, end - begin_));
+      begin_ = end + 1;
+      ++line_number_;
+    }
+    if (ranks_.empty()) {
+      throw ScheduleError(
+          fmt::format("{}: no row of actions; expected a row per rank, as in 0F0,0B0", source_));
+    }
+    return finish();
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view line, const CsvFault& fault) const {
+    const std::size_t shown_begin = fault.offset - std::min<std::size_t>(fault.offset, 30);
+    const std::string shown = printable(line.substr(shown_begin, 72));
+    const std::size_t num_carets = std::clamp<std::size_t>(fault.length, 1, kMaxShown);
+    throw ScheduleError(fmt::format("{}: line {}, column {}: {}\n  {}\n  {}{}\n", source_,
+                                    line_number_, fault.offset + 1, fault.what, shown,
+                                    std::string(fault.offset - shown_begin, ' '),
+                                    std::string(num_carets, '^')));
+  }
+
+  [[noreturn]] void fail_cell(std::string_view line, std::string_view cell, std::string_view what) {
+    const auto offset = static_cast<std::size_t>(cell.data() - line.data());
+    fail(line, {offset, cell.size(),
+                fmt::format("'{}{}' {}", printable(cell.substr(0, kMaxShown)),
+                            cell.size() > kMaxShown ? "..." : "", what)});
+  }
+
+  void read_line(std::string_view line) {
+    if (!line.empty() && line.front() == '#') {
+      read_comment(line);
+      return;
+    }
+    std::vector<Action> actions = read_row(line);
+    if (actions.empty()) {
+      has_blank_row_ = true;
+      return;
+    }
+    if (has_blank_row_) {
+      fail(line, {0, 1, "a row after a row without actions; every rank has some"});
+    }
+    if (ranks_.size() == kMaxIndex) {
+      fail(line, {0, 1, fmt::format("more than {} ranks", kMaxIndex)});
+    }
+    ranks_.push_back(std::move(actions));
+  }
+
+  void read_comment(std::string_view line) {
+    if (!detail::is_csv_header(line)) {
+      return;
+    }
+    if (!ranks_.empty()) {
+      fail(line, {0, 1, "a header after the first row; it stands before"});
+    }
+    if (const auto fault = detail::read_csv_header(line, header_)) {
+      fail(line, *fault);
+    }
+    if (header_.rank_of_stage && rank_of_stage_.empty()) {
+      rank_of_stage_ = *header_.rank_of_stage;
+    }
+  }
+
+  std::vector<Action> read_row(std::string_view line) {
+    std::vector<Action> actions;
+    std::size_t num_cells = 0;
+    for (std::size_t begin = 0; begin <= line.size();) {
+      const std::size_t end = std::min(line.find(',', begin), line.size());
+      const std::string_view cell = trimmed(line.substr(begin, end - begin));
+      if (++num_cells > kMaxCsvCellsPerRow) {
+        fail(line, {begin, 1, fmt::format("more than {} cells in a row", kMaxCsvCellsPerRow)});
+      }
+      if (!cell.empty() && !is_data_parallel_cell(cell)) {
+        actions.push_back(read_cell(line, cell));
+      }
+      begin = end + 1;
+    }
+    return actions;
+  }
+
+  Action read_cell(std::string_view line, std::string_view cell) {
+    const std::optional<Action> action = try_parse_action(cell);
+    if (!action) {
+      fail_cell(line, cell,
+                fmt::format("is no action; expected stage, letters, micro-batch, as in 2F0 or "
+                            "2SEND_F0, both numbers below {}",
+                            kMaxIndex));
+    }
+    if (header_.num_micro_batches && action->micro_batch >= *header_.num_micro_batches) {
+      fail_cell(line, cell,
+                fmt::format("is beyond the header's micro_batches={}", *header_.num_micro_batches));
+    }
+    largest_micro_batch_ = std::max(largest_micro_batch_, action->micro_batch);
+    place_stage(line, cell, *action);
+    return *action;
+  }
+
+  void place_stage(std::string_view line, std::string_view cell, const Action& action) {
+    const auto stage = static_cast<std::size_t>(action.stage);
+    if (header_.rank_of_stage) {
+      if (stage >= rank_of_stage_.size()) {
+        fail_cell(line, cell,
+                  fmt::format("is beyond the {} stages of the header's placement",
+                              rank_of_stage_.size()));
+      }
+      return;
+    }
+    if (stage >= rank_of_stage_.size()) {
+      rank_of_stage_.resize(stage + 1, -1);
+    }
+    if (rank_of_stage_[stage] < 0 && is_compute(action.kind)) {
+      rank_of_stage_[stage] = static_cast<int>(ranks_.size());
+    }
+  }
+
+  Schedule finish() {
+    const auto num_ranks = static_cast<int>(ranks_.size());
+    for (std::size_t stage = 0; stage < rank_of_stage_.size(); ++stage) {
+      const int rank = rank_of_stage_[stage];
+      if (rank < 0) {
+        throw ScheduleError(
+            fmt::format("{}: no rank computes stage {}, of {}; each stage needs a rank", source_,
+                        stage, rank_of_stage_.size()));
+      }
+      if (rank >= num_ranks) {
+        throw ScheduleError(
+            fmt::format("{}: the header places stage {} on rank {}, but the rows end with rank {}",
+                        source_, stage, rank, num_ranks - 1));
+      }
+    }
+    return {.name = header_.name.value_or(""),
+            .num_micro_batches = header_.num_micro_batches.value_or(largest_micro_batch_ + 1),
+            .placement = {std::move(rank_of_stage_)},
+            .ranks = std::move(ranks_)};
+  }
+
+  std::string_view text_;
+  std::string_view source_;
+  std::size_t begin_ = 0;
+  std::size_t line_number_ = 1;
+  detail::CsvHeader header_;
+  std::vector<std::vector<Action>> ranks_;
+  std::vector<int> rank_of_stage_;
+  int largest_micro_batch_ = 0;
+  bool has_blank_row_ = false;
+};
+
+void append_action(std::string& line, const Action& action) {
+  if (!line.empty()) {
+    line += ',';
+  }
+  line += std::to_string(action.stage);
+  line += letters(action.kind);
+  if (action.kind != ActionKind::Update) {
+    line += std::to_string(action.micro_batch);
+  }
+}
+
+std::string row_text(const Schedule& schedule, int rank, CsvDialect dialect) {
+  std::string line;
+  for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
+    if (dialect == CsvDialect::Torch && action.kind == ActionKind::Update) {
+      throw ConfigError(
+          fmt::format("csv: {} has no place in PyTorch's dialect, which updates after "
+                      "the last action only",
+                      to_string(action)));
+    }
+    append_action(line, action);
+  }
+  return line;
+}
+
+}  // namespace
+
+Schedule parse_schedule(std::string_view text, std::string_view source_name) {
+  return Reader(text, source_name).read();
+}
+
+Schedule load_schedule(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::error_code error;
+  if (!file || std::filesystem::is_directory(path, error)) {
+    throw FileError(fmt::format("{}: cannot be opened for reading", path.string()));
+  }
+  // One byte more than allowed, so that an endless source ends here too.
+  std::string text;
+  std::array<char, 1 << 16> block{};
+  while (text.size() <= kMaxCsvBytes && file.read(block.data(), block.size()).gcount() > 0) {
+    text.append(block.data(), static_cast<std::size_t>(file.gcount()));
+  }
+  if (file.bad()) {
+    throw FileError(fmt::format("{}: reading failed", path.string()));
+  }
+  return parse_schedule(text, path.string());
+}
+
+std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
+  std::string text;
+  if (dialect == CsvDialect::Halfback) {
+    text = detail::csv_header_line(schedule) + '\n';
+  }
+  // PyTorch scales gradients in REDUCE_GRAD, which its own lowering adds to files without messages.
+  const bool with_reduce = dialect == CsvDialect::Torch && has_messages(schedule);
+  std::vector<std::string> reduces(schedule.ranks.size());
+  for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
+    reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=
+        fmt::format(",{}REDUCE_GRAD", stage);
+  }
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    text += row_text(schedule, rank, dialect);
+    text += reduces[static_cast<std::size_t>(rank)];
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace halfback

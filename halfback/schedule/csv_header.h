@@ -1,0 +1,36 @@
+// The comment line "# halfback schedule ..." of csv.h: internal to the reader.
+#pragma once
+
+#include "halfback/schedule/schedule.h"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfback::detail {
+
+// A fault of one line: where it begins, how long it is and what is wrong with it.
+struct CsvFault {
+  std::size_t offset = 0;
+  std::size_t length = 0;
+  std::string what;
+};
+
+struct CsvHeader {
+  std::optional<std::string> name;
+  std::optional<int> num_micro_batches;
+  std::optional<std::vector<int>> rank_of_stage;
+};
+
+// True for a comment line that is a header.
+bool is_csv_header(std::string_view line);
+
+// Adds what a header line says. Returns its first fault, a key given twice included.
+std::optional<CsvFault> read_csv_header(std::string_view line, CsvHeader& header);
+
+// Returns the header line of a schedule, without the newline.
+std::string csv_header_line(const Schedule& schedule);
+
+}  // namespace halfback::detail

@@ -1,0 +1,115 @@
+#include "halfback/schedule/dataflow.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+bool is_backward(ActionKind kind) {
+  return kind == ActionKind::Backward || kind == ActionKind::BackwardInput;
+}
+
+bool goes_up(ActionKind kind) {
+  return is_backward(kind) || kind == ActionKind::RecvBackward || kind == ActionKind::SendForward;
+}
+
+bool goes_down(ActionKind kind) {
+  return kind == ActionKind::Forward || kind == ActionKind::RecvForward ||
+         kind == ActionKind::SendBackward;
+}
+
+}  // namespace
+
+std::optional<int> other_stage(const Placement& placement, const Action& action) {
+  if (goes_up(action.kind) && action.stage + 1 < placement.num_stages()) {
+    return action.stage + 1;
+  }
+  if (goes_down(action.kind) && action.stage > 0) {
+    return action.stage - 1;
+  }
+  return std::nullopt;
+}
+
+std::optional<Action> taken_from(const Placement& placement, const Action& action) {
+  const std::optional<int> stage = other_stage(placement, action);
+  if (!stage || is_message(action.kind)) {
+    return std::nullopt;
+  }
+  const ActionKind kind = is_backward(action.kind) ? ActionKind::BackwardInput : action.kind;
+  return Action{kind, *stage, action.micro_batch};
+}
+
+std::optional<Action> needed_receive(const Placement& placement, const Action& action) {
+  const std::optional<Action> source = taken_from(placement, action);
+  if (!source || placement.rank_of(source->stage) == placement.rank_of(action.stage)) {
+    return std::nullopt;
+  }
+  const ActionKind kind =
+      is_backward(action.kind) ? ActionKind::RecvBackward : ActionKind::RecvForward;
+  return Action{kind, action.stage, action.micro_batch};
+}
+
+std::optional<Action> resulting_send(const Placement& placement, const Action& action) {
+  if (action.kind != ActionKind::Forward && !is_backward(action.kind)) {
+    return std::nullopt;
+  }
+  const ActionKind kind =
+      is_backward(action.kind) ? ActionKind::SendBackward : ActionKind::SendForward;
+  const Action send{kind, action.stage, action.micro_batch};
+  const std::optional<int> target = other_stage(placement, send);
+  if (!target || placement.rank_of(*target) == placement.rank_of(action.stage)) {
+    return std::nullopt;
+  }
+  return send;
+}
+
+Action counterpart(const Action& message) {
+  switch (message.kind) {
+    case ActionKind::SendForward:
+      return {ActionKind::RecvForward, message.stage + 1, message.micro_batch};
+    case ActionKind::RecvForward:
+      return {ActionKind::SendForward, message.stage - 1, message.micro_batch};
+    case ActionKind::SendBackward:
+      return {ActionKind::RecvBackward, message.stage - 1, message.micro_batch};
+    default:
+      return {ActionKind::SendBackward, message.stage + 1, message.micro_batch};
+  }
+}
+
+Channels::Channels(const Placement& placement) {
+  const std::vector<int>& ranks = placement.rank_of_stage;
+  for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
+    if (ranks[stage] != ranks[stage + 1]) {
+      pairs_.emplace_back(ranks[stage], ranks[stage + 1]);
+      pairs_.emplace_back(ranks[stage + 1], ranks[stage]);
+    }
+  }
+  std::sort(pairs_.begin(), pairs_.end());
+  pairs_.erase(std::unique(pairs_.begin(), pairs_.end()), pairs_.end());
+  const auto number = [&](int from, int to) {
+    const auto place = std::lower_bound(pairs_.begin(), pairs_.end(), std::pair(from, to));
+    return static_cast<int>(place - pairs_.begin());
+  };
+  for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
+    forward_.push_back(number(ranks[stage], ranks[stage + 1]));
+    backward_.push_back(number(ranks[stage + 1], ranks[stage]));
+  }
+}
+
+int Channels::of(const Action& message) const {
+  const auto stage = static_cast<std::size_t>(message.stage);
+  switch (message.kind) {
+    case ActionKind::SendForward:
+      return forward_[stage];
+    case ActionKind::RecvForward:
+      return forward_[stage - 1];
+    case ActionKind::SendBackward:
+      return backward_[stage - 1];
+    default:
+      return backward_[stage];
+  }
+}
+
+}  // namespace halfback

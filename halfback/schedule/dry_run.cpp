@@ -1,0 +1,216 @@
+#include "halfback/schedule/dry_run.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/schedule/dataflow.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace halfback {
+
+namespace {
+
+struct ChannelState {
+  int num_sent = 0;
+  int num_received = 0;
+};
+
+class Runner {
+ public:
+  Runner(const Schedule& schedule, ChannelRule rule, const std::function<void(Position)>& on_done)
+      : schedule_(schedule),
+        rule_(rule),
+        on_done_(on_done),
+        with_messages_(has_messages(schedule)),
+        channels_(schedule.placement),
+        states_(static_cast<std::size_t>(channels_.count())),
+        cursors_(schedule.ranks.size(), 0),
+        queued_(schedule.ranks.size(), false) {
+    if (!with_messages_) {
+      const auto size = static_cast<std::size_t>(schedule.num_stages()) *
+                        static_cast<std::size_t>(schedule.num_micro_batches);
+      has_activation_.resize(size, false);
+      has_gradient_.resize(size, false);
+    }
+  }
+
+  DryRun run() {
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      wake(rank);
+    }
+    while (!queue_.empty()) {
+      const int rank = queue_.back();
+      queue_.pop_back();
+      queued_[index(rank)] = false;
+      advance(rank);
+    }
+    DryRun result{.stopped_at = cursors_, .finished = true};
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      result.finished = result.finished && current(rank) == nullptr;
+    }
+    return result;
+  }
+
+ private:
+  static std::size_t index(int value) { return static_cast<std::size_t>(value); }
+
+  const Action* current(int rank) const {
+    const auto& list = schedule_.ranks[index(rank)];
+    const auto cursor = index(cursors_[index(rank)]);
+    return cursor < list.size() ? &list[cursor] : nullptr;
+  }
+
+  void wake(int rank) {
+    if (!queued_[index(rank)]) {
+      queued_[index(rank)] = true;
+      queue_.push_back(rank);
+    }
+  }
+
+  void advance(int rank) {
+    while (const Action* action = current(rank)) {
+      const bool done =
+          is_message(action->kind) ? pass_message(rank, *action) : compute(rank, *action);
+      if (!done) {
+        return;
+      }
+    }
+  }
+
+  void complete(int rank) {
+    if (on_done_) {
+      on_done_({rank, cursors_[index(rank)]});
+    }
+    ++cursors_[index(rank)];
+  }
+
+  std::size_t cell(const Action& action) const {
+    return index(action.stage) * index(schedule_.num_micro_batches) + index(action.micro_batch);
+  }
+
+  bool compute(int rank, const Action& action) {
+    if (!with_messages_) {
+      if (const auto source = taken_from(schedule_.placement, action)) {
+        const auto& available =
+            source->kind == ActionKind::Forward ? has_activation_ : has_gradient_;
+        if (!available[cell(*source)]) {
+          return false;
+        }
+      }
+      publish(action);
+    }
+    complete(rank);
+    return true;
+  }
+
+  void publish(const Action& action) {
+    if (action.kind == ActionKind::BackwardWeight || action.kind == ActionKind::Update) {
+      return;
+    }
+    const bool forward = action.kind == ActionKind::Forward;
+    (forward ? has_activation_ : has_gradient_)[cell(action)] = true;
+    const int target = action.stage + (forward ? 1 : -1);
+    if (target >= 0 && target < schedule_.num_stages()) {
+      wake(schedule_.placement.rank_of(target));
+    }
+  }
+
+  bool pass_message(int rank, const Action& message) {
+    const int channel = channels_.of(message);
+    return is_send(message.kind) ? send(rank, channel) : receive(rank, channel);
+  }
+
+  bool send(int rank, int channel) {
+    ChannelState& state = states_[index(channel)];
+    const int receiver = channels_.to(channel);
+    if (rule_.capacity == 0) {
+      return meet(rank, receiver, channel);
+    }
+    if (state.num_sent - state.num_received >= rule_.capacity) {
+      return false;
+    }
+    ++state.num_sent;
+    complete(rank);
+    wake(receiver);
+    return true;
+  }
+
+  // Both ends stand at the message, so both pass it.
+  bool meet(int sender, int receiver, int channel) {
+    const Action* other = current(receiver);
+    if (other == nullptr || !is_receive(other->kind) || channels_.of(*other) != channel) {
+      return false;
+    }
+    complete(sender);
+    complete(receiver);
+    wake(receiver);
+    return true;
+  }
+
+  bool receive(int rank, int channel) {
+    ChannelState& state = states_[index(channel)];
+    const int sender = channels_.from(channel);
+    if (rule_.capacity == 0) {
+      const Action* other = current(sender);
+      if (other != nullptr && is_send(other->kind) && channels_.of(*other) == channel) {
+        wake(sender);
+      }
+      return false;
+    }
+    if (state.num_received >= state.num_sent) {
+      return false;
+    }
+    ++state.num_received;
+    complete(rank);
+    wake(sender);
+    return true;
+  }
+
+  const Schedule& schedule_;
+  ChannelRule rule_;
+  const std::function<void(Position)>& on_done_;
+  bool with_messages_;
+  Channels channels_;
+  std::vector<ChannelState> states_;
+  std::vector<int> cursors_;
+  std::vector<bool> queued_;
+  std::vector<int> queue_;
+  std::vector<bool> has_activation_;
+  std::vector<bool> has_gradient_;
+};
+
+}  // namespace
+
+std::string to_string(ChannelRule rule) {
+  if (rule == kBuffered) {
+    return "buffered";
+  }
+  return rule == kRendezvous ? "rendezvous" : fmt::format("capacity {}", rule.capacity);
+}
+
+ChannelRule parse_channel_rule(std::string_view text) {
+  if (text == "buffered") {
+    return kBuffered;
+  }
+  if (text == "rendezvous") {
+    return kRendezvous;
+  }
+  const std::optional<std::int64_t> capacity = parse_integer(text);
+  if (!capacity || *capacity < 0 || *capacity >= ChannelRule::kUnbounded) {
+    throw ConfigError(fmt::format(
+        "channel: '{}' is no rule; expected buffered, rendezvous or a number of messages{}",
+        text.substr(0, 40), suggestion(text.substr(0, 40), {"buffered", "rendezvous"})));
+  }
+  return {static_cast<int>(*capacity)};
+}
+
+DryRun dry_run(const Schedule& schedule,
+               ChannelRule rule,
+               const std::function<void(Position)>& on_done) {
+  return Runner(schedule, rule, on_done).run();
+}
+
+}  // namespace halfback

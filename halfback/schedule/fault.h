@@ -1,0 +1,34 @@
+// The parts of validate() and how they report: internal to its sources.
+#pragma once
+
+#include "halfback/schedule/dry_run.h"
+#include "halfback/schedule/schedule.h"
+
+#include <string>
+#include <vector>
+
+namespace halfback::detail {
+
+// Throws ScheduleError "where: rank r, position p: what" with the lists around the position.
+[[noreturn]] void throw_fault(const Schedule& schedule,
+                              const std::string& where,
+                              Position position,
+                              const std::string& what);
+
+// Returns where an action stands: "position 21", or "position 21 of rank 0" on another rank than
+// `from_rank`, or "missing".
+std::string describe_place(const Schedule& schedule, const Action& action, int from_rank);
+
+// Checks each rank's list by itself: range, once, place and order. Expects a sound placement.
+void check_lists(const Schedule& schedule, const std::string& where);
+
+// Checks that the k-th send of each channel is its k-th receive. Expects in-range actions.
+void check_channel_order(const Schedule& schedule, const std::string& where);
+
+// Throws the fault of a schedule whose ranks wait for each other: one line a rank.
+[[noreturn]] void throw_deadlock(const Schedule& schedule,
+                                 const std::string& where,
+                                 const std::vector<int>& stopped_at,
+                                 ChannelRule channel);
+
+}  // namespace halfback::detail

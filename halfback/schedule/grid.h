@@ -1,0 +1,22 @@
+// The lists of a schedule as text, a row per rank and a column per position. Times are not drawn:
+// that is timeline/text_grid.h.
+#pragma once
+
+#include "halfback/schedule/schedule.h"
+
+#include <optional>
+#include <string>
+
+namespace halfback {
+
+struct ListWindow {
+  std::optional<Position> marked;  // centered, with carets beneath
+  int num_columns = 9;
+  int num_rows = 5;
+};
+
+// Draws the window around the marked position, or the first rows and columns. Each line ends with
+// a newline. Positions are those of the lists; cells of one column need not run at one time.
+std::string draw_lists(const Schedule& schedule, const ListWindow& window);
+
+}  // namespace halfback

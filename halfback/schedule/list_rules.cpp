@@ -1,0 +1,296 @@
+#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/fault.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace halfback {
+
+namespace {
+
+using detail::describe_place;
+using detail::throw_fault;
+
+// Of the eight kinds that come once for each stage and micro-batch.
+std::uint8_t bit(ActionKind kind) {
+  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
+}
+
+constexpr std::string_view kOnce =
+    "each stage runs each micro-batch with one F and either one B or one I and one W";
+
+// Everything that one rank's list shows by itself. Walks the lists once.
+class ListRules {
+ public:
+  ListRules(const Schedule& schedule, const std::string& where)
+      : schedule_(schedule),
+        where_(where),
+        with_messages_(has_messages(schedule)),
+        num_weights_(static_cast<std::size_t>(schedule.num_stages()), 0),
+        updated_(static_cast<std::size_t>(schedule.num_stages()), false) {}
+
+  void check() {
+    for_each([&](const Action& action) { check_range(action); });
+    check_enough_forwards();
+    seen_.resize(static_cast<std::size_t>(schedule_.num_stages()) *
+                 static_cast<std::size_t>(schedule_.num_micro_batches));
+    for_each([&](const Action& action) { check_action(action); });
+    check_complete();
+  }
+
+ private:
+  template <typename Function>
+  void for_each(Function function) {
+    for (position_.rank = 0; position_.rank < schedule_.num_ranks(); ++position_.rank) {
+      const auto& list = schedule_.ranks[static_cast<std::size_t>(position_.rank)];
+      position_.index = 0;
+      for (const Action& action : list) {
+        function(action);
+        ++position_.index;
+      }
+    }
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw_fault(schedule_, where_, position_, what);
+  }
+
+  std::string place(const Action& action) const {
+    return describe_place(schedule_, action, position_.rank);
+  }
+
+  std::uint8_t& seen(const Action& action) {
+    return seen_[static_cast<std::size_t>(action.stage) *
+                     static_cast<std::size_t>(schedule_.num_micro_batches) +
+                 static_cast<std::size_t>(action.micro_batch)];
+  }
+
+  bool has_seen(const Action& action) { return (seen(action) & bit(action.kind)) != 0; }
+
+  void check_range(const Action& action) const {
+    const int num_stages = schedule_.num_stages();
+    const int num_micro_batches = schedule_.num_micro_batches;
+    if (action.stage < 0 || action.stage >= num_stages) {
+      fail(fmt::format("{} names stage {}; the stages are 0 to {}", to_string(action), action.stage,
+                       num_stages - 1));
+    }
+    if (action.micro_batch < 0 || action.micro_batch >= num_micro_batches) {
+      fail(fmt::format("{} names micro-batch {}; the micro-batches are 0 to {}", to_string(action),
+                       action.micro_batch, num_micro_batches - 1));
+    }
+    const int rank = schedule_.placement.rank_of(action.stage);
+    if (rank != position_.rank) {
+      fail(fmt::format("{} is on rank {}; stage {} is placed on rank {}", to_string(action),
+                       position_.rank, action.stage, rank));
+    }
+  }
+
+  // A hostile text can name 2^20 stages and micro-batches in two cells: the table of all pairs is
+  // made only once it is known that the actions could fill it.
+  void check_enough_forwards() {
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(schedule_.num_stages()), 0);
+    for_each([&](const Action& action) {
+      counts[static_cast<std::size_t>(action.stage)] += action.kind == ActionKind::Forward ? 1 : 0;
+    });
+    const auto few = std::find_if(counts.begin(), counts.end(), [&](std::int64_t count) {
+      return count < schedule_.num_micro_batches;
+    });
+    if (few == counts.end()) {
+      return;
+    }
+    const auto stage = static_cast<int>(few - counts.begin());
+    std::vector<bool> present(static_cast<std::size_t>(*few) + 1, false);
+    for_each([&](const Action& action) {
+      const auto micro_batch = static_cast<std::size_t>(action.micro_batch);
+      if (action.kind == ActionKind::Forward && action.stage == stage &&
+          micro_batch < present.size()) {
+        present[micro_batch] = true;
+      }
+    });
+    const auto missing = std::find(present.begin(), present.end(), false) - present.begin();
+    fail_missing({ActionKind::Forward, stage, static_cast<int>(missing)}, kOnce);
+  }
+
+  [[noreturn]] void fail_missing(const Action& action, std::string_view reason) {
+    position_.rank = schedule_.placement.rank_of(action.stage);
+    const auto& list = schedule_.ranks[static_cast<std::size_t>(position_.rank)];
+    position_.index = static_cast<int>(list.size());
+    fail(fmt::format("the list ends and {} is missing; {}", to_string(action), reason));
+  }
+
+  void check_action(const Action& action) {
+    if (action.kind == ActionKind::Update) {
+      check_update(action);
+      return;
+    }
+    check_once(action);
+    if (is_message(action.kind)) {
+      check_message(action);
+    } else {
+      check_order(action);
+    }
+    seen(action) = static_cast<std::uint8_t>(seen(action) | bit(action.kind));
+  }
+
+  void check_update(const Action& action) {
+    const auto stage = static_cast<std::size_t>(action.stage);
+    if (updated_[stage]) {
+      fail(fmt::format("{} comes a second time (first at {}); a step updates a stage once",
+                       to_string(action), place(action)));
+    }
+    if (num_weights_[stage] != schedule_.num_micro_batches) {
+      fail(fmt::format("{} comes after {} of {} weight gradients of stage {}; an update needs all",
+                       to_string(action), num_weights_[stage], schedule_.num_micro_batches,
+                       action.stage));
+    }
+    updated_[stage] = true;
+  }
+
+  void check_once(const Action& action) {
+    if (has_seen(action)) {
+      fail(fmt::format("{} comes a second time (first at {}); {}", to_string(action), place(action),
+                       is_message(action.kind) ? "each tensor crosses once" : kOnce));
+    }
+    const bool is_full = action.kind == ActionKind::Backward;
+    const bool is_half =
+        action.kind == ActionKind::BackwardInput || action.kind == ActionKind::BackwardWeight;
+    const auto came = [&](ActionKind kind) { return (seen(action) & bit(kind)) != 0; };
+    if ((is_full && (came(ActionKind::BackwardInput) || came(ActionKind::BackwardWeight))) ||
+        (is_half && came(ActionKind::Backward))) {
+      fail(fmt::format("{} computes a backward that the rank already has, whole or in part; {}",
+                       to_string(action), kOnce));
+    }
+  }
+
+  void check_message(const Action& message) {
+    const std::optional<int> other = other_stage(schedule_.placement, message);
+    if (!other) {
+      fail(fmt::format("{} has no other end; the stages are 0 to {}", to_string(message),
+                       schedule_.num_stages() - 1));
+    }
+    if (schedule_.placement.rank_of(*other) == position_.rank) {
+      fail(
+          fmt::format("{} stays on rank {}, which holds stage {} too; only tensors between ranks "
+                      "are sent",
+                      to_string(message), position_.rank, *other));
+    }
+    if (message.kind == ActionKind::SendForward) {
+      require(message, ActionKind::Forward, "an activation is made before it is sent");
+    } else if (message.kind == ActionKind::SendBackward) {
+      require_backward(message, "a gradient is made before it is sent");
+    }
+  }
+
+  void check_order(const Action& action) {
+    const bool is_backward =
+        action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput;
+    if (is_backward) {
+      require(action, ActionKind::Forward, "a backward needs its forward first");
+    }
+    if (action.kind == ActionKind::BackwardWeight) {
+      require(action, ActionKind::BackwardInput,
+              "a weight gradient needs its input gradient first");
+    }
+    if (action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardWeight) {
+      ++num_weights_[static_cast<std::size_t>(action.stage)];
+    }
+    check_taken(action);
+  }
+
+  void check_taken(const Action& action) {
+    const auto source = taken_from(schedule_.placement, action);
+    if (source && schedule_.placement.rank_of(source->stage) == position_.rank) {
+      const std::string_view reason = "it takes that stage's tensor";
+      if (source->kind == ActionKind::Forward) {
+        require_before(action, *source, reason);
+      } else {
+        require_backward_of(action, *source, reason);
+      }
+    }
+    const auto receive = needed_receive(schedule_.placement, action);
+    if (with_messages_ && receive) {
+      require_before(action, *receive, "a tensor is received before it is used");
+    }
+  }
+
+  void require(const Action& action, ActionKind kind, std::string_view reason) {
+    require_before(action, {kind, action.stage, action.micro_batch}, reason);
+  }
+
+  void require_before(const Action& action, const Action& needed, std::string_view reason) {
+    if (!has_seen(needed)) {
+      fail(fmt::format("{} comes before {} ({}); {}", to_string(action), to_string(needed),
+                       place(needed), reason));
+    }
+  }
+
+  void require_backward(const Action& action, std::string_view reason) {
+    require_backward_of(action, {ActionKind::BackwardInput, action.stage, action.micro_batch},
+                        reason);
+  }
+
+  // `input` is an I; a B in its place will do.
+  void require_backward_of(const Action& action, const Action& input, std::string_view reason) {
+    const Action full{ActionKind::Backward, input.stage, input.micro_batch};
+    if (!has_seen(full) && !has_seen(input)) {
+      require_before(action, place(full) == "missing" ? input : full, reason);
+    }
+  }
+
+  void check_complete() {
+    const bool has_update = std::find(updated_.begin(), updated_.end(), true) != updated_.end();
+    for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
+      for (int micro_batch = 0; micro_batch < schedule_.num_micro_batches; ++micro_batch) {
+        check_complete_pair(stage, micro_batch);
+      }
+      if (has_update && !updated_[static_cast<std::size_t>(stage)]) {
+        fail_missing({ActionKind::Update, stage, 0}, "all stages are updated, or none is");
+      }
+    }
+  }
+
+  void check_complete_pair(int stage, int micro_batch) {
+    const auto require_present = [&](ActionKind kind, std::string_view reason) {
+      const Action action{kind, stage, micro_batch};
+      if (!has_seen(action)) {
+        fail_missing(action, reason);
+      }
+    };
+    require_present(ActionKind::Forward, kOnce);
+    if (!has_seen({ActionKind::Backward, stage, micro_batch})) {
+      require_present(ActionKind::BackwardInput, kOnce);
+      require_present(ActionKind::BackwardWeight, kOnce);
+    }
+    for (const ActionKind kind : {ActionKind::Forward, ActionKind::BackwardInput}) {
+      const auto send = resulting_send(schedule_.placement, {kind, stage, micro_batch});
+      if (with_messages_ && send) {
+        require_present(send->kind, "the next rank waits for it");
+      }
+    }
+  }
+
+  const Schedule& schedule_;
+  const std::string& where_;
+  bool with_messages_;
+  Position position_;
+  std::vector<std::uint8_t> seen_;  // by stage and micro-batch: bits of the kinds that came
+  std::vector<int> num_weights_;    // by stage
+  std::vector<bool> updated_;       // by stage
+};
+
+}  // namespace
+
+namespace detail {
+
+void check_lists(const Schedule& schedule, const std::string& where) {
+  ListRules(schedule, where).check();
+}
+
+}  // namespace detail
+
+}  // namespace halfback

@@ -1,0 +1,30 @@
+// Functions from schedule to schedule. None changes its argument; all are linear in the number of
+// actions.
+#pragma once
+
+#include "halfback/schedule/schedule.h"
+
+namespace halfback {
+
+// Returns the schedule with its sends and receives, between stages on different ranks only. A send
+// stands right after the action that makes its tensor (so a gradient leaves before any W); a
+// receive right before the action that takes it, or before an earlier one where its channel's order
+// demands, since receives of a channel keep the order of its sends. Adds no wait that the lists do
+// not have when channels are buffered; capacity 1 is enough for every family; rendezvous is not.
+// Throws ScheduleError for a schedule that already has messages or that does not run.
+Schedule add_communication(const Schedule& schedule);
+
+// Returns the schedule without its sends and receives.
+Schedule remove_communication(const Schedule& schedule);
+
+// Returns the schedule with B for each I directly followed by its own W.
+Schedule merge_backward(const Schedule& schedule);
+
+// Returns the schedule with I, W for each B.
+Schedule split_backward(const Schedule& schedule);
+
+// Returns the forward half: F and its messages, in the same order. For evaluation; not valid as a
+// training schedule.
+Schedule forward_only(const Schedule& schedule);
+
+}  // namespace halfback

@@ -1,0 +1,48 @@
+#include "halfback/schedule/schedule.h"
+
+#include <algorithm>
+
+namespace halfback {
+
+namespace {
+
+template <typename Predicate>
+bool any_action(const Schedule& schedule, Predicate predicate) {
+  return std::any_of(schedule.ranks.begin(), schedule.ranks.end(), [&](const auto& list) {
+    return std::any_of(list.begin(), list.end(), predicate);
+  });
+}
+
+}  // namespace
+
+std::int64_t num_actions(const Schedule& schedule) {
+  std::int64_t count = 0;
+  for (const auto& list : schedule.ranks) {
+    count += static_cast<std::int64_t>(list.size());
+  }
+  return count;
+}
+
+bool has_messages(const Schedule& schedule) {
+  return any_action(schedule, [](const Action& action) { return is_message(action.kind); });
+}
+
+bool is_two_stage(const Schedule& schedule) {
+  return any_action(schedule,
+                    [](const Action& action) { return action.kind == ActionKind::BackwardInput; });
+}
+
+bool weight_gradients_ascend(const Schedule& schedule) {
+  std::vector<int> last(schedule.placement.rank_of_stage.size(), -1);
+  return !any_action(schedule, [&](const Action& action) {
+    if (action.kind != ActionKind::BackwardWeight && action.kind != ActionKind::Backward) {
+      return false;
+    }
+    int& previous = last[static_cast<std::size_t>(action.stage)];
+    const bool falls = action.micro_batch <= previous;
+    previous = action.micro_batch;
+    return falls;
+  });
+}
+
+}  // namespace halfback

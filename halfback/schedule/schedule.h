@@ -1,0 +1,52 @@
+// A schedule is data: which rank holds which stage, and for each rank the ordered list of its
+// actions. It knows no tensors, threads or clocks.
+#pragma once
+
+#include "halfback/schedule/action.h"
+#include "halfback/schedule/placement.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+struct Schedule {
+  std::string name;  // family and variant, for people; "" when unknown
+  int num_micro_batches = 0;
+  Placement placement;
+  std::vector<std::vector<Action>> ranks;
+
+  int num_ranks() const { return static_cast<int>(ranks.size()); }
+  int num_stages() const { return placement.num_stages(); }
+  bool operator==(const Schedule&) const = default;
+};
+
+// One entry of the lists; both are 0-based.
+struct Position {
+  int rank = 0;
+  int index = 0;
+
+  bool operator==(const Position&) const = default;
+};
+
+// Returns the action at a position that exists.
+inline const Action& action_at(const Schedule& schedule, Position position) {
+  return schedule
+      .ranks[static_cast<std::size_t>(position.rank)][static_cast<std::size_t>(position.index)];
+}
+
+// Returns the number of actions of all ranks.
+std::int64_t num_actions(const Schedule& schedule);
+
+// True when some list holds a send or a receive.
+bool has_messages(const Schedule& schedule);
+
+// True when some list holds a BackwardInput.
+bool is_two_stage(const Schedule& schedule);
+
+// True when each stage runs its weight gradients (W or B) in ascending micro-batch order: only then
+// do its gradients equal the unpipelined run bit for bit, since sums have one order.
+bool weight_gradients_ascend(const Schedule& schedule);
+
+}  // namespace halfback

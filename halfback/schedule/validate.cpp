@@ -1,0 +1,80 @@
+#include "halfback/schedule/validate.h"
+
+#include "halfback/base/error.h"
+#include "halfback/schedule/fault.h"
+#include "halfback/schedule/passes.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+namespace halfback {
+
+namespace {
+
+void check_shape(const Schedule& schedule, const std::string& where) {
+  const int num_ranks = schedule.num_ranks();
+  if (num_ranks < 1 || schedule.num_stages() < 1 || schedule.num_micro_batches < 1) {
+    throw ScheduleError(fmt::format(
+        "{}: {} ranks, {} stages and {} micro-batches; there must be at least one of each", where,
+        num_ranks, schedule.num_stages(), schedule.num_micro_batches));
+  }
+  std::vector<bool> holds_stage(static_cast<std::size_t>(num_ranks), false);
+  for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+    const int rank = schedule.placement.rank_of(stage);
+    if (rank < 0 || rank >= num_ranks) {
+      throw ScheduleError(fmt::format("{}: stage {} is placed on rank {}; the ranks are 0 to {}",
+                                      where, stage, rank, num_ranks - 1));
+    }
+    holds_stage[static_cast<std::size_t>(rank)] = true;
+  }
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    if (!holds_stage[static_cast<std::size_t>(rank)]) {
+      throw ScheduleError(
+          fmt::format("{}: rank {} holds no stage; every rank needs at least one", where, rank));
+    }
+  }
+}
+
+// Of a valid schedule. A larger capacity never stops what a smaller one lets run.
+int smallest_capacity(const Schedule& schedule) {
+  const auto runs = [&](int capacity) { return dry_run(schedule, {capacity}).finished; };
+  if (runs(0)) {
+    return 0;
+  }
+  int too_small = 0;
+  int enough = 1;
+  while (!runs(enough)) {
+    too_small = enough;
+    enough *= 2;
+  }
+  while (enough - too_small > 1) {
+    const int middle = too_small + (enough - too_small) / 2;
+    (runs(middle) ? enough : too_small) = middle;
+  }
+  return enough;
+}
+
+}  // namespace
+
+void validate(const Schedule& schedule, const ValidateOptions& options) {
+  check_shape(schedule, options.where);
+  detail::check_lists(schedule, options.where);
+  if (has_messages(schedule)) {
+    detail::check_channel_order(schedule, options.where);
+  }
+  const DryRun run = dry_run(schedule, options.channel);
+  if (!run.finished) {
+    detail::throw_deadlock(schedule, options.where, run.stopped_at, options.channel);
+  }
+}
+
+int smallest_channel_capacity(const Schedule& schedule) {
+  if (!has_messages(schedule)) {
+    return smallest_capacity(add_communication(schedule));
+  }
+  validate(schedule);
+  return smallest_capacity(schedule);
+}
+
+}  // namespace halfback

@@ -1,0 +1,14 @@
+// A timeline in the trace event format, for Perfetto (ui.perfetto.dev) and chrome://tracing.
+#pragma once
+
+#include "halfback/timeline/timeline.h"
+
+#include <string>
+
+namespace halfback {
+
+// Returns the JSON: one track a rank, one complete event a span, in microseconds, named as the
+// action is in a schedule.
+std::string to_chrome_trace(const Timeline& timeline);
+
+}  // namespace halfback

@@ -1,0 +1,59 @@
+#include "halfback/timeline/statistics.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+double median(std::vector<double> values) {
+  const std::size_t middle = values.size() / 2;
+  std::sort(values.begin(), values.end());
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2.0;
+}
+
+}  // namespace
+
+Statistics statistics(const Timeline& timeline) {
+  Statistics result;
+  result.busy_seconds.resize(static_cast<std::size_t>(timeline.num_ranks), 0.0);
+  if (timeline.spans.empty()) {
+    return result;
+  }
+  double first = timeline.spans.front().start_seconds;
+  double last = timeline.spans.front().end_seconds;
+  for (const Span& span : timeline.spans) {
+    first = std::min(first, span.start_seconds);
+    last = std::max(last, span.end_seconds);
+    if (!is_message(span.action.kind)) {
+      result.busy_seconds[static_cast<std::size_t>(span.rank)] +=
+          span.end_seconds - span.start_seconds;
+    }
+  }
+  result.makespan_seconds = last - first;
+  const double busy = std::accumulate(result.busy_seconds.begin(), result.busy_seconds.end(), 0.0);
+  const double available = result.makespan_seconds * timeline.num_ranks;
+  result.bubble_fraction = available > 0.0 ? 1.0 - busy / available : 0.0;
+  return result;
+}
+
+std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) {
+  std::map<std::pair<int, ActionKind>, std::vector<double>> durations;
+  for (const Span& span : timeline.spans) {
+    if (!is_message(span.action.kind)) {
+      durations[{span.action.stage, span.action.kind}].push_back(
+          clock == SpanClock::ThreadCpu ? span.cpu_seconds : span.end_seconds - span.start_seconds);
+    }
+  }
+  std::vector<ActionCost> costs;
+  for (auto& [key, values] : durations) {
+    const auto count = static_cast<int>(values.size());
+    costs.push_back({key.first, key.second, count, median(std::move(values))});
+  }
+  return costs;
+}
+
+}  // namespace halfback

@@ -1,0 +1,214 @@
+#include "halfback/timeline/text_grid.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace halfback {
+
+namespace {
+
+using RankSpans = std::vector<std::vector<const Span*>>;  // by rank, in order of time
+
+struct Extent {
+  double start = 0.0;
+  double end = 0.0;
+  double shortest = 0.0;  // of the spans that take time
+};
+
+char cell_letter(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::Forward:
+      return 'F';
+    case ActionKind::Backward:
+      return 'B';
+    case ActionKind::BackwardInput:
+      return 'b';
+    case ActionKind::BackwardWeight:
+      return 'w';
+    default:
+      return 'u';
+  }
+}
+
+bool is_drawn(const Span& span) {
+  return !is_message(span.action.kind) && span.end_seconds > span.start_seconds;
+}
+
+RankSpans spans_by_rank(const Timeline& timeline) {
+  RankSpans result(static_cast<std::size_t>(timeline.num_ranks));
+  for (const Span& span : timeline.spans) {
+    if (is_drawn(span)) {
+      result[static_cast<std::size_t>(span.rank)].push_back(&span);
+    }
+  }
+  for (auto& spans : result) {
+    std::stable_sort(spans.begin(), spans.end(), [](const Span* a, const Span* b) {
+      return a->start_seconds < b->start_seconds;
+    });
+  }
+  return result;
+}
+
+Extent extent_of(const RankSpans& ranks) {
+  Extent extent;
+  bool is_first = true;
+  for (const auto& spans : ranks) {
+    for (const Span* span : spans) {
+      const double duration = span->end_seconds - span->start_seconds;
+      extent.start = is_first ? span->start_seconds : std::min(extent.start, span->start_seconds);
+      extent.end = is_first ? span->end_seconds : std::max(extent.end, span->end_seconds);
+      extent.shortest = is_first ? duration : std::min(extent.shortest, duration);
+      is_first = false;
+    }
+  }
+  return extent;
+}
+
+// Columns and the time of each. At most `max_columns` where the number is to be bounded.
+struct Columns {
+  int count = 0;
+  double seconds = 1.0;
+};
+
+constexpr int kMostColumns = 1 << 20;
+
+Columns columns_for(const Extent& extent, double unit_seconds) {
+  const double length = extent.end - extent.start;
+  Columns columns{0, unit_seconds > 0.0 ? unit_seconds : extent.shortest};
+  if (length > 0.0) {
+    // A little less than the quotient, so that rounding of times adds no column.
+    const double count = std::ceil(length / columns.seconds - 1e-6);
+    columns.count = static_cast<int>(std::clamp(count, 1.0, double{kMostColumns}));
+  }
+  return columns;
+}
+
+// Returns what runs at each column's middle, or null.
+std::vector<const Span*> sample(const std::vector<const Span*>& spans,
+                                const Extent& extent,
+                                Columns columns) {
+  std::vector<const Span*> cells(static_cast<std::size_t>(columns.count), nullptr);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const double middle = extent.start + (static_cast<double>(i) + 0.5) * columns.seconds;
+    while (next < spans.size() && spans[next]->end_seconds <= middle) {
+      ++next;
+    }
+    if (next < spans.size() && spans[next]->start_seconds <= middle) {
+      cells[i] = spans[next];
+    }
+  }
+  return cells;
+}
+
+std::string row_label(int rank, int num_ranks) {
+  const std::size_t width = fmt::format("{}", num_ranks - 1).size();
+  return fmt::format("rank {:<{}}  ", rank, width);
+}
+
+bool holds_several_stages(const std::vector<const Span*>& spans) {
+  return std::any_of(spans.begin(), spans.end(), [&](const Span* span) {
+    return span->action.stage != spans.front()->action.stage;
+  });
+}
+
+// Rows of numbered cells, all of one width.
+class NumberedRows {
+ public:
+  NumberedRows(const RankSpans& ranks, const Extent& extent, Columns columns)
+      : ranks_(ranks), extent_(extent), columns_(columns) {
+    for (const auto& spans : ranks) {
+      with_stage_ = with_stage_ || holds_several_stages(spans);
+    }
+    for (const auto& spans : ranks) {
+      for (const Span* span : spans) {
+        width_ = std::max(width_, cell_text(span->action).size());
+      }
+    }
+  }
+
+  std::size_t cell_width() const { return width_ + 1; }
+
+  std::string row(std::size_t rank) const {
+    std::string line;
+    const Span* previous = nullptr;
+    for (const Span* span : sample(ranks_[rank], extent_, columns_)) {
+      const std::string text = span == nullptr    ? "."
+                               : span == previous ? "--"
+                                                  : cell_text(span->action);
+      line += fmt::format("{:<{}}", text, cell_width());
+      previous = span;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    return line;
+  }
+
+ private:
+  std::string cell_text(const Action& action) const {
+    if (with_stage_ || action.kind == ActionKind::Update) {
+      return to_string(action);
+    }
+    return fmt::format("{}{}", letters(action.kind), action.micro_batch);
+  }
+
+  const RankSpans& ranks_;
+  Extent extent_;
+  Columns columns_;
+  bool with_stage_ = false;
+  std::size_t width_ = 2;
+};
+
+int columns_that_fit(const TextGridOptions& options, int num_ranks, std::size_t cell_width) {
+  const auto label = row_label(0, num_ranks).size();
+  const auto width = static_cast<std::size_t>(std::max(options.width, 0));
+  return width > label + cell_width ? static_cast<int>((width - label) / cell_width) : 1;
+}
+
+}  // namespace
+
+std::string draw_timeline(const Timeline& timeline, const TextGridOptions& options) {
+  const RankSpans ranks = spans_by_rank(timeline);
+  const Extent extent = extent_of(ranks);
+  Columns columns = columns_for(extent, options.unit_seconds);
+  const int fitting = columns_that_fit(options, timeline.num_ranks, 1);
+  const bool is_scaled = columns.count > fitting;
+  if (is_scaled) {
+    columns = {fitting, (extent.end - extent.start) / fitting};
+  }
+  std::string text;
+  for (int rank = 0; rank < timeline.num_ranks; ++rank) {
+    text += row_label(rank, timeline.num_ranks);
+    for (const Span* span : sample(ranks[static_cast<std::size_t>(rank)], extent, columns)) {
+      text += span == nullptr ? '.' : cell_letter(span->action.kind);
+    }
+    text += '\n';
+  }
+  if (is_scaled) {
+    text += fmt::format("(scaled to fit: a column is {:.4g} of {:.4g} time units)\n",
+                        columns.seconds, extent.end - extent.start);
+  }
+  return text;
+}
+
+std::string draw_numbered_timeline(const Timeline& timeline, const TextGridOptions& options) {
+  const RankSpans ranks = spans_by_rank(timeline);
+  const Extent extent = extent_of(ranks);
+  Columns columns = columns_for(extent, options.unit_seconds);
+  const int num_columns = columns.count;
+  const std::size_t cell_width = NumberedRows(ranks, extent, columns).cell_width();
+  columns.count = std::min(num_columns, columns_that_fit(options, timeline.num_ranks, cell_width));
+  const NumberedRows rows(ranks, extent, columns);
+  std::string text;
+  for (int rank = 0; rank < timeline.num_ranks; ++rank) {
+    text += row_label(rank, timeline.num_ranks) + rows.row(static_cast<std::size_t>(rank)) + '\n';
+  }
+  if (columns.count < num_columns) {
+    text += fmt::format("(cut after {} of {} columns)\n", columns.count, num_columns);
+  }
+  return text;
+}
+
+}  // namespace halfback

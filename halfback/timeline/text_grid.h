@@ -1,0 +1,28 @@
+// A timeline as text: a row per rank, a column per unit of time.
+//
+//   F forward, B full backward, b input gradient, w weight gradient, u update, . idle
+//
+// Messages are not drawn. Ranks with several stages draw them alike.
+#pragma once
+
+#include "halfback/timeline/timeline.h"
+
+#include <string>
+
+namespace halfback {
+
+struct TextGridOptions {
+  int width = 80;             // longest line
+  double unit_seconds = 0.0;  // time of a column; 0: that of the shortest action
+};
+
+// Draws a letter a column: what runs at the column's middle. Where the timeline is wider than a
+// line, columns stand for more time, and a last line says for how much. Lines end with a newline.
+std::string draw_timeline(const Timeline& timeline, const TextGridOptions& options = {});
+
+// Draws "F0" and the like: letters of the schedule with the micro-batch, and the stage in front
+// where a rank holds several; "--" goes on with the action before. Cut at the width, and a last
+// line says after how many columns.
+std::string draw_numbered_timeline(const Timeline& timeline, const TextGridOptions& options = {});
+
+}  // namespace halfback

@@ -1,0 +1,26 @@
+// When actions ran, or would run. Written by the executor and by the simulator, read by everything
+// that draws or measures.
+#pragma once
+
+#include "halfback/schedule/action.h"
+
+#include <vector>
+
+namespace halfback {
+
+// Times are seconds from the start of the step. cpu_seconds is the time that the rank's own thread
+// spent computing, where it is known; a simulated span has end - start.
+struct Span {
+  int rank = 0;
+  Action action;
+  double start_seconds = 0.0;
+  double end_seconds = 0.0;
+  double cpu_seconds = 0.0;
+};
+
+struct Timeline {
+  int num_ranks = 0;
+  std::vector<Span> spans;  // of one rank in the order they ran
+};
+
+}  // namespace halfback

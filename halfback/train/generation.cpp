@@ -1,0 +1,116 @@
+#include "halfback/train/generation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
+#include "halfback/base/keyed_random.h"
+#include "halfback/data/byte_text.h"
+#include "halfback/models/llama_decoder.h"
+#include "halfback/train/checkpoint.h"
+
+namespace halfback {
+
+namespace {
+
+constexpr std::uint64_t kSampling = 3;  // purpose, part of the key
+
+void check(const GenerationOptions& options) {
+  const auto require = [](bool holds, const char* name, double value, const char* expected) {
+    if (!holds) {
+      throw ConfigError(fmt::format("generate: --{} is {:g}; expected {}", name, value, expected));
+    }
+  };
+  require(options.num_tokens >= 0 && options.num_tokens <= 1'000'000,
+          "tokens",
+          static_cast<double>(options.num_tokens),
+          "a number from 0 to 1000000");
+  require(std::isfinite(options.temperature) && options.temperature >= 0.0,
+          "temperature",
+          options.temperature,
+          "0 or more");
+  require(options.top_k >= 0, "top-k", static_cast<double>(options.top_k), "0 or more");
+  if (options.prompt.empty()) {
+    throw ConfigError("generate: the prompt is empty; expected at least one byte in --prompt");
+  }
+}
+
+at::Tensor to_tokens(std::string_view text) {
+  at::Tensor tokens = at::empty({1, static_cast<std::int64_t>(text.size())}, at::kLong);
+  std::transform(text.begin(), text.end(), tokens.mutable_data_ptr<std::int64_t>(), [](char byte) {
+    return static_cast<std::int64_t>(static_cast<unsigned char>(byte));
+  });
+  return tokens;
+}
+
+}  // namespace
+
+std::int64_t sample(const at::Tensor& logits, const SamplingOptions& options) {
+  const auto* const values = logits.const_data_ptr<float>();
+  std::vector<std::int64_t> order(static_cast<std::size_t>(logits.numel()));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  // Equal logits keep the order of their ids, so that the draw is the same everywhere.
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return values[a] > values[b];
+  });
+  if (options.temperature == 0.0) {
+    return order.front();
+  }
+  if (options.top_k > 0 && options.top_k < logits.numel()) {
+    order.resize(static_cast<std::size_t>(options.top_k));
+  }
+  std::vector<double> cumulative;
+  double total = 0.0;
+  for (const std::int64_t id : order) {
+    total += std::exp((static_cast<double>(values[id]) - static_cast<double>(values[order.front()])) /
+                      options.temperature);
+    cumulative.push_back(total);
+  }
+  const auto drawn =
+      std::upper_bound(cumulative.begin(), cumulative.end(), options.uniform * total);
+  const auto index = std::min<std::ptrdiff_t>(drawn - cumulative.begin(),
+                                              static_cast<std::ptrdiff_t>(order.size()) - 1);
+  return order[static_cast<std::size_t>(index)];
+}
+
+void generate(const GenerationOptions& options,
+              const std::function<bool(std::string_view)>& on_text) {
+  check(options);
+  const c10::InferenceMode no_graph;
+  LlamaConfig config = load_config(options.checkpoint);
+  if (config.vocabulary != ByteText::kVocabularySize) {
+    throw FileError(fmt::format("{}: vocabulary {}; expected {}, a byte-level model",
+                                options.checkpoint.string(),
+                                config.vocabulary,
+                                ByteText::kVocabularySize));
+  }
+  // Only the table of angles depends on the length, so that text may be longer than in training.
+  config.sequence = std::max(
+      config.sequence, static_cast<std::int64_t>(options.prompt.size()) + options.num_tokens);
+  Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()), {});
+  load_parameters(options.checkpoint, {&stage});
+
+  LlamaDecoder decoder(stage.layers());
+  at::Tensor logits = decoder.extend(to_tokens(options.prompt));
+  for (std::int64_t i = 0; i < options.num_tokens; ++i) {
+    const std::int64_t token =
+        sample(logits.squeeze(0),
+               {.temperature = options.temperature,
+                .top_k = options.top_k,
+                .uniform = to_unit_interval(
+                    keyed_hash({options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
+    const char byte = static_cast<char>(token);
+    if (!on_text({&byte, 1})) {
+      return;
+    }
+    logits = decoder.extend(to_tokens({&byte, 1}));
+  }
+}
+
+}  // namespace halfback

@@ -1,0 +1,37 @@
+// Text from a checkpoint of a byte-level model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <ATen/core/Tensor.h>
+
+namespace halfback {
+
+struct GenerationOptions {
+  std::filesystem::path checkpoint;
+  std::string prompt = "\n";
+  std::int64_t num_tokens = 200;
+  double temperature = 0.8;  // 0 takes the likeliest token
+  std::int64_t top_k = 40;   // only the k likeliest; 0 for all
+  std::uint64_t seed = 1;
+};
+
+// Continues the prompt and hands over each byte as it comes, until num_tokens or `on_text` returns
+// false. Equal options and checkpoint give equal text. Throws FileError for the checkpoint,
+// ConfigError for options out of range.
+void generate(const GenerationOptions& options,
+              const std::function<bool(std::string_view)>& on_text);
+
+// Draws an index of the logits [V]; `uniform` is in [0, 1).
+struct SamplingOptions {
+  double temperature = 1.0;
+  std::int64_t top_k = 0;
+  double uniform = 0.0;
+};
+std::int64_t sample(const at::Tensor& logits, const SamplingOptions& options);
+
+}  // namespace halfback

@@ -1,0 +1,19 @@
+// A LLaMA's sizes as Hugging Face's config.json has them.
+#pragma once
+
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "halfback/models/llama.h"
+
+namespace halfback {
+
+nlohmann::json llama_to_json(const LlamaConfig& config);
+
+// Throws FileError beginning with `source` for a config of another architecture, with a feature
+// that ours lacks (attention biases, scaled rotary positions, another activation), or without a
+// size that is needed.
+LlamaConfig llama_from_json(const nlohmann::json& json, const std::string& source);
+
+}  // namespace halfback

@@ -1,0 +1,101 @@
+// Tensors in safetensors files, as Hugging Face tools read and write them: one file, or a
+// directory with `model.safetensors` or with shards and `model.safetensors.index.json`.
+//
+// The format's rules are checked in halfback/base/safetensors_header.h.
+#pragma once
+
+#include "halfback/base/safetensors_header.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace halfback {
+
+class MappedFile;
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+// Writes the tensors, whole or not at all. Any device and strides; at most one tensor is copied
+// at a time. Tensors of wider elements come first so that all are aligned; the order is otherwise
+// kept. Throws FileError for a repeated name, a dtype that the format has not, and a failed write.
+// The metadata {"format": "pt"} is what Hugging Face tools ask for.
+void save_safetensors(const std::filesystem::path& path,
+                      const std::vector<NamedTensor>& tensors,
+                      const SafetensorsMetadata& metadata = {{"format", "pt"}});
+
+// Writes BASENAME.safetensors, or, when the data takes more than `max_shard_bytes`, shards
+// BASENAME-00001-of-0000N.safetensors filled in the given order and
+// BASENAME.safetensors.index.json. A tensor above the limit has a shard of its own. The directory
+// must exist and hold no such files.
+void save_sharded(const std::filesystem::path& directory,
+                  const std::string& basename,
+                  const std::vector<NamedTensor>& tensors,
+                  std::uint64_t max_shard_bytes);
+
+// One file, mapped for reading. Throws FileError as parse_safetensors_header does.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  // Returns the names in the order of the data.
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const { return index_.count(name) != 0; }
+  const SafetensorsMetadata& metadata() const { return header_.metadata; }
+
+  // Returns a CPU tensor that looks into the mapping and keeps it alive. It must not be written
+  // to (that ends the program): copy it into place. Throws FileError, with a suggestion, for a
+  // name that is not there, and for a dtype that torch has not.
+  at::Tensor get(const std::string& name) const;
+
+  // As get(); also throws FileError when shape or dtype differ, showing both.
+  at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
+
+ private:
+  const TensorEntry& entry(const std::string& name) const;
+
+  std::string source_;
+  std::shared_ptr<const MappedFile> file_;
+  SafetensorsHeader header_;
+  std::unordered_map<std::string, std::size_t> index_;  // into header_.tensors
+};
+
+// The tensors of a directory: BASENAME.safetensors, else the files of the index beside it. File
+// names in an index must not leave the directory.
+class SafetensorsDirectory {
+ public:
+  explicit SafetensorsDirectory(const std::filesystem::path& directory,
+                                const std::string& basename = "model");
+  SafetensorsDirectory(SafetensorsDirectory&&) = default;
+  SafetensorsDirectory& operator=(SafetensorsDirectory&&) = default;
+
+  // Returns the names: in the order of the data for one file, sorted for shards.
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const { return file_of_.count(name) != 0; }
+
+  // As SafetensorsFile.
+  at::Tensor get(const std::string& name) const { return file(name).get(name); }
+  at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+    return file(name).expect(name, shape, dtype);
+  }
+
+ private:
+  void read_index(const std::filesystem::path& path);
+  const SafetensorsFile& file(const std::string& name) const;
+
+  std::string source_;
+  std::vector<std::string> names_;
+  std::map<std::string, SafetensorsFile> files_;                     // by file name
+  std::unordered_map<std::string, const SafetensorsFile*> file_of_;  // by tensor name
+};
+
+}  // namespace halfback

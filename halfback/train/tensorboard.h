@@ -1,0 +1,52 @@
+// Scalars for TensorBoard: an append-only event file in the log directory.
+//
+// Records are TFRecords (length and payload, each with a masked CRC-32C) of hand-encoded protobuf
+// `Event` messages; no dependency on either library.
+#pragma once
+
+#include "halfback/base/file.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Writes events.out.tfevents.SECONDS.HOST.PID. Not thread-safe. Throws FileError when the file
+// cannot be made or written.
+class EventWriter {
+ public:
+  // Makes the directory if needed. A further writer within the same second gets a suffix.
+  explicit EventWriter(const std::filesystem::path& directory);
+  // Flushes; a failure at this point is lost, so call flush() first.
+  ~EventWriter();
+  EventWriter(const EventWriter&) = delete;
+  EventWriter& operator=(const EventWriter&) = delete;
+
+  // Adds one point, stamped with the time of the call. Kept in memory up to 64 KiB.
+  void scalar(std::string_view tag, double value, std::int64_t step);
+
+  // Hands everything to the system.
+  void flush();
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::optional<OutputFile> file_;
+  std::string pending_;
+};
+
+namespace detail {
+
+// Returns the CRC-32C (Castagnoli) of the bytes.
+std::uint32_t crc32c(std::string_view bytes);
+
+// Returns one record: length, its masked CRC, payload, its masked CRC.
+std::string tf_record(std::string_view payload);
+
+}  // namespace detail
+
+}  // namespace halfback

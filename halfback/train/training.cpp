@@ -1,0 +1,176 @@
+#include "halfback/train/training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
+#include "halfback/data/byte_text.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/models/cut.h"
+#include "halfback/train/checkpoint.h"
+
+namespace halfback {
+
+struct Training::Data {
+  ByteText text;
+  std::int64_t num_bytes;
+};
+
+namespace {
+
+std::vector<int> cut_of(const TrainingConfig& config) {
+  const int num_stages = config.schedule.num_stages();
+  const auto num_blocks = static_cast<int>(config.model.num_layers);
+  return config.cut.empty() ? equal_cut(num_blocks, num_stages)
+                            : parse_cut(config.cut, {.num_blocks = num_blocks, .num_stages = num_stages});
+}
+
+}  // namespace
+
+Training::Training(TrainingConfig config) : config_(std::move(config)) {
+  initialize_runtime();
+  check(config_.model);
+  if (config_.model.vocabulary < ByteText::kVocabularySize) {
+    throw ConfigError(fmt::format("model: vocabulary {} is too small for bytes; use --vocabulary {}",
+                                  config_.model.vocabulary,
+                                  ByteText::kVocabularySize));
+  }
+  data_ = std::make_unique<Data>(Data{
+      .text = ByteText({.path = config_.data,
+                        .sequence_length = config_.model.sequence,
+                        .validation_fraction = config_.evaluate_every > 0 ? config_.validation_fraction : 0.0,
+                        .seed = config_.seed}),
+      .num_bytes = static_cast<std::int64_t>(std::filesystem::file_size(config_.data))});
+  pipeline_ = std::make_unique<Pipeline>(
+      build_llama(config_.model, cut_of(config_)), config_.schedule, config_.pipeline);
+  restore();
+}
+
+Training::~Training() = default;
+
+std::vector<Stage*> Training::stages() {
+  std::vector<Stage*> all;
+  for (int number = 0; number < pipeline_->num_stages(); ++number) {
+    all.push_back(&pipeline_->stage(number));
+  }
+  return all;
+}
+
+void Training::restore() {
+  if (!config_.resumes) {
+    if (config_.initial.empty()) {
+      pipeline_->initialize(config_.seed);
+    } else {
+      require_same_model(load_config(config_.initial), config_.model, config_.initial);
+      load_parameters(config_.initial, stages());
+    }
+    return;
+  }
+  require_same_model(load_config(config_.checkpoint), config_.model, config_.checkpoint);
+  load_parameters(config_.checkpoint, stages());
+  const TrainingState state =
+      load_training_state(config_.checkpoint, stages(), config_.optimizer);
+  const auto require = [&](const char* what, auto found, auto wanted) {
+    if (found != wanted) {
+      throw ConfigError(fmt::format(
+          "{}: the run was with {} {}, this one has {}; resume with the same, or start anew from "
+          "its parameters with --initial",
+          config_.checkpoint.string(),
+          what,
+          found,
+          wanted));
+    }
+  };
+  require("--seed", state.seed, config_.seed);
+  require("a text of this many bytes:", state.data_bytes, data_->num_bytes);
+  state_step_ = state.step;
+  position_ = state.position;
+}
+
+std::int64_t Training::sequences_per_step() const {
+  return config_.micro_batch_size * pipeline_->num_micro_batches();
+}
+
+std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
+  const std::int64_t first = position_ + (step - state_step_ - 1) * sequences_per_step();
+  std::vector<MicroBatch> all;
+  for (int i = 0; i < pipeline_->num_micro_batches(); ++i) {
+    TokenBatch batch = data_->text.train_batch(first + i * config_.micro_batch_size,
+                                               config_.micro_batch_size);
+    all.push_back({std::move(batch.inputs), std::move(batch.targets)});
+  }
+  return all;
+}
+
+double Training::validation_loss() {
+  const std::int64_t sequences =
+      std::min(config_.evaluate_sequences, data_->text.num_validation_windows());
+  // Whole runs of the schedule; the last micro-batches begin again at the front.
+  const std::int64_t per_run = sequences_per_step();
+  const std::int64_t runs = std::max<std::int64_t>(1, sequences / per_run);
+  const std::int64_t size = std::min(config_.micro_batch_size, data_->text.num_validation_windows());
+  std::vector<MicroBatch> all;
+  for (std::int64_t i = 0; i < runs * pipeline_->num_micro_batches(); ++i) {
+    const std::int64_t first = i * size % (data_->text.num_validation_windows() - size + 1);
+    TokenBatch batch = data_->text.validation_batch(first, size);
+    all.push_back({std::move(batch.inputs), std::move(batch.targets)});
+  }
+  return pipeline_->evaluate(all);
+}
+
+void Training::save(std::int64_t step) {
+  if (config_.checkpoint.empty()) {
+    return;
+  }
+  save_checkpoint(config_.checkpoint,
+                  config_.model,
+                  stages(),
+                  {.step = step,
+                   .position = position_ + (step - state_step_) * sequences_per_step(),
+                   .seed = config_.seed,
+                   .optimizer = config_.optimizer,
+                   .data_bytes = data_->num_bytes});
+}
+
+TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
+                              const std::atomic<bool>& stop) {
+  TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
+  std::int64_t saved = state_step_;
+  for (std::int64_t step = state_step_ + 1; step <= config_.num_steps && !stop; ++step) {
+    const std::vector<MicroBatch> batches = micro_batches(step);
+    StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
+    const StepResult result = pipeline_->train_step(
+        batches, {.number = step, .learning_rate = report.learning_rate});
+    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+      throw Error(fmt::format(
+          "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
+          "--learning-rate, a longer --warmup or --clip; the last checkpoint is of step {}",
+          step,
+          result.loss,
+          result.gradient_norm,
+          saved));
+    }
+    const bool is_last = step == config_.num_steps || stop;
+    if (config_.evaluate_every > 0 && (step % config_.evaluate_every == 0 || is_last)) {
+      report.validation_loss = validation_loss();
+    }
+    report.num_tokens = sequences_per_step() * config_.model.sequence;
+    report.result = &result;
+    on_step(report);
+    outcome.last_step = step;
+    if (config_.checkpoint_every > 0 && step % config_.checkpoint_every == 0) {
+      save(step);
+      saved = step;
+    }
+  }
+  outcome.was_stopped = outcome.last_step < config_.num_steps;
+  if (saved != outcome.last_step) {
+    save(outcome.last_step);
+  }
+  return outcome;
+}
+
+}  // namespace halfback

@@ -1,0 +1,91 @@
+// Training of a language model on a text, from data to checkpoint.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halfback/engine/pipeline.h"
+#include "halfback/models/llama.h"
+#include "halfback/train/learning_rate.h"
+
+namespace halfback {
+
+struct TrainingConfig {
+  LlamaConfig model;
+  std::string cut;  // blocks per stage, as in "3,2,3"; "" for equal
+  Schedule schedule;
+  PipelineOptions pipeline;
+  LearningRate learning_rate;
+  std::string optimizer = "adamw";
+
+  std::string data;                   // a text file
+  double validation_fraction = 0.1;
+  std::int64_t micro_batch_size = 4;  // sequences
+  std::int64_t num_steps = 100;
+  std::uint64_t seed = 1;
+
+  std::int64_t evaluate_every = 50;   // steps; 0 never. Also after the last step
+  std::int64_t evaluate_sequences = 64;
+
+  std::filesystem::path checkpoint;    // "" for none
+  std::int64_t checkpoint_every = 0;   // steps; 0 only at the end
+  std::filesystem::path initial;       // start from the parameters of this checkpoint
+  bool resumes = false;                // go on with the state in `checkpoint`
+};
+
+struct StepReport {
+  std::int64_t step = 0;
+  double learning_rate = 0.0;
+  std::int64_t num_tokens = 0;
+  std::optional<double> validation_loss;
+  const StepResult* result = nullptr;
+};
+
+struct TrainingOutcome {
+  std::int64_t first_step = 0;  // done before this run
+  std::int64_t last_step = 0;
+  bool was_stopped = false;
+};
+
+// One training run. Everything that can be refused is refused by the constructor.
+class Training {
+ public:
+  explicit Training(TrainingConfig config);
+  ~Training();
+  Training(const Training&) = delete;
+  Training& operator=(const Training&) = delete;
+
+  // Trains to the last step, or until `stop` becomes true, which ends the run after the step that
+  // is under way. Calls on_step after every step. The checkpoint is written at the end in both
+  // cases. Throws Error when the loss is not finite.
+  TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
+                      const std::atomic<bool>& stop);
+
+  // Steps done before this run; 0 unless it resumes.
+  std::int64_t first_step() const { return state_step_; }
+  const TrainingConfig& config() const { return config_; }
+  Pipeline& pipeline() { return *pipeline_; }
+
+ private:
+  struct Data;
+  void restore();
+  std::vector<MicroBatch> micro_batches(std::int64_t step) const;
+  double validation_loss();
+  void save(std::int64_t step);
+  std::int64_t sequences_per_step() const;
+  std::vector<Stage*> stages();
+
+  TrainingConfig config_;
+  std::unique_ptr<Data> data_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::int64_t state_step_ = 0;
+  std::int64_t position_ = 0;  // of step state_step_ + 1
+};
+
+}  // namespace halfback

@@ -1,0 +1,161 @@
+#include "halfback/transport/in_process.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
+
+namespace halfback {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Envelope {
+  Action action;
+  at::Tensor tensor;
+};
+
+struct Channel {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Envelope> waiting;
+};
+
+// The send that a receive is the other end of: stage s receives the activation of stage s - 1 and
+// the gradient of stage s + 1.
+Action sender_of(const Action& receive) {
+  if (receive.kind == ActionKind::RecvForward) {
+    return {ActionKind::SendForward, receive.stage - 1, receive.micro_batch};
+  }
+  return {ActionKind::SendBackward, receive.stage + 1, receive.micro_batch};
+}
+
+class InProcessTransport final : public Transport {
+ public:
+  explicit InProcessTransport(const InProcessOptions& options)
+      : options_(options),
+        channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
+        gathered_(static_cast<std::size_t>(options.num_ranks)) {}
+
+  void send(const Route& route, const Action& action, at::Tensor tensor) override {
+    Channel& channel = channel_of(route);
+    std::unique_lock lock(channel.mutex);
+    wait(lock, channel.changed, [&] { return is_not_full(channel); }, [&] {
+      return fmt::format("room in the channel from rank {} to rank {} (it holds {} tensors)",
+                         route.from,
+                         route.to,
+                         options_.capacity);
+    });
+    channel.waiting.push_back({action, std::move(tensor)});
+    lock.unlock();
+    channel.changed.notify_all();
+  }
+
+  at::Tensor receive(const Route& route, const Action& action) override {
+    Channel& channel = channel_of(route);
+    std::unique_lock lock(channel.mutex);
+    wait(lock, channel.changed, [&] { return !channel.waiting.empty(); }, [&] {
+      return fmt::format("{} from rank {}", to_string(sender_of(action)), route.from);
+    });
+    Envelope envelope = std::move(channel.waiting.front());
+    channel.waiting.pop_front();
+    lock.unlock();
+    channel.changed.notify_all();
+    if (envelope.action != sender_of(action)) {
+      throw TransportError(fmt::format(
+          "transport: rank {} expects {} from rank {}, but {} comes first; sends and receives of a "
+          "pair of ranks must have one order",
+          route.to,
+          to_string(sender_of(action)),
+          route.from,
+          to_string(envelope.action)));
+    }
+    return std::move(envelope.tensor);
+  }
+
+  std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
+    std::unique_lock lock(gather_mutex_);
+    wait(lock, gather_changed_, [&] { return !is_reading_; }, [] { return "the last exchange"; });
+    gathered_[static_cast<std::size_t>(rank)] = std::move(values);
+    if (++num_gathered_ == options_.num_ranks) {
+      is_reading_ = true;
+      gather_changed_.notify_all();
+    }
+    wait(lock, gather_changed_, [&] { return is_reading_; }, [&] {
+      return fmt::format("all ranks at the end of the step ({} of {} are there)",
+                         num_gathered_,
+                         options_.num_ranks);
+    });
+    std::vector<std::vector<double>> all = gathered_;
+    if (--num_gathered_ == 0) {
+      is_reading_ = false;
+      gather_changed_.notify_all();
+    }
+    return all;
+  }
+
+  void stop() override {
+    is_stopped_.store(true);
+    for (Channel& channel : channels_) {
+      // Taken so that no waiter is between its look at the flag and its sleep.
+      const std::lock_guard lock(channel.mutex);
+      channel.changed.notify_all();
+    }
+    const std::lock_guard lock(gather_mutex_);
+    gather_changed_.notify_all();
+  }
+
+ private:
+  Channel& channel_of(const Route& route) {
+    return channels_[static_cast<std::size_t>(route.from * options_.num_ranks + route.to)];
+  }
+
+  bool is_not_full(const Channel& channel) const {
+    return channel.waiting.size() < static_cast<std::size_t>(options_.capacity);
+  }
+
+  // Waits until ready(); awaited() says for what.
+  template <typename Ready, typename Awaited>
+  void wait(std::unique_lock<std::mutex>& lock,
+            std::condition_variable& changed,
+            Ready ready,
+            Awaited awaited) {
+    const auto deadline =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.timeout);
+    const bool is_over = changed.wait_until(lock, deadline, [&] {
+      return is_stopped_.load() || ready();
+    });
+    if (is_stopped_.load()) {
+      throw StoppedError();
+    }
+    if (!is_over) {
+      throw TransportError(
+          fmt::format("waited {:g} s for {}", options_.timeout.count(), awaited()));
+    }
+  }
+
+  InProcessOptions options_;
+  std::deque<Channel> channels_;
+  std::atomic<bool> is_stopped_{false};
+  std::mutex gather_mutex_;
+  std::condition_variable gather_changed_;
+  std::vector<std::vector<double>> gathered_;
+  int num_gathered_ = 0;
+  bool is_reading_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> make_in_process_transport(const InProcessOptions& options) {
+  HALFBACK_CHECK(options.num_ranks >= 1 && options.capacity >= 1,
+                 fmt::format("{} ranks, capacity {}", options.num_ranks, options.capacity));
+  return std::make_unique<InProcessTransport>(options);
+}
+
+}  // namespace halfback

@@ -1,0 +1,19 @@
+// Channels between ranks that are threads of one process: tensors change hands without a copy.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "halfback/transport/transport.h"
+
+namespace halfback {
+
+struct InProcessOptions {
+  int num_ranks = 1;
+  int capacity = 16;  // tensors that a channel holds before a send waits; at least 1
+  std::chrono::duration<double> timeout{60.0};
+};
+
+std::unique_ptr<Transport> make_in_process_transport(const InProcessOptions& options);
+
+}  // namespace halfback

@@ -1,0 +1,48 @@
+// Moves tensors between ranks, by channels: one per ordered pair of ranks, first in, first out.
+// A transport never interprets what it carries; every wait has a deadline.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "halfback/schedule/action.h"
+
+namespace halfback {
+
+// The two ends of a channel.
+struct Route {
+  int from = 0;
+  int to = 0;
+};
+
+// A wait ended because another rank stopped first. Never the first error of a step.
+class StoppedError : public std::exception {
+ public:
+  const char* what() const noexcept override { return "stopped because another rank stopped"; }
+};
+
+// Called from one thread per rank. Waits end with TransportError at the deadline (its text says
+// what was waited for), or with StoppedError after stop().
+class Transport {
+ public:
+  Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+  virtual ~Transport() = default;
+
+  // Puts the tensor of an action (a SEND) into the channel; waits while the channel is full.
+  virtual void send(const Route& route, const Action& action, at::Tensor tensor) = 0;
+
+  // Takes the oldest tensor out of the channel, which must be the one that `action` (a RECV) means.
+  virtual at::Tensor receive(const Route& route, const Action& action) = 0;
+
+  // Returns the values of all ranks, by rank. Every rank must call it.
+  virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
+
+  // Wakes every wait with StoppedError, now and later.
+  virtual void stop() = 0;
+};
+
+}  // namespace halfback

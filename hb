@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# Sets Halfback up, builds it, runs it: see "./hb help".
+#
+# Writes to build/ and .venv/ only. Checks that passed are remembered in build/.setup until this file changes.
+set -euo pipefail
+
+self=$(readlink -f "${BASH_SOURCE[0]}")
+root=${self%/*}
+torch_version=2.13.0
+build_packages=(g++ cmake ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libtomlplusplus-dev zlib1g-dev
+  python3-venv)
+demo_packages=(bible-kjv)
+test_packages=(libgtest-dev libgmock-dev librapidcheck-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14)
+
+help() {
+  cat <<'END'
+usage: ./hb COMMAND
+
+  demo              trains a small LLaMA on the King James Bible over 4 pipeline stages, with a report
+  test [ARGS]       builds and runs all tests; with ARGS (ctest's, as in -R Llama) only those of build/dev
+  build [PRESET]    builds a preset: release (default), dev, asan, tsan, fuzz
+  lint              checks the format of all C++ files and lints the folders without torch
+  clean             removes what was built, the demo's report included; keeps .venv
+  VERB [ARGS]       runs build/release/cli/halfback VERB, built anew when stale: train, simulate, ...
+  help              prints this text; "./hb --help" lists the verbs
+
+Installs what is missing: Debian packages (as root or by sudo), and torch in .venv unless python3 has one.
+HALFBACK_TORCH=DIR uses the libtorch in DIR instead.
+END
+}
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+fail() { # CODE TEXT
+  printf 'error: %s\n' "$2" >&2
+  exit "$1"
+}
+
+# Runs a noisy command. Its output goes to LOG; the end of it is shown when the command fails.
+quietly() { # LOG COMMAND...
+  "${@:2}" >"$1" 2>&1 && return
+  tail -n 40 "$1" >&2
+  rm -rf build/.setup
+  fail 1 "$2 failed; its whole output is in $root/$1"
+}
+
+# One ./hb at a time sets up and builds; in the root folder. Not in a condition: that would switch "set -e" off.
+locked() ( # COMMAND...
+  cd "$root"
+  mkdir -p build
+  exec 9>build/.lock
+  flock -n 9 || { say "waiting for another ./hb to finish building" && flock 9; }
+  "$@"
+)
+
+install_packages() { # PACKAGE...
+  local installed package missing=() as_root=(env DEBIAN_FRONTEND=noninteractive)
+  command -v dpkg-query >/dev/null || { say "no dpkg here; expecting what Debian calls: $*" && return; }
+  # shellcheck disable=SC2016  # the variables are dpkg-query's
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" ccache 2>/dev/null) || true
+  for package in "$@" ccache; do
+    grep -qxF "installed $package" <<<"$installed" || missing+=("$package")
+  done
+  [[ ${missing[*]} != ccache && ${#missing[@]} -gt 0 ]] || return 0 # ccache alone is no reason to install
+  if [[ $EUID -ne 0 ]]; then
+    sudo -n true 2>/dev/null ||
+      fail 2 "packages are missing; run: sudo apt-get install --no-install-recommends ${missing[*]}"
+    as_root=(sudo -n "${as_root[@]}")
+  fi
+  say "installing with apt-get: ${missing[*]}"
+  "${as_root[@]}" apt-get -qq update >&2 || say "apt-get update failed; going on with the lists at hand"
+  quietly build/apt-get.log "${as_root[@]}" apt-get -qq -y -o DPkg::Lock::Timeout=300 install \
+    --no-install-recommends "${missing[@]}"
+}
+
+# Prints where a Python's torch keeps its CMake files. Does not import torch, which takes seconds.
+torch_of() { # PYTHON
+  "$1" -c '
+import importlib.metadata, importlib.util, pathlib
+importlib.metadata.version("torch")
+folder = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0]) / "share" / "cmake"
+(folder / "Torch" / "TorchConfig.cmake").stat()
+print(folder)' 2>/dev/null
+}
+
+make_venv() {
+  local flags=()
+  .venv/bin/python -m pip --version >/dev/null 2>&1 && return
+  torch_of python3 >/dev/null && flags=(--system-site-packages)
+  say "making the Python environment .venv"
+  python3 -m venv "${flags[@]}" .venv
+}
+
+pip_install() { # ARGS
+  local quiet=()
+  make_venv
+  [[ -t 2 ]] || quiet=(--quiet)
+  say "installing into .venv (minutes): pip install $*"
+  .venv/bin/python -m pip install --disable-pip-version-check --no-input "${quiet[@]}" "$@" >&2
+}
+
+find_torch() { # sets $torch
+  torch=${HALFBACK_TORCH:-}/share/cmake
+  [[ -z ${HALFBACK_TORCH:-} ]] || return 0
+  torch=$(torch_of .venv/bin/python || torch_of python3) && return
+  pip_install "torch==$torch_version"
+  torch=$(torch_of .venv/bin/python) || fail 1 "the torch in .venv has no CMake files"
+}
+
+set_up() { # build, demo or test; sets $torch
+  local stamp=build/.setup/$1 key packages=("${build_packages[@]}")
+  key="$(sha256sum <"$self") ${HALFBACK_TORCH:-}"
+  if [[ -f $stamp && $(<"$stamp") == "$key" && ($1 != test || -x .venv/bin/python) ]]; then
+    torch=$(<build/.setup/torch)
+    [[ ! -f $torch/Torch/TorchConfig.cmake ]] || return 0
+  fi
+  [[ $1 == build ]] || packages+=("${demo_packages[@]}")
+  [[ $1 != test ]] || packages+=("${test_packages[@]}")
+  install_packages "${packages[@]}"
+  find_torch
+  [[ -f $torch/Torch/TorchConfig.cmake ]] || fail 2 "no libtorch: $torch/Torch/TorchConfig.cmake is missing"
+  [[ $1 != test ]] || make_venv
+  mkdir -p build/.setup
+  printf '%s\n' "$torch" >build/.setup/torch
+  printf '%s\n' "$key" >"$stamp"
+}
+
+# What the tests' Python scripts import. Torch comes first, and no package may bring another one.
+install_requirements() {
+  local file=tests/python/requirements.txt stamp=.venv/.requirements
+  [[ -f $file ]] && ! cmp -s "$file" "$stamp" || return 0
+  torch_of .venv/bin/python >/dev/null || pip_install "torch==$torch_version"
+  .venv/bin/python -c 'import importlib.metadata as m; print("torch==" + m.version("torch"))' >build/torch.txt
+  pip_install -r "$file" -c build/torch.txt
+  cp "$file" "$stamp"
+}
+
+configure() { # PRESET
+  local folder=build/$1 fresh=() options=("-DCMAKE_PREFIX_PATH=$torch") wanted
+  [[ $1 == release ]] || options+=("-DHALFBACK_PYTHON=$root/.venv/bin/python")
+  wanted="${options[*]} $(sha256sum <CMakePresets.json)"
+  if [[ -f $folder/.configured ]]; then
+    [[ ! -f $folder/build.ninja || $(<"$folder/.configured") != "$wanted" ]] || return 0
+    fresh=(--fresh)
+  fi
+  say "configuring build/$1"
+  mkdir -p "$folder"
+  quietly "$folder/configure.log" cmake "${fresh[@]}" --preset "$1" "${options[@]}"
+  printf '%s\n' "$wanted" >"$folder/.configured"
+}
+
+build() { # PRESET
+  configure "$1"
+  # With nothing to do, nothing is said: what a verb prints stands alone.
+  [[ $(cmake --build "build/$1" -- -n 2>&1) != *"no work to do"* ]] || return 0
+  say "building build/$1"
+  cmake --build "build/$1" >&2 && return
+  rm -rf build/.setup
+  fail 1 "build/$1 does not build"
+}
+
+prepare() { # build, demo or test; PRESET...
+  set_up "$1"
+  [[ $1 != test ]] || install_requirements
+  for preset in "${@:2}"; do build "$preset"; done
+}
+
+prepare_lint() { set_up test; configure dev; }
+
+demo() {
+  local halfback=build/release/cli/halfback text=build/data/kjv.txt out=build/demo
+  locked prepare demo release
+  cd "$root"
+  mkdir -p build/data
+  [[ -s $text ]] || bible -f gen1:1-rev22:21 | cut -d ' ' -f 2- >"$text.$$" # a verse a line, without its "Ge1:1 "
+  [[ -s $text ]] || mv "$text.$$" "$text"
+  rm -rf "$out"
+  "$halfback" train --data "$text" --ranks 4 --schedule 1f1b-1 --two-stage on --report "$out" \
+    --checkpoint "$out/checkpoint"
+  "$halfback" generate --checkpoint "$out/checkpoint" --prompt "In the beginning"
+  "$halfback" compare --data "$text" --ranks 4 --schedule 1f1b-1
+  printf 'report: %s\n' "$root/$out/report.html"
+}
+
+run_tests() { # CTEST-ARGS
+  local fuzz=(fuzz)
+  [[ $# -eq 0 ]] || fuzz=()
+  locked prepare test dev "${fuzz[@]}"
+  cd "$root"
+  [[ $# -gt 0 ]] || ctest --preset fuzz
+  ctest --preset dev -j "$(nproc)" "$@"
+}
+
+[[ -z ${HALFBACK_TORCH:-} ]] || HALFBACK_TORCH=$(realpath -m "$HALFBACK_TORCH")
+case ${1:-}:${2:-} in
+  demo:*) demo ;;
+  test:*) run_tests "${@:2}" ;;
+  build: | build:release) locked prepare build release ;;
+  build:dev | build:asan | build:tsan | build:fuzz) locked prepare test "$2" ;;
+  build:*) fail 2 "no preset is called $2; there are: release dev asan tsan fuzz" ;;
+  lint:*)
+    locked prepare_lint
+    exec "$root/.ci/lint"
+    ;;
+  clean:*) locked find build -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} + ;;
+  help:*) help ;;
+  :*) help >&2 && exit 2 ;;
+  *)
+    locked prepare build release
+    exec "$root/build/release/cli/halfback" "$@"
+    ;;
+esac

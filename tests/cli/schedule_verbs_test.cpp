@@ -1,0 +1,142 @@
+// The verbs schedule, verify and simulate, and what all verbs share, through the real binary.
+#include "tests/support/command.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <unistd.h>
+
+namespace halfback {
+namespace {
+
+using testing::CommandResult;
+using testing::run_halfback;
+
+class CommandLineTest : public ::testing::Test {
+ protected:
+  CommandLineTest() { std::filesystem::create_directories(folder_); }
+  ~CommandLineTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string file(const std::string& name, const std::string& text) const {
+    const std::string path = (folder_ / name).string();
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  std::filesystem::path folder_ =
+      std::filesystem::temp_directory_path() / ("halfback_cli_test." + std::to_string(getpid()));
+};
+
+void expect_error(const std::string& arguments, int exit_code, const std::string& text) {
+  const CommandResult result = run_halfback(arguments + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, exit_code) << arguments;
+  EXPECT_EQ(result.output.substr(0, 7), "error: ") << result.output;
+  EXPECT_NE(result.output.find(text), std::string::npos) << result.output;
+}
+
+TEST_F(CommandLineTest, DrawsASchedule) {
+  const CommandResult result = run_halfback("schedule naive --ranks 2");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.output,
+            "naive: 2 ranks, 2 stages, 1 micro-batch, backward in two stages\n"
+            "rank 0  F..bw\n"
+            "rank 1  .Fbw.\n");
+}
+
+TEST_F(CommandLineTest, PrintsEveryFormat) {
+  const std::string gpipe = "schedule gpipe --ranks 2 --micro-batches 1 --two-stage off --format ";
+  EXPECT_EQ(run_halfback(gpipe + "csv").output,
+            "# halfback schedule name=gpipe micro_batches=1 placement=0,1\n0F0,0B0\n1F0,1B0\n");
+  EXPECT_EQ(run_halfback(gpipe + "torch").output, "0F0,0B0\n1F0,1B0\n");
+  EXPECT_EQ(run_halfback(gpipe + "torch-comm").output,
+            "0F0,0SEND_F0,0RECV_B0,0B0,0REDUCE_GRAD\n1RECV_F0,1F0,1B0,1SEND_B0,1REDUCE_GRAD\n");
+  const auto json = nlohmann::json::parse(run_halfback(gpipe + "json").output);
+  EXPECT_EQ(json.at("ranks").at(1).at(0), "1F0");
+  EXPECT_NE(run_halfback(gpipe + "numbers").output.find("rank 1  .  F0 B0 --"), std::string::npos);
+}
+
+TEST_F(CommandLineTest, ListsFamilies) {
+  const CommandResult result = run_halfback("schedule list");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_NE(result.output.find("1f1b-2-capped"), std::string::npos);
+}
+
+TEST_F(CommandLineTest, VerifiesWhatItWrites) {
+  const std::string path = file("plan.csv", run_halfback("schedule 1f1b-1 --format csv").output);
+  const CommandResult text = run_halfback("verify " + path);
+  EXPECT_EQ(text.exit_code, 0);
+  EXPECT_NE(text.output.find("plan.csv: valid"), std::string::npos);
+  const auto json = nlohmann::json::parse(run_halfback("verify --json --channel 1 " + path).output);
+  EXPECT_EQ(json.at("smallest_channel_capacity"), 1);
+  EXPECT_EQ(json.at("weight_gradients_ascend"), true);
+  expect_error("verify --channel rendezvous " + path, 1, "ranks wait for each other");
+}
+
+TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
+  expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
+  expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");
+  expect_error("verify nowhere.csv", 1, "cannot be opened");
+}
+
+TEST_F(CommandLineTest, SimulatesNamesAndFiles) {
+  const CommandResult text = run_halfback("simulate 1f1b-1");
+  EXPECT_NE(text.output.find("makespan 15, bubble fraction 0.200"), std::string::npos);
+  const std::string path = file("plan.csv", "0F0,0B0\n1F0,1B0\n");
+  const auto json = nlohmann::json::parse(
+      run_halfback("simulate " + path + " --cost 1,1,1,3 --latency 0.5 --format json").output);
+  EXPECT_EQ(json.at("makespan"), 9.0);
+  const auto trace =
+      nlohmann::json::parse(run_halfback("simulate " + path + " --format trace").output);
+  EXPECT_EQ(trace.at("traceEvents").size(), 6U);
+  const std::string costs =
+      file("costs.json", R"({"stages": [{"forward": 2, "input": 1, "weight": 1}]})");
+  EXPECT_NE(run_halfback("simulate naive --cost-file " + costs).output.find("makespan 13"),
+            std::string::npos);
+}
+
+TEST_F(CommandLineTest, UsageErrorsSuggestAndExitWithTwo) {
+  expect_error("shedule", 2, "did you mean schedule?");
+  expect_error("schedule gpipe --rank 4", 2, "did you mean ranks?");
+  expect_error("schedule gpip", 2, "did you mean gpipe?");
+  expect_error("schedule gpipe --format gird", 2, "did you mean grid?");
+  expect_error("schedule gpipe --two-stage yes", 2, "expected on, off");
+  expect_error("schedule gpipe --ranks x", 2, "--ranks");
+  expect_error("schedule 1f1b-1 --micro-batches 3", 2, "use --micro-batches 4");
+  expect_error("simulate gpipe --cost 1,1", 2, "expected f,i,w");
+  expect_error("simulate " + file("p.csv", "0F0,0B0\n") + " --ranks 2", 2, "the file has 1 ranks");
+  expect_error("", 2, "subcommand");
+}
+
+TEST_F(CommandLineTest, ConfigurationFileGivesWayToTheCommandLine) {
+  const std::string config =
+      file("run.toml", "ranks = 2\nmicro-batches = 1\ntwo-stage = \"off\"\nformat = \"torch\"\n");
+  EXPECT_EQ(run_halfback("schedule gpipe --config " + config).output, "0F0,0B0\n1F0,1B0\n");
+  EXPECT_EQ(run_halfback("schedule gpipe --ranks 1 --config=" + config).output, "0F0,0B0\n");
+  expect_error("schedule gpipe --config " + file("typo.toml", "ranks = 2\nformt = \"csv\"\n"), 2,
+               "typo.toml:2: option 'formt' of schedule (did you mean format?)");
+  expect_error("schedule gpipe --config " + file("broken.toml", "ranks = \n"), 1, "broken.toml:1");
+  expect_error("schedule gpipe --config nowhere.toml", 1, "no such configuration file");
+}
+
+TEST_F(CommandLineTest, HelpAndVersionSucceed) {
+  EXPECT_EQ(run_halfback("--version").output.substr(0, 9), "halfback ");
+  for (const char* verb : {"schedule", "verify", "simulate"}) {
+    const CommandResult result = run_halfback(std::string(verb) + " --help");
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_NE(result.output.find("Example: halfback " + std::string(verb)), std::string::npos);
+  }
+}
+
+TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAFailureAndNoCrash) {
+  const CommandResult full = run_halfback("schedule gpipe 2>&1 1>/dev/full");
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_EQ(full.output, "error: standard output cannot be written\n");
+  const CommandResult closed =
+      run_halfback("schedule gpipe --ranks 500 --micro-batches 500 --format csv 2>&1 | head -c 1");
+  EXPECT_EQ(closed.output, "#");
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,96 @@
+// Failures end in bounded time, name rank, action and cause, and come from the first rank that
+// failed.
+#include <chrono>
+
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+
+#include "halfback/base/error.h"
+#include "halfback/models/cut.h"
+#include "halfback/schedule/csv.h"
+#include "tests/support/small_model.h"
+
+namespace halfback::testing {
+namespace {
+
+std::unique_ptr<Pipeline> pipeline_of(const std::string& csv, double timeout_seconds) {
+  PipelineOptions options = parity_options();
+  options.timeout_seconds = timeout_seconds;
+  const Schedule schedule = parse_schedule(csv, "test.csv");
+  auto pipeline = std::make_unique<Pipeline>(
+      build_llama(small_llama(), equal_cut(4, schedule.num_stages())), schedule, options);
+  pipeline->initialize(1);
+  return pipeline;
+}
+
+std::string error_of(Pipeline& pipeline, const std::vector<MicroBatch>& batches) {
+  try {
+    pipeline.train_step(batches, {.number = 1, .learning_rate = 1e-3});
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// Rank 1 waits for a gradient that only it could cause.
+constexpr const char* kDeadlock =
+    "0F0,0SEND_F0,0RECV_B0,0B0\n"
+    "1RECV_F0,1F0,1RECV_F1,1B0,1SEND_B0\n";
+
+TEST(FailureTest, ADeadlockEndsAtTheDeadlineAndNamesEveryRanksAction) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto pipeline = pipeline_of(kDeadlock, 0.3);
+  const std::string error =
+      error_of(*pipeline, make_batches({.num_micro_batches = pipeline->num_micro_batches()}));
+  EXPECT_NE(error.find("waited 0.3 s for"), std::string::npos) << error;
+  EXPECT_NE(error.find("rank 0 is at position 2, 0RECV_B0"), std::string::npos) << error;
+  EXPECT_NE(error.find("rank 1 is at position 2, 1RECV_F1"), std::string::npos) << error;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(FailureTest, AFailingActionStopsAllRanksAndIsNamed) {
+  const auto pipeline = make_pipeline({.schedule = "gpipe", .num_ranks = 3, .num_micro_batches = 3});
+  std::vector<MicroBatch> batches = make_batches({.num_micro_batches = 3});
+  batches[1].inputs = at::full({2, 7}, 1000, at::kLong);  // beyond the vocabulary
+  const std::string error = error_of(*pipeline, batches);
+  EXPECT_EQ(error.find("rank 0, position 2, 0F1: "), 0U) << error;
+}
+
+TEST(FailureTest, AMessageOfAnotherOrderIsRefusedByTheTransport) {
+  const auto pipeline = pipeline_of(
+      "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
+      "1RECV_F1,1RECV_F0,1F0,1B0,1SEND_B0,1F1,1B1,1SEND_B1\n",
+      5.0);
+  const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 2}));
+  EXPECT_NE(error.find("rank 1 expects 0SEND_F1 from rank 0, but 0SEND_F0 comes first"),
+            std::string::npos)
+      << error;
+}
+
+TEST(FailureTest, AnActionWithoutItsInputIsNamed) {
+  const auto pipeline = pipeline_of(
+      "0F0,0SEND_F0,0RECV_B0,0B0\n"
+      "1F0,1RECV_F0,1B0,1SEND_B0\n",
+      5.0);
+  const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 1}));
+  EXPECT_EQ(error.find("rank 1, position 0, 1F0: "), 0U) << error;
+  EXPECT_NE(error.find("finds no activation"), std::string::npos) << error;
+}
+
+TEST(FailureTest, AFullChannelEndsAtTheDeadline) {
+  PipelineOptions options = parity_options();
+  options.timeout_seconds = 0.3;
+  options.channel_capacity = 1;
+  // Two sends before the only receive can run, and that one waits for what comes later.
+  const Schedule schedule = parse_schedule(
+      "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
+      "1RECV_B0,1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1\n",
+      "test.csv");
+  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 2)), schedule, options);
+  pipeline.initialize(1);
+  const std::string error = error_of(pipeline, make_batches({.num_micro_batches = 2}));
+  EXPECT_NE(error.find("waited 0.3 s for"), std::string::npos) << error;
+}
+
+}  // namespace
+}  // namespace halfback::testing

@@ -1,0 +1,134 @@
+#include "halfback/engine/memory.h"
+
+#include <thread>
+
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+
+#include "halfback/simulate/memory_model.h"
+#include "tests/support/small_model.h"
+
+namespace halfback::testing {
+namespace {
+
+constexpr int kRank = 7;  // not used by pipelines of these tests
+
+TEST(CountingAllocatorTest, CountsWhatTensorsAskFor) {
+  const std::int64_t before = live_bytes(kRank);
+  {
+    const MemoryOwner owner(kRank);
+    const at::Tensor tensor = at::empty({3, 5}, at::kFloat);
+    EXPECT_EQ(live_bytes(kRank) - before, 60);
+    const at::Tensor nothing = at::empty({0}, at::kFloat);
+    EXPECT_EQ(live_bytes(kRank) - before, 60);
+  }
+  EXPECT_EQ(live_bytes(kRank), before);
+}
+
+TEST(CountingAllocatorTest, PeakRemembersTheMost) {
+  const MemoryOwner owner(kRank);
+  reset_peak(kRank);
+  const std::int64_t before = live_bytes(kRank);
+  at::empty({1000}, at::kFloat);
+  at::empty({10}, at::kFloat);
+  EXPECT_EQ(peak_bytes(kRank) - before, 4000);
+  reset_peak(kRank);
+  EXPECT_EQ(peak_bytes(kRank), before);
+}
+
+TEST(CountingAllocatorTest, HandedOverBytesAreCountedToTheTaker) {
+  const std::int64_t giver = live_bytes(kRank);
+  const std::int64_t taker = live_bytes(kRank + 1);
+  const MemoryOwner owner(kRank);
+  at::Tensor tensor = at::empty({100}, at::kFloat);
+  hand_over(tensor, kRank + 1);
+  EXPECT_EQ(live_bytes(kRank), giver);
+  EXPECT_EQ(live_bytes(kRank + 1) - taker, 400);
+  std::thread([moved = std::move(tensor)]() mutable { moved.reset(); }).join();
+  EXPECT_EQ(live_bytes(kRank + 1), taker);
+}
+
+TEST(CountingAllocatorTest, OwnersNest) {
+  const std::int64_t before = live_bytes(kRank);
+  const MemoryOwner outer(kRank);
+  {
+    const MemoryOwner inner(kRank + 1);
+  }
+  const at::Tensor tensor = at::empty({25}, at::kFloat);
+  EXPECT_EQ(live_bytes(kRank) - before, 100);
+}
+
+TEST(CountingAllocatorTest, AFreedBlockServesTheNextRequestOfItsSize) {
+  const MemoryOwner owner(kRank);
+  const void* const first = at::empty({12345}, at::kFloat).const_data_ptr();
+  EXPECT_EQ(at::empty({12345}, at::kFloat).const_data_ptr(), first);
+}
+
+// The formulas of the layers, added up along the schedule by the memory model, against what the
+// allocator counts.
+void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& shape) {
+  SCOPED_TRACE(request.schedule + ", " + std::to_string(request.num_ranks) + " ranks, " +
+               std::to_string(request.num_micro_batches) + " micro-batches, two-stage " +
+               std::to_string(request.two_stage));
+  const auto pipeline = make_pipeline(request);
+  MemoryModel model;
+  std::vector<StageLayers> stages;
+  std::vector<std::int64_t> input = {shape.num_sequences, shape.sequence};
+  for (const StageFootprint& stage :
+       footprints(build_llama(small_llama(),
+                              std::vector<int>(static_cast<std::size_t>(pipeline->num_stages()),
+                                               static_cast<int>(small_llama().num_layers) /
+                                                   pipeline->num_stages())),
+                  input,
+                  sizeof(float))) {
+    model.stages.push_back({.until_input = stage.saved.until_input,
+                            .until_weight = stage.saved.until_weight,
+                            .gradients = stage.saved.gradients,
+                            .activation_message = stage.gradient,
+                            .gradient_message = stage.activation});
+  }
+  const std::vector<std::int64_t> predicted = predict_memory(pipeline->schedule(), model).peak;
+  for (int step = 1; step <= 2; ++step) {
+    const StepResult found =
+        pipeline->train_step(make_batches(shape, step), {.number = step, .learning_rate = 1e-3});
+    for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
+      EXPECT_EQ(found.memory[rank].activations, predicted[rank])
+          << "rank " << rank << ", step " << step;
+    }
+  }
+}
+
+TEST(MemoryModelTest, PredictsTheActivationPeakToTheByte) {
+  for (const int ranks : {1, 2, 4}) {
+    for (const bool two_stage : {false, true}) {
+      for (const char* name : {"gpipe", "1f1b", "1f1b-1", "1f1b-2"}) {
+        const int micro_batches = std::string(name) == "1f1b-2" ? 2 * ranks : ranks;
+        expect_predicted_bytes({name, ranks, micro_batches, two_stage},
+                               {.num_micro_batches = micro_batches});
+      }
+    }
+  }
+  for (const char* name : {"1f1b-2-flush", "1f1b-2-capped"}) {
+    expect_predicted_bytes({name, 4, 8, true}, {.num_micro_batches = 8, .num_sequences = 3});
+  }
+}
+
+TEST(MemoryModelTest, ParametersGradientsAndMomentsAreCounted) {
+  const auto pipeline = make_pipeline({.num_ranks = 2});
+  const StepResult result =
+      pipeline->train_step(make_batches({}), {.number = 1, .learning_rate = 1e-3});
+  std::int64_t parameters = 0;
+  for (const RankMemory& memory : result.memory) {
+    parameters += memory.parameters;
+    EXPECT_EQ(memory.gradients, memory.parameters);
+    EXPECT_EQ(memory.optimizer_state, 2 * memory.parameters);
+    EXPECT_GE(memory.peak, memory.parameters + memory.gradients + memory.optimizer_state +
+                               memory.activations);
+  }
+  // Buffers are padded, so that every parameter starts at a multiple of 64 elements.
+  EXPECT_GE(parameters, 4 * num_parameters(small_llama()));
+  EXPECT_LT(parameters, 4 * num_parameters(small_llama()) + 4 * 64 * 30);
+}
+
+}  // namespace
+}  // namespace halfback::testing

@@ -1,0 +1,168 @@
+// The promise of the product: whatever the schedule, the ranks and the split of the backward, ten
+// steps of training have the bits of the plain run.
+#include <gtest/gtest.h>
+
+#include "halfback/engine/plain_run.h"
+#include "halfback/schedule/families.h"
+#include "tests/support/small_model.h"
+
+namespace halfback::testing {
+namespace {
+
+constexpr int kNumSteps = 10;
+constexpr std::uint64_t kSeed = 42;
+constexpr double kLearningRate = 3e-3;
+
+struct PlainStep {
+  double loss = 0.0;
+  double gradient_norm = 0.0;
+  std::string gradients;
+  std::string values;
+};
+
+// The reference, run once for each number of micro-batches and each optimizer.
+struct PlainHistory {
+  std::vector<PlainStep> steps;
+  std::vector<double> last_values;
+};
+
+PlainHistory run_plain(int num_micro_batches, const PipelineOptions& options) {
+  const LlamaConfig config = small_llama();
+  PlainRun plain(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
+                 options.stage,
+                 options.clip_norm);
+  plain.initialize(kSeed);
+  PlainHistory history;
+  for (int step = 1; step <= kNumSteps; ++step) {
+    const auto result = plain.train_step(
+        make_batches({.num_micro_batches = num_micro_batches}, step), step, kLearningRate);
+    history.steps.push_back({result.loss,
+                             result.gradient_norm,
+                             bytes_of(plain.stage(), Buffer::Gradients),
+                             bytes_of(plain.stage(), Buffer::Values)});
+  }
+  history.last_values = numbers_of(plain.stage(), Buffer::Values);
+  return history;
+}
+
+const PlainHistory& plain_history(int num_micro_batches) {
+  static std::map<int, PlainHistory> histories;
+  auto found = histories.find(num_micro_batches);
+  if (found == histories.end()) {
+    found = histories.emplace(num_micro_batches, run_plain(num_micro_batches, parity_options())).first;
+  }
+  return found->second;
+}
+
+std::string describe(const PipelineRequest& request) {
+  return request.schedule + ", " + std::to_string(request.num_ranks) + " ranks, " +
+         std::to_string(request.num_micro_batches) + " micro-batches, two-stage " +
+         (request.two_stage ? "on" : "off");
+}
+
+void expect_bits_of(const PlainHistory& plain,
+                    const PipelineRequest& request,
+                    const PipelineOptions& options) {
+  SCOPED_TRACE(describe(request));
+  const auto pipeline = make_pipeline(request, options);
+  for (int step = 1; step <= kNumSteps; ++step) {
+    const PlainStep& expected = plain.steps[static_cast<std::size_t>(step - 1)];
+    const StepResult found =
+        pipeline->train_step(make_batches({.num_micro_batches = request.num_micro_batches}, step),
+                             {.number = step, .learning_rate = kLearningRate});
+    ASSERT_EQ(found.loss, expected.loss) << "step " << step;
+    ASSERT_EQ(found.gradient_norm, expected.gradient_norm) << "step " << step;
+    ASSERT_TRUE(bytes_of(*pipeline, Buffer::Gradients) == expected.gradients) << "step " << step;
+    ASSERT_TRUE(bytes_of(*pipeline, Buffer::Values) == expected.values) << "step " << step;
+    for (int stage = 0; stage < pipeline->num_stages(); ++stage) {
+      ASSERT_TRUE(pipeline->stage(stage).is_idle()) << "step " << step << ", stage " << stage;
+    }
+  }
+}
+
+// Every family at every shape that it admits.
+std::vector<PipelineRequest> all_requests() {
+  std::vector<PipelineRequest> all;
+  for (const Family& family : families()) {
+    for (int ranks = 1; ranks <= 4; ++ranks) {
+      for (const int micro_batches : {1, 2, 3, 4, 6, 8}) {
+        for (const bool two_stage : {false, true}) {
+          try {
+            build_schedule(family.name,
+                           {.num_ranks = ranks,
+                            .num_micro_batches = micro_batches,
+                            .two_stage = two_stage});
+          } catch (const Error&) {
+            continue;
+          }
+          all.push_back({family.name, ranks, micro_batches, two_stage});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+TEST(ParityTest, EveryScheduleHasTheBitsOfThePlainRun) {
+  const std::vector<PipelineRequest> requests = all_requests();
+  ASSERT_GE(requests.size(), 100U);
+  for (const PipelineRequest& request : requests) {
+    expect_bits_of(plain_history(request.num_micro_batches), request, parity_options());
+    if (HasFatalFailure()) {
+      return;
+    }
+  }
+}
+
+TEST(ParityTest, ClippingIsOnInSomeStepsAndOffInOthers) {
+  int clipped = 0;
+  for (const PlainStep& step : plain_history(4).steps) {
+    clipped += step.gradient_norm > parity_options().clip_norm ? 1 : 0;
+  }
+  EXPECT_GT(clipped, 0);
+  EXPECT_LT(clipped, kNumSteps);
+}
+
+TEST(ParityTest, SgdHasTheBitsOfThePlainRun) {
+  PipelineOptions options = parity_options();
+  options.stage.optimizer.kind = OptimizerKind::Sgd;
+  expect_bits_of(run_plain(4, options), {.schedule = "1f1b", .num_ranks = 3}, options);
+}
+
+TEST(ParityTest, MoreThreadsPerRankHaveTheBitsOfThePlainRun) {
+  PipelineOptions options = parity_options();
+  options.threads_per_rank = 2;
+  expect_bits_of(plain_history(4), {.schedule = "1f1b", .num_ranks = 2}, options);
+}
+
+TEST(ParityTest, ConcatenatedWeightGradientsAgreeWithinRounding) {
+  PipelineOptions options = parity_options();
+  options.stage.weight_gradients = WeightGradients::Concatenated;
+  for (const PipelineRequest& request :
+       {PipelineRequest{"gpipe", 2, 4, true},
+        PipelineRequest{"1f1b-1", 4, 4, true},
+        PipelineRequest{"1f1b-2", 3, 6, true}}) {
+    SCOPED_TRACE(describe(request));
+    const auto pipeline = make_pipeline(request, options);
+    const auto looped = make_pipeline(request, parity_options());
+    const auto batches = make_batches({.num_micro_batches = request.num_micro_batches}, 1);
+    pipeline->accumulate_gradients(batches);
+    looped->accumulate_gradients(batches);
+    EXPECT_LT(relative_difference(numbers_of(*pipeline, Buffer::Gradients),
+                                  numbers_of(*looped, Buffer::Gradients)),
+              1e-5);
+    // It is another order of sums: equal bits would mean that nothing was concatenated.
+    EXPECT_FALSE(bytes_of(*pipeline, Buffer::Gradients) == bytes_of(*looped, Buffer::Gradients));
+  }
+}
+
+TEST(ParityTest, EvaluationDoesNotDependOnTheCut) {
+  const auto batches = make_batches({.num_micro_batches = 8}, 5);
+  const double expected = make_pipeline({.num_ranks = 1})->evaluate(batches);
+  for (int ranks = 2; ranks <= 4; ++ranks) {
+    EXPECT_EQ(make_pipeline({.num_ranks = ranks})->evaluate(batches), expected);
+  }
+}
+
+}  // namespace
+}  // namespace halfback::testing

@@ -1,0 +1,81 @@
+// The bytes that a layer declares are the bytes that the allocator counts, exactly.
+#include "halfback/engine/memory.h"
+#include "tests/support/layer_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+namespace halfback {
+namespace {
+
+constexpr int kRank = 3;
+
+// Before the first tensor: what another allocator made is not counted.
+class CountingEnvironment : public testing::Environment {
+ public:
+  void SetUp() override { install_counting_allocator(); }
+};
+[[maybe_unused]] testing::Environment* const environment =
+    testing::AddGlobalTestEnvironment(std::make_unique<CountingEnvironment>().release());
+
+class LayerMemoryTest : public LayerTest {
+ protected:
+  // Token ids belong to the mini-batch, activations to the rank.
+  at::Tensor make_input() {
+    const MemoryOwner owner(case_.has_ids() ? kNoRank : kRank);
+    return case_.input(dtype_, random_);
+  }
+  SavedBytes declared() const {
+    return layer_->saved_bytes(case_.input_shape,
+                               static_cast<std::int64_t>(at::elementSize(dtype_)));
+  }
+};
+
+TEST_P(LayerMemoryTest, KeepsTheDeclaredBytesBetweenItsCalls) {
+  ASSERT_EQ(live_bytes(kRank), 0);
+  const SavedBytes bytes = declared();
+  const MemoryOwner owner(kRank);
+  Saved saved;
+  layer_->forward(make_input(), saved);
+  EXPECT_EQ(live_bytes(kRank), bytes.until_input + bytes.until_weight);
+  layer_->backward_input(case_.grad_output(*layer_, dtype_, random_), saved);
+  EXPECT_EQ(live_bytes(kRank), bytes.until_weight + bytes.gradients);
+  layer_->backward_weight(saved);
+  EXPECT_EQ(live_bytes(kRank), 0);
+}
+
+TEST_P(LayerMemoryTest, KeepsAMultipleForSeveralMicroBatches) {
+  ASSERT_EQ(live_bytes(kRank), 0);
+  const SavedBytes bytes = declared();
+  const MemoryOwner owner(kRank);
+  Saved first;
+  Saved second;
+  for (Saved* saved : {&first, &second}) {
+    layer_->forward(make_input(), *saved);
+  }
+  EXPECT_EQ(live_bytes(kRank), 2 * (bytes.until_input + bytes.until_weight));
+  for (Saved* saved : {&first, &second}) {
+    layer_->backward_input(case_.grad_output(*layer_, dtype_, random_), *saved);
+  }
+  EXPECT_EQ(live_bytes(kRank), 2 * (bytes.until_weight + bytes.gradients));
+  std::vector<Saved*> both{&first, &second};
+  layer_->backward_weight_concatenated(both);
+  EXPECT_EQ(live_bytes(kRank), 0);
+}
+
+TEST_P(LayerMemoryTest, FreesAForwardThatIsDropped) {
+  ASSERT_EQ(live_bytes(kRank), 0);
+  {
+    const MemoryOwner owner(kRank);
+    Saved saved;
+    layer_->forward(make_input(), saved);
+  }
+  EXPECT_EQ(live_bytes(kRank), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LayerMemoryTest, in_both_types(all_cases()), typed_case_name);
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,55 @@
+#include "halfback/schedule/action.h"
+
+#include "tests/support/schedules.h"
+
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+using testing::error_of;
+using testing::has_text;
+
+TEST(ActionTest, RoundTripsEveryKind) {
+  for (const char* text : {"2F0", "2B1", "0I12", "3W4", "2SEND_F0", "2RECV_F0", "2SEND_B7",
+                           "1048575RECV_B1048575", "2U"}) {
+    EXPECT_EQ(to_string(parse_action(text)), text);
+  }
+}
+
+TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
+  for (const char* text : {"",
+                           "F",
+                           "0",
+                           "0F",
+                           "F0",
+                           "0F0x",
+                           "x0F0",
+                           " 0F0",
+                           "0F0 ",
+                           "-1F0",
+                           "0F-1",
+                           "0f0",
+                           "0FF0",
+                           "0SEND0",
+                           "0U0",
+                           "0F+1",
+                           "1048576F0",
+                           "0F1048576",
+                           "99999999999999999999F0",
+                           "0X0",
+                           "0UNSHARD",
+                           "0F0F0",
+                           "0F0,"}) {
+    EXPECT_FALSE(try_parse_action(text)) << text;
+  }
+}
+
+TEST(ActionTest, ErrorQuotesTheTextAndCutsIt) {
+  const std::string text = error_of([] { parse_action(std::string(1000, 'x')); });
+  EXPECT_TRUE(has_text(text, "'" + std::string(40, 'x') + "'"));
+  EXPECT_TRUE(has_text(text, "as in 2F0"));
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,144 @@
+#include "halfback/schedule/families.h"
+
+#include "halfback/schedule/passes.h"
+#include "halfback/schedule/validate.h"
+#include "halfback/simulate/simulator.h"
+#include "tests/support/schedules.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+using testing::error_of;
+using testing::has_text;
+
+// Spells the orders of the paper's table as text: each part is repeated, and every letter takes the
+// next micro-batch of its kind.
+std::string spell(int rank, const std::vector<std::pair<int, std::string>>& parts) {
+  std::string text;
+  int next[3] = {0, 0, 0};
+  for (const auto& [times, kinds] : parts) {
+    for (int i = 0; i < times; ++i) {
+      for (const char kind : kinds) {
+        int& micro_batch = next[kind == 'F' ? 0 : kind == 'W' ? 1 : 2];
+        text += fmt::format("{}{}{}{}", text.empty() ? "" : " ", rank, kind, micro_batch++);
+      }
+    }
+  }
+  return text;
+}
+
+void expect_list(const Schedule& schedule,
+                 int rank,
+                 const std::vector<std::pair<int, std::string>>& parts) {
+  ASSERT_EQ(testing::list_text(schedule, rank), spell(rank, parts)) << schedule.name;
+}
+
+class OrderTest : public ::testing::TestWithParam<int> {};
+
+TEST_P(OrderTest, EqualsThePaperWithTwoStages) {
+  const int n = GetParam();
+  for (int r = 0; r < n; ++r) {
+    expect_list(testing::family("naive", n), r, {{1, "FIW"}});
+    expect_list(testing::family("gpipe", n), r, {{n, "F"}, {n, "I"}, {n, "W"}});
+    expect_list(testing::family("1f1b-1", n), r,
+                {{n - r, "F"}, {r, "IF"}, {n - r, "IW"}, {r, "W"}});
+    expect_list(testing::family("1f1b-2", n), r,
+                {{n - r, "F"}, {n + r, "IF"}, {n - r, "IW"}, {n + r, "W"}});
+    expect_list(testing::family("1f1b-2-flush", n), r,
+                {{n - r, "F"},
+                 {n - 1, "IF"},
+                 {1, "I"},
+                 {n, "W"},
+                 {1, "F"},
+                 {r, "IF"},
+                 {n - r, "IW"},
+                 {r, "W"}});
+    expect_list(testing::family("1f1b-2-capped", n), r,
+                {{n - r, "F"}, {r, "IF"}, {n, "IWF"}, {n - r, "IW"}, {r, "W"}});
+  }
+}
+
+TEST_P(OrderTest, EqualsThePaperWithOneStage) {
+  const int n = GetParam();
+  for (int r = 0; r < n; ++r) {
+    expect_list(testing::family("naive", n, false), r, {{1, "FB"}});
+    expect_list(testing::family("gpipe", n, false), r, {{n, "F"}, {n, "B"}});
+    expect_list(testing::family("1f1b-1", n, false), r, {{n - r, "F"}, {r, "BF"}, {n - r, "B"}});
+    expect_list(testing::family("1f1b-2", n, false), r,
+                {{n - r, "F"}, {n + r, "BF"}, {n - r, "B"}});
+  }
+}
+
+TEST_P(OrderTest, OneForwardOneBackwardGeneralizesBothVariants) {
+  const int n = GetParam();
+  for (const bool two_stage : {false, true}) {
+    const auto general = [&](int m) {
+      return build_schedule("1f1b",
+                            {.num_ranks = n, .num_micro_batches = m, .two_stage = two_stage});
+    };
+    EXPECT_EQ(general(n).ranks, testing::family("1f1b-1", n, two_stage).ranks);
+    EXPECT_EQ(general(2 * n).ranks, testing::family("1f1b-2", n, two_stage).ranks);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, OrderTest, ::testing::Range(2, 17));
+
+TEST(FamiliesTest, RunsAndMatchesItsMessagesUnderCapacityOneForEveryShape) {
+  for (const Family& family : families()) {
+    for (int n = 1; n <= 8; ++n) {
+      int num_admitted = 0;
+      for (int m = 1; m <= 17; ++m) {
+        for (const bool two_stage : {false, true}) {
+          try {
+            const Schedule schedule =
+                family.build({.num_ranks = n, .num_micro_batches = m, .two_stage = two_stage});
+            ++num_admitted;
+            const Schedule lowered = add_communication(schedule);
+            validate(lowered, {.channel = {1}});
+            ASSERT_TRUE(weight_gradients_ascend(schedule));
+            ASSERT_EQ(is_two_stage(schedule), two_stage);
+            ASSERT_EQ(remove_communication(lowered), schedule);
+            const CostModel costs{.latency = 0.25};
+            ASSERT_EQ(simulate(lowered, costs).makespan, simulate(schedule, costs).makespan)
+                << family.name << " " << n << " " << m;
+          } catch (const ConfigError&) {
+          }
+        }
+      }
+      EXPECT_GT(num_admitted, 0) << family.name << " on " << n;
+    }
+  }
+}
+
+TEST(FamiliesTest, FewerMicroBatchesThanRanksWarmUpWithAll) {
+  const Schedule schedule =
+      build_schedule("1f1b", {.num_ranks = 4, .num_micro_batches = 2, .two_stage = true});
+  EXPECT_EQ(testing::list_text(schedule, 0), "0F0 0F1 0I0 0W0 0I1 0W1");
+  EXPECT_EQ(testing::list_text(schedule, 3), "3F0 3I0 3F1 3I1 3W0 3W1");
+}
+
+TEST(FamiliesTest, UnknownNameGetsASuggestion) {
+  const std::string text = error_of([] { build_schedule("1f1b1", {.num_ranks = 2}); });
+  EXPECT_TRUE(has_text(text, "unknown family '1f1b1' (did you mean 1f1b")) << text;
+}
+
+TEST(FamiliesTest, ShapesThatAFamilyDoesNotAdmitAreNamed) {
+  const auto text = [](const std::string& name, const PipelineShape& shape) {
+    return error_of([&] { build_schedule(name, shape); });
+  };
+  EXPECT_TRUE(has_text(text("naive", {4, 4, true}), "use --micro-batches 1"));
+  EXPECT_TRUE(has_text(text("1f1b-1", {4, 3, true}), "use --micro-batches 4"));
+  EXPECT_TRUE(has_text(text("1f1b-2", {4, 4, true}), "use --micro-batches 8"));
+  EXPECT_TRUE(has_text(text("1f1b-2-flush", {4, 8, false}), "--two-stage on"));
+  EXPECT_TRUE(has_text(text("1f1b-2-capped", {4, 8, false}), "--two-stage on"));
+  EXPECT_TRUE(has_text(text("gpipe", {0, 4, true}), "at least 1"));
+  EXPECT_TRUE(has_text(text("gpipe", {4, -1, true}), "at least 1"));
+  EXPECT_TRUE(has_text(text("gpipe", {1 << 20, 1 << 20, true}), "too many"));
+  EXPECT_TRUE(has_text(text("1f1b-2", {1 << 30, 1 << 30, true}), "1f1b-2"));
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,63 @@
+#include "halfback/schedule/passes.h"
+
+#include "halfback/schedule/validate.h"
+#include "tests/support/schedules.h"
+
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+using testing::error_of;
+using testing::has_text;
+using testing::list_text;
+using testing::parse;
+
+TEST(AddCommunicationTest, GradientLeavesBeforeAnyWeightGradient) {
+  const Schedule schedule = add_communication(testing::family("1f1b-1", 3));
+  EXPECT_EQ(list_text(schedule, 0),
+            "0F0 0SEND_F0 0F1 0SEND_F1 0F2 0SEND_F2 0RECV_B0 0I0 0W0 0RECV_B1 0I1 0W1 0RECV_B2 0I2 "
+            "0W2");
+  EXPECT_EQ(list_text(schedule, 1),
+            "1RECV_F0 1F0 1SEND_F0 1RECV_F1 1F1 1SEND_F1 1RECV_B0 1I0 1SEND_B0 1RECV_F2 1F2 "
+            "1SEND_F2 1RECV_B1 1I1 1SEND_B1 1W0 1RECV_B2 1I2 1SEND_B2 1W1 1W2");
+  EXPECT_EQ(list_text(schedule, 2),
+            "2RECV_F0 2F0 2I0 2SEND_B0 2RECV_F1 2F1 2I1 2SEND_B1 2RECV_F2 2F2 2I2 2SEND_B2 2W0 2W1 "
+            "2W2");
+}
+
+TEST(AddCommunicationTest, StagesOfOneRankSendNothingToEachOther) {
+  const Schedule schedule =
+      add_communication(parse("0F0,1F0,1B0,0B0\n2F0,2B0\n"
+                              "# stage 1 goes to rank 1\n"));
+  EXPECT_EQ(list_text(schedule, 0), "0F0 1F0 1SEND_F0 1RECV_B0 1B0 0B0");
+}
+
+TEST(AddCommunicationTest, ReceivesKeepTheOrderOfSends) {
+  // Rank 1 wants micro-batch 1 first, but rank 0 sends 0 first.
+  const Schedule schedule = add_communication(parse("0F0,0F1,0B1,0B0\n1F1,1B1,1F0,1B0\n"));
+  EXPECT_EQ(list_text(schedule, 1), "1RECV_F0 1RECV_F1 1F1 1B1 1SEND_B1 1F0 1B0 1SEND_B0");
+  validate(schedule);
+}
+
+TEST(AddCommunicationTest, RefusesMessagesAndWhatDoesNotRun) {
+  const Schedule schedule = add_communication(testing::family("gpipe", 2));
+  EXPECT_TRUE(has_text(error_of([&] { add_communication(schedule); }), "already has sends"));
+  EXPECT_TRUE(has_text(error_of([] { add_communication(parse("0F0\n")); }), "0I0 is missing"));
+}
+
+TEST(PassesTest, SplitAndMergeAreInverse) {
+  const Schedule off = testing::family("1f1b-2", 4, false);
+  const Schedule split = split_backward(off);
+  EXPECT_TRUE(is_two_stage(split));
+  validate(split);
+  EXPECT_EQ(merge_backward(split), off);
+}
+
+TEST(PassesTest, MergeLeavesWhatStandsApart) {
+  EXPECT_EQ(list_text(merge_backward(parse("0F0,0F1,0I0,0W0,0I1,0F2,0W1,0I2,0W2\n")), 0),
+            "0F0 0F1 0B0 0I1 0F2 0W1 0B2");
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,57 @@
+#include "halfback/schedule/source.h"
+
+#include "tests/support/schedules.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace halfback {
+namespace {
+
+using testing::error_of;
+using testing::has_text;
+
+class SourceTest : public ::testing::Test {
+ protected:
+  SourceTest() { std::ofstream(path_) << "0F0,0I0,0W0\n1F0,1I0,1W0\n"; }
+  ~SourceTest() override { std::filesystem::remove(path_); }
+
+  std::string error(const ShapeRequest& request) const {
+    return error_of([&] { load_or_build(path_, request); });
+  }
+
+  std::string path_ =
+      (std::filesystem::temp_directory_path() / "halfback_source_test.csv").string();
+};
+
+TEST_F(SourceTest, FamilyWithItsDefaults) {
+  EXPECT_EQ(load_or_build("1f1b-2", {}), testing::family("1f1b-2", 4));
+  EXPECT_EQ(load_or_build("naive", {.num_ranks = 3}).num_micro_batches, 1);
+  EXPECT_FALSE(is_two_stage(load_or_build("gpipe", {.two_stage = false})));
+}
+
+TEST_F(SourceTest, FileWithOrWithoutItsShape) {
+  EXPECT_EQ(load_or_build(path_, {}).name, "halfback_source_test");
+  EXPECT_EQ(error({.num_ranks = 2, .num_micro_batches = 1, .two_stage = true}), "no error");
+}
+
+TEST_F(SourceTest, ContradictionsAreNamed) {
+  EXPECT_TRUE(has_text(error({.num_ranks = 3}), "has 2 ranks, but 3 were asked for"));
+  EXPECT_TRUE(has_text(error({.num_micro_batches = 4}), "has 1 micro-batches, but 4"));
+  EXPECT_TRUE(has_text(error({.two_stage = false}), "in two stages, but --two-stage off"));
+}
+
+TEST_F(SourceTest, FileIsValidated) {
+  std::ofstream(path_) << "0F0,0W0,0I0\n";
+  EXPECT_TRUE(has_text(error({}), path_ + ": rank 0, position 1: 0W0 comes before 0I0"));
+}
+
+TEST_F(SourceTest, MissingFileAndUnknownName) {
+  EXPECT_TRUE(has_text(error_of([] { load_or_build("no.csv", {}); }), "no.csv: cannot be opened"));
+  EXPECT_TRUE(has_text(error_of([] { load_or_build("gpip", {}); }), "did you mean gpipe?"));
+}
+
+}  // namespace
+}  // namespace halfback

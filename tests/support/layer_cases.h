@@ -1,0 +1,51 @@
+// The layers under test in several shapes, each with the same mathematics written plainly with
+// ATen operators.
+#pragma once
+
+#include "tests/support/layer_checks.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+struct LayerCase {
+  std::string name;
+  std::vector<std::int64_t> input_shape;
+  std::int64_t vocabulary = 0;  // of the token ids; 0 when the input is activations
+  std::function<std::unique_ptr<Layer>(at::ScalarType)> make = {};
+  Reference reference = {};
+
+  bool has_ids() const { return vocabulary > 0; }
+  at::Tensor input(at::ScalarType dtype, Random& random) const;
+  // Some gradient of the output for this layer.
+  at::Tensor grad_output(const Layer& layer, at::ScalarType dtype, Random& random) const;
+};
+std::ostream& operator<<(std::ostream& out, const LayerCase& layer_case);
+
+// Sizes are small enough for a numeric gradient of every element.
+std::vector<LayerCase> linear_cases();
+std::vector<LayerCase> norm_cases();
+std::vector<LayerCase> embedding_cases();
+std::vector<LayerCase> attention_cases();
+std::vector<LayerCase> feed_forward_cases();
+std::vector<LayerCase> head_cases();
+std::vector<LayerCase> all_cases();
+
+struct AttentionShape {
+  std::int64_t num_samples = 1;
+  std::int64_t length = 1;
+  std::int64_t num_channels = 2;
+  std::int64_t num_heads = 1;
+  std::int64_t num_key_value_heads = 1;
+};
+LayerCase attention_case(const AttentionShape& shape);
+
+// Targets of a head for an input with this many rows.
+at::Tensor some_targets(std::int64_t rows, std::int64_t vocabulary);
+
+}  // namespace halfback

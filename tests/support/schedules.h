@@ -1,0 +1,53 @@
+// What several torch-free tests share: schedules from short text, and errors as text.
+#pragma once
+
+#include "halfback/base/error.h"
+#include "halfback/schedule/csv.h"
+#include "halfback/schedule/families.h"
+#include "halfback/schedule/schedule.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace halfback::testing {
+
+// Returns the text of the Error that the call throws, or "no error".
+inline std::string error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+inline Schedule parse(const std::string& text) { return parse_schedule(text, "test.csv"); }
+
+// Returns a family's schedule with its natural number of micro-batches.
+inline Schedule family(const std::string& name, int num_ranks, bool two_stage = true) {
+  for (const Family& entry : families()) {
+    if (entry.name == name) {
+      return entry.build({.num_ranks = num_ranks,
+                          .num_micro_batches = entry.default_micro_batches(num_ranks),
+                          .two_stage = two_stage});
+    }
+  }
+  return build_schedule(name, {});  // throws
+}
+
+// Returns a rank's list as "0F0 0I0 0W0".
+inline std::string list_text(const Schedule& schedule, int rank) {
+  std::string text;
+  for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
+    text += text.empty() ? "" : " ";
+    text += to_string(action);
+  }
+  return text;
+}
+
+inline bool has_text(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace halfback::testing

@@ -1,0 +1,132 @@
+#include "tests/support/small_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ops/empty.h>
+
+#include "halfback/base/keyed_random.h"
+#include "halfback/models/cut.h"
+#include "halfback/schedule/families.h"
+
+namespace halfback::testing {
+
+namespace {
+
+constexpr std::uint64_t kSeed = 42;
+
+at::Tensor make_tokens(const BatchShape& shape, std::uint64_t key) {
+  at::Tensor tokens = at::empty({shape.num_sequences, shape.sequence}, at::kLong);
+  auto* ids = tokens.mutable_data_ptr<std::int64_t>();
+  const auto vocabulary = static_cast<std::uint64_t>(small_llama().vocabulary);
+  for (std::int64_t i = 0; i < tokens.numel(); ++i) {
+    ids[i] = static_cast<std::int64_t>(keyed_hash({key, static_cast<std::uint64_t>(i)}) % vocabulary);
+  }
+  return tokens;
+}
+
+template <typename Visit>
+void visit_buffers(Stage& stage, Buffer buffer, Visit visit) {
+  for (const Parameter* parameter : stage.store().parameters()) {
+    visit(buffer == Buffer::Values ? parameter->value : parameter->gradient);
+  }
+}
+
+void append_bytes(Stage& stage, Buffer buffer, std::string& bytes) {
+  visit_buffers(stage, buffer, [&](const at::Tensor& tensor) {
+    bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+  });
+}
+
+void append_numbers(Stage& stage, Buffer buffer, std::vector<double>& numbers) {
+  visit_buffers(stage, buffer, [&](const at::Tensor& tensor) {
+    const auto* values = tensor.const_data_ptr<float>();
+    numbers.insert(numbers.end(), values, values + tensor.numel());
+  });
+}
+
+}  // namespace
+
+LlamaConfig small_llama() {
+  return {.num_layers = 4,
+          .width = 24,
+          .num_heads = 4,
+          .num_key_value_heads = 2,
+          .hidden = 40,
+          .sequence = 7,
+          .vocabulary = 31};
+}
+
+std::vector<MicroBatch> make_batches(const BatchShape& shape, std::int64_t step) {
+  std::vector<MicroBatch> batches;
+  for (int i = 0; i < shape.num_micro_batches; ++i) {
+    const auto key = static_cast<std::uint64_t>(step * 1000 + 2 * i);
+    batches.push_back({make_tokens(shape, key), make_tokens(shape, key + 1)});
+  }
+  return batches;
+}
+
+PipelineOptions parity_options() {
+  PipelineOptions options;
+  options.clip_norm = 1.2;
+  options.timeout_seconds = 30.0;
+  return options;
+}
+
+std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
+                                        const PipelineOptions& options) {
+  const Schedule schedule = build_schedule(request.schedule,
+                                           {.num_ranks = request.num_ranks,
+                                            .num_micro_batches = request.num_micro_batches,
+                                            .two_stage = request.two_stage});
+  const LlamaConfig config = small_llama();
+  auto pipeline = std::make_unique<Pipeline>(
+      build_llama(config, equal_cut(static_cast<int>(config.num_layers), schedule.num_stages())),
+      schedule,
+      options);
+  pipeline->initialize(kSeed);
+  return pipeline;
+}
+
+std::string bytes_of(Stage& stage, Buffer buffer) {
+  std::string bytes;
+  append_bytes(stage, buffer, bytes);
+  return bytes;
+}
+
+std::string bytes_of(Pipeline& pipeline, Buffer buffer) {
+  std::string bytes;
+  for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
+    append_bytes(pipeline.stage(stage), buffer, bytes);
+  }
+  return bytes;
+}
+
+std::vector<double> numbers_of(Stage& stage, Buffer buffer) {
+  std::vector<double> numbers;
+  append_numbers(stage, buffer, numbers);
+  return numbers;
+}
+
+std::vector<double> numbers_of(Pipeline& pipeline, Buffer buffer) {
+  std::vector<double> numbers;
+  for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
+    append_numbers(pipeline.stage(stage), buffer, numbers);
+  }
+  return numbers;
+}
+
+double relative_difference(const std::vector<double>& found, const std::vector<double>& expected) {
+  if (found.size() != expected.size()) {
+    return INFINITY;
+  }
+  double largest = 0.0;
+  double difference = 0.0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    largest = std::max(largest, std::abs(expected[i]));
+    difference = std::max(difference, std::abs(found[i] - expected[i]));
+  }
+  return difference / largest;
+}
+
+}  // namespace halfback::testing

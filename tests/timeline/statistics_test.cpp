@@ -1,0 +1,60 @@
+#include "halfback/timeline/statistics.h"
+
+#include "halfback/timeline/chrome_trace.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace halfback {
+namespace {
+
+Timeline two_ranks() {
+  return {.num_ranks = 2,
+          .spans = {{0, {ActionKind::Forward, 0, 0}, 1.0, 2.0, 0.5},
+                    {0, {ActionKind::SendForward, 0, 0}, 2.0, 2.5, 0.0},
+                    {0, {ActionKind::Forward, 0, 1}, 2.5, 5.5, 1.5},
+                    {1, {ActionKind::RecvForward, 1, 0}, 1.0, 2.5, 0.0},
+                    {1, {ActionKind::Forward, 1, 0}, 2.5, 4.5, 1.0}}};
+}
+
+TEST(StatisticsTest, CountsComputingOnly) {
+  const Statistics sums = statistics(two_ranks());
+  EXPECT_DOUBLE_EQ(sums.makespan_seconds, 4.5);
+  EXPECT_EQ(sums.busy_seconds, (std::vector<double>{4.0, 2.0}));
+  EXPECT_DOUBLE_EQ(sums.bubble_fraction, 1.0 - 6.0 / 9.0);
+}
+
+TEST(StatisticsTest, EmptyTimelineIsAllZero) {
+  const Statistics sums = statistics({.num_ranks = 2, .spans = {}});
+  EXPECT_EQ(sums.makespan_seconds, 0.0);
+  EXPECT_EQ(sums.bubble_fraction, 0.0);
+  EXPECT_EQ(sums.busy_seconds.size(), 2U);
+}
+
+TEST(MedianCostsTest, AreByStageAndKindWithoutMessages) {
+  const std::vector<ActionCost> costs = median_costs(two_ranks(), SpanClock::Wall);
+  ASSERT_EQ(costs.size(), 2U);
+  EXPECT_EQ(costs[0].count, 2);
+  EXPECT_DOUBLE_EQ(costs[0].median_seconds, 2.0);
+  EXPECT_EQ(costs[1].stage, 1);
+  EXPECT_DOUBLE_EQ(median_costs(two_ranks(), SpanClock::ThreadCpu)[0].median_seconds, 1.0);
+}
+
+TEST(ChromeTraceTest, IsOneTrackARankInMicroseconds) {
+  const auto trace = nlohmann::json::parse(to_chrome_trace(two_ranks()));
+  const auto& events = trace.at("traceEvents");
+  ASSERT_EQ(events.size(), 7U);
+  EXPECT_EQ(events[1].at("args").at("name"), "rank 1");
+  EXPECT_EQ(events[2].at("ph"), "X");
+  EXPECT_EQ(events[2].at("name"), "0F0");
+  EXPECT_EQ(events[2].at("ts"), 1e6);
+  EXPECT_EQ(events[4].at("dur"), 3e6);
+  EXPECT_EQ(events[6].at("tid"), 1);
+}
+
+TEST(ChromeTraceTest, EmptyTimelineIsValidJson) {
+  EXPECT_NO_THROW(nlohmann::json::parse(to_chrome_trace({})));
+}
+
+}  // namespace
+}  // namespace halfback
