@@ -37,8 +37,7 @@ at::Tensor autograd_embedding(const Values& values, const at::Tensor& ids) {
 }
 
 at::Tensor autograd_feed_forward(const Values& values, const at::Tensor& x) {
-  const std::vector<at::Tensor> gate_up =
-      at::linear(norm(x, values[0]), values[1]).chunk(2, -1);
+  const std::vector<at::Tensor> gate_up = at::linear(norm(x, values[0]), values[1]).chunk(2, -1);
   return x + at::linear(at::silu(gate_up[0]) * gate_up[1], values[2]);
 }
 
@@ -48,8 +47,7 @@ at::Tensor autograd_attention(const Values& values, const at::Tensor& x, const R
   const std::vector<at::Tensor> heads =
       packed.view({x.size(0), x.size(1), -1, head_size}).transpose(1, 2).chunk(3, 1);
   const at::Tensor attended = at::scaled_dot_product_attention(rotate(heads[0], rotation),
-                                                               rotate(heads[1], rotation),
-                                                               heads[2],
+                                                               rotate(heads[1], rotation), heads[2],
                                                                /*attn_mask=*/{},
                                                                /*dropout_p=*/0.0,
                                                                /*is_causal=*/true);

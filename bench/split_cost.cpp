@@ -3,6 +3,7 @@
 // alternating rounds; (I + W) / B is the median of the rounds' ratios. Gradients are compared
 // first, and add to what is there, as those of all micro-batches of a step but the first.
 #include "bench/autograd_layers.h"
+
 #include "halfback/base/error.h"
 #include "halfback/engine/executor.h"
 #include "halfback/engine/runtime.h"
@@ -13,13 +14,14 @@
 #include "halfback/layers/linear.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/InferenceMode.h>
 #include <CLI/CLI.hpp>
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <torch/version.h>
@@ -71,16 +73,15 @@ struct Subject {
   std::function<void(Saved&)> weight = {};
   std::function<at::Tensor(const bench::Values&, const at::Tensor&)> reference = {};
   at::Tensor x = {};
-  at::Tensor gradient = {};        // of the output
-  bench::Values leaves = {};       // the parameters, for autograd
+  at::Tensor gradient = {};   // of the output
+  bench::Values leaves = {};  // the parameters, for autograd
   std::vector<Seconds> rounds = {};
 };
 
 void give_memory(Subject& subject) {
   for (Parameter* parameter : subject.parameters) {
     const bool is_matrix = parameter->shape.size() > 1;
-    parameter->value =
-        is_matrix ? at::randn(parameter->shape) * 0.02 : at::ones(parameter->shape);
+    parameter->value = is_matrix ? at::randn(parameter->shape) * 0.02 : at::ones(parameter->shape);
     parameter->gradient = at::zeros(parameter->shape);
     parameter->has_gradient = true;
     subject.leaves.push_back(parameter->value.clone().set_requires_grad(true));
@@ -101,8 +102,8 @@ Subject layer_subject(const std::string& name, std::shared_ptr<Made> layer, cons
 }
 
 Subject head_subject(const Sizes& sizes, const at::Tensor& x) {
-  const auto head = std::make_shared<LanguageModelHead>(LanguageModelHead::Options{
-      .num_channels = sizes.width, .vocabulary = sizes.vocabulary});
+  const auto head = std::make_shared<LanguageModelHead>(
+      LanguageModelHead::Options{.num_channels = sizes.width, .vocabulary = sizes.vocabulary});
   const at::Tensor targets =
       at::randint(sizes.vocabulary, {sizes.samples, sizes.sequence}, at::kLong);
   const double scale = 1.0 / static_cast<double>(targets.numel());
@@ -122,15 +123,14 @@ Subject head_subject(const Sizes& sizes, const at::Tensor& x) {
 }
 
 Subject attention_subject(const Sizes& sizes, const at::Tensor& x) {
-  const RotaryAngles angles = rotary_angles(
-      {.length = sizes.sequence, .head_size = sizes.width / sizes.heads}, at::kFloat);
+  const RotaryAngles angles =
+      rotary_angles({.length = sizes.sequence, .head_size = sizes.width / sizes.heads}, at::kFloat);
   Subject subject = layer_subject(
       "Attention",
-      std::make_shared<Attention>("layer",
-                                  Attention::Options{.num_channels = sizes.width,
-                                                     .num_heads = sizes.heads,
-                                                     .num_key_value_heads = sizes.heads,
-                                                     .angles = angles}),
+      std::make_shared<Attention>("layer", Attention::Options{.num_channels = sizes.width,
+                                                              .num_heads = sizes.heads,
+                                                              .num_key_value_heads = sizes.heads,
+                                                              .angles = angles}),
       x);
   subject.count_in_model = kNumBlocks;
   const bench::Rotation rotation{at::cat({angles.cosine, angles.cosine}, 1),
@@ -157,8 +157,7 @@ std::vector<Subject> make_subjects(const Sizes& sizes) {
   all.push_back(layer_subject(
       "Embedding",
       std::make_shared<Embedding>(
-          "embed",
-          Embedding::Options{.vocabulary = sizes.vocabulary, .num_channels = sizes.width}),
+          "embed", Embedding::Options{.vocabulary = sizes.vocabulary, .num_channels = sizes.width}),
       ids));
   all.back().count_in_model = 1;
   all.back().reference = bench::autograd_embedding;
@@ -168,8 +167,7 @@ std::vector<Subject> make_subjects(const Sizes& sizes) {
           "linear", LinearOptions{.num_inputs = sizes.width, .num_outputs = sizes.hidden}),
       x));
   all.back().reference = bench::autograd_linear;
-  all.push_back(
-      layer_subject("RmsNorm", std::make_shared<RmsNorm>("norm", sizes.width, 1e-5), x));
+  all.push_back(layer_subject("RmsNorm", std::make_shared<RmsNorm>("norm", sizes.width, 1e-5), x));
   all.back().reference = bench::autograd_norm;
   for (Subject& subject : all) {
     give_memory(subject);
@@ -205,12 +203,13 @@ at::Tensor run_autograd(Subject& subject, Seconds& seconds) {
 }
 
 void check_equal(const std::string& what, const at::Tensor& found, const at::Tensor& expected) {
-  const double difference = (found - expected).abs().max().item<double>();
-  const double largest = expected.abs().max().item<double>();
+  const double difference = (found - expected).abs().max().item().toDouble();
+  const double largest = expected.abs().max().item().toDouble();
   if (!(difference <= kTolerance * largest)) {
-    throw Error(fmt::format("{}: the gradients differ by {:g}, the largest is {:g}; expected at "
-                            "most {:g} of it; the two do not compute the same",
-                            what, difference, largest, kTolerance));
+    throw Error(
+        fmt::format("{}: the gradients differ by {:g}, the largest is {:g}; expected at "
+                    "most {:g} of it; the two do not compute the same",
+                    what, difference, largest, kTolerance));
   }
 }
 
@@ -245,7 +244,10 @@ void run_round(Subject& subject, bool ours_first, bool counts) {
 
 double quantile(std::vector<double> values, double fraction) {
   std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(fraction * static_cast<double>(values.size() - 1) + 0.5)];
+  const double place = fraction * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 template <typename Value>
@@ -257,11 +259,11 @@ std::vector<double> each(const std::vector<Seconds>& rounds, Value value) {
 
 nlohmann::json row(const Sizes& sizes, const Subject& subject) {
   const auto milliseconds = [&](auto member) {
-    return 1e3 * quantile(each(subject.rounds, [&](const Seconds& one) { return one.*member; }), 0.5);
+    return 1e3 *
+           quantile(each(subject.rounds, [&](const Seconds& one) { return one.*member; }), 0.5);
   };
-  const std::vector<double> ratios = each(subject.rounds, [](const Seconds& one) {
-    return (one.input + one.weight) / one.backward;
-  });
+  const std::vector<double> ratios = each(
+      subject.rounds, [](const Seconds& one) { return (one.input + one.weight) / one.backward; });
   return {{"size", sizes.name},
           {"layer", subject.name},
           {"forward_ms", milliseconds(&Seconds::forward)},
@@ -326,9 +328,8 @@ void print_table(const nlohmann::json& rows) {
 
 void run(const Options& options) {
   at::set_num_threads(1);
-  const std::array<Sizes, 2> all = {
-      Sizes{"small", 4, 128, 256, 8, 688, 256},
-      Sizes{"medium", 2, 256, 512, 8, 1376, 256}};
+  const std::array<Sizes, 2> all = {Sizes{"small", 4, 128, 256, 8, 688, 256},
+                                    Sizes{"medium", 2, 256, 512, 8, 1376, 256}};
   nlohmann::json rows = nlohmann::json::array();
   for (const Sizes& sizes : all) {
     const nlohmann::json more = measure(sizes, options);
@@ -339,6 +340,7 @@ void run(const Options& options) {
     return;
   }
   const nlohmann::json document = {{"rounds", options.num_rounds},
+                                   {"warmup_rounds", options.num_warmup_rounds},
                                    {"torch", TORCH_VERSION},
                                    {"compiler", __VERSION__},
                                    {"rows", rows}};

@@ -14,11 +14,11 @@ namespace halfback {
 
 namespace {
 
-at::Tensor take(std::vector<at::Tensor>& tensors, const Action& action, const char* what) {
-  at::Tensor tensor = std::exchange(tensors[static_cast<std::size_t>(action.micro_batch)], {});
+at::Tensor take(std::vector<at::Tensor>& tensors, int micro_batch, const char* what) {
+  at::Tensor tensor = std::exchange(tensors[static_cast<std::size_t>(micro_batch)], {});
   if (!tensor.defined()) {
-    throw ScheduleError(fmt::format(
-        "{} finds no {}; nothing before it on this rank has made or received it", to_string(action), what));
+    throw ScheduleError(
+        fmt::format("finds no {}; nothing before it on this rank has made or received it", what));
   }
   return tensor;
 }
@@ -55,6 +55,7 @@ void Executor::run(const StepContext& context) {
   peak_between_actions_ = live_bytes(rank_);
   for (std::size_t i = 0; i < list.size();) {
     position_.store(static_cast<int>(i), std::memory_order_relaxed);
+    require_possible(list[i]);
     if (list[i].kind == ActionKind::BackwardWeight) {
       i += weight_run(list, i);
     } else {
@@ -64,6 +65,22 @@ void Executor::run(const StepContext& context) {
     peak_between_actions_ = std::max(peak_between_actions_, live_bytes(rank_));
   }
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
+}
+
+void Executor::require_possible(const Action& action) const {
+  const auto count = static_cast<int>(context_->micro_batches.size());
+  if (!is_local(action.stage)) {
+    throw ScheduleError(fmt::format("stage {} is not on this rank", action.stage));
+  }
+  if (action.micro_batch < 0 || action.micro_batch >= count) {
+    throw ScheduleError(fmt::format("there are {} micro-batches", count));
+  }
+  const bool looks_up =
+      action.kind == ActionKind::SendForward || action.kind == ActionKind::RecvBackward;
+  const int neighbor = action.stage + (looks_up ? 1 : -1);
+  if (is_message(action.kind) && (neighbor < 0 || neighbor >= context_->schedule->num_stages())) {
+    throw ScheduleError(fmt::format("there is no stage {}", neighbor));
+  }
 }
 
 void Executor::note(const Action& action, double start, double cpu_start) {
@@ -91,7 +108,7 @@ void Executor::run_action(const Action& action) {
     case ActionKind::Update:
       break;
   }
-  throw ScheduleError(fmt::format("{} cannot run here", to_string(action)));
+  throw ScheduleError("cannot run here: updates come at the end of the step");
 }
 
 void Executor::forward(const Action& action) {
@@ -99,7 +116,7 @@ void Executor::forward(const Action& action) {
   Stage& stage = *stages_.at(action.stage);
   at::Tensor input = action.stage == 0
                          ? batch.inputs
-                         : take(mail_.at(action.stage).activations_in, action, "activation");
+                         : take(mail_.at(action.stage).activations_in, action.micro_batch, "activation");
   if (stage.has_loss()) {
     losses_[static_cast<std::size_t>(action.micro_batch)] =
         context_->is_training
@@ -116,7 +133,7 @@ void Executor::backward(const Action& action) {
   Stage& stage = *stages_.at(action.stage);
   at::Tensor gradient = stage.has_loss()
                             ? at::Tensor()
-                            : take(mail_.at(action.stage).gradients_in, action, "gradient");
+                            : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
   const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
   gradient = (stage.*half)(action.micro_batch, std::move(gradient), context_->loss_scale);
   if (action.stage > 0) {
@@ -174,8 +191,8 @@ void Executor::deliver_gradient(const Action& action, at::Tensor tensor) {
 void Executor::send(const Action& action) {
   const bool is_forward = action.kind == ActionKind::SendForward;
   Mail& mail = mail_.at(action.stage);
-  at::Tensor tensor = is_forward ? take(mail.activations_out, action, "activation")
-                                 : take(mail.gradients_out, action, "gradient");
+  at::Tensor tensor = is_forward ? take(mail.activations_out, action.micro_batch, "activation")
+                                 : take(mail.gradients_out, action.micro_batch, "gradient");
   const int to = context_->schedule->placement.rank_of(action.stage + (is_forward ? 1 : -1));
   hand_over(tensor, kNoRank);
   transport_.send({.from = rank_, .to = to}, action, std::move(tensor));

@@ -64,6 +64,8 @@ class Executor {
     std::vector<at::Tensor> gradients_out;
   };
 
+  // Throws ScheduleError for what no rank could do here; only schedules that nobody verified.
+  void require_possible(const Action& action) const;
   void run_action(const Action& action);
   void forward(const Action& action);
   void backward(const Action& action);

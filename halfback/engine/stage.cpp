@@ -1,7 +1,12 @@
 #include "halfback/engine/stage.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
+
+#include <fmt/format.h>
+
+#include "halfback/base/error.h"
 
 namespace halfback {
 
@@ -11,17 +16,26 @@ Stage::Stage(StageLayers layers, const Options& options)
       store_(layers_.parameters(), options.dtype),
       optimizer_(make_optimizer(options.optimizer, store_)) {}
 
-Stage::InFlight& Stage::in_flight(int micro_batch) {
+Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   const auto index = static_cast<std::size_t>(micro_batch);
   if (index >= in_flight_.size()) {
     in_flight_.resize(index + 1);
   }
-  in_flight_[index].layers.resize(layers_.layers.size());
-  return in_flight_[index];
+  InFlight& one = in_flight_[index];
+  if (one.phase != from) {
+    constexpr std::array kDone = {"nothing", "F", "I"};
+    throw ScheduleError(
+        fmt::format("micro-batch {} stands after {} of its stage; this action must follow {}",
+                    micro_batch,
+                    kDone[static_cast<std::size_t>(one.phase)],
+                    kDone[static_cast<std::size_t>(from)]));
+  }
+  one.phase = to;
+  one.layers.resize(layers_.layers.size());
+  return one;
 }
 
-at::Tensor Stage::forward(int micro_batch, at::Tensor input) {
-  InFlight& saved = in_flight(micro_batch);
+at::Tensor Stage::forward_layers(InFlight& saved, at::Tensor input) {
   at::Tensor activation = std::move(input);
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
     activation = layers_.layers[i]->forward(activation, saved.layers[i]);
@@ -29,9 +43,13 @@ at::Tensor Stage::forward(int micro_batch, at::Tensor input) {
   return activation;
 }
 
+at::Tensor Stage::forward(int micro_batch, at::Tensor input) {
+  return forward_layers(advance(micro_batch, Phase::Empty, Phase::AfterForward), std::move(input));
+}
+
 double Stage::forward_loss(int micro_batch, at::Tensor input, const at::Tensor& targets) {
-  const at::Tensor activation = forward(micro_batch, std::move(input));
-  return layers_.loss->forward(activation, targets, in_flight(micro_batch).loss);
+  InFlight& saved = advance(micro_batch, Phase::Empty, Phase::AfterForward);
+  return layers_.loss->forward(forward_layers(saved, std::move(input)), targets, saved.loss);
 }
 
 template <typename AfterInput>
@@ -51,30 +69,34 @@ at::Tensor Stage::backward_layers(InFlight& saved,
 }
 
 at::Tensor Stage::backward_input(int micro_batch, at::Tensor grad_output, double loss_scale) {
-  return backward_layers(
-      in_flight(micro_batch), std::move(grad_output), loss_scale, [](auto&, Saved&) {});
+  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
+                         std::move(grad_output),
+                         loss_scale,
+                         [](auto&, Saved&) {});
 }
 
 at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_scale) {
-  return backward_layers(in_flight(micro_batch),
+  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Empty),
                          std::move(grad_output),
                          loss_scale,
                          [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
 }
 
 void Stage::backward_weight(std::span<const int> micro_batches) {
-  std::vector<Saved*> saved(micro_batches.size());
+  std::vector<InFlight*> batches;
+  for (const int micro_batch : micro_batches) {
+    batches.push_back(&advance(micro_batch, Phase::AfterInput, Phase::Empty));
+  }
+  std::vector<Saved*> saved(batches.size());
   const auto collect = [&](auto member) {
-    std::transform(micro_batches.begin(), micro_batches.end(), saved.begin(), [&](int micro_batch) {
-      return &member(in_flight(micro_batch));
-    });
+    std::transform(batches.begin(), batches.end(), saved.begin(), member);
   };
   if (layers_.loss) {
-    collect([](InFlight& one) -> Saved& { return one.loss; });
+    collect([](InFlight* one) { return &one->loss; });
     layers_.loss->backward_weight_concatenated(saved);
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    collect([i](InFlight& one) -> Saved& { return one.layers[i]; });
+    collect([i](InFlight* one) { return &one->layers[i]; });
     layers_.layers[i]->backward_weight_concatenated(saved);
   }
 }
@@ -98,7 +120,8 @@ bool Stage::is_idle() const {
     return saved.until_input.empty() && saved.until_weight.empty();
   };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
-    return is_empty(one.loss) && std::all_of(one.layers.begin(), one.layers.end(), is_empty);
+    return one.phase == Phase::Empty && is_empty(one.loss) &&
+           std::all_of(one.layers.begin(), one.layers.end(), is_empty);
   });
 }
 

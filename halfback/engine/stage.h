@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -21,7 +22,8 @@ enum class WeightGradients {
   Concatenated,  // one product over all of them; equal to rounding
 };
 
-// Called from the thread of its rank only.
+// Called from the thread of its rank only. F, I and W (or F and B) of a micro-batch come once and in
+// this order, else ScheduleError.
 class Stage {
  public:
   struct Options {
@@ -62,12 +64,18 @@ class Stage {
   bool is_idle() const;
 
  private:
+  // Where a micro-batch stands.
+  enum class Phase { Empty, AfterForward, AfterInput };
   // What is kept of one micro-batch: a Saved for each layer, and one for the loss.
   struct InFlight {
+    Phase phase = Phase::Empty;
     std::vector<Saved> layers;
     Saved loss;
   };
-  InFlight& in_flight(int micro_batch);
+  // Returns what is kept and moves on to the next phase. Throws ScheduleError when the micro-batch
+  // does not stand where it must.
+  InFlight& advance(int micro_batch, Phase from, Phase to);
+  at::Tensor forward_layers(InFlight& saved, at::Tensor input);
   template <typename AfterInput>
   at::Tensor backward_layers(InFlight& saved,
                              at::Tensor gradient,
@@ -78,7 +86,7 @@ class Stage {
   Options options_;
   ParameterStore store_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::vector<InFlight> in_flight_;  // by micro-batch
+  std::deque<InFlight> in_flight_;  // by micro-batch; growing moves none of them
 };
 
 }  // namespace halfback

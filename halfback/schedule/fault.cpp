@@ -45,6 +45,31 @@ std::string describe_wait(const Schedule& schedule, Position position, ChannelRu
   return fmt::format("{} ({})", to_string(needed), describe_place(schedule, needed, position.rank));
 }
 
+using ChannelSends = std::vector<std::vector<Action>>;
+
+ChannelSends sends_by_channel(const Schedule& schedule, const Channels& channels) {
+  ChannelSends sends(static_cast<std::size_t>(channels.count()));
+  for (const auto& list : schedule.ranks) {
+    for (const Action& action : list) {
+      if (is_send(action.kind)) {
+        sends[static_cast<std::size_t>(channels.of(action))].push_back(action);
+      }
+    }
+  }
+  return sends;
+}
+
+std::string describe_mismatch(const Schedule& schedule,
+                              const Action& receive,
+                              const Action& sent,
+                              std::size_t number) {
+  return fmt::format(
+      "{} is receive {} from rank {}, but send {} there is {} ({}); a channel keeps "
+      "its order",
+      to_string(receive), number, schedule.placement.rank_of(sent.stage), number, to_string(sent),
+      describe_place(schedule, sent, schedule.placement.rank_of(receive.stage)));
+}
+
 }  // namespace
 
 void throw_fault(const Schedule& schedule,
@@ -69,15 +94,8 @@ std::string describe_place(const Schedule& schedule, const Action& action, int f
 
 void check_channel_order(const Schedule& schedule, const std::string& where) {
   const Channels channels(schedule.placement);
-  std::vector<std::vector<Action>> sends(static_cast<std::size_t>(channels.count()));
+  const ChannelSends sends = sends_by_channel(schedule, channels);
   std::vector<std::size_t> num_received(sends.size(), 0);
-  for (const auto& list : schedule.ranks) {
-    for (const Action& action : list) {
-      if (is_send(action.kind)) {
-        sends[static_cast<std::size_t>(channels.of(action))].push_back(action);
-      }
-    }
-  }
   // Lists are complete and free of doubles, so each channel has as many receives as sends.
   for (Position place; place.rank < schedule.num_ranks(); ++place.rank) {
     place.index = 0;
@@ -87,12 +105,7 @@ void check_channel_order(const Schedule& schedule, const std::string& where) {
         const std::size_t number = num_received[channel]++;
         const Action& sent = sends[channel][number];
         if (sent != counterpart(action)) {
-          throw_fault(
-              schedule, where, place,
-              fmt::format("{} is receive {} from rank {}, but send {} there is {} ({}); a "
-                          "channel keeps its order",
-                          to_string(action), number, channels.from(static_cast<int>(channel)),
-                          number, to_string(sent), describe_place(schedule, sent, place.rank)));
+          throw_fault(schedule, where, place, describe_mismatch(schedule, action, sent, number));
         }
       }
       ++place.index;

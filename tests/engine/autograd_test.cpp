@@ -2,6 +2,7 @@
 // optimizers: the reference has a reference.
 #include <cmath>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>

@@ -8,6 +8,7 @@
 #include "halfback/base/error.h"
 #include "halfback/models/cut.h"
 #include "halfback/schedule/csv.h"
+#include "halfback/schedule/validate.h"
 #include "tests/support/small_model.h"
 
 namespace halfback::testing {
@@ -77,19 +78,45 @@ TEST(FailureTest, AnActionWithoutItsInputIsNamed) {
   EXPECT_NE(error.find("finds no activation"), std::string::npos) << error;
 }
 
-TEST(FailureTest, AFullChannelEndsAtTheDeadline) {
+// Rank 0 sends all activations before it takes a gradient; rank 1 answers each one at once.
+constexpr const char* kEagerSender =
+    "0F0,0SEND_F0,0F1,0SEND_F1,0F2,0SEND_F2,0F3,0SEND_F3,"
+    "0RECV_B0,0B0,0RECV_B1,0B1,0RECV_B2,0B2,0RECV_B3,0B3\n"
+    "1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1,"
+    "1RECV_F2,1F2,1B2,1SEND_B2,1RECV_F3,1F3,1B3,1SEND_B3\n";
+
+TEST(FailureTest, FullChannelsThatBlockEachOtherEndAtTheDeadline) {
   PipelineOptions options = parity_options();
   options.timeout_seconds = 0.3;
-  options.channel_capacity = 1;
-  // Two sends before the only receive can run, and that one waits for what comes later.
-  const Schedule schedule = parse_schedule(
-      "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
-      "1RECV_B0,1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1\n",
-      "test.csv");
-  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 2)), schedule, options);
-  pipeline.initialize(1);
-  const std::string error = error_of(pipeline, make_batches({.num_micro_batches = 2}));
-  EXPECT_NE(error.find("waited 0.3 s for"), std::string::npos) << error;
+  const Schedule schedule = parse_schedule(kEagerSender, "test.csv");
+  const auto run = [&](int capacity) {
+    options.channel_capacity = capacity;
+    Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 2)), schedule, options);
+    pipeline.initialize(1);
+    return error_of(pipeline, make_batches({}));
+  };
+  const std::string error = run(1);
+  EXPECT_NE(error.find("waited 0.3 s for room in the channel from rank"), std::string::npos) << error;
+  EXPECT_NE(error.find("rank 0 is at position 7, 0SEND_F3"), std::string::npos) << error;
+  EXPECT_NE(error.find("rank 1 is at position 7, 1SEND_B1"), std::string::npos) << error;
+  EXPECT_EQ(smallest_channel_capacity(schedule), 2);
+  EXPECT_EQ(run(2), "no error");
+}
+
+TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
+  constexpr const char* kLast = "\n1RECV_F0,1F0,1B0,1SEND_B0\n";
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"0F0,0SEND_F0,0W0,0RECV_B0,0I0", "rank 0, position 2, 0W0: micro-batch 0 stands after F"},
+      {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: micro-batch 0 stands after F"},
+      {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0", "rank 0, position 2, 0SEND_F0: finds no activation"},
+      {"0F0,0SEND_F0,0RECV_B0,0B0,0RECV_F0", "rank 0, position 4, 0RECV_F0: there is no stage -1"},
+      {"0F0,0SEND_F0,0RECV_B0,0B0,0U", "rank 0, position 4, 0U: cannot run here"},
+  };
+  for (const auto& [csv, expected] : cases) {
+    const auto pipeline = pipeline_of(csv + kLast, 5.0);
+    const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 1}));
+    EXPECT_EQ(error.find(expected), 0U) << error;
+  }
 }
 
 }  // namespace

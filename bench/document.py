@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Writes docs/benchmarks.md: benchmarks.md.in with the tables of the last results and the table of aims.
+
+What has no result yet is said to have none.
+"""
+
+import argparse
+import json
+import pathlib
+
+import results
+
+MISSING = "Not measured yet: `bench/run`.\n"
+PARTS = ("peers", "schedules", "split_cost")
+
+
+def load(folder, name):
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def verdict(holds):
+    return "reached" if holds else "**missed**"
+
+
+def schedule_aims(record):
+    runs = [run for run in record["runs"] if run["ranks"] == 2] if record else []
+    rows = [row for run in runs for row in run["rows"] if not row["emulated"]]
+    for row in rows:
+        name = f"2 ranks, {row['schedule']}, two-stage {'on' if row['two_stage'] else 'off'}"
+        if row["two_stage"]:
+            off = abs(row["predicted_speed_up"] / row["speed_up"] - 1)
+            yield f"{name}: predicted gain off the measured one by", "at most 3 %", f"{off:.1%}", verdict(off <= 0.03)
+        ratio = row["step_over_simulated"]
+        yield f"{name}: step over simulated", "at most 1.02", f"{ratio:.3f}", verdict(ratio <= 1.02)
+
+
+def peer_aims(record):
+    wanted = (("halfback-1", "eager-2", 1.0), ("halfback-2-on", "eager-2", 1.25), ("halfback-2-on", "pipelining", 1.5))
+    for contestant, peer, least in wanted:
+        for size in record["sizes"] if record else []:
+            row = next((row for row in size["rows"] if row["contestant"] == contestant), None)
+            if row and peer in row["ratios"]:
+                ratio = row["ratios"][peer]
+                title = next(row["title"] for row in size["rows"] if row["contestant"] == peer)
+                yield (f"{size['size'].replace('-', ', M = ')}: {row['title']} over {title}", f"at least {least}",
+                       results.spread(ratio), verdict(ratio[1] >= least))
+
+
+def split_aims(record):
+    for row in record["rows"] if record else []:
+        if row["layer"].startswith("model"):
+            yield (f"{row['size']}, {row['layer']}: (I + W) / B", "at most 1.0", results.spread(row["ratio"]),
+                   verdict(row["ratio"][1] <= 1.0))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs/benchmarks.md", metavar="FILE")
+    options = parser.parse_args()
+    records = {name: load(options.results, name) for name in PARTS}
+    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *split_aims(records["split_cost"])]
+    text = (results.ROOT / "bench/benchmarks.md.in").read_text()
+    text = text.replace("@aims@\n", results.table(["what", "aim", "found", ""], aims) if aims else MISSING)
+    for name, record in records.items():
+        part = (options.results / f"{name}.md").read_text() if record else MISSING
+        text = text.replace(f"@{name}@\n", part)
+    options.output.write_text(text)
+    print(f"wrote {options.output.name}")
+
+
+if __name__ == "__main__":
+    main()
