@@ -66,6 +66,7 @@ def main():
     for name, record in records.items():
         part = (options.results / f"{name}.md").read_text() if record else MISSING
         text = text.replace(f"@{name}@\n", part)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text)
     print(f"wrote {options.output.name}")
 

@@ -24,9 +24,11 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
       ->type_name("on|off");
 }
 
-Schedule ScheduleOptions::load() const {
-  ShapeRequest request{
-      .num_ranks = num_ranks, .num_micro_batches = num_micro_batches, .two_stage = std::nullopt};
+Schedule ScheduleOptions::load(bool verifies) const {
+  ShapeRequest request{.num_ranks = num_ranks,
+                       .num_micro_batches = num_micro_batches,
+                       .two_stage = std::nullopt,
+                       .verifies = verifies};
   if (!two_stage.empty()) {
     request.two_stage = is_on("--two-stage", two_stage);
   }

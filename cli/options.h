@@ -21,8 +21,9 @@ struct ScheduleOptions {
   // Adds all of them, the source as a required positional or, given its name, as an option. The
   // verb's callback must keep this object alive.
   void add_to(CLI::App& verb, const std::string& source_option = "");
-  // Returns the schedule that they name. Throws as load_or_build().
-  Schedule load() const;
+  // Returns the schedule that they name; a file is validated if `verifies`. Throws as
+  // load_or_build().
+  Schedule load(bool verifies = true) const;
 };
 
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.

@@ -48,7 +48,7 @@ extern "C" void request_stop(int signal) {
 }
 
 TrainingConfig config_of(const Options& options) {
-  const Schedule schedule = options.schedule.load();
+  const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
   if (!options.skips_verification) {
     validate_for_run(config.schedule, options.training.channel_capacity);

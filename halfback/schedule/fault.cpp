@@ -97,16 +97,19 @@ void check_channel_order(const Schedule& schedule, const std::string& where) {
   const ChannelSends sends = sends_by_channel(schedule, channels);
   std::vector<std::size_t> num_received(sends.size(), 0);
   // Lists are complete and free of doubles, so each channel has as many receives as sends.
-  for (Position place; place.rank < schedule.num_ranks(); ++place.rank) {
-    place.index = 0;
-    for (const Action& action : schedule.ranks[static_cast<std::size_t>(place.rank)]) {
+  const auto check = [&](Position place, const Action& receive) {
+    const auto channel = static_cast<std::size_t>(channels.of(receive));
+    const std::size_t number = num_received[channel]++;
+    const Action& sent = sends[channel][number];
+    if (sent != counterpart(receive)) {
+      throw_fault(schedule, where, place, describe_mismatch(schedule, receive, sent, number));
+    }
+  };
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    Position place{rank, 0};
+    for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
       if (is_receive(action.kind)) {
-        const auto channel = static_cast<std::size_t>(channels.of(action));
-        const std::size_t number = num_received[channel]++;
-        const Action& sent = sends[channel][number];
-        if (sent != counterpart(action)) {
-          throw_fault(schedule, where, place, describe_mismatch(schedule, action, sent, number));
-        }
+        check(place, action);
       }
       ++place.index;
     }
