@@ -175,11 +175,13 @@ demo() {
   [[ -s $text ]] || bible -f gen1:1-rev22:21 | cut -d ' ' -f 2- >"$text.$$" # a verse a line, without its "Ge1:1 "
   [[ -s $text ]] || mv "$text.$$" "$text"
   rm -rf "$out"
-  "$halfback" train --data "$text" --ranks 4 --schedule 1f1b-1 --two-stage on --report "$out" \
-    --checkpoint "$out/checkpoint"
-  "$halfback" generate --checkpoint "$out/checkpoint" --prompt "In the beginning"
-  "$halfback" compare --data "$text" --ranks 4 --schedule 1f1b-1
-  printf 'report: %s\n' "$root/$out/report.html"
+  "$halfback" train --data "$text" --ranks 4 --schedule 1f1b-1 --two-stage on --steps 150 \
+    --report "$out" --checkpoint "$out/checkpoint"
+  say "a sample of what the model has learned"
+  "$halfback" generate --checkpoint "$out/checkpoint" --prompt "In the beginning" --tokens 300
+  say "the same steps under four schedules, two-stage backpropagation off and on"
+  "$halfback" compare --ranks 4 --rounds 5
+  printf '\nreport: %s (trace.json opens in ui.perfetto.dev, the folder in TensorBoard)\n' "$root/$out"
 }
 
 run_tests() { # CTEST-ARGS

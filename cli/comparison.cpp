@@ -52,6 +52,7 @@ class Comparison {
   Comparison(const TrainingOptions& options, const Schedule& like)
       : options_(options), is_emulated_(like.num_ranks() > num_cores()) {
     config_ = options.config(like);
+    check(config_.model);
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
     sequences_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
     fill_micro_batches(like.num_micro_batches);

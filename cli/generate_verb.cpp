@@ -1,6 +1,8 @@
 // halfback generate: samples text from a checkpoint.
 #include <iostream>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "cli/verbs.h"
 #include "halfback/engine/runtime.h"
@@ -23,11 +25,11 @@ void add_generate_verb(CLI::App& app) {
   verb->footer("Example: halfback generate --checkpoint run/checkpoint --prompt 'In the' --seed 7");
   verb->callback([options] {
     initialize_runtime();
-    std::cout << options->prompt;
-    generate(*options, [](std::string_view text) {
-      return static_cast<bool>(std::cout << text << std::flush);
+    std::string prompt = options->prompt;  // printed when the checkpoint is known to be good
+    generate(*options, [&prompt](std::string_view text) {
+      return static_cast<bool>(std::cout << std::exchange(prompt, {}) << text << std::flush);
     });
-    std::cout << '\n';
+    std::cout << prompt << '\n';
   });
 }
 

@@ -5,6 +5,7 @@
 #include "halfback/base/error.h"
 
 #include <CLI/CLI.hpp>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <csignal>
@@ -47,6 +48,8 @@ int run(CLI::App& app, const std::vector<std::string>& arguments) {
     return exit.code;
   } catch (const halfback::ConfigError& error) {
     return fail(error.what(), 2);
+  } catch (const c10::Error& error) {
+    return fail(error.what_without_backtrace(), 1);
   } catch (const std::exception& error) {
     return fail(error.what(), 1);
   }

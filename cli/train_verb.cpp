@@ -82,6 +82,7 @@ TrainingConfig config_of(const Options& options) {
   const std::string& source = options.resumes ? options.checkpoint : options.initial;
   if (!source.empty() && !options.training.has_model_size()) {
     config.model = load_config(source);
+    options.training.note_model(config.model);
   }
   return config;
 }
@@ -101,6 +102,10 @@ void print_start(const Training& training) {
       static_cast<double>(num_parameters(model)) * 1e-6,
       headline(config.schedule),
       config.pipeline.threads_per_rank);
+  if (!weight_gradients_ascend(config.schedule)) {
+    std::cout << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
+                 "results equal the plain run to rounding, not to the bit\n";
+  }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
   }

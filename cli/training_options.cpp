@@ -69,6 +69,16 @@ int num_cores() {
 }
 
 void validate_for_run(const Schedule& schedule, int channel_capacity) {
+  for (const auto& list : schedule.ranks) {
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::Update) {
+        throw ScheduleError(fmt::format(
+            "schedule: {} updates a stage inside the step; running that is not supported yet; leave "
+            "the updates out, and every stage is updated at the end",
+            to_string(action)));
+      }
+    }
+  }
   validate(schedule);
   validate(has_messages(schedule) ? schedule : add_communication(schedule),
            {.channel = {channel_capacity}});
@@ -107,6 +117,23 @@ bool TrainingOptions::has_model_size() const {
   return std::any_of(model_sizes_.begin(), model_sizes_.end(), [](const CLI::Option* option) {
     return option->count() > 0;
   });
+}
+
+void TrainingOptions::note_model(const LlamaConfig& found) const {
+  const std::vector<std::string> values = {std::to_string(found.num_layers),
+                                           std::to_string(found.width),
+                                           std::to_string(found.num_heads),
+                                           std::to_string(found.num_key_value_heads),
+                                           std::to_string(found.hidden),
+                                           std::to_string(found.sequence),
+                                           std::to_string(found.vocabulary),
+                                           fmt::format("{}", found.rope_theta),
+                                           fmt::format("{}", found.norm_epsilon),
+                                           found.has_tied_head ? "true" : "false"};
+  HALFBACK_CHECK(values.size() == model_sizes_.size(), std::to_string(model_sizes_.size()));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    model_sizes_[i]->add_result(values[i]);
+  }
 }
 
 TrainingConfig TrainingOptions::config(const Schedule& schedule) const {

@@ -34,11 +34,15 @@ struct TrainingOptions {
   // Returns whether a size of the model was given, on the command line or in a config file.
   bool has_model_size() const;
 
+  // Makes the sizes that a checkpoint gave the options' values, so that a written configuration
+  // has them. Only for options without model sizes.
+  void note_model(const LlamaConfig& found) const;
+
   // Returns the configuration for a schedule. Throws ConfigError for values out of range.
   TrainingConfig config(const Schedule& schedule) const;
 
  private:
-  std::vector<const CLI::Option*> model_sizes_;
+  std::vector<CLI::Option*> model_sizes_;  // in the order of add_to()
 };
 
 // Throws ScheduleError unless the schedule, with its messages or those that it will get, runs to

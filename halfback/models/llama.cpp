@@ -78,8 +78,10 @@ void check(const LlamaConfig& config) {
         config.num_heads,
         config.num_key_value_heads));
   }
-  if (!(config.rope_theta > 0.0) || !(config.norm_epsilon > 0.0)) {
-    throw ConfigError(fmt::format("model: rope theta {} and norm epsilon {}; both must be above 0",
+  const auto is_positive = [](double value) { return std::isfinite(value) && value > 0.0; };
+  if (!is_positive(config.rope_theta) || !is_positive(config.norm_epsilon)) {
+    throw ConfigError(fmt::format("model: rope theta {} and norm epsilon {}; both must be above 0 "
+                                  "and finite",
                                   config.rope_theta,
                                   config.norm_epsilon));
   }

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -45,11 +46,14 @@ std::vector<Slot> slots(const ParameterStore& store, const at::Tensor& buffer) {
   return all;
 }
 
-// Calls visit(name, tensor) for every tensor of the optimizers' state.
+// Calls visit(name, tensor) for every tensor of the optimizers' state, kind by kind in model order,
+// so that the file does not depend on the cut.
 template <typename Visit>
 void for_each_state_tensor(const StageList& stages, Visit visit) {
-  for (Stage* const stage : stages) {
-    for (const auto& [kind, buffer] : stage->optimizer().state()) {
+  const std::size_t num_kinds = stages.front()->optimizer().state().size();
+  for (std::size_t k = 0; k < num_kinds; ++k) {
+    for (Stage* const stage : stages) {
+      const auto [kind, buffer] = stage->optimizer().state()[k];
       for (const Slot& slot : slots(stage->store(), buffer)) {
         visit(kind + "." + slot.name, slot.tensor);
       }
@@ -64,6 +68,13 @@ nlohmann::json to_json(const TrainingState& state) {
           {"seed", state.seed},
           {"optimizer", state.optimizer},
           {"data_bytes", state.data_bytes}};
+}
+
+[[noreturn]] void refuse_state(const std::filesystem::path& path, const std::string& found) {
+  throw FileError(fmt::format(
+      "{}: {}; expected the training state that train writes; resume from another checkpoint",
+      path.string(),
+      found));
 }
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
@@ -95,12 +106,17 @@ void save_checkpoint(const std::filesystem::path& directory,
   staged.commit();
 }
 
+void require_checkpoint_place(const std::filesystem::path& directory) {
+  const StagedDirectory removed_again(directory, kConfigFile);
+}
+
 LlamaConfig load_config(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kConfigFile;
   return llama_from_json(parse_json(read_file(path), path.string()), path.string());
 }
 
 void load_parameters(const std::filesystem::path& directory, const StageList& stages) {
+  const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory);
   for (Stage* const stage : stages) {
     for (Slot& slot : slots(stage->store(), stage->store().values())) {
@@ -128,10 +144,10 @@ TrainingState load_training_state(const std::filesystem::path& directory,
              .optimizer = json.at("optimizer").get<std::string>(),
              .data_bytes = json.at("data_bytes").get<std::int64_t>()};
   } catch (const nlohmann::json::exception& error) {
-    throw FileError(fmt::format(
-        "{}: {}; expected the training state that train writes; resume from another checkpoint",
-        path.string(),
-        error.what()));
+    refuse_state(path, error.what());
+  }
+  if (state.step < 0 || state.position < 0) {
+    refuse_state(path, fmt::format("step {}, position {}", state.step, state.position));
   }
   if (state.optimizer != optimizer) {
     throw FileError(fmt::format("{}: state of optimizer {}; this run has {}; use --optimizer {}",
@@ -140,6 +156,7 @@ TrainingState load_training_state(const std::filesystem::path& directory,
                                 optimizer,
                                 state.optimizer));
   }
+  const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory, kStateTensors);
   for_each_state_tensor(stages, [&](const std::string& name, at::Tensor tensor) {
     tensor.copy_(files.expect(name, tensor.sizes(), tensor.scalar_type()));
@@ -150,7 +167,7 @@ TrainingState load_training_state(const std::filesystem::path& directory,
 void require_same_model(const LlamaConfig& found,
                         const LlamaConfig& wanted,
                         const std::filesystem::path& where) {
-  const std::array<std::pair<const char*, std::pair<double, double>>, 10> sizes = {{
+  const std::array<std::pair<const char*, std::pair<double, double>>, 9> sizes = {{
       {"layers", {found.num_layers, wanted.num_layers}},
       {"width", {found.width, wanted.width}},
       {"heads", {found.num_heads, wanted.num_heads}},
@@ -160,7 +177,6 @@ void require_same_model(const LlamaConfig& found,
       {"vocabulary", {found.vocabulary, wanted.vocabulary}},
       {"rope-theta", {found.rope_theta, wanted.rope_theta}},
       {"norm-epsilon", {found.norm_epsilon, wanted.norm_epsilon}},
-      {"tied-head", {found.has_tied_head, wanted.has_tied_head}},
   }};
   for (const auto& [name, both] : sizes) {
     if (both.first != both.second) {
@@ -174,6 +190,13 @@ void require_same_model(const LlamaConfig& found,
                       name,
                       both.first));
     }
+  }
+  if (found.has_tied_head != wanted.has_tied_head) {
+    throw ConfigError(fmt::format(
+        "{}: checkpoint of another model: its head is {}tied; {} or use another --checkpoint",
+        where.string(),
+        found.has_tied_head ? "" : "not ",
+        found.has_tied_head ? "add --tied-head" : "leave --tied-head out"));
   }
 }
 

@@ -39,6 +39,9 @@ void save_checkpoint(const std::filesystem::path& directory,
                      const TrainingState& state,
                      const CheckpointOptions& options = {});
 
+// Throws FileError unless save_checkpoint can make the directory, or replace the one that is there.
+void require_checkpoint_place(const std::filesystem::path& directory);
+
 // Reads the model's sizes out of config.json. Throws FileError for a file that is not there or is
 // of a model that is no LLaMA or has features that ours lacks.
 LlamaConfig load_config(const std::filesystem::path& directory);

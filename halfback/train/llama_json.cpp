@@ -1,5 +1,7 @@
 #include "halfback/train/llama_json.h"
 
+#include <type_traits>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -17,6 +19,20 @@ namespace {
       found));
 }
 
+// Whether a value is what it stands for as it is: 2.5 and true are no sizes.
+template <typename Value>
+bool is_of(const nlohmann::json& value) {
+  if constexpr (std::is_same_v<Value, std::int64_t>) {
+    return value.is_number_integer();
+  } else if constexpr (std::is_same_v<Value, double>) {
+    return value.is_number();
+  } else if constexpr (std::is_same_v<Value, bool>) {
+    return value.is_boolean();
+  } else {
+    return value.is_string();
+  }
+}
+
 // Reads one value; `otherwise` (null: none) stands for one that is not there.
 template <typename Value>
 Value read(const nlohmann::json& json,
@@ -28,11 +44,10 @@ Value read(const nlohmann::json& json,
   if (value.is_null()) {
     refuse(source, fmt::format("no \"{}\"", key));
   }
-  try {
-    return value.get<Value>();
-  } catch (const nlohmann::json::exception&) {
+  if (!is_of<Value>(value)) {
     refuse(source, fmt::format("\"{}\" is {}", key, quote(value.dump())));
   }
+  return value.get<Value>();
 }
 
 // Throws unless the key is absent or has the only value that this model can have.

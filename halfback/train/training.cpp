@@ -47,6 +47,9 @@ Training::Training(TrainingConfig config) : config_(std::move(config)) {
   pipeline_ = std::make_unique<Pipeline>(
       build_llama(config_.model, cut_of(config_)), config_.schedule, config_.pipeline);
   restore();
+  if (!config_.checkpoint.empty()) {
+    require_checkpoint_place(config_.checkpoint);
+  }
 }
 
 Training::~Training() = default;
@@ -105,6 +108,10 @@ std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
   return all;
 }
 
+bool Training::validates() const {
+  return config_.evaluate_every > 0 && data_->text.num_validation_windows() > 0;
+}
+
 double Training::validation_loss() {
   const std::int64_t sequences =
       std::min(config_.evaluate_sequences, data_->text.num_validation_windows());
@@ -138,7 +145,10 @@ void Training::save(std::int64_t step) {
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& stop) {
   TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
-  std::int64_t saved = state_step_;
+  std::optional<std::int64_t> saved;  // step of the last checkpoint
+  if (config_.resumes) {
+    saved = state_step_;
+  }
   for (std::int64_t step = state_step_ + 1; step <= config_.num_steps && !stop; ++step) {
     const std::vector<MicroBatch> batches = micro_batches(step);
     StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
@@ -147,21 +157,23 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
-          "--learning-rate, a longer --warmup or --clip; the last checkpoint is of step {}",
+          "--learning-rate, a longer --warmup or --clip; {}",
           step,
           result.loss,
           result.gradient_norm,
-          saved));
+          saved ? fmt::format("the last checkpoint is of step {}", *saved)
+                : "there is no checkpoint of this run"));
     }
     const bool is_last = step == config_.num_steps || stop;
-    if (config_.evaluate_every > 0 && (step % config_.evaluate_every == 0 || is_last)) {
+    if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
       report.validation_loss = validation_loss();
     }
     report.num_tokens = sequences_per_step() * config_.model.sequence;
     report.result = &result;
     on_step(report);
     outcome.last_step = step;
-    if (config_.checkpoint_every > 0 && step % config_.checkpoint_every == 0) {
+    if (!config_.checkpoint.empty() && config_.checkpoint_every > 0 &&
+        step % config_.checkpoint_every == 0) {
       save(step);
       saved = step;
     }

@@ -25,7 +25,7 @@ struct TrainingConfig {
   std::string optimizer = "adamw";
 
   std::string data;                   // a text file
-  double validation_fraction = 0.1;
+  double validation_fraction = 0.1;  // 0: none, and no validation
   std::int64_t micro_batch_size = 4;  // sequences
   std::int64_t num_steps = 100;
   std::uint64_t seed = 1;
@@ -76,6 +76,7 @@ class Training {
   struct Data;
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
+  bool validates() const;
   double validation_loss();
   void save(std::int64_t step);
   std::int64_t sequences_per_step() const;

@@ -1,0 +1,142 @@
+// What train, generate and compare refuse: one line "error: ..." on stderr, and the exit code.
+#include "tests/support/errors.h"
+#include "tests/support/small_disk.h"
+#include "tests/support/training_command.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace halfback::testing {
+namespace {
+
+// Checks a command that must fail with one line.
+void expect_error(const std::string& arguments, int exit_code, const std::string& text) {
+  const CommandResult result = run_halfback(arguments + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, exit_code) << arguments;
+  EXPECT_EQ(result.output.find("error: "), 0U) << result.output;
+  EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
+  EXPECT_TRUE(contains(result.output, text)) << result.output;
+}
+
+struct Case {
+  const char* arguments;
+  const char* text;
+};
+
+class TrainErrorTest : public TrainingCommandTest {};
+
+TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
+  const std::vector<Case> cases = {
+      {"--stepz 3", "unknown option 'stepz' of train; did you mean 'steps'"},
+      {"--schedule 1f1b-11", "did you mean '1f1b-1'"},
+      {"--two-stage maybe", "--two-stage: 'maybe' is not known; expected on, off"},
+      {"--optimizer adam", "--optimizer: 'adam' is not known; did you mean 'adamw'"},
+      {"--ranks 3", "cut: 2 layers cannot be spread over 3 stages"},
+      {"--ranks 0", "rank"},
+      {"--schedule 1f1b-2 --micro-batches 3", "micro-batches"},
+      {"--cut 1,2", "cut: '1,2' has 2 stages and 3 layers; expected 2 stages and 2 layers"},
+      {"--heads 3", "model: width 16 over 3 heads gives heads of 5.33333"},
+      {"--kv-heads 3", "2 heads cannot share 3 key/value heads"},
+      {"--vocabulary 100", "vocabulary 100 is too small for bytes"},
+      {"--tied-head", "a tied head shares its matrix with the embedding"},
+      {"--steps 0", "--steps is 0; expected 1 or more"},
+      {"--steps many", "--steps"},
+      {"--micro-batch-size 0", "--micro-batch-size is 0; expected a number from 1"},
+      {"--learning-rate nan", "--learning-rate is nan; expected 0 or more"},
+      {"--timeout 0", "--timeout is 0; expected more than 0 seconds"},
+      {"--validation-fraction 1.5 --evaluate-every 1", "validation fraction 1.5"},
+      {"--resume", "--resume needs --checkpoint DIR"},
+      {"--resume --checkpoint a --initial b", "--resume and --initial are both given"},
+  };
+  for (const auto& [arguments, text] : cases) {
+    expect_error(train(arguments), 2, text);
+  }
+  expect_error("train --steps 3", 2, "--data is required");
+}
+
+TEST_F(TrainErrorTest, FilesThatDoNotServeAreRefusedWithOne) {
+  spit(directory_ / "empty.txt", "");
+  spit(directory_ / "short.txt", "0123456789");
+  expect_error(train("--data " + path("none.txt")), 1, "none.txt: cannot open: No such file");
+  expect_error(train("--data " + directory_.path().string()), 1, directory_.path().string() + ": ");
+  expect_error(train("--data " + path("empty.txt")), 1,
+               "empty.txt: is empty; expected text of at least 17 bytes");
+  expect_error(train("--data " + path("short.txt")), 1, "one sequence of 16 needs 17");
+  expect_error(train("--report " + path("text.txt/report")), 1,
+               "text.txt/report: cannot make the directory: Not a directory");
+  expect_error(train("--checkpoint " + path("text.txt")), 1,
+               "text.txt: is a file; expected a directory or nothing");
+  expect_error(train("--resume --checkpoint " + path("none")), 1, "none/config.json: cannot open");
+  expect_error(train("--initial " + path("none")), 1, "none/config.json: cannot open");
+  expect_error(train("--schedule " + path("none.csv")), 1, "none.csv");
+}
+
+TEST_F(TrainErrorTest, CheckpointsOfAnotherRunAreRefused) {
+  output_of(train("--checkpoint " + path("a")));
+  const std::string resume = train("--steps 4 --resume --checkpoint " + path("a") + " ");
+  expect_error(resume + "--hidden 32", 2, "hidden is 24 there and 32 in this run; use --hidden 24");
+  expect_error(resume + "--seed 2", 2, "the run was with --seed 1, this one has 2");
+  expect_error(resume + "--optimizer sgd", 1, "state of optimizer adamw; this run has sgd");
+  std::filesystem::remove(directory_ / "a" / "training_state.json");
+  expect_error(resume, 1, "training_state.json: cannot open");
+}
+
+TEST_F(TrainErrorTest, AFullDiskEndsTheRunAndLeavesNothingHalfWritten) {
+  const SmallDisk disk;
+  if (!disk.is_mounted()) {
+    GTEST_SKIP() << "needs the right to mount";
+  }
+  const CommandResult result = run_halfback(
+      train("--checkpoint " + (disk.path() / "checkpoint").string()) + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(contains(result.output, "\nerror: ")) << result.output;
+  EXPECT_TRUE(contains(result.output, "No space left on device; make room")) << result.output;
+  EXPECT_EQ(num_entries(disk.path()), 0);
+}
+
+TEST_F(TrainErrorTest, ALossThatDivergesEndsTheRun) {
+  const CommandResult result = run_halfback(
+      train("--warmup 0 --learning-rate 1e30 --checkpoint " + path("a")) + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(contains(result.output, "\nerror: training: step 2: loss ")) << result.output;
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
+}
+
+class GenerateErrorTest : public TrainingCommandTest {};
+
+TEST_F(GenerateErrorTest, RefusesOptionsAndBrokenCheckpoints) {
+  output_of(train("--checkpoint " + path("a")));
+  const std::string generate = "generate --checkpoint " + path("a") + " ";
+  expect_error("generate", 2, "--checkpoint is required");
+  expect_error(generate + "--tokens -1", 2, "--tokens is -1; expected a number from 0");
+  expect_error(generate + "--temperature -1", 2, "--temperature is -1; expected 0 or more");
+  expect_error(generate + "--prompt ''", 2, "the prompt is empty");
+  expect_error(generate + "--prompts x", 2, "did you mean 'prompt'");
+  expect_error("generate --checkpoint " + path("none"), 1, "none/config.json: cannot open");
+  const std::filesystem::path model = directory_ / "a" / "model.safetensors";
+  std::filesystem::resize_file(model, std::filesystem::file_size(model) / 2);
+  expect_error(generate, 1, "model.safetensors: ");
+  spit(directory_ / "a" / "config.json", "{}");
+  expect_error(generate, 1, "config.json: no \"model_type\"");
+}
+
+class CompareErrorTest : public TrainingCommandTest {};
+
+TEST_F(CompareErrorTest, RefusesWhatItCannotCompare) {
+  const std::vector<Case> cases = {
+      {"--schedules gpipe,1f1c", "did you mean '1f1b'"},
+      {"--rounds 0", "--rounds is 0"},
+      {"--ranks 9 --layers 8", "cut: 8 layers cannot be spread over 9 stages"},
+      {"--vocabulary 0", "model: --vocabulary is 0"},
+      {"--sequence -4", "model: --sequence is -4"},
+      {"--width 20 --heads 3", "width 20 over 3 heads"},
+  };
+  for (const auto& [arguments, text] : cases) {
+    expect_error(std::string("compare ") + arguments, 2, text);
+  }
+}
+
+}  // namespace
+}  // namespace halfback::testing

@@ -1,0 +1,325 @@
+// Checkpoints there and back, to the bit and onto other cuts, and what is said about broken ones.
+#include "halfback/train/checkpoint.h"
+
+#include "halfback/base/error.h"
+#include "halfback/train/safetensors.h"
+#include "tests/support/errors.h"
+#include "tests/support/small_disk.h"
+#include "tests/support/small_model.h"
+#include "tests/support/temporary_directory.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace halfback::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr TrainingState kState{.step = 2,
+                               .position = 16,
+                               .seed = 0xffff'ffff'ffff'ffff,
+                               .optimizer = "adamw",
+                               .data_bytes = 99};
+
+StageList stages_of(Pipeline& pipeline) {
+  StageList stages;
+  for (int number = 0; number < pipeline.num_stages(); ++number) {
+    stages.push_back(&pipeline.stage(number));
+  }
+  return stages;
+}
+
+// The optimizer's state by kind, parameter after parameter in model order.
+std::map<std::string, std::string> state_bytes(Pipeline& pipeline) {
+  std::map<std::string, std::string> bytes;
+  for (Stage* const stage : stages_of(pipeline)) {
+    for (const auto& [kind, buffer] : stage->optimizer().state()) {
+      for (std::size_t i = 0; i < stage->store().parameters().size(); ++i) {
+        const at::Tensor part = stage->store().view(buffer, i).contiguous();
+        bytes[kind].append(static_cast<const char*>(part.const_data_ptr()), part.nbytes());
+      }
+    }
+  }
+  return bytes;
+}
+
+class CheckpointTest : public ::testing::Test {
+ protected:
+  // A model of two stages that has trained for two steps, and its checkpoint.
+  CheckpointTest() {
+    for (int step = 1; step <= 2; ++step) {
+      trained_->train_step(make_batches({}, step), {.number = step, .learning_rate = 1e-2});
+    }
+    save();
+  }
+
+  void save(const CheckpointOptions& options = {}) {
+    save_checkpoint(path_, small_llama(), stages_of(*trained_), kState, options);
+  }
+
+  // Loads into another pipeline, with other values before, and compares all.
+  void expect_loads_on(int num_ranks) {
+    const auto other = make_pipeline({.num_ranks = num_ranks});
+    load_parameters(path_, stages_of(*other));
+    const TrainingState state = load_training_state(path_, stages_of(*other), "adamw");
+    EXPECT_TRUE(bytes_of(*other, Buffer::Values) == bytes_of(*trained_, Buffer::Values));
+    EXPECT_TRUE(state_bytes(*other) == state_bytes(*trained_));
+    EXPECT_EQ(state.step, kState.step);
+    EXPECT_EQ(state.position, kState.position);
+    EXPECT_EQ(state.seed, kState.seed);
+    EXPECT_EQ(state.optimizer, kState.optimizer);
+    EXPECT_EQ(state.data_bytes, kState.data_bytes);
+  }
+
+  // Writes the tensors of a file again after a change.
+  using Tensors = std::vector<NamedTensor>;
+  void rewrite(const std::string& file, const std::function<void(Tensors&)>& change) const {
+    Tensors tensors;
+    {
+      const SafetensorsFile old(path_ / file);
+      for (const std::string& name : old.names()) {
+        tensors.push_back({name, old.get(name).clone()});
+      }
+    }
+    change(tensors);
+    save_safetensors(path_ / file, tensors);
+  }
+
+  void edit(const std::string& file, const std::function<void(nlohmann::json&)>& change) const {
+    nlohmann::json json = nlohmann::json::parse(slurp(path_ / file));
+    change(json);
+    spit(path_ / file, json.dump());
+  }
+
+  std::string load_error() {
+    return text_of_thrown<FileError>([&] { load_parameters(path_, stages_of(*trained_)); });
+  }
+  std::string state_error(const std::string& optimizer = "adamw") {
+    return text_of_thrown<FileError>(
+        [&] { load_training_state(path_, stages_of(*trained_), optimizer); });
+  }
+  std::string config_error() const {
+    return text_of_thrown<FileError>([&] { load_config(path_); });
+  }
+
+  TemporaryDirectory directory_;
+  fs::path path_ = directory_ / "checkpoint";
+  std::unique_ptr<Pipeline> trained_ = make_pipeline({.num_ranks = 2});
+};
+
+NamedTensor& tensor_of(std::vector<NamedTensor>& tensors, const std::string& name) {
+  for (NamedTensor& named : tensors) {
+    if (named.name == name) {
+      return named;
+    }
+  }
+  throw std::out_of_range(name);
+}
+
+constexpr const char* kKeys = "model.layers.1.self_attn.k_proj.weight";
+
+TEST_F(CheckpointTest, GoesThereAndBackToTheBitOnAnyCut) {
+  EXPECT_EQ(load_config(path_), small_llama());
+  for (int num_ranks = 1; num_ranks <= 4; ++num_ranks) {
+    expect_loads_on(num_ranks);
+  }
+  EXPECT_EQ(num_entries(path_), 4);
+  EXPECT_EQ(num_entries(directory_.path()), 1);
+}
+
+TEST_F(CheckpointTest, GoesThereAndBackInManyShards) {
+  save({.max_shard_bytes = 4096});
+  EXPECT_FALSE(fs::exists(path_ / "model.safetensors"));
+  EXPECT_TRUE(fs::exists(path_ / "model.safetensors.index.json"));
+  EXPECT_TRUE(fs::exists(path_ / "training_state.safetensors.index.json"));
+  EXPECT_GT(num_entries(path_), 20);
+  expect_loads_on(2);
+  expect_loads_on(3);
+  save();
+  EXPECT_EQ(num_entries(path_), 4) << "shards of the old checkpoint are left";
+  expect_loads_on(1);
+}
+
+TEST_F(CheckpointTest, OneModelHasOneFileWhateverTheCut) {
+  const std::string two_stages = slurp(path_ / "model.safetensors");
+  const auto whole = make_pipeline({.num_ranks = 1});
+  load_parameters(path_, stages_of(*whole));
+  save_checkpoint(directory_ / "whole", small_llama(), stages_of(*whole), kState);
+  EXPECT_TRUE(slurp(directory_ / "whole" / "model.safetensors") == two_stages);
+}
+
+TEST_F(CheckpointTest, ReplacesACheckpointButNoOtherDirectory) {
+  save();
+  expect_loads_on(2);
+  fs::create_directory(directory_ / "other");
+  spit(directory_ / "other" / "notes.txt", "mine");
+  const std::string text = text_of_thrown<FileError>(
+      [&] { save_checkpoint(directory_ / "other", small_llama(), stages_of(*trained_), kState); });
+  EXPECT_TRUE(contains(text, "other: holds files but no config.json")) << text;
+  EXPECT_EQ(slurp(directory_ / "other" / "notes.txt"), "mine");
+  EXPECT_EQ(num_entries(directory_.path()), 2);
+}
+
+TEST_F(CheckpointTest, NamesATensorThatIsMissing) {
+  rewrite("model.safetensors", [](Tensors& tensors) { tensor_of(tensors, kKeys).name = "k"; });
+  EXPECT_TRUE(contains(load_error(), std::string("has no tensor \"") + kKeys + '"'))
+      << load_error();
+}
+
+TEST_F(CheckpointTest, NamesATensorOfAnotherShape) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    tensor_of(tensors, kKeys).tensor = tensor_of(tensors, kKeys).tensor.narrow(0, 0, 5).clone();
+  });
+  EXPECT_TRUE(contains(
+      load_error(), std::string("tensor \"") + kKeys + "\" is F32 [5, 24]; expected F32 [12, 24]"))
+      << load_error();
+}
+
+TEST_F(CheckpointTest, NamesATensorOfAnotherDtype) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    tensor_of(tensors, kKeys).tensor = tensor_of(tensors, kKeys).tensor.to(at::kHalf);
+  });
+  EXPECT_TRUE(contains(load_error(), "is F16 [12, 24]; expected F32 [12, 24]")) << load_error();
+}
+
+TEST_F(CheckpointTest, NamesAFileThatIsCutShort) {
+  for (const char* file : {"model.safetensors", "training_state.safetensors"}) {
+    const std::string whole = slurp(path_ / file);
+    for (const std::size_t length : {whole.size() - 1, whole.size() / 2, std::size_t{5}}) {
+      spit(path_ / file, whole.substr(0, length));
+      const std::string text = file[0] == 'm' ? load_error() : state_error();
+      EXPECT_TRUE(contains(text, std::string(file) + ": ")) << text;
+      EXPECT_TRUE(contains(text, std::to_string(length))) << text;
+    }
+    spit(path_ / file, whole);
+  }
+}
+
+TEST_F(CheckpointTest, NamesAShardThatIsNotThere) {
+  save({.max_shard_bytes = 4096});
+  for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
+    if (entry.path().filename().string().rfind("model-00002", 0) == 0) {
+      fs::remove(entry.path());
+      break;
+    }
+  }
+  EXPECT_TRUE(contains(load_error(), "model-00002")) << load_error();
+}
+
+TEST_F(CheckpointTest, NamesADirectoryWithoutAModel) {
+  fs::remove(path_ / "model.safetensors");
+  EXPECT_TRUE(contains(load_error(),
+                       "checkpoint: has neither model.safetensors nor "
+                       "model.safetensors.index.json; expected a model"))
+      << load_error();
+}
+
+TEST_F(CheckpointTest, RefusesAConfigOfAnotherModel) {
+  edit("config.json", [](auto& json) { json["model_type"] = "gpt2"; });
+  EXPECT_TRUE(contains(config_error(), "config.json: \"model_type\" is ")) << config_error();
+  edit("config.json", [](auto& json) {
+    json["model_type"] = "llama";
+    json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
+  });
+  EXPECT_TRUE(contains(config_error(), "\"rope_scaling\" is ")) << config_error();
+  spit(path_ / "config.json", "{\"model_type\": ");
+  EXPECT_TRUE(contains(config_error(), "config.json")) << config_error();
+  fs::remove(path_ / "config.json");
+  EXPECT_TRUE(contains(config_error(), "config.json: cannot open: No such file")) << config_error();
+}
+
+TEST_F(CheckpointTest, RefusesToResumeWithoutTrainingState) {
+  fs::remove(path_ / "training_state.safetensors");
+  EXPECT_TRUE(contains(state_error(), "has neither training_state.safetensors nor"));
+  fs::remove(path_ / "training_state.json");
+  EXPECT_TRUE(contains(state_error(), "training_state.json: cannot open: No such file"))
+      << state_error();
+}
+
+TEST_F(CheckpointTest, RefusesTheStateOfAnotherOptimizer) {
+  EXPECT_TRUE(contains(state_error("sgd"),
+                       "training_state.json: state of optimizer adamw; this run has sgd; use "
+                       "--optimizer adamw"))
+      << state_error("sgd");
+}
+
+TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
+  edit("training_state.json", [](auto& json) { json["version"] = 2; });
+  EXPECT_TRUE(contains(state_error(), "version 2; expected 1; use the release that wrote it"));
+  edit("training_state.json", [](auto& json) {
+    json["version"] = 1;
+    json["step"] = "two";
+  });
+  EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
+  edit("training_state.json", [](auto& json) { json.erase("step"); });
+  EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
+  edit("training_state.json", [](auto& json) { json["step"] = -1; });
+  EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
+  spit(path_ / "training_state.json", "[]");
+  EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
+  spit(path_ / "training_state.json", "");
+  EXPECT_TRUE(contains(state_error(), "training_state.json"));
+}
+
+TEST_F(CheckpointTest, NamesAnOptimizerTensorThatIsMissing) {
+  rewrite("training_state.safetensors", [](Tensors& tensors) { tensors.pop_back(); });
+  EXPECT_TRUE(contains(state_error(), "training_state.safetensors: has no tensor "))
+      << state_error();
+}
+
+TEST_F(CheckpointTest, NamesTheFirstSizeInWhichTwoModelsDiffer) {
+  const auto difference = [](const std::function<void(LlamaConfig&)>& change) {
+    LlamaConfig wanted = small_llama();
+    change(wanted);
+    return text_of_thrown<ConfigError>([&] { require_same_model(small_llama(), wanted, "c"); });
+  };
+  require_same_model(small_llama(), small_llama(), "c");
+  EXPECT_EQ(difference([](LlamaConfig& c) { c.num_layers = 8; }),
+            "c: checkpoint of another model: layers is 4 there and 8 in this run; use --layers 4 "
+            "or another --checkpoint");
+  EXPECT_TRUE(contains(difference([](LlamaConfig& c) { c.rope_theta = 5e5; }),
+                       "rope-theta is 10000 there and 500000 in this run"));
+  EXPECT_TRUE(contains(difference([](LlamaConfig& c) { c.has_tied_head = true; }),
+                       "leave --tied-head out"));
+  LlamaConfig tied = small_llama();
+  tied.has_tied_head = true;
+  EXPECT_TRUE(
+      contains(text_of_thrown<ConfigError>([&] { require_same_model(tied, small_llama(), "c"); }),
+               "its head is tied; add --tied-head or use another"));
+}
+
+TEST_F(CheckpointTest, AFullDiskLeavesTheOldCheckpointAndNothingElse) {
+  const SmallDisk disk;
+  if (!disk.is_mounted()) {
+    GTEST_SKIP() << "needs the right to mount";
+  }
+  LlamaConfig tiny = small_llama();
+  tiny.num_layers = 1;
+  tiny.width = 8;
+  tiny.hidden = 8;
+  Stage stage(std::move(build_llama(tiny, {1}).front()), {});
+  stage.store().initialize(1, 0);
+  const fs::path place = disk.path() / "checkpoint";
+  save_checkpoint(place, tiny, {&stage}, kState);
+  const std::string old = slurp(place / "model.safetensors");
+  stage.store().initialize(2, 0);
+  spit(disk.path() / "filler", std::string(20'000, 'x'));
+  const std::string text =
+      text_of_thrown<FileError>([&] { save_checkpoint(place, tiny, {&stage}, kState); });
+  EXPECT_TRUE(contains(text, "No space left on device")) << text;
+  EXPECT_EQ(num_entries(disk.path()), 2);
+  EXPECT_TRUE(slurp(place / "model.safetensors") == old);
+  Stage again(std::move(build_llama(tiny, {1}).front()), {});
+  load_parameters(place, {&again});
+  EXPECT_EQ(load_training_state(place, {&again}, "adamw").step, 2);
+}
+
+}  // namespace
+}  // namespace halfback::testing

@@ -1,0 +1,337 @@
+// Training runs from data to checkpoint: resuming to the bit, stopping, validating, refusing.
+#include "halfback/train/training.h"
+
+#include "halfback/base/error.h"
+#include "halfback/data/byte_text.h"
+#include "halfback/train/checkpoint.h"
+#include "halfback/train/safetensors.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_training.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <map>
+#include <vector>
+
+namespace halfback::testing {
+namespace {
+
+class TrainingTest : public ::testing::Test {
+ protected:
+  TrainingTest() { spit(data_, tiny_text()); }
+
+  TrainingConfig config(const std::string& checkpoint, const TinySchedule& schedule = {}) const {
+    TrainingConfig made = tiny_training(data_, schedule);
+    if (!checkpoint.empty()) {
+      made.checkpoint = directory_ / checkpoint;
+    }
+    return made;
+  }
+
+  std::string model_bytes(const std::string& checkpoint) const {
+    return slurp(directory_ / checkpoint / "model.safetensors");
+  }
+
+  nlohmann::json state(const std::string& checkpoint) const {
+    return nlohmann::json::parse(slurp(directory_ / checkpoint / "training_state.json"));
+  }
+
+  // The optimizer state by name: its order in the file depends on the stages.
+  std::map<std::string, std::string> state_bytes(const std::string& checkpoint) const {
+    const SafetensorsDirectory files(directory_ / checkpoint, "training_state");
+    std::map<std::string, std::string> bytes;
+    for (const std::string& name : files.names()) {
+      const at::Tensor tensor = files.get(name);
+      bytes[name].assign(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+    }
+    return bytes;
+  }
+
+  static std::string refusal(const TrainingConfig& config) {
+    return text_of_thrown<Error>([&] { const Training training(config); });
+  }
+
+  TemporaryDirectory directory_;
+  std::filesystem::path data_ = directory_ / "text.txt";
+};
+
+const std::vector<TinySchedule> kSchedules = {
+    {.name = "1f1b", .num_ranks = 1, .two_stage = false},
+    {.name = "gpipe", .num_ranks = 2, .two_stage = true},
+    {.name = "1f1b", .num_ranks = 3, .two_stage = false},
+    {.name = "1f1b-1", .num_ranks = 4, .two_stage = true}};
+
+std::string describe(const TinySchedule& schedule) {
+  return schedule.name + " on " + std::to_string(schedule.num_ranks) +
+         (schedule.two_stage ? " split" : " whole");
+}
+
+TEST_F(TrainingTest, ResumesToTheBitOnAnyNumberOfStages) {
+  const std::vector<double> straight = losses_of(config("straight"));
+  ASSERT_EQ(straight.size(), 6U);
+  for (const TinySchedule& before : kSchedules) {
+    const std::vector<double> first = losses_of(config("half", before), 3);
+    ASSERT_EQ(first.size(), 3U);
+    ASSERT_EQ(state("half").at("step"), 3);
+    for (const TinySchedule& after : kSchedules) {
+      std::filesystem::remove_all(directory_ / "whole");
+      std::filesystem::copy(directory_ / "half", directory_ / "whole");
+      TrainingConfig second = config("whole", after);
+      second.resumes = true;
+      std::vector<double> losses = first;
+      for (const double loss : losses_of(second)) {
+        losses.push_back(loss);
+      }
+      const std::string what = describe(before) + ", then " + describe(after);
+      EXPECT_EQ(losses, straight) << what;
+      EXPECT_TRUE(model_bytes("whole") == model_bytes("straight")) << what;
+      EXPECT_TRUE(state_bytes("whole") == state_bytes("straight")) << what;
+      EXPECT_EQ(state("whole"), state("straight")) << what;
+    }
+  }
+}
+
+TEST_F(TrainingTest, ResumesToTheBitWithSgdAndAnExplicitCut) {
+  const auto sgd = [&](const std::string& checkpoint, const std::string& cut) {
+    TrainingConfig made = config(checkpoint);
+    made.cut = cut;
+    made.optimizer = "sgd";
+    made.pipeline.stage.optimizer.kind = OptimizerKind::Sgd;
+    return made;
+  };
+  losses_of(sgd("straight", ""));
+  losses_of(sgd("halves", "3,1"), 4);
+  TrainingConfig second = sgd("halves", "1,3");
+  second.resumes = true;
+  EXPECT_EQ(losses_of(second).size(), 2U);
+  EXPECT_TRUE(model_bytes("halves") == model_bytes("straight"));
+  EXPECT_TRUE(state_bytes("halves") == state_bytes("straight"));
+}
+
+TEST_F(TrainingTest, ResumingInEveryStepEqualsNoPause) {
+  losses_of(config("straight"));
+  TrainingConfig pieces = config("pieces");
+  losses_of(pieces, 1);
+  pieces.resumes = true;
+  for (std::int64_t step = 2; step <= 6; ++step) {
+    EXPECT_EQ(losses_of(pieces, step).size(), 1U);
+  }
+  EXPECT_TRUE(model_bytes("pieces") == model_bytes("straight"));
+  EXPECT_TRUE(losses_of(pieces).empty());
+}
+
+TEST_F(TrainingTest, TheMicroBatchSizeMayChangeWhenResuming) {
+  losses_of(config("a"), 2);
+  EXPECT_EQ(state("a").at("position"), 2 * 8);
+  TrainingConfig second = config("a");
+  second.resumes = true;
+  second.micro_batch_size = 3;
+  losses_of(second);
+  EXPECT_EQ(state("a").at("position"), 2 * 8 + 4 * 12);
+}
+
+TEST_F(TrainingTest, LowersTheLossAndReportsEveryStep) {
+  TrainingConfig longer = config("");
+  longer.num_steps = longer.learning_rate.num_steps = 60;
+  Training training(longer);
+  std::vector<double> losses;
+  training.run(
+      [&](const StepReport& report) {
+        EXPECT_EQ(report.step, static_cast<std::int64_t>(losses.size()) + 1);
+        EXPECT_EQ(report.learning_rate, longer.learning_rate.at(report.step));
+        EXPECT_EQ(report.num_tokens, 4 * 2 * 8);
+        losses.push_back(report.result->loss);
+      },
+      std::atomic<bool>{false});
+  ASSERT_EQ(losses.size(), 60U);
+  EXPECT_NEAR(losses.front(), std::log(256.0), 0.2);
+  EXPECT_LT(losses.back(), 0.75 * losses.front());
+}
+
+TEST_F(TrainingTest, AStopEndsTheRunAfterTheStepUnderWayWithACheckpoint) {
+  TrainingConfig stopped = config("stopped");
+  Training training(stopped);
+  std::atomic<bool> stop{false};
+  const TrainingOutcome outcome =
+      training.run([&](const StepReport& report) { stop = report.step == 2; }, stop);
+  EXPECT_TRUE(outcome.was_stopped);
+  EXPECT_EQ(outcome.last_step, 2);
+  EXPECT_EQ(state("stopped").at("step"), 2);
+}
+
+TEST_F(TrainingTest, AStopBeforeTheFirstStepLeavesACheckpointToo) {
+  TrainingConfig stopped = config("stopped");
+  Training training(stopped);
+  const TrainingOutcome outcome =
+      training.run([](const StepReport&) { FAIL(); }, std::atomic<bool>{true});
+  EXPECT_TRUE(outcome.was_stopped);
+  EXPECT_EQ(outcome.last_step, 0);
+  EXPECT_EQ(state("stopped").at("step"), 0);
+  losses_of(config("straight"));
+  stopped.resumes = true;
+  losses_of(stopped);
+  EXPECT_TRUE(model_bytes("stopped") == model_bytes("straight"));
+}
+
+TEST_F(TrainingTest, WritesCheckpointsOnTheWay) {
+  TrainingConfig often = config("often");
+  often.checkpoint_every = 2;
+  Training training(often);
+  training.run(
+      [&](const StepReport& report) {
+        const bool is_there = std::filesystem::exists(directory_ / "often");
+        EXPECT_EQ(is_there, report.step > 2);
+        if (is_there) {
+          EXPECT_EQ(state("often").at("step"), (report.step - 1) / 2 * 2);
+        }
+      },
+      std::atomic<bool>{false});
+  EXPECT_EQ(state("often").at("step"), 6);
+}
+
+TEST_F(TrainingTest, InitialTakesTheParametersAndStartsAnew) {
+  losses_of(config("first"), 3);
+  TrainingConfig second = config("second");
+  second.initial = directory_ / "first";
+  second.seed = 77;
+  const Training training(second);
+  EXPECT_EQ(training.first_step(), 0);
+  std::atomic<bool> stop{true};
+  Training(second).run([](const StepReport&) {}, stop);
+  EXPECT_TRUE(model_bytes("second") == model_bytes("first"));
+  EXPECT_EQ(losses_of(second).size(), 6U);
+  EXPECT_EQ(state("second").at("seed"), 77);
+}
+
+TEST_F(TrainingTest, ValidatesOnTheTextsEndAfterEveryNthAndTheLastStep) {
+  TrainingConfig validated = config("");
+  validated.evaluate_every = 4;
+  validated.evaluate_sequences = 16;
+  Training training(validated);
+  const ByteText text({.path = data_, .sequence_length = 8, .validation_fraction = 0.1, .seed = 5});
+  std::vector<std::int64_t> steps;
+  training.run(
+      [&](const StepReport& report) {
+        if (!report.validation_loss) {
+          return;
+        }
+        steps.push_back(report.step);
+        std::vector<MicroBatch> batches;
+        for (int i = 0; i < 8; ++i) {
+          const TokenBatch batch = text.validation_batch(2 * i, 2);
+          batches.push_back({batch.inputs, batch.targets});
+        }
+        EXPECT_EQ(*report.validation_loss, training.pipeline().evaluate(batches));
+      },
+      std::atomic<bool>{false});
+  EXPECT_EQ(steps, (std::vector<std::int64_t>{4, 6}));
+}
+
+TEST_F(TrainingTest, ValidatingDoesNotChangeTheTraining) {
+  TrainingConfig without = config("without");
+  without.validation_fraction = 0.0;
+  spit(directory_ / "front.txt", slurp(data_).substr(0, 2700));
+  without.data = directory_ / "front.txt";
+  losses_of(without);
+  TrainingConfig with = config("with");
+  with.evaluate_every = 1;
+  losses_of(with);
+  EXPECT_TRUE(model_bytes("with") == model_bytes("without"));
+}
+
+TEST_F(TrainingTest, TheValidationLossDoesNotDependOnTheStages) {
+  std::vector<double> losses;
+  for (const TinySchedule& schedule : kSchedules) {
+    TrainingConfig validated = config("", schedule);
+    validated.evaluate_every = 6;
+    validated.evaluate_sequences = 20;
+    Training training(validated);
+    training.run(
+        [&](const StepReport& report) {
+          if (report.validation_loss) {
+            losses.push_back(*report.validation_loss);
+          }
+        },
+        std::atomic<bool>{false});
+  }
+  EXPECT_EQ(losses, std::vector<double>(kSchedules.size(), losses.at(0)));
+}
+
+TEST_F(TrainingTest, AShortValidationPartIsEnough) {
+  spit(data_, tiny_text(300));
+  TrainingConfig validated = config("");
+  validated.validation_fraction = 0.1;  // 30 bytes: three windows
+  validated.micro_batch_size = 5;
+  validated.evaluate_every = 6;
+  EXPECT_EQ(losses_of(validated).size(), 6U);
+}
+
+TEST_F(TrainingTest, WithoutValidationTextThereIsNoValidation) {
+  TrainingConfig none = config("");
+  none.validation_fraction = 0.0;
+  none.evaluate_every = 2;
+  Training training(none);
+  training.run([](const StepReport& report) { EXPECT_FALSE(report.validation_loss); },
+               std::atomic<bool>{false});
+}
+
+TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
+  losses_of(config("a"), 1);
+  TrainingConfig other = config("a");
+  other.resumes = true;
+  other.seed = 6;
+  EXPECT_TRUE(contains(refusal(other), "a: the run was with --seed 5, this one has 6; resume"));
+  other.seed = 5;
+  spit(data_, tiny_text() + "x");
+  EXPECT_TRUE(contains(refusal(other),
+                       "with a text of this many bytes: 3000, this one has 3001; resume with"));
+  spit(data_, tiny_text());
+  other.model.hidden = 32;
+  EXPECT_TRUE(contains(refusal(other),
+                       "a: checkpoint of another model: hidden is 24 there and 32 in this run; use "
+                       "--hidden 24 or another --checkpoint"));
+}
+
+TEST_F(TrainingTest, RefusesAnInitialCheckpointOfAnotherModel) {
+  losses_of(config("a"), 1);
+  TrainingConfig other = config("");
+  other.initial = directory_ / "a";
+  other.model.num_key_value_heads = 4;
+  EXPECT_TRUE(contains(refusal(other), "kv-heads is 2 there and 4 in this run"));
+  other.initial = directory_ / "nowhere";
+  EXPECT_TRUE(contains(refusal(other), "nowhere/config.json: cannot open"));
+}
+
+TEST_F(TrainingTest, RefusesACheckpointDirectoryBeforeTheFirstStep) {
+  std::filesystem::create_directory(directory_ / "home");
+  spit(directory_ / "home" / "thesis.tex", "dear to somebody");
+  EXPECT_TRUE(contains(refusal(config("home")), "home: holds files but no config.json"));
+  EXPECT_TRUE(contains(refusal(config("text.txt")), "text.txt: is a file; expected a directory"));
+  EXPECT_TRUE(contains(refusal(config("text.txt/a")), "text.txt/a: cannot make the directory"));
+  EXPECT_EQ(num_entries(directory_.path()), 2);
+}
+
+TEST_F(TrainingTest, RefusesAVocabularyThatIsTooSmallForBytes) {
+  TrainingConfig small = config("");
+  small.model.vocabulary = 255;
+  EXPECT_EQ(refusal(small), "model: vocabulary 255 is too small for bytes; use --vocabulary 256");
+}
+
+TEST_F(TrainingTest, ALossThatDivergesEndsTheRunAndNamesTheStep) {
+  TrainingConfig wild = config("wild");
+  wild.learning_rate = {.peak = 1e30, .floor_fraction = 1.0, .warmup_steps = 0, .num_steps = 6};
+  const std::string text = text_of_thrown<Error>([&] { losses_of(wild); });
+  EXPECT_EQ(text.find("training: step 2: loss "), 0U) << text;
+  EXPECT_TRUE(contains(text, "the run has diverged; use a smaller --learning-rate")) << text;
+  EXPECT_TRUE(contains(text, "there is no checkpoint of this run")) << text;
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "wild"));
+  wild.checkpoint_every = 1;
+  EXPECT_TRUE(contains(text_of_thrown<Error>([&] { losses_of(wild); }),
+                       "the last checkpoint is of step 1"));
+}
+
+}  // namespace
+}  // namespace halfback::testing
