@@ -1,18 +1,17 @@
 // halfback compare: the same steps under several schedules, backward in one and in two stages.
-#include <unistd.h>
-
-#include <iostream>
-#include <memory>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "cli/comparison.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/train/progress.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <memory>
+#include <unistd.h>
 
 namespace halfback::cli {
 
@@ -30,29 +29,21 @@ void print_table(const std::vector<ComparisonRow>& rows) {
                            "step/sim", "bubble", "activations", "bit-equal");
   for (const ComparisonRow& row : rows) {
     std::cout << fmt::format(
-        "{:<14} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} r{:<2} {:>9}\n",
-        row.schedule,
-        row.num_micro_batches,
-        row.two_stage ? "on" : "off",
-        row.step_seconds * 1e3,
-        row.spread_seconds * 1e3,
-        format_count(row.tokens_per_second),
-        row.speed_up,
-        row.predicted_speed_up,
-        row.step_over_simulated,
-        row.bubble_fraction,
-        format_bytes(row.peak_activation_bytes),
-        row.peak_rank,
-        row.is_bit_equal ? "yes" : "no");
+        "{:<14} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} "
+        "r{:<2} {:>9}\n",
+        row.schedule, row.num_micro_batches, row.two_stage ? "on" : "off", row.step_seconds * 1e3,
+        row.spread_seconds * 1e3, format_count(row.tokens_per_second), row.speed_up,
+        row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction,
+        format_bytes(row.peak_activation_bytes), row.peak_rank, row.is_bit_equal ? "yes" : "no");
   }
-  std::cout << "\nM: micro-batches; step: median and half the quartile distance; speed-up over 2BP off;\n"
-               "predicted: by the simulator with the measured costs of actions; step/sim: measured step\n"
-               "over the simulated one; activations: peak of the rank that holds most.\n";
+  std::cout
+      << "\nM: micro-batches; step: median and half the quartile distance; speed-up over 2BP off;\n"
+         "predicted: by the simulator with the measured costs of actions; step/sim: measured step\n"
+         "over the simulated one; activations: peak of the rank that holds most.\n";
   if (!rows.empty() && rows.front().is_emulated) {
     std::cout << fmt::format(
         "EMULATED: {} ranks on {} cores; times are each action's own CPU time, replayed.\n",
-        rows.front().num_ranks,
-        num_cores());
+        rows.front().num_ranks, num_cores());
   }
 }
 
@@ -81,14 +72,15 @@ void print_json(const std::vector<ComparisonRow>& rows) {
 
 void run(const Options& options) {
   if (options.request.num_rounds < 1 || options.request.num_warmup_rounds < 0) {
-    throw ConfigError(fmt::format("--rounds is {}, --warmup-rounds is {}; expected 1 or more, 0 or more",
-                                  options.request.num_rounds,
-                                  options.request.num_warmup_rounds));
+    throw ConfigError(
+        fmt::format("--rounds is {}, --warmup-rounds is {}; expected 1 or more, 0 or more",
+                    options.request.num_rounds, options.request.num_warmup_rounds));
   }
   const bool shows_progress = isatty(STDERR_FILENO) != 0;
   const auto rows = compare(options.training, options.request, [&](auto done, auto total) {
     if (shows_progress) {
-      std::cerr << fmt::format("\rround {} of {}{}", done, total, done == total ? "\n" : "") << std::flush;
+      std::cerr << fmt::format("\rround {} of {}{}", done, total, done == total ? "\n" : "")
+                << std::flush;
     }
   });
   options.as_json ? print_json(rows) : print_table(rows);
@@ -109,7 +101,8 @@ void add_compare_verb(CLI::App& app) {
                    "Micro-batches of a step (as each family has them)")
       ->type_name("M");
   verb->add_option("--rounds", request.num_rounds, "Measured steps of each row")->type_name("N");
-  verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Steps before those")->type_name("N");
+  verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Steps before those")
+      ->type_name("N");
   verb->add_flag("--json", options->as_json, "Print JSON");
   options->training.add_to(*verb);
   verb->footer("Example: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20");

@@ -1,16 +1,5 @@
 #include "cli/comparison.h"
 
-#include <algorithm>
-#include <cstring>
-#include <filesystem>
-#include <map>
-#include <memory>
-#include <optional>
-#include <tuple>
-
-#include <ATen/ops/empty.h>
-#include <fmt/format.h>
-
 #include "cli/report.h"
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
@@ -21,6 +10,17 @@
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
+
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <tuple>
 
 namespace halfback::cli {
 
@@ -64,9 +64,8 @@ class Comparison {
     const auto num_blocks = static_cast<int>(config_.model.num_layers);
     const int num_stages = schedule.num_stages();
     std::vector<StageLayers> stages = build_llama(
-        config_.model,
-        config_.cut.empty() ? equal_cut(num_blocks, num_stages)
-                            : parse_cut(config_.cut, {num_blocks, num_stages}));
+        config_.model, config_.cut.empty() ? equal_cut(num_blocks, num_stages)
+                                           : parse_cut(config_.cut, {num_blocks, num_stages}));
     for (const StageFootprint& stage :
          footprints(stages, {sequences_, config_.model.sequence}, sizeof(float))) {
       made.bytes.push_back({.until_input = stage.saved.until_input,
@@ -90,11 +89,10 @@ class Comparison {
     }
     const Replay replay = replayed(one.schedule, result);
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
-    one.bubble_fraction = is_emulated_ ? replay.bubble_fraction
-                                       : statistics(result.timeline).bubble_fraction;
+    one.bubble_fraction =
+        is_emulated_ ? replay.bubble_fraction : statistics(result.timeline).bubble_fraction;
     one.all_spans.num_ranks = result.timeline.num_ranks;
-    one.all_spans.spans.insert(one.all_spans.spans.end(),
-                               result.timeline.spans.begin(),
+    one.all_spans.spans.insert(one.all_spans.spans.end(), result.timeline.spans.begin(),
                                result.timeline.spans.end());
     for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
       if (result.memory[rank].activations > one.peak) {
@@ -132,8 +130,8 @@ class Comparison {
   ComparisonRow row(const Candidate& one) const {
     const double seconds = median(one.step_seconds);
     const MemoryPrediction memory = predict_memory(one.schedule, {.stages = one.bytes});
-    const auto tokens = static_cast<double>(sequences_ * config_.model.sequence *
-                                            one.schedule.num_micro_batches);
+    const auto tokens =
+        static_cast<double>(sequences_ * config_.model.sequence * one.schedule.num_micro_batches);
     return {.schedule = one.schedule.name,
             .num_ranks = one.schedule.num_ranks(),
             .num_micro_batches = one.schedule.num_micro_batches,
@@ -144,8 +142,7 @@ class Comparison {
             .tokens_per_second = tokens / seconds,
             .bubble_fraction = one.bubble_fraction,
             .peak_activation_bytes = one.peak,
-            .predicted_activation_bytes =
-                *std::max_element(memory.peak.begin(), memory.peak.end()),
+            .predicted_activation_bytes = *std::max_element(memory.peak.begin(), memory.peak.end()),
             .peak_rank = one.peak_rank,
             .is_bit_equal = one.is_bit_equal};
   }
@@ -165,9 +162,9 @@ class Comparison {
       for (at::Tensor* tensor : {&batch.inputs, &batch.targets}) {
         auto* ids = tensor->mutable_data_ptr<std::int64_t>();
         for (std::int64_t k = 0; k < tensor->numel(); ++k) {
-          const std::uint64_t key =
-              keyed_hash({config_.seed, kComparison, num_drawn_++});
-          ids[k] = static_cast<std::int64_t>(key % static_cast<std::uint64_t>(config_.model.vocabulary));
+          const std::uint64_t key = keyed_hash({config_.seed, kComparison, num_drawn_++});
+          ids[k] =
+              static_cast<std::int64_t>(key % static_cast<std::uint64_t>(config_.model.vocabulary));
         }
       }
       micro_batches_.push_back(batch);
@@ -177,9 +174,9 @@ class Comparison {
   bool equals_plain_run(Pipeline& pipeline) {
     if (!plain_) {
       plain_ = std::make_unique<PlainRun>(
-          std::move(build_llama(config_.model, {static_cast<int>(config_.model.num_layers)}).front()),
-          Stage::Options{},
-          0.0);
+          std::move(
+              build_llama(config_.model, {static_cast<int>(config_.model.num_layers)}).front()),
+          Stage::Options{}, 0.0);
       plain_->initialize(config_.seed);
       plain_->accumulate_gradients(micro_batches_);
     }
@@ -189,7 +186,8 @@ class Comparison {
     for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
       for (const Parameter* found : pipeline.stage(stage).store().parameters()) {
         const at::Tensor& gradient = expected[index++]->gradient;
-        if (std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(), gradient.nbytes()) != 0) {
+        if (std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(),
+                        gradient.nbytes()) != 0) {
           return false;
         }
       }

@@ -3,13 +3,13 @@
 // run's bits.
 #pragma once
 
+#include "cli/training_options.h"
+#include "halfback/schedule/source.h"
+
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "cli/training_options.h"
-#include "halfback/schedule/source.h"
 
 namespace halfback::cli {
 
@@ -19,13 +19,13 @@ struct ComparisonRow {
   int num_ranks = 0;
   int num_micro_batches = 0;
   bool two_stage = false;
-  bool is_emulated = false;         // more ranks than cores: replayed thread CPU times
-  double step_seconds = 0.0;        // median
-  double spread_seconds = 0.0;      // half the distance between the quartiles
+  bool is_emulated = false;     // more ranks than cores: replayed thread CPU times
+  double step_seconds = 0.0;    // median
+  double spread_seconds = 0.0;  // half the distance between the quartiles
   double tokens_per_second = 0.0;
-  double speed_up = 1.0;            // over its own row with the backward in one; median of rounds
-  double predicted_speed_up = 1.0;  // of the simulator with the measured action costs
-  double step_over_simulated = 1.0; // measured step over the simulated one
+  double speed_up = 1.0;             // over its own row with the backward in one; median of rounds
+  double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
+  double step_over_simulated = 1.0;  // measured step over the simulated one
   double bubble_fraction = 0.0;
   std::int64_t peak_activation_bytes = 0;  // of the rank that holds most
   std::int64_t predicted_activation_bytes = 0;

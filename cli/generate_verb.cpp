@@ -1,12 +1,12 @@
 // halfback generate: samples text from a checkpoint.
+#include "cli/verbs.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/train/generation.h"
+
 #include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
-
-#include "cli/verbs.h"
-#include "halfback/engine/runtime.h"
-#include "halfback/train/generation.h"
 
 namespace halfback::cli {
 

@@ -1,18 +1,18 @@
 #include "cli/report.h"
 
-#include <algorithm>
-#include <ostream>
-#include <system_error>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <ostream>
+#include <system_error>
 
 namespace halfback::cli {
 
@@ -23,8 +23,7 @@ std::filesystem::path made(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory, error);
   if (error) {
     throw FileError(fmt::format("{}: cannot make the directory: {}; choose another --report",
-                                directory.string(),
-                                error.message()));
+                                directory.string(), error.message()));
   }
   return directory;
 }
@@ -43,14 +42,15 @@ nlohmann::json to_json(const StepReport& step) {
   for (const RankMemory& rank : result.memory) {
     memory.push_back(to_json(rank));
   }
-  nlohmann::json line = {{"step", step.step},
-                         {"loss", result.loss},
-                         {"gradient_norm", result.gradient_norm},
-                         {"learning_rate", step.learning_rate},
-                         {"seconds", result.seconds},
-                         {"tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds},
-                         {"bubble_fraction", statistics(result.timeline).bubble_fraction},
-                         {"memory_bytes", std::move(memory)}};
+  nlohmann::json line = {
+      {"step", step.step},
+      {"loss", result.loss},
+      {"gradient_norm", result.gradient_norm},
+      {"learning_rate", step.learning_rate},
+      {"seconds", result.seconds},
+      {"tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds},
+      {"bubble_fraction", statistics(result.timeline).bubble_fraction},
+      {"memory_bytes", std::move(memory)}};
   if (step.validation_loss) {
     line["validation_loss"] = *step.validation_loss;
   }
@@ -84,8 +84,8 @@ void RunReport::add(const StepReport& step) {
   events_.scalar("loss/train", result.loss, step.step);
   events_.scalar("gradient_norm", result.gradient_norm, step.step);
   events_.scalar("learning_rate", step.learning_rate, step.step);
-  events_.scalar(
-      "tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds, step.step);
+  events_.scalar("tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds,
+                 step.step);
   if (step.validation_loss) {
     events_.scalar("loss/validation", *step.validation_loss, step.step);
   }
@@ -119,19 +119,15 @@ void RunSummary::print(std::ostream& out) const {
   }
   const double seconds = median(step_seconds_);
   out << fmt::format("\nspeed: {} tokens/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",
-                     format_count(static_cast<double>(num_tokens_) / seconds),
-                     seconds * 1e3,
+                     format_count(static_cast<double>(num_tokens_) / seconds), seconds * 1e3,
                      statistics(last_.timeline).bubble_fraction);
-  out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n",
-                     "rank", "parameters", "gradients", "optimizer", "activations", "peak");
+  out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
+                     "gradients", "optimizer", "activations", "peak");
   for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {
     const RankMemory& memory = last_.memory[rank];
-    out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n",
-                       rank,
-                       format_bytes(memory.parameters),
-                       format_bytes(memory.gradients),
-                       format_bytes(memory.optimizer_state),
-                       format_bytes(memory.activations),
+    out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", rank,
+                       format_bytes(memory.parameters), format_bytes(memory.gradients),
+                       format_bytes(memory.optimizer_state), format_bytes(memory.activations),
                        format_bytes(memory.peak));
   }
   out << '\n';

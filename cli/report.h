@@ -1,15 +1,15 @@
 // What a training run leaves behind and says at its end.
 #pragma once
 
+#include "halfback/train/metrics.h"
+#include "halfback/train/tensorboard.h"
+#include "halfback/train/training.h"
+
 #include <filesystem>
 #include <iosfwd>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "halfback/train/metrics.h"
-#include "halfback/train/tensorboard.h"
-#include "halfback/train/training.h"
 
 namespace halfback::cli {
 

@@ -1,14 +1,4 @@
 // halfback train: trains a LLaMA-like model on a text.
-#include <atomic>
-#include <csignal>
-#include <filesystem>
-#include <iostream>
-#include <memory>
-#include <optional>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "cli/config.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -17,6 +7,16 @@
 #include "halfback/base/error.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/progress.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
 
 namespace halfback::cli {
 
@@ -69,7 +69,8 @@ TrainingConfig config_of(const Options& options) {
       throw ConfigError(what);
     }
   };
-  require(options.num_steps >= 1, fmt::format("--steps is {}; expected 1 or more", options.num_steps));
+  require(options.num_steps >= 1,
+          fmt::format("--steps is {}; expected 1 or more", options.num_steps));
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
               options.checkpoint_every >= 0 && options.evaluate_sequences >= 1,
           "--warmup, --evaluate-every, --checkpoint-every: expected 0 or more; "
@@ -94,17 +95,13 @@ void print_start(const Training& training) {
       "model: {} layers, width {}, {} heads, hidden {}, sequence {}: {:.2f} M parameters\n"
       "schedule: {}\n"
       "threads: {} a rank\n",
-      model.num_layers,
-      model.width,
-      model.num_heads,
-      model.hidden,
-      model.sequence,
-      static_cast<double>(num_parameters(model)) * 1e-6,
-      headline(config.schedule),
+      model.num_layers, model.width, model.num_heads, model.hidden, model.sequence,
+      static_cast<double>(num_parameters(model)) * 1e-6, headline(config.schedule),
       config.pipeline.threads_per_rank);
   if (!weight_gradients_ascend(config.schedule)) {
-    std::cout << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
-                 "results equal the plain run to rounding, not to the bit\n";
+    std::cout
+        << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
+           "results equal the plain run to rounding, not to the bit\n";
   }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
@@ -145,8 +142,7 @@ int run(const Options& options, const CLI::App& verb) {
     std::cout << fmt::format("checkpoint: {} (step {})\n", options.checkpoint, outcome.last_step);
   }
   if (outcome.was_stopped) {
-    std::cerr << fmt::format("stopped after step {}{}\n",
-                             outcome.last_step,
+    std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
                              options.checkpoint.empty() ? "" : "; go on with --resume");
     return kInterruptedExit;
   }
@@ -168,15 +164,18 @@ void add_train_verb(CLI::App& app) {
       ->type_name("N");
   verb->add_option("--learning-rate-floor", options->floor_fraction, "Last rate over the peak")
       ->type_name("X");
-  verb->add_option("--evaluate-every", options->evaluate_every, "Steps between validations; 0: never")
+  verb->add_option("--evaluate-every", options->evaluate_every,
+                   "Steps between validations; 0: never")
       ->type_name("N");
   verb->add_option("--evaluate-sequences", options->evaluate_sequences, "Sequences of a validation")
       ->type_name("N");
-  verb->add_option("--validation-fraction", options->validation_fraction, "Part of the text, its end")
+  verb->add_option("--validation-fraction", options->validation_fraction,
+                   "Part of the text, its end")
       ->type_name("X");
   verb->add_option("--checkpoint", options->checkpoint, "Directory to write at the end")
       ->type_name("DIR");
-  verb->add_option("--checkpoint-every", options->checkpoint_every, "Steps between checkpoints; 0: at the end")
+  verb->add_option("--checkpoint-every", options->checkpoint_every,
+                   "Steps between checkpoints; 0: at the end")
       ->type_name("N");
   verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
       ->type_name("DIR");

@@ -1,14 +1,14 @@
 // The options that describe a model and its training; train and compare have them.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
+#include "halfback/models/llama.h"
+#include "halfback/train/training.h"
 
 #include <CLI/CLI.hpp>
 
-#include "halfback/models/llama.h"
-#include "halfback/train/training.h"
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace halfback::cli {
 

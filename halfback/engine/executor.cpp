@@ -1,14 +1,14 @@
 #include "halfback/engine/executor.h"
 
+#include "halfback/base/error.h"
+#include "halfback/engine/memory.h"
+
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <utility>
-
-#include <fmt/format.h>
-
-#include "halfback/base/error.h"
-#include "halfback/engine/memory.h"
 
 namespace halfback {
 
@@ -114,9 +114,9 @@ void Executor::run_action(const Action& action) {
 void Executor::forward(const Action& action) {
   const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
   Stage& stage = *stages_.at(action.stage);
-  at::Tensor input = action.stage == 0
-                         ? batch.inputs
-                         : take(mail_.at(action.stage).activations_in, action.micro_batch, "activation");
+  at::Tensor input = action.stage == 0 ? batch.inputs
+                                       : take(mail_.at(action.stage).activations_in,
+                                              action.micro_batch, "activation");
   if (stage.has_loss()) {
     losses_[static_cast<std::size_t>(action.micro_batch)] =
         context_->is_training
@@ -124,16 +124,16 @@ void Executor::forward(const Action& action) {
             : stage.infer_loss(std::move(input), batch.targets);
     return;
   }
-  deliver_activation(action,
-                     context_->is_training ? stage.forward(action.micro_batch, std::move(input))
-                                           : stage.infer(std::move(input)));
+  deliver_activation(action, context_->is_training
+                                 ? stage.forward(action.micro_batch, std::move(input))
+                                 : stage.infer(std::move(input)));
 }
 
 void Executor::backward(const Action& action) {
   Stage& stage = *stages_.at(action.stage);
-  at::Tensor gradient = stage.has_loss()
-                            ? at::Tensor()
-                            : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
+  at::Tensor gradient =
+      stage.has_loss() ? at::Tensor()
+                       : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
   const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
   gradient = (stage.*half)(action.micro_batch, std::move(gradient), context_->loss_scale);
   if (action.stage > 0) {
@@ -204,8 +204,9 @@ void Executor::receive(const Action& action) {
   at::Tensor tensor = transport_.receive({.from = from, .to = rank_}, action);
   hand_over(tensor, rank_);
   Mail& mail = mail_.at(action.stage);
-  (is_forward ? mail.activations_in : mail.gradients_in)[static_cast<std::size_t>(
-      action.micro_batch)] = std::move(tensor);
+  (is_forward ? mail.activations_in
+              : mail.gradients_in)[static_cast<std::size_t>(action.micro_batch)] =
+      std::move(tensor);
 }
 
 }  // namespace halfback

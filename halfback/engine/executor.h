@@ -2,16 +2,16 @@
 // transport, notes a span per action. It never reorders, drops or invents an action.
 #pragma once
 
+#include "halfback/engine/stage.h"
+#include "halfback/schedule/schedule.h"
+#include "halfback/timeline/timeline.h"
+#include "halfback/transport/transport.h"
+
 #include <atomic>
 #include <map>
 #include <memory>
 #include <span>
 #include <vector>
-
-#include "halfback/engine/stage.h"
-#include "halfback/schedule/schedule.h"
-#include "halfback/timeline/timeline.h"
-#include "halfback/transport/transport.h"
 
 namespace halfback {
 
@@ -25,8 +25,8 @@ struct MicroBatch {
 struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
-  double loss_scale = 1.0;   // 1 / number of targets of the step
-  bool is_training = true;   // false: forward only, nothing is kept
+  double loss_scale = 1.0;  // 1 / number of targets of the step
+  bool is_training = true;  // false: forward only, nothing is kept
   double origin_seconds = 0.0;
 };
 

@@ -1,5 +1,9 @@
 #include "halfback/engine/memory.h"
 
+#include "halfback/base/error.h"
+
+#include <c10/core/Allocator.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -11,10 +15,6 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-#include <c10/core/Allocator.h>
-
-#include "halfback/base/error.h"
 
 namespace halfback {
 
@@ -75,7 +75,8 @@ Header* take_cached(Rank& home, std::int64_t bytes) {
 
 Header* allocate_block(std::int64_t bytes) {
   const std::size_t total = sizeof(Header) + static_cast<std::size_t>(bytes);
-  void* const raw = std::aligned_alloc(kAlignment, (total + kAlignment - 1) / kAlignment * kAlignment);
+  void* const raw =
+      std::aligned_alloc(kAlignment, (total + kAlignment - 1) / kAlignment * kAlignment);
   if (raw == nullptr) {
     throw Error("memory: " + std::to_string(bytes) +
                 " bytes were refused by the system; use smaller micro-batches, fewer of them in "
@@ -96,8 +97,7 @@ void deallocate(void* data) {
   Header* const header = header_of(data);
   rank_at(header->owner.load(std::memory_order_relaxed)).remove(header->bytes);
   Rank& home = rank_at(header->home);
-  const std::int64_t limit =
-      std::max(kCacheFloor, home.peak.load(std::memory_order_relaxed));
+  const std::int64_t limit = std::max(kCacheFloor, home.peak.load(std::memory_order_relaxed));
   {
     const std::lock_guard lock(home.mutex);
     if (home.cached_bytes + header->bytes <= limit) {

@@ -6,14 +6,14 @@
 // is counted there from then on.
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
 
 namespace halfback {
 
-// Who a byte is counted to. Ranks are 0, 1, ...; everything outside the ranks (the mini-batch, tensors
-// on their way) is kNoRank.
+// Who a byte is counted to. Ranks are 0, 1, ...; everything outside the ranks (the mini-batch,
+// tensors on their way) is kNoRank.
 inline constexpr int kNoRank = -1;
 inline constexpr int kMaxCountedRanks = 1022;
 

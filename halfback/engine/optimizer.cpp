@@ -1,12 +1,12 @@
 #include "halfback/engine/optimizer.h"
 
-#include <array>
-#include <optional>
-
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros_like.h>
+
+#include <array>
+#include <optional>
 
 namespace halfback {
 
@@ -50,20 +50,11 @@ class AdamW final : public Optimizer {
       const auto part = [&group](const at::Tensor& buffer) {
         return std::array{buffer.narrow(0, group.begin, group.length)};
       };
-      at::_fused_adamw_(part(store.values()),
-                        part(store.gradients()),
-                        part(first_moment_),
-                        part(second_moment_),
-                        {},
-                        {count},
-                        options.learning_rate,
-                        options_.beta1,
-                        options_.beta2,
-                        group.weight_decay,
-                        options_.epsilon,
+      at::_fused_adamw_(part(store.values()), part(store.gradients()), part(first_moment_),
+                        part(second_moment_), {}, {count}, options.learning_rate, options_.beta1,
+                        options_.beta2, group.weight_decay, options_.epsilon,
                         /*amsgrad=*/false,
-                        /*maximize=*/false,
-                        divisor);
+                        /*maximize=*/false, divisor);
     }
   }
 
@@ -88,17 +79,12 @@ class Sgd final : public Optimizer {
       const auto part = [&group](const at::Tensor& buffer) {
         return std::array{buffer.narrow(0, group.begin, group.length)};
       };
-      at::_fused_sgd_(part(store.values()),
-                      part(store.gradients()),
-                      part(momentum_),
-                      group.weight_decay,
-                      options_.momentum,
-                      options.learning_rate,
+      at::_fused_sgd_(part(store.values()), part(store.gradients()), part(momentum_),
+                      group.weight_decay, options_.momentum, options.learning_rate,
                       /*dampening=*/0.0,
                       /*nesterov=*/false,
                       /*maximize=*/false,
-                      /*is_first_step=*/false,
-                      divisor);
+                      /*is_first_step=*/false, divisor);
     }
   }
 

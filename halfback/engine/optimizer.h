@@ -3,12 +3,12 @@
 // Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
 #pragma once
 
+#include "halfback/engine/parameter_store.h"
+
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "halfback/engine/parameter_store.h"
 
 namespace halfback {
 

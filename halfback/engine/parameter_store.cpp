@@ -1,12 +1,12 @@
 #include "halfback/engine/parameter_store.h"
 
-#include <utility>
+#include "halfback/base/keyed_random.h"
+#include "halfback/layers/kernels.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/zeros.h>
 
-#include "halfback/base/keyed_random.h"
-#include "halfback/layers/kernels.h"
+#include <utility>
 
 namespace halfback {
 

@@ -2,12 +2,12 @@
 // parameters first, so that an optimizer needs one call for each of the two groups.
 #pragma once
 
-#include <cstdint>
-#include <vector>
+#include "halfback/layers/layer.h"
 
 #include <ATen/core/Tensor.h>
 
-#include "halfback/layers/layer.h"
+#include <cstdint>
+#include <vector>
 
 namespace halfback {
 

@@ -1,5 +1,15 @@
 #include "halfback/engine/pipeline.h"
 
+#include "halfback/base/error.h"
+#include "halfback/engine/memory.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/transport/in_process.h"
+
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
 #include <cmath>
 #include <exception>
 #include <mutex>
@@ -7,16 +17,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-
-#include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
-#include <fmt/format.h>
-
-#include "halfback/base/error.h"
-#include "halfback/engine/memory.h"
-#include "halfback/engine/runtime.h"
-#include "halfback/schedule/passes.h"
-#include "halfback/transport/in_process.h"
 
 namespace halfback {
 
@@ -30,9 +30,8 @@ struct Totals {
 
 int num_targets(std::span<const MicroBatch> micro_batches) {
   return std::accumulate(
-      micro_batches.begin(), micro_batches.end(), 0, [](int sum, const MicroBatch& one) {
-        return sum + static_cast<int>(one.targets.numel());
-      });
+      micro_batches.begin(), micro_batches.end(), 0,
+      [](int sum, const MicroBatch& one) { return sum + static_cast<int>(one.targets.numel()); });
 }
 
 std::int64_t bytes_of(const at::Tensor& tensor) {
@@ -62,8 +61,9 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
           {.num_ranks = schedule.num_ranks(),
            .capacity = options.channel_capacity,
            .timeout = std::chrono::duration<double>(options.timeout_seconds)})) {
-  HALFBACK_CHECK(static_cast<int>(stages.size()) == schedule.num_stages(),
-                 fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));
+  HALFBACK_CHECK(
+      static_cast<int>(stages.size()) == schedule.num_stages(),
+      fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));
   initialize_runtime();
   for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
     ranks_.push_back(std::make_unique<Rank>(rank, *transport_));
@@ -152,9 +152,9 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
     const auto where = [&] {
       const auto& list = context.schedule->ranks[static_cast<std::size_t>(number)];
       const auto position = static_cast<std::size_t>(rank.executor.position());
-      return position < list.size()
-                 ? fmt::format("rank {}, position {}, {}", number, position, to_string(list[position]))
-                 : fmt::format("rank {}, end of the step", number);
+      return position < list.size() ? fmt::format("rank {}, position {}, {}", number, position,
+                                                  to_string(list[position]))
+                                    : fmt::format("rank {}, end of the step", number);
     };
     try {
       run_rank(rank, context, update);
@@ -182,11 +182,10 @@ std::string Pipeline::blocked_ranks(const Schedule& running) const {
   for (const auto& rank : ranks_) {
     const auto& list = running.ranks[static_cast<std::size_t>(rank->number)];
     const auto position = static_cast<std::size_t>(rank->executor.position());
-    text += position < list.size() ? fmt::format("; rank {} is at position {}, {}",
-                                                 rank->number,
-                                                 position,
-                                                 to_string(list[position]))
-                                   : fmt::format("; rank {} is at the end of the step", rank->number);
+    text += position < list.size()
+                ? fmt::format("; rank {} is at position {}, {}", rank->number, position,
+                              to_string(list[position]))
+                : fmt::format("; rank {} is at the end of the step", rank->number);
   }
   return text;
 }

@@ -5,20 +5,20 @@
 // in ascending order): losses, gradients and parameters equal the plain run bit for bit.
 #pragma once
 
+#include "halfback/engine/executor.h"
+#include "halfback/engine/rank_threads.h"
+
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "halfback/engine/executor.h"
-#include "halfback/engine/rank_threads.h"
-
 namespace halfback {
 
 struct PipelineOptions {
   Stage::Options stage;
-  double clip_norm = 0.0;        // largest gradient norm of the whole model; 0 does not clip
+  double clip_norm = 0.0;  // largest gradient norm of the whole model; 0 does not clip
   int threads_per_rank = 1;
   int channel_capacity = 16;
   double timeout_seconds = 60.0;
@@ -44,7 +44,9 @@ struct StepResult {
 class Pipeline {
  public:
   // `schedule` must be valid; messages are added when it has none. Stages get memory, not values.
-  Pipeline(std::vector<StageLayers> stages, const Schedule& schedule, const PipelineOptions& options);
+  Pipeline(std::vector<StageLayers> stages,
+           const Schedule& schedule,
+           const PipelineOptions& options);
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();

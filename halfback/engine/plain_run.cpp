@@ -1,9 +1,9 @@
 #include "halfback/engine/plain_run.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <cmath>
 #include <utility>
-
-#include <c10/core/InferenceMode.h>
 
 namespace halfback {
 

@@ -2,10 +2,10 @@
 // without schedule, transport, ranks or split actions. Pipelines must equal it bit for bit.
 #pragma once
 
-#include <span>
-
 #include "halfback/engine/executor.h"
 #include "halfback/engine/stage.h"
+
+#include <span>
 
 namespace halfback {
 

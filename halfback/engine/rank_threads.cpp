@@ -1,14 +1,14 @@
 #include "halfback/engine/rank_threads.h"
 
-#include <condition_variable>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include "halfback/engine/memory.h"
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
-#include "halfback/engine/memory.h"
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 namespace halfback {
 

@@ -1,8 +1,8 @@
 #include "halfback/engine/runtime.h"
 
-#include <cstdlib>
-
 #include "halfback/engine/memory.h"
+
+#include <cstdlib>
 
 namespace halfback {
 

@@ -1,12 +1,12 @@
 #include "halfback/engine/stage.h"
 
-#include <algorithm>
-#include <array>
-#include <utility>
+#include "halfback/base/error.h"
 
 #include <fmt/format.h>
 
-#include "halfback/base/error.h"
+#include <algorithm>
+#include <array>
+#include <utility>
 
 namespace halfback {
 
@@ -24,11 +24,9 @@ Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   InFlight& one = in_flight_[index];
   if (one.phase != from) {
     constexpr std::array kDone = {"nothing", "F", "I"};
-    throw ScheduleError(
-        fmt::format("micro-batch {} stands after {} of its stage; this action must follow {}",
-                    micro_batch,
-                    kDone[static_cast<std::size_t>(one.phase)],
-                    kDone[static_cast<std::size_t>(from)]));
+    throw ScheduleError(fmt::format(
+        "micro-batch {} stands after {} of its stage; this action must follow {}", micro_batch,
+        kDone[static_cast<std::size_t>(one.phase)], kDone[static_cast<std::size_t>(from)]));
   }
   one.phase = to;
   one.layers.resize(layers_.layers.size());
@@ -70,15 +68,12 @@ at::Tensor Stage::backward_layers(InFlight& saved,
 
 at::Tensor Stage::backward_input(int micro_batch, at::Tensor grad_output, double loss_scale) {
   return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
-                         std::move(grad_output),
-                         loss_scale,
-                         [](auto&, Saved&) {});
+                         std::move(grad_output), loss_scale, [](auto&, Saved&) {});
 }
 
 at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_scale) {
   return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Empty),
-                         std::move(grad_output),
-                         loss_scale,
+                         std::move(grad_output), loss_scale,
                          [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
 }
 

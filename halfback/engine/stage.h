@@ -2,17 +2,17 @@
 // It knows no schedule, no transport and no other stage.
 #pragma once
 
+#include "halfback/engine/optimizer.h"
+#include "halfback/engine/parameter_store.h"
+#include "halfback/layers/stage_layers.h"
+
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <span>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
-
-#include "halfback/engine/optimizer.h"
-#include "halfback/engine/parameter_store.h"
-#include "halfback/layers/stage_layers.h"
 
 namespace halfback {
 
@@ -22,8 +22,8 @@ enum class WeightGradients {
   Concatenated,  // one product over all of them; equal to rounding
 };
 
-// Called from the thread of its rank only. F, I and W (or F and B) of a micro-batch come once and in
-// this order, else ScheduleError.
+// Called from the thread of its rank only. F, I and W (or F and B) of a micro-batch come once and
+// in this order, else ScheduleError.
 class Stage {
  public:
   struct Options {
@@ -34,9 +34,7 @@ class Stage {
   Stage(StageLayers layers, const Options& options);
 
   bool has_loss() const { return layers_.loss != nullptr; }
-  bool concatenates() const {
-    return options_.weight_gradients == WeightGradients::Concatenated;
-  }
+  bool concatenates() const { return options_.weight_gradients == WeightGradients::Concatenated; }
   ParameterStore& store() { return store_; }
   Optimizer& optimizer() { return *optimizer_; }
   const StageLayers& layers() const { return layers_; }

@@ -1,7 +1,9 @@
 #include "halfback/layers/attention.h"
 
-#include <cmath>
-#include <utility>
+#include "halfback/base/error.h"
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
 
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
@@ -10,10 +12,8 @@
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 
-#include "halfback/base/error.h"
-#include "halfback/layers/kernels.h"
-#include "halfback/layers/products.h"
-#include "halfback/layers/shapes.h"
+#include <cmath>
+#include <utility>
 
 namespace halfback {
 
@@ -50,11 +50,10 @@ Attention::Attention(const std::string& prefix, const Options& options)
       .name = prefix + ".self_attn.qkv_proj.weight",
       .shape = {queries + 2 * keys, options.num_channels},
       .init = {.standard_deviation = options.standard_deviation},
-      .checkpoint_rows = {{prefix + ".self_attn.q_proj.weight", 0, queries},
-                          {prefix + ".self_attn.k_proj.weight", queries, queries + keys},
-                          {prefix + ".self_attn.v_proj.weight",
-                           queries + keys,
-                           queries + 2 * keys}}};
+      .checkpoint_rows = {
+          {prefix + ".self_attn.q_proj.weight", 0, queries},
+          {prefix + ".self_attn.k_proj.weight", queries, queries + keys},
+          {prefix + ".self_attn.v_proj.weight", queries + keys, queries + 2 * keys}}};
 }
 
 std::vector<Parameter*> Attention::parameters() {
@@ -68,13 +67,10 @@ at::Tensor Attention::heads_of(const at::Tensor& packed, std::int64_t first, std
 at::Tensor Attention::project(const at::Tensor& normed,
                               at::IntArrayRef sizes,
                               std::int64_t first_position) {
-  at::Tensor packed = product(normed, query_key_value_)
-                          .view({sizes[0], sizes[1], num_packed_heads(), head_size()});
-  kernels::rotate_heads(packed,
-                        options_.num_heads + options_.num_key_value_heads,
-                        options_.angles.cosine,
-                        options_.angles.sine,
-                        first_position);
+  at::Tensor packed =
+      product(normed, query_key_value_).view({sizes[0], sizes[1], num_packed_heads(), head_size()});
+  kernels::rotate_heads(packed, options_.num_heads + options_.num_key_value_heads,
+                        options_.angles.cosine, options_.angles.sine, first_position);
   return packed;
 }
 
@@ -84,12 +80,9 @@ at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor packed = project(normed.output, input.sizes(), 0);
   const std::int64_t heads = options_.num_heads;
   const std::int64_t pairs = options_.num_key_value_heads;
-  auto [attended, log_sum_exp] =
-      at::_scaled_dot_product_flash_attention_for_cpu(heads_of(packed, 0, heads),
-                                                      heads_of(packed, heads, pairs),
-                                                      heads_of(packed, heads + pairs, pairs),
-                                                      kNoDropout,
-                                                      kCausal);
+  auto [attended, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
+      heads_of(packed, 0, heads), heads_of(packed, heads, pairs),
+      heads_of(packed, heads + pairs, pairs), kNoDropout, kCausal);
   saved.until_input = {input, normed.inverse_rms, packed, log_sum_exp};
   // The kernel's output lies in memory as [N, T, H, D].
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
@@ -107,16 +100,13 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   };
   auto [grad_query, grad_key, grad_value] =
       at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          by_head(product_backward_input(g, output_)),
-          heads_of(packed, 0, heads),
-          heads_of(packed, heads, pairs),
-          heads_of(packed, heads + pairs, pairs),
-          by_head(saved.until_weight[kAttended]),
-          saved.until_input[kLogSumExp],
-          kNoDropout,
+          by_head(product_backward_input(g, output_)), heads_of(packed, 0, heads),
+          heads_of(packed, heads, pairs), heads_of(packed, heads + pairs, pairs),
+          by_head(saved.until_weight[kAttended]), saved.until_input[kLogSumExp], kNoDropout,
           kCausal);
   kernels::write_head_gradient(
-      {.gradient = grad_query, .cosine = &options_.angles.cosine, .sine = &options_.angles.sine}, packed);
+      {.gradient = grad_query, .cosine = &options_.angles.cosine, .sine = &options_.angles.sine},
+      packed);
   kernels::write_head_gradient({.gradient = grad_key,
                                 .first_head = heads,
                                 .cosine = &options_.angles.cosine,
@@ -128,10 +118,9 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   grad_value.reset();
 
   const at::Tensor grad_packed = packed.view({g.size(0), num_packed_heads() * head_size()});
-  RmsNorm::Gradients norm = norm_.backward(as_rows(saved.until_input[kInput]),
-                                           saved.until_input[kInverseRms],
-                                           product_backward_input(grad_packed, query_key_value_),
-                                           g);
+  RmsNorm::Gradients norm =
+      norm_.backward(as_rows(saved.until_input[kInput]), saved.until_input[kInverseRms],
+                     product_backward_input(grad_packed, query_key_value_), g);
   saved.until_input.clear();
   saved.until_weight.insert(saved.until_weight.end(), {norm.output, grad_packed, g, norm.weight});
   return norm.input.view(grad_output.sizes());
@@ -144,8 +133,7 @@ void Attention::backward_weight(Saved& saved) {
 
 void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_);
-  product_backward_weight(take_rows(saved, kGradPacked),
-                          take_rows(saved, kNormed),
+  product_backward_weight(take_rows(saved, kGradPacked), take_rows(saved, kNormed),
                           query_key_value_);
   for (Saved* one : saved) {
     accumulate(one->until_weight[kGradNorm], norm_.weight());
@@ -165,12 +153,8 @@ at::Tensor Attention::extend(const at::Tensor& input, Cache& cache) {
   cache.values = first == 0 ? values.contiguous() : at::cat({cache.values, values}, 2);
   HALFBACK_CHECK(first == 0 || input.size(1) == 1, "several positions behind a filled cache");
   const bool is_causal = first == 0;
-  const auto attended = std::get<0>(
-      at::_scaled_dot_product_flash_attention_for_cpu(heads_of(packed, 0, heads),
-                                                      cache.keys,
-                                                      cache.values,
-                                                      kNoDropout,
-                                                      is_causal));
+  const auto attended = std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
+      heads_of(packed, 0, heads), cache.keys, cache.values, kNoDropout, is_causal));
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
   return product(rows, output_, x).view(input.sizes());
 }

@@ -1,9 +1,9 @@
 #include "halfback/layers/embedding.h"
 
-#include <ATen/ops/index_select.h>
-
 #include "halfback/layers/kernels.h"
 #include "halfback/layers/shapes.h"
+
+#include <ATen/ops/index_select.h>
 
 namespace halfback {
 

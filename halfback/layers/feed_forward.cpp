@@ -1,12 +1,12 @@
 #include "halfback/layers/feed_forward.h"
 
-#include <utility>
-
-#include <ATen/ops/empty.h>
-
 #include "halfback/layers/kernels.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+
+#include <ATen/ops/empty.h>
+
+#include <utility>
 
 namespace halfback {
 
@@ -26,16 +26,13 @@ FeedForward::FeedForward(const std::string& prefix, const Options& options)
                .shape = {2 * options.hidden, options.num_channels},
                .init = {.standard_deviation = options.standard_deviation},
                .checkpoint_rows = {{prefix + ".mlp.gate_proj.weight", 0, options.hidden},
-                                   {prefix + ".mlp.up_proj.weight",
-                                    options.hidden,
+                                   {prefix + ".mlp.up_proj.weight", options.hidden,
                                     2 * options.hidden}}},
       down_{.name = prefix + ".mlp.down_proj.weight",
             .shape = {options.num_channels, options.hidden},
             .init = {.standard_deviation = options.output_standard_deviation}} {}
 
-std::vector<Parameter*> FeedForward::parameters() {
-  return {&norm_.weight(), &gate_up_, &down_};
-}
+std::vector<Parameter*> FeedForward::parameters() { return {&norm_.weight(), &gate_up_, &down_}; }
 
 at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor x = as_rows(input);
@@ -52,10 +49,9 @@ at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& sav
   at::Tensor activated = product_backward_input(g, down_);
   at::Tensor gate_up = std::move(saved.until_input[kGateUp]);
   kernels::swiglu_backward(gate_up, activated);
-  RmsNorm::Gradients norm = norm_.backward(as_rows(saved.until_input[kInput]),
-                                           saved.until_input[kInverseRms],
-                                           product_backward_input(gate_up, gate_up_),
-                                           g);
+  RmsNorm::Gradients norm =
+      norm_.backward(as_rows(saved.until_input[kInput]), saved.until_input[kInverseRms],
+                     product_backward_input(gate_up, gate_up_), g);
   saved.until_input.clear();
   saved.until_weight = {norm.output, gate_up, activated, g, norm.weight};
   return norm.input.view(grad_output.sizes());

@@ -1,13 +1,13 @@
 #include "halfback/layers/kernels.h"
 
-#include <algorithm>
-#include <cmath>
-#include <vector>
+#include "halfback/layers/row_kernels.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
-#include "halfback/layers/row_kernels.h"
+#include <algorithm>
+#include <cmath>
+#include <vector>
 
 namespace halfback::kernels {
 
@@ -127,15 +127,16 @@ void rotate_heads(at::Tensor& heads,
     auto* x = heads.mutable_data_ptr<scalar_t>();
     const auto* c = cosine.const_data_ptr<scalar_t>();
     const auto* s = sine.const_data_ptr<scalar_t>();
-    at::parallel_for(0, heads.size(0) * length, grain_rows(num_heads * size), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t angle = (first_position + row % length) * (size / 2);
-        for (std::int64_t head = 0; head < num_rotated; ++head) {
-          auto* at = x + (row * num_heads + head) * size;
-          rows::rotate(at, at, c + angle, s + angle, size / 2);
-        }
-      }
-    });
+    at::parallel_for(0, heads.size(0) * length, grain_rows(num_heads * size),
+                     [&](auto begin, auto end) {
+                       for (std::int64_t row = begin; row < end; ++row) {
+                         const std::int64_t angle = (first_position + row % length) * (size / 2);
+                         for (std::int64_t head = 0; head < num_rotated; ++head) {
+                           auto* at = x + (row * num_heads + head) * size;
+                           rows::rotate(at, at, c + angle, s + angle, size / 2);
+                         }
+                       }
+                     });
   });
 }
 
@@ -152,13 +153,15 @@ void write_head_gradient(const HeadGradient& from, at::Tensor& heads) {
     at::parallel_for(0, heads.size(0) * length, grain, [&](auto begin, auto end) {
       for (std::int64_t row = begin; row < end; ++row) {
         const std::int64_t position = row % length;
-        const auto* source = g + (row / length) * gradient.stride(0) + position * gradient.stride(2);
+        const auto* source =
+            g + (row / length) * gradient.stride(0) + position * gradient.stride(2);
         auto* target = x + (row * heads.size(2) + from.first_head) * size;
         for (std::int64_t head = 0; head < gradient.size(1); ++head) {
           const auto* in = source + head * gradient.stride(1);
           auto* out = target + head * size;
           if (c != nullptr) {
-            rows::rotate_back(in, out, c + position * (size / 2), s + position * (size / 2), size / 2);
+            rows::rotate_back(in, out, c + position * (size / 2), s + position * (size / 2),
+                              size / 2);
           } else {
             std::copy_n(in, size, out);
           }
@@ -211,12 +214,13 @@ void log_softmax_loss_backward(at::Tensor& log_probabilities,
   AT_DISPATCH_FLOATING_TYPES(log_probabilities.scalar_type(), "log_softmax_loss_backward", [&] {
     auto* x = log_probabilities.mutable_data_ptr<scalar_t>();
     const auto factor = static_cast<scalar_t>(scale);
-    at::parallel_for(0, num_rows(log_probabilities), grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        rows::scaled_exp(x + row * columns, factor, columns);
-        x[row * columns + target[row]] -= factor;
-      }
-    });
+    at::parallel_for(0, num_rows(log_probabilities), grain_rows(columns),
+                     [&](auto begin, auto end) {
+                       for (std::int64_t row = begin; row < end; ++row) {
+                         rows::scaled_exp(x + row * columns, factor, columns);
+                         x[row * columns + target[row]] -= factor;
+                       }
+                     });
   });
 }
 

@@ -4,9 +4,9 @@
 // rows run in fixed blocks of rows, so results do not depend on the number of threads.
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
 
 namespace halfback::kernels {
 
@@ -23,10 +23,10 @@ struct RmsNormBackward {
   const at::Tensor& input;
   const at::Tensor& inverse_rms;
   const at::Tensor& weight;
-  at::Tensor& gradient;          // in: of the output; out: of the input
-  const at::Tensor* residual;    // added to the outgoing gradient when given
-  at::Tensor* output;            // the forward's output, written anew when given
-  at::Tensor& grad_weight;       // [C], overwritten
+  at::Tensor& gradient;        // in: of the output; out: of the input
+  const at::Tensor* residual;  // added to the outgoing gradient when given
+  at::Tensor* output;          // the forward's output, written anew when given
+  at::Tensor& grad_weight;     // [C], overwritten
 };
 void rms_norm_backward(const RmsNormBackward& arguments);
 

@@ -1,10 +1,10 @@
 #include "halfback/layers/language_model_head.h"
 
-#include <utility>
-
 #include "halfback/layers/kernels.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+
+#include <utility>
 
 namespace halfback {
 
@@ -49,10 +49,8 @@ at::Tensor LanguageModelHead::backward_input(double scale, Saved& saved) {
   at::Tensor gradient = std::move(saved.until_input[kLogProbabilities]);
   kernels::log_softmax_loss_backward(gradient, saved.until_input[kTargets], scale);
   const at::Tensor input = saved.until_input[kInput];
-  RmsNorm::Gradients norm = norm_.backward(as_rows(input),
-                                           saved.until_input[kInverseRms],
-                                           product_backward_input(gradient, weight_),
-                                           {});
+  RmsNorm::Gradients norm = norm_.backward(as_rows(input), saved.until_input[kInverseRms],
+                                           product_backward_input(gradient, weight_), {});
   saved.until_input.clear();
   saved.until_weight = {norm.output, gradient, norm.weight};
   return norm.input.view(input.sizes());

@@ -4,9 +4,7 @@
 
 namespace halfback {
 
-std::int64_t Parameter::numel() const {
-  return halfback::numel(shape);
-}
+std::int64_t Parameter::numel() const { return halfback::numel(shape); }
 
 SavedBytes& SavedBytes::operator+=(const SavedBytes& other) {
   until_input += other.until_input;

@@ -7,12 +7,12 @@
 // Source of the split: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv:2405.18047.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 namespace halfback {
 

@@ -1,9 +1,9 @@
 #include "halfback/layers/linear.h"
 
-#include <ATen/ops/sum.h>
-
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+
+#include <ATen/ops/sum.h>
 
 namespace halfback {
 

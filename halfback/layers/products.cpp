@@ -1,11 +1,11 @@
 #include "halfback/layers/products.h"
 
-#include <utility>
-#include <vector>
-
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
+
+#include <utility>
+#include <vector>
 
 namespace halfback {
 

@@ -2,9 +2,9 @@
 // x is [M, in], W [out, in], gradients likewise.
 #pragma once
 
-#include <span>
-
 #include "halfback/layers/layer.h"
+
+#include <span>
 
 namespace halfback {
 

@@ -1,13 +1,13 @@
 #include "halfback/layers/rms_norm.h"
 
-#include <utility>
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
-#include "halfback/layers/kernels.h"
-#include "halfback/layers/products.h"
-#include "halfback/layers/shapes.h"
+#include <utility>
 
 namespace halfback {
 

@@ -7,7 +7,8 @@
 // Sanitizers start after the loader has resolved the clones, so there is one plain version there.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define HALFBACK_FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define HALFBACK_FOR_EACH_CPU \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define HALFBACK_FOR_EACH_CPU
 #endif
@@ -195,51 +196,51 @@ template <typename Real>
 
 }  // namespace body
 
-#define HALFBACK_ROW_KERNELS(Real)                                                                \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,            \
-                                      std::int64_t columns, Real epsilon) {                       \
-    return body::rms_norm(x, weight, output, columns, epsilon);                                   \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {                     \
-    body::rms_norm_backward(row);                                                                 \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,            \
-                                    std::int64_t columns) {                                       \
-    body::swiglu(gate, up, activated, columns);                                                   \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,               \
-                                             std::int64_t columns) {                              \
-    body::swiglu_backward(gate, up, activated, columns);                                          \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,               \
-                                    const Real* sine, std::int64_t half) {                        \
-    body::rotate(from, to, cosine, sine, half);                                                   \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine,          \
-                                         const Real* sine, std::int64_t half) {                   \
-    body::rotate_back(from, to, cosine, sine, half);                                              \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {                \
-    body::add(from, to, count);                                                                   \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                         \
-    body::log_softmax(x, columns);                                                                \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {             \
-    body::scaled_exp(x, factor, columns);                                                         \
-  }                                                                                               \
-  template <>                                                                                     \
-  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {                \
-    return body::sum_of_squares(x, count);                                                        \
+#define HALFBACK_ROW_KERNELS(Real)                                                       \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,   \
+                                      std::int64_t columns, Real epsilon) {              \
+    return body::rms_norm(x, weight, output, columns, epsilon);                          \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {            \
+    body::rms_norm_backward(row);                                                        \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,   \
+                                    std::int64_t columns) {                              \
+    body::swiglu(gate, up, activated, columns);                                          \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,      \
+                                             std::int64_t columns) {                     \
+    body::swiglu_backward(gate, up, activated, columns);                                 \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,      \
+                                    const Real* sine, std::int64_t half) {               \
+    body::rotate(from, to, cosine, sine, half);                                          \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine, \
+                                         const Real* sine, std::int64_t half) {          \
+    body::rotate_back(from, to, cosine, sine, half);                                     \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {       \
+    body::add(from, to, count);                                                          \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                \
+    body::log_softmax(x, columns);                                                       \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {    \
+    body::scaled_exp(x, factor, columns);                                                \
+  }                                                                                      \
+  template <>                                                                            \
+  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {       \
+    return body::sum_of_squares(x, count);                                               \
   }
 
 HALFBACK_ROW_KERNELS(float)

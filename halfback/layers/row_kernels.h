@@ -38,7 +38,8 @@ void swiglu_backward(Real* gate, Real* up, Real* activated, std::int64_t columns
 template <typename Real>
 void rotate(const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half);
 template <typename Real>
-void rotate_back(const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half);
+void rotate_back(
+    const Real* from, Real* to, const Real* cosine, const Real* sine, std::int64_t half);
 
 template <typename Real>
 void add(const Real* from, Real* to, std::int64_t count);

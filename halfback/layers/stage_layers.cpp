@@ -1,8 +1,8 @@
 #include "halfback/layers/stage_layers.h"
 
-#include <utility>
-
 #include "halfback/layers/shapes.h"
+
+#include <utility>
 
 namespace halfback {
 

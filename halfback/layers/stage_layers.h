@@ -1,10 +1,10 @@
 // The layers of one stage in model order, and the loss on the last stage.
 #pragma once
 
+#include "halfback/layers/layer.h"
+
 #include <memory>
 #include <vector>
-
-#include "halfback/layers/layer.h"
 
 namespace halfback {
 

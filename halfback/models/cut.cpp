@@ -1,24 +1,22 @@
 #include "halfback/models/cut.h"
 
-#include <numeric>
-#include <string_view>
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "halfback/base/error.h"
-#include "halfback/base/text.h"
+#include <numeric>
+#include <string_view>
 
 namespace halfback {
 
 std::vector<int> equal_cut(int num_blocks, int num_stages) {
   if (num_stages < 1 || num_blocks < num_stages) {
-    throw ConfigError(
-        fmt::format("cut: {} layers cannot be spread over {} stages; every stage needs at least one "
-                    "layer; use at most {} ranks or more --layers",
-                    num_blocks,
-                    num_stages,
-                    num_blocks));
+    throw ConfigError(fmt::format(
+        "cut: {} layers cannot be spread over {} stages; every stage needs at least one "
+        "layer; use at most {} ranks or more --layers",
+        num_blocks, num_stages, num_blocks));
   }
   std::vector<int> cut(static_cast<std::size_t>(num_stages), num_blocks / num_stages);
   for (int stage = 0; stage < num_blocks % num_stages; ++stage) {
@@ -32,27 +30,22 @@ std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
   for (const std::string_view part : split(text, ',')) {
     const auto count = parse_integer(trim(part));
     if (!count || *count < 1 || *count > shape.num_blocks) {
-      throw ConfigError(fmt::format(
-          "cut: '{}' is not a number of layers; expected {} numbers from 1 that add up to {}, as in "
-          "--cut {}",
-          part,
-          shape.num_stages,
-          shape.num_blocks,
-          fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));
+      throw ConfigError(
+          fmt::format("cut: '{}' is not a number of layers; expected {} numbers from 1 that add up "
+                      "to {}, as in "
+                      "--cut {}",
+                      part, shape.num_stages, shape.num_blocks,
+                      fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));
     }
     cut.push_back(static_cast<int>(*count));
   }
   const int sum = std::accumulate(cut.begin(), cut.end(), 0);
   if (static_cast<int>(cut.size()) != shape.num_stages || sum != shape.num_blocks) {
-    throw ConfigError(
-        fmt::format("cut: '{}' has {} stages and {} layers; expected {} stages and {} layers, as in "
-                    "--cut {}",
-                    text,
-                    cut.size(),
-                    sum,
-                    shape.num_stages,
-                    shape.num_blocks,
-                    fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));
+    throw ConfigError(fmt::format(
+        "cut: '{}' has {} stages and {} layers; expected {} stages and {} layers, as in "
+        "--cut {}",
+        text, cut.size(), sum, shape.num_stages, shape.num_blocks,
+        fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));
   }
   return cut;
 }

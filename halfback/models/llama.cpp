@@ -1,18 +1,18 @@
 #include "halfback/models/llama.h"
 
-#include <array>
-#include <cmath>
-#include <numeric>
-#include <utility>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "halfback/base/error.h"
 #include "halfback/layers/attention.h"
 #include "halfback/layers/embedding.h"
 #include "halfback/layers/feed_forward.h"
 #include "halfback/layers/language_model_head.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <utility>
 
 namespace halfback {
 
@@ -30,21 +30,19 @@ void add_block(const LlamaConfig& config,
   const double output_deviation =
       kStandardDeviation / std::sqrt(2.0 * static_cast<double>(config.num_layers));
   stage.layers.push_back(std::make_unique<Attention>(
-      prefix,
-      Attention::Options{.num_channels = config.width,
-                         .num_heads = config.num_heads,
-                         .num_key_value_heads = config.num_key_value_heads,
-                         .epsilon = config.norm_epsilon,
-                         .standard_deviation = kStandardDeviation,
-                         .output_standard_deviation = output_deviation,
-                         .angles = angles}));
+      prefix, Attention::Options{.num_channels = config.width,
+                                 .num_heads = config.num_heads,
+                                 .num_key_value_heads = config.num_key_value_heads,
+                                 .epsilon = config.norm_epsilon,
+                                 .standard_deviation = kStandardDeviation,
+                                 .output_standard_deviation = output_deviation,
+                                 .angles = angles}));
   stage.layers.push_back(std::make_unique<FeedForward>(
-      prefix,
-      FeedForward::Options{.num_channels = config.width,
-                           .hidden = config.hidden,
-                           .epsilon = config.norm_epsilon,
-                           .standard_deviation = kStandardDeviation,
-                           .output_standard_deviation = output_deviation}));
+      prefix, FeedForward::Options{.num_channels = config.width,
+                                   .hidden = config.hidden,
+                                   .epsilon = config.norm_epsilon,
+                                   .standard_deviation = kStandardDeviation,
+                                   .output_standard_deviation = output_deviation}));
 }
 
 }  // namespace
@@ -60,49 +58,46 @@ void check(const LlamaConfig& config) {
        {"vocabulary", config.vocabulary}}};
   for (const auto& [name, size] : sizes) {
     if (size < 1 || size > kLargestSize) {
-      throw ConfigError(fmt::format(
-          "model: --{} is {}; expected a number from 1 to {}", name, size, kLargestSize));
+      throw ConfigError(fmt::format("model: --{} is {}; expected a number from 1 to {}", name, size,
+                                    kLargestSize));
     }
   }
   if (config.width % config.num_heads != 0 || config.width / config.num_heads % 2 != 0) {
     throw ConfigError(
         fmt::format("model: width {} over {} heads gives heads of {:g}; expected an even whole "
                     "number (rotary positions turn pairs); change --width or --heads",
-                    config.width,
-                    config.num_heads,
+                    config.width, config.num_heads,
                     static_cast<double>(config.width) / static_cast<double>(config.num_heads)));
   }
   if (config.num_heads % config.num_key_value_heads != 0) {
     throw ConfigError(fmt::format(
         "model: {} heads cannot share {} key/value heads; --kv-heads must divide --heads",
-        config.num_heads,
-        config.num_key_value_heads));
+        config.num_heads, config.num_key_value_heads));
   }
   const auto is_positive = [](double value) { return std::isfinite(value) && value > 0.0; };
   if (!is_positive(config.rope_theta) || !is_positive(config.norm_epsilon)) {
-    throw ConfigError(fmt::format("model: rope theta {} and norm epsilon {}; both must be above 0 "
-                                  "and finite",
-                                  config.rope_theta,
-                                  config.norm_epsilon));
+    throw ConfigError(
+        fmt::format("model: rope theta {} and norm epsilon {}; both must be above 0 "
+                    "and finite",
+                    config.rope_theta, config.norm_epsilon));
   }
 }
 
 std::int64_t num_parameters(const LlamaConfig& config) {
   const std::int64_t head_size = config.width / config.num_heads;
   const std::int64_t packed = (config.num_heads + 2 * config.num_key_value_heads) * head_size;
-  const std::int64_t block =
-      config.width * (2 + packed + config.width + 3 * config.hidden);
+  const std::int64_t block = config.width * (2 + packed + config.width + 3 * config.hidden);
   const std::int64_t tables = config.has_tied_head ? 1 : 2;
   return config.num_layers * block + config.width * (tables * config.vocabulary + 1);
 }
 
 std::vector<StageLayers> build_llama(const LlamaConfig& config,
-                                    const std::vector<int>& blocks_per_stage,
-                                    at::ScalarType dtype) {
+                                     const std::vector<int>& blocks_per_stage,
+                                     at::ScalarType dtype) {
   check(config);
-  HALFBACK_CHECK(std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) ==
-                     config.num_layers,
-                 fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  HALFBACK_CHECK(
+      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
+      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
   if (config.has_tied_head && blocks_per_stage.size() > 1) {
     throw ConfigError(
         fmt::format("model: a tied head shares its matrix with the embedding, which is {} stages "
@@ -115,10 +110,9 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
                                             dtype);
   std::vector<StageLayers> stages(blocks_per_stage.size());
   auto embedding = std::make_unique<Embedding>(
-      "model.embed_tokens",
-      Embedding::Options{.vocabulary = config.vocabulary,
-                         .num_channels = config.width,
-                         .standard_deviation = kStandardDeviation});
+      "model.embed_tokens", Embedding::Options{.vocabulary = config.vocabulary,
+                                               .num_channels = config.width,
+                                               .standard_deviation = kStandardDeviation});
   Parameter* const tied = config.has_tied_head ? &embedding->table() : nullptr;
   stages.front().layers.push_back(std::move(embedding));
   std::int64_t block = 0;

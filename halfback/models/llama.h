@@ -3,13 +3,12 @@
 // Hugging Face's LlamaForCausalLM.
 #pragma once
 
+#include "halfback/layers/stage_layers.h"
+
 #include <memory>
 #include <vector>
 
-#include "halfback/layers/stage_layers.h"
-
 namespace halfback {
-
 
 struct LlamaConfig {
   std::int64_t num_layers = 8;
@@ -35,7 +34,7 @@ std::int64_t num_parameters(const LlamaConfig& config);
 // Returns the stages; stage s has blocks_per_stage[s] blocks. A tied head works on one stage only;
 // elsewhere it throws ConfigError. Parameters have no memory yet.
 std::vector<StageLayers> build_llama(const LlamaConfig& config,
-                                    const std::vector<int>& blocks_per_stage,
-                                    at::ScalarType dtype = at::kFloat);
+                                     const std::vector<int>& blocks_per_stage,
+                                     at::ScalarType dtype = at::kFloat);
 
 }  // namespace halfback

@@ -2,10 +2,10 @@
 // that a further token costs one row instead of the whole text.
 #pragma once
 
-#include <vector>
-
 #include "halfback/layers/attention.h"
 #include "halfback/layers/stage_layers.h"
+
+#include <vector>
 
 namespace halfback {
 

@@ -18,8 +18,9 @@ struct ShapeRequest {
 };
 
 // Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash. A
-// file is validated with buffered channels, unless told not to. Throws ConfigError when nothing has that name or the
-// request contradicts the file or the family; FileError and ScheduleError for the file itself.
+// file is validated with buffered channels, unless told not to. Throws ConfigError when nothing has
+// that name or the request contradicts the file or the family; FileError and ScheduleError for the
+// file itself.
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request);
 
 }  // namespace halfback

@@ -1,19 +1,19 @@
 #include "halfback/train/checkpoint.h"
 
-#include <algorithm>
-#include <array>
-#include <utility>
-
-#include <c10/core/InferenceMode.h>
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
 #include "halfback/base/staged_directory.h"
 #include "halfback/train/llama_json.h"
 #include "halfback/train/safetensors.h"
+
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <utility>
 
 namespace halfback {
 
@@ -62,19 +62,15 @@ void for_each_state_tensor(const StageList& stages, Visit visit) {
 }
 
 nlohmann::json to_json(const TrainingState& state) {
-  return {{"version", kStateVersion},
-          {"step", state.step},
-          {"position", state.position},
-          {"seed", state.seed},
-          {"optimizer", state.optimizer},
-          {"data_bytes", state.data_bytes}};
+  return {{"version", kStateVersion},     {"step", state.step},
+          {"position", state.position},   {"seed", state.seed},
+          {"optimizer", state.optimizer}, {"data_bytes", state.data_bytes}};
 }
 
 [[noreturn]] void refuse_state(const std::filesystem::path& path, const std::string& found) {
   throw FileError(fmt::format(
       "{}: {}; expected the training state that train writes; resume from another checkpoint",
-      path.string(),
-      found));
+      path.string(), found));
 }
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
@@ -134,9 +130,7 @@ TrainingState load_training_state(const std::filesystem::path& directory,
   try {
     if (json.at("version").get<int>() != kStateVersion) {
       throw FileError(fmt::format("{}: version {}; expected {}; use the release that wrote it",
-                                  path.string(),
-                                  json.at("version").dump(),
-                                  kStateVersion));
+                                  path.string(), json.at("version").dump(), kStateVersion));
     }
     state = {.step = json.at("step").get<std::int64_t>(),
              .position = json.at("position").get<std::int64_t>(),
@@ -151,10 +145,7 @@ TrainingState load_training_state(const std::filesystem::path& directory,
   }
   if (state.optimizer != optimizer) {
     throw FileError(fmt::format("{}: state of optimizer {}; this run has {}; use --optimizer {}",
-                                path.string(),
-                                state.optimizer,
-                                optimizer,
-                                state.optimizer));
+                                path.string(), state.optimizer, optimizer, state.optimizer));
   }
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory, kStateTensors);
@@ -183,19 +174,13 @@ void require_same_model(const LlamaConfig& found,
       throw ConfigError(
           fmt::format("{}: checkpoint of another model: {} is {:g} there and {:g} in this run; "
                       "use --{} {:g} or another --checkpoint",
-                      where.string(),
-                      name,
-                      both.first,
-                      both.second,
-                      name,
-                      both.first));
+                      where.string(), name, both.first, both.second, name, both.first));
     }
   }
   if (found.has_tied_head != wanted.has_tied_head) {
     throw ConfigError(fmt::format(
         "{}: checkpoint of another model: its head is {}tied; {} or use another --checkpoint",
-        where.string(),
-        found.has_tied_head ? "" : "not ",
+        where.string(), found.has_tied_head ? "" : "not ",
         found.has_tied_head ? "add --tied-head" : "leave --tied-head out"));
   }
 }

@@ -6,13 +6,13 @@
 // whole or not there: it is written aside and put in place at the end.
 #pragma once
 
+#include "halfback/engine/stage.h"
+#include "halfback/models/llama.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include "halfback/engine/stage.h"
-#include "halfback/models/llama.h"
 
 namespace halfback {
 
@@ -21,7 +21,7 @@ struct TrainingState {
   std::int64_t step = 0;      // done
   std::int64_t position = 0;  // sequences consumed
   std::uint64_t seed = 0;
-  std::string optimizer;  // "adamw" or "sgd"
+  std::string optimizer;        // "adamw" or "sgd"
   std::int64_t data_bytes = 0;  // size of the text, to notice another one
 };
 

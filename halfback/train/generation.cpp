@@ -1,19 +1,19 @@
 #include "halfback/train/generation.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <vector>
-
-#include <ATen/ops/empty.h>
-#include <c10/core/InferenceMode.h>
-#include <fmt/format.h>
-
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
 #include "halfback/data/byte_text.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/train/checkpoint.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
 
 namespace halfback {
 
@@ -27,14 +27,10 @@ void check(const GenerationOptions& options) {
       throw ConfigError(fmt::format("generate: --{} is {:g}; expected {}", name, value, expected));
     }
   };
-  require(options.num_tokens >= 0 && options.num_tokens <= 1'000'000,
-          "tokens",
-          static_cast<double>(options.num_tokens),
-          "a number from 0 to 1000000");
-  require(std::isfinite(options.temperature) && options.temperature >= 0.0,
-          "temperature",
-          options.temperature,
-          "0 or more");
+  require(options.num_tokens >= 0 && options.num_tokens <= 1'000'000, "tokens",
+          static_cast<double>(options.num_tokens), "a number from 0 to 1000000");
+  require(std::isfinite(options.temperature) && options.temperature >= 0.0, "temperature",
+          options.temperature, "0 or more");
   require(options.top_k >= 0, "top-k", static_cast<double>(options.top_k), "0 or more");
   if (options.prompt.empty()) {
     throw ConfigError("generate: the prompt is empty; expected at least one byte in --prompt");
@@ -56,9 +52,8 @@ std::int64_t sample(const at::Tensor& logits, const SamplingOptions& options) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(logits.numel()));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   // Equal logits keep the order of their ids, so that the draw is the same everywhere.
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return values[a] > values[b];
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int64_t a, std::int64_t b) { return values[a] > values[b]; });
   if (options.temperature == 0.0) {
     return order.front();
   }
@@ -68,8 +63,9 @@ std::int64_t sample(const at::Tensor& logits, const SamplingOptions& options) {
   std::vector<double> cumulative;
   double total = 0.0;
   for (const std::int64_t id : order) {
-    total += std::exp((static_cast<double>(values[id]) - static_cast<double>(values[order.front()])) /
-                      options.temperature);
+    total +=
+        std::exp((static_cast<double>(values[id]) - static_cast<double>(values[order.front()])) /
+                 options.temperature);
     cumulative.push_back(total);
   }
   const auto drawn =
@@ -86,13 +82,12 @@ void generate(const GenerationOptions& options,
   LlamaConfig config = load_config(options.checkpoint);
   if (config.vocabulary != ByteText::kVocabularySize) {
     throw FileError(fmt::format("{}: vocabulary {}; expected {}, a byte-level model",
-                                options.checkpoint.string(),
-                                config.vocabulary,
+                                options.checkpoint.string(), config.vocabulary,
                                 ByteText::kVocabularySize));
   }
   // Only the table of angles depends on the length, so that text may be longer than in training.
-  config.sequence = std::max(
-      config.sequence, static_cast<std::int64_t>(options.prompt.size()) + options.num_tokens);
+  config.sequence = std::max(config.sequence,
+                             static_cast<std::int64_t>(options.prompt.size()) + options.num_tokens);
   Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()), {});
   load_parameters(options.checkpoint, {&stage});
 
@@ -100,11 +95,10 @@ void generate(const GenerationOptions& options,
   at::Tensor logits = decoder.extend(to_tokens(options.prompt));
   for (std::int64_t i = 0; i < options.num_tokens; ++i) {
     const std::int64_t token =
-        sample(logits.squeeze(0),
-               {.temperature = options.temperature,
-                .top_k = options.top_k,
-                .uniform = to_unit_interval(
-                    keyed_hash({options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
+        sample(logits.squeeze(0), {.temperature = options.temperature,
+                                   .top_k = options.top_k,
+                                   .uniform = to_unit_interval(keyed_hash(
+                                       {options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
     const char byte = static_cast<char>(token);
     if (!on_text({&byte, 1})) {
       return;

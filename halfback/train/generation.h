@@ -1,13 +1,13 @@
 // Text from a checkpoint of a byte-level model.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
-
-#include <ATen/core/Tensor.h>
 
 namespace halfback {
 

@@ -1,12 +1,12 @@
 #include "halfback/train/llama_json.h"
 
-#include <type_traits>
+#include "halfback/base/error.h"
+#include "halfback/base/json.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "halfback/base/error.h"
-#include "halfback/base/json.h"
+#include <type_traits>
 
 namespace halfback {
 
@@ -15,8 +15,7 @@ namespace {
 [[noreturn]] void refuse(const std::string& source, const std::string& found) {
   throw FileError(fmt::format(
       "{}: {}; expected the config of a LLaMA as Hugging Face writes it; use such a checkpoint",
-      source,
-      found));
+      source, found));
 }
 
 // Whether a value is what it stands for as it is: 2.5 and true are no sizes.
@@ -57,8 +56,8 @@ void require(const nlohmann::json& json,
              const std::string& source) {
   const auto found = json.find(key);
   if (found != json.end() && !found->is_null() && *found != only) {
-    refuse(source,
-           fmt::format("\"{}\" is {}, and only {} is supported", key, quote(found->dump()), only.dump()));
+    refuse(source, fmt::format("\"{}\" is {}, and only {} is supported", key, quote(found->dump()),
+                               only.dump()));
   }
 }
 

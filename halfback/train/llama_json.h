@@ -1,11 +1,11 @@
 // A LLaMA's sizes as Hugging Face's config.json has them.
 #pragma once
 
-#include <string>
+#include "halfback/models/llama.h"
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "halfback/models/llama.h"
+#include <string>
 
 namespace halfback {
 

@@ -1,16 +1,16 @@
 #include "halfback/train/training.h"
 
-#include <algorithm>
-#include <cmath>
-#include <utility>
-
-#include <fmt/format.h>
-
 #include "halfback/base/error.h"
 #include "halfback/data/byte_text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace halfback {
 
@@ -24,8 +24,9 @@ namespace {
 std::vector<int> cut_of(const TrainingConfig& config) {
   const int num_stages = config.schedule.num_stages();
   const auto num_blocks = static_cast<int>(config.model.num_layers);
-  return config.cut.empty() ? equal_cut(num_blocks, num_stages)
-                            : parse_cut(config.cut, {.num_blocks = num_blocks, .num_stages = num_stages});
+  return config.cut.empty()
+             ? equal_cut(num_blocks, num_stages)
+             : parse_cut(config.cut, {.num_blocks = num_blocks, .num_stages = num_stages});
 }
 
 }  // namespace
@@ -34,18 +35,19 @@ Training::Training(TrainingConfig config) : config_(std::move(config)) {
   initialize_runtime();
   check(config_.model);
   if (config_.model.vocabulary < ByteText::kVocabularySize) {
-    throw ConfigError(fmt::format("model: vocabulary {} is too small for bytes; use --vocabulary {}",
-                                  config_.model.vocabulary,
-                                  ByteText::kVocabularySize));
+    throw ConfigError(
+        fmt::format("model: vocabulary {} is too small for bytes; use --vocabulary {}",
+                    config_.model.vocabulary, ByteText::kVocabularySize));
   }
   data_ = std::make_unique<Data>(Data{
-      .text = ByteText({.path = config_.data,
-                        .sequence_length = config_.model.sequence,
-                        .validation_fraction = config_.evaluate_every > 0 ? config_.validation_fraction : 0.0,
-                        .seed = config_.seed}),
+      .text = ByteText(
+          {.path = config_.data,
+           .sequence_length = config_.model.sequence,
+           .validation_fraction = config_.evaluate_every > 0 ? config_.validation_fraction : 0.0,
+           .seed = config_.seed}),
       .num_bytes = static_cast<std::int64_t>(std::filesystem::file_size(config_.data))});
-  pipeline_ = std::make_unique<Pipeline>(
-      build_llama(config_.model, cut_of(config_)), config_.schedule, config_.pipeline);
+  pipeline_ = std::make_unique<Pipeline>(build_llama(config_.model, cut_of(config_)),
+                                         config_.schedule, config_.pipeline);
   restore();
   if (!config_.checkpoint.empty()) {
     require_checkpoint_place(config_.checkpoint);
@@ -74,17 +76,13 @@ void Training::restore() {
   }
   require_same_model(load_config(config_.checkpoint), config_.model, config_.checkpoint);
   load_parameters(config_.checkpoint, stages());
-  const TrainingState state =
-      load_training_state(config_.checkpoint, stages(), config_.optimizer);
+  const TrainingState state = load_training_state(config_.checkpoint, stages(), config_.optimizer);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
           "{}: the run was with {} {}, this one has {}; resume with the same, or start anew from "
           "its parameters with --initial",
-          config_.checkpoint.string(),
-          what,
-          found,
-          wanted));
+          config_.checkpoint.string(), what, found, wanted));
     }
   };
   require("--seed", state.seed, config_.seed);
@@ -101,8 +99,8 @@ std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
   const std::int64_t first = position_ + (step - state_step_ - 1) * sequences_per_step();
   std::vector<MicroBatch> all;
   for (int i = 0; i < pipeline_->num_micro_batches(); ++i) {
-    TokenBatch batch = data_->text.train_batch(first + i * config_.micro_batch_size,
-                                               config_.micro_batch_size);
+    TokenBatch batch =
+        data_->text.train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size);
     all.push_back({std::move(batch.inputs), std::move(batch.targets)});
   }
   return all;
@@ -118,7 +116,8 @@ double Training::validation_loss() {
   // Whole runs of the schedule; the last micro-batches begin again at the front.
   const std::int64_t per_run = sequences_per_step();
   const std::int64_t runs = std::max<std::int64_t>(1, sequences / per_run);
-  const std::int64_t size = std::min(config_.micro_batch_size, data_->text.num_validation_windows());
+  const std::int64_t size =
+      std::min(config_.micro_batch_size, data_->text.num_validation_windows());
   std::vector<MicroBatch> all;
   for (std::int64_t i = 0; i < runs * pipeline_->num_micro_batches(); ++i) {
     const std::int64_t first = i * size % (data_->text.num_validation_windows() - size + 1);
@@ -132,9 +131,7 @@ void Training::save(std::int64_t step) {
   if (config_.checkpoint.empty()) {
     return;
   }
-  save_checkpoint(config_.checkpoint,
-                  config_.model,
-                  stages(),
+  save_checkpoint(config_.checkpoint, config_.model, stages(),
                   {.step = step,
                    .position = position_ + (step - state_step_) * sequences_per_step(),
                    .seed = config_.seed,
@@ -152,15 +149,13 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
   for (std::int64_t step = state_step_ + 1; step <= config_.num_steps && !stop; ++step) {
     const std::vector<MicroBatch> batches = micro_batches(step);
     StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
-    const StepResult result = pipeline_->train_step(
-        batches, {.number = step, .learning_rate = report.learning_rate});
+    const StepResult result =
+        pipeline_->train_step(batches, {.number = step, .learning_rate = report.learning_rate});
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
           "--learning-rate, a longer --warmup or --clip; {}",
-          step,
-          result.loss,
-          result.gradient_norm,
+          step, result.loss, result.gradient_norm,
           saved ? fmt::format("the last checkpoint is of step {}", *saved)
                 : "there is no checkpoint of this run"));
     }

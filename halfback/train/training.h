@@ -1,6 +1,10 @@
 // Training of a language model on a text, from data to checkpoint.
 #pragma once
 
+#include "halfback/engine/pipeline.h"
+#include "halfback/models/llama.h"
+#include "halfback/train/learning_rate.h"
+
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -9,10 +13,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "halfback/engine/pipeline.h"
-#include "halfback/models/llama.h"
-#include "halfback/train/learning_rate.h"
 
 namespace halfback {
 
@@ -25,18 +25,18 @@ struct TrainingConfig {
   std::string optimizer = "adamw";
 
   std::string data;                   // a text file
-  double validation_fraction = 0.1;  // 0: none, and no validation
+  double validation_fraction = 0.1;   // 0: none, and no validation
   std::int64_t micro_batch_size = 4;  // sequences
   std::int64_t num_steps = 100;
   std::uint64_t seed = 1;
 
-  std::int64_t evaluate_every = 50;   // steps; 0 never. Also after the last step
+  std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
   std::int64_t evaluate_sequences = 64;
 
-  std::filesystem::path checkpoint;    // "" for none
-  std::int64_t checkpoint_every = 0;   // steps; 0 only at the end
-  std::filesystem::path initial;       // start from the parameters of this checkpoint
-  bool resumes = false;                // go on with the state in `checkpoint`
+  std::filesystem::path checkpoint;   // "" for none
+  std::int64_t checkpoint_every = 0;  // steps; 0 only at the end
+  std::filesystem::path initial;      // start from the parameters of this checkpoint
+  bool resumes = false;               // go on with the state in `checkpoint`
 };
 
 struct StepReport {

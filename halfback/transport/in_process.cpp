@@ -1,14 +1,14 @@
 #include "halfback/transport/in_process.h"
 
+#include "halfback/base/error.h"
+
+#include <fmt/format.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <utility>
-
-#include <fmt/format.h>
-
-#include "halfback/base/error.h"
 
 namespace halfback {
 
@@ -46,12 +46,12 @@ class InProcessTransport final : public Transport {
   void send(const Route& route, const Action& action, at::Tensor tensor) override {
     Channel& channel = channel_of(route);
     std::unique_lock lock(channel.mutex);
-    wait(lock, channel.changed, [&] { return is_not_full(channel); }, [&] {
-      return fmt::format("room in the channel from rank {} to rank {} (it holds {} tensors)",
-                         route.from,
-                         route.to,
-                         options_.capacity);
-    });
+    wait(
+        lock, channel.changed, [&] { return is_not_full(channel); },
+        [&] {
+          return fmt::format("room in the channel from rank {} to rank {} (it holds {} tensors)",
+                             route.from, route.to, options_.capacity);
+        });
     channel.waiting.push_back({action, std::move(tensor)});
     lock.unlock();
     channel.changed.notify_all();
@@ -60,9 +60,9 @@ class InProcessTransport final : public Transport {
   at::Tensor receive(const Route& route, const Action& action) override {
     Channel& channel = channel_of(route);
     std::unique_lock lock(channel.mutex);
-    wait(lock, channel.changed, [&] { return !channel.waiting.empty(); }, [&] {
-      return fmt::format("{} from rank {}", to_string(sender_of(action)), route.from);
-    });
+    wait(
+        lock, channel.changed, [&] { return !channel.waiting.empty(); },
+        [&] { return fmt::format("{} from rank {}", to_string(sender_of(action)), route.from); });
     Envelope envelope = std::move(channel.waiting.front());
     channel.waiting.pop_front();
     lock.unlock();
@@ -71,27 +71,26 @@ class InProcessTransport final : public Transport {
       throw TransportError(fmt::format(
           "transport: rank {} expects {} from rank {}, but {} comes first; sends and receives of a "
           "pair of ranks must have one order",
-          route.to,
-          to_string(sender_of(action)),
-          route.from,
-          to_string(envelope.action)));
+          route.to, to_string(sender_of(action)), route.from, to_string(envelope.action)));
     }
     return std::move(envelope.tensor);
   }
 
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
     std::unique_lock lock(gather_mutex_);
-    wait(lock, gather_changed_, [&] { return !is_reading_; }, [] { return "the last exchange"; });
+    wait(
+        lock, gather_changed_, [&] { return !is_reading_; }, [] { return "the last exchange"; });
     gathered_[static_cast<std::size_t>(rank)] = std::move(values);
     if (++num_gathered_ == options_.num_ranks) {
       is_reading_ = true;
       gather_changed_.notify_all();
     }
-    wait(lock, gather_changed_, [&] { return is_reading_; }, [&] {
-      return fmt::format("all ranks at the end of the step ({} of {} are there)",
-                         num_gathered_,
-                         options_.num_ranks);
-    });
+    wait(
+        lock, gather_changed_, [&] { return is_reading_; },
+        [&] {
+          return fmt::format("all ranks at the end of the step ({} of {} are there)", num_gathered_,
+                             options_.num_ranks);
+        });
     std::vector<std::vector<double>> all = gathered_;
     if (--num_gathered_ == 0) {
       is_reading_ = false;
@@ -128,9 +127,8 @@ class InProcessTransport final : public Transport {
             Awaited awaited) {
     const auto deadline =
         Clock::now() + std::chrono::duration_cast<Clock::duration>(options_.timeout);
-    const bool is_over = changed.wait_until(lock, deadline, [&] {
-      return is_stopped_.load() || ready();
-    });
+    const bool is_over =
+        changed.wait_until(lock, deadline, [&] { return is_stopped_.load() || ready(); });
     if (is_stopped_.load()) {
       throw StoppedError();
     }

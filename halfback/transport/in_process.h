@@ -1,10 +1,10 @@
 // Channels between ranks that are threads of one process: tensors change hands without a copy.
 #pragma once
 
+#include "halfback/transport/transport.h"
+
 #include <chrono>
 #include <memory>
-
-#include "halfback/transport/transport.h"
 
 namespace halfback {
 

@@ -2,12 +2,12 @@
 // A transport never interprets what it carries; every wait has a deadline.
 #pragma once
 
-#include <string>
-#include <vector>
+#include "halfback/schedule/action.h"
 
 #include <ATen/core/Tensor.h>
 
-#include "halfback/schedule/action.h"
+#include <string>
+#include <vector>
 
 namespace halfback {
 

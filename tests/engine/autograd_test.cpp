@@ -1,6 +1,8 @@
 // The plain run against libtorch's own autograd on the same model, and against hand-written
 // optimizers: the reference has a reference.
-#include <cmath>
+#include "halfback/engine/plain_run.h"
+#include "halfback/layers/attention.h"
+#include "tests/support/small_model.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -13,9 +15,7 @@
 #include <ATen/ops/silu.h>
 #include <gtest/gtest.h>
 
-#include "halfback/engine/plain_run.h"
-#include "halfback/layers/attention.h"
-#include "tests/support/small_model.h"
+#include <cmath>
 
 namespace halfback::testing {
 namespace {
@@ -57,7 +57,8 @@ class GraphModel {
     }
     x = norm(x);
     const at::Tensor logits = at::linear(x, leaves_.next()).flatten(0, 1);
-    return at::nll_loss(at::log_softmax(logits, 1), batch.targets.flatten(), {}, at::Reduction::Sum);
+    return at::nll_loss(at::log_softmax(logits, 1), batch.targets.flatten(), {},
+                        at::Reduction::Sum);
   }
 
  private:
@@ -84,8 +85,10 @@ class GraphModel {
             .view({x.size(0), x.size(1), heads + 2 * pairs, config_.width / heads})
             .transpose(1, 2);
     const at::Tensor query = rotate(packed.narrow(1, 0, heads));
-    const at::Tensor key = rotate(packed.narrow(1, heads, pairs)).repeat_interleave(heads / pairs, 1);
-    const at::Tensor value = packed.narrow(1, heads + pairs, pairs).repeat_interleave(heads / pairs, 1);
+    const at::Tensor key =
+        rotate(packed.narrow(1, heads, pairs)).repeat_interleave(heads / pairs, 1);
+    const at::Tensor value =
+        packed.narrow(1, heads + pairs, pairs).repeat_interleave(heads / pairs, 1);
     const at::Tensor out =
         at::scaled_dot_product_attention(query, key, value, {}, 0.0, /*is_causal=*/true);
     return at::linear(out.transpose(1, 2).flatten(2), leaves_.next());
@@ -105,7 +108,8 @@ class GraphModel {
 };
 
 PlainRun make_plain(const PipelineOptions& options) {
-  return PlainRun(std::move(build_llama(small_llama(), {4}).front()), options.stage, options.clip_norm);
+  return PlainRun(std::move(build_llama(small_llama(), {4}).front()), options.stage,
+                  options.clip_norm);
 }
 
 std::vector<double> numbers(const at::Tensor& tensor) {
@@ -135,8 +139,9 @@ TEST(AutogradTest, PlainGradientsEqualThoseOfAutograd) {
   const auto& parameters = plain.stage().store().parameters();
   ASSERT_EQ(parameters.size(), leaves.all().size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    EXPECT_LT(relative_difference(numbers(parameters[i]->gradient), numbers(leaves.all()[i].grad())),
-              1e-5)
+    EXPECT_LT(
+        relative_difference(numbers(parameters[i]->gradient), numbers(leaves.all()[i].grad())),
+        1e-5)
         << parameters[i]->name;
   }
 }

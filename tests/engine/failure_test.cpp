@@ -1,15 +1,15 @@
 // Failures end in bounded time, name rank, action and cause, and come from the first rank that
 // failed.
-#include <chrono>
-
-#include <ATen/ops/full.h>
-#include <gtest/gtest.h>
-
 #include "halfback/base/error.h"
 #include "halfback/models/cut.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/small_model.h"
+
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
 
 namespace halfback::testing {
 namespace {
@@ -50,7 +50,8 @@ TEST(FailureTest, ADeadlockEndsAtTheDeadlineAndNamesEveryRanksAction) {
 }
 
 TEST(FailureTest, AFailingActionStopsAllRanksAndIsNamed) {
-  const auto pipeline = make_pipeline({.schedule = "gpipe", .num_ranks = 3, .num_micro_batches = 3});
+  const auto pipeline =
+      make_pipeline({.schedule = "gpipe", .num_ranks = 3, .num_micro_batches = 3});
   std::vector<MicroBatch> batches = make_batches({.num_micro_batches = 3});
   batches[1].inputs = at::full({2, 7}, 1000, at::kLong);  // beyond the vocabulary
   const std::string error = error_of(*pipeline, batches);
@@ -96,7 +97,8 @@ TEST(FailureTest, FullChannelsThatBlockEachOtherEndAtTheDeadline) {
     return error_of(pipeline, make_batches({}));
   };
   const std::string error = run(1);
-  EXPECT_NE(error.find("waited 0.3 s for room in the channel from rank"), std::string::npos) << error;
+  EXPECT_NE(error.find("waited 0.3 s for room in the channel from rank"), std::string::npos)
+      << error;
   EXPECT_NE(error.find("rank 0 is at position 7, 0SEND_F3"), std::string::npos) << error;
   EXPECT_NE(error.find("rank 1 is at position 7, 1SEND_B1"), std::string::npos) << error;
   EXPECT_EQ(smallest_channel_capacity(schedule), 2);

@@ -1,12 +1,12 @@
 #include "halfback/engine/memory.h"
 
-#include <thread>
+#include "halfback/simulate/memory_model.h"
+#include "tests/support/small_model.h"
 
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
-#include "halfback/simulate/memory_model.h"
-#include "tests/support/small_model.h"
+#include <thread>
 
 namespace halfback::testing {
 namespace {
@@ -51,9 +51,7 @@ TEST(CountingAllocatorTest, HandedOverBytesAreCountedToTheTaker) {
 TEST(CountingAllocatorTest, OwnersNest) {
   const std::int64_t before = live_bytes(kRank);
   const MemoryOwner outer(kRank);
-  {
-    const MemoryOwner inner(kRank + 1);
-  }
+  { const MemoryOwner inner(kRank + 1); }
   const at::Tensor tensor = at::empty({25}, at::kFloat);
   EXPECT_EQ(live_bytes(kRank) - before, 100);
 }
@@ -79,8 +77,7 @@ void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& sh
                               std::vector<int>(static_cast<std::size_t>(pipeline->num_stages()),
                                                static_cast<int>(small_llama().num_layers) /
                                                    pipeline->num_stages())),
-                  input,
-                  sizeof(float))) {
+                  input, sizeof(float))) {
     model.stages.push_back({.until_input = stage.saved.until_input,
                             .until_weight = stage.saved.until_weight,
                             .gradients = stage.saved.gradients,
@@ -122,8 +119,8 @@ TEST(MemoryModelTest, ParametersGradientsAndMomentsAreCounted) {
     parameters += memory.parameters;
     EXPECT_EQ(memory.gradients, memory.parameters);
     EXPECT_EQ(memory.optimizer_state, 2 * memory.parameters);
-    EXPECT_GE(memory.peak, memory.parameters + memory.gradients + memory.optimizer_state +
-                               memory.activations);
+    EXPECT_GE(memory.peak,
+              memory.parameters + memory.gradients + memory.optimizer_state + memory.activations);
   }
   // Buffers are padded, so that every parameter starts at a multiple of 64 elements.
   EXPECT_GE(parameters, 4 * num_parameters(small_llama()));

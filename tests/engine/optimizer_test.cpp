@@ -1,12 +1,12 @@
 // The fused optimizers against the formulas of their papers, written out.
 #include "halfback/engine/optimizer.h"
 
-#include <cmath>
+#include "halfback/base/keyed_random.h"
+#include "halfback/layers/linear.h"
 
 #include <gtest/gtest.h>
 
-#include "halfback/base/keyed_random.h"
-#include "halfback/layers/linear.h"
+#include <cmath>
 
 namespace halfback {
 namespace {
@@ -60,14 +60,12 @@ void expect_updates(const OptimizerOptions& options, Update update) {
     for (std::size_t p = 0; p < parameters.size(); ++p) {
       const auto* gradients = parameters[p]->gradient.const_data_ptr<float>();
       for (std::size_t i = 0; i < expected[p].size(); ++i) {
-        update(expected[p][i],
-               static_cast<double>(gradients[i]) / 2.0,
-               parameters[p]->decays ? options.weight_decay : 0.0,
-               step);
+        update(expected[p][i], static_cast<double>(gradients[i]) / 2.0,
+               parameters[p]->decays ? options.weight_decay : 0.0, step);
       }
     }
-    fixture.optimizer->step(
-        fixture.store, {.step = step, .learning_rate = 0.01, .gradient_divisor = 2.0});
+    fixture.optimizer->step(fixture.store,
+                            {.step = step, .learning_rate = 0.01, .gradient_divisor = 2.0});
   }
   for (std::size_t p = 0; p < parameters.size(); ++p) {
     const auto* values = parameters[p]->value.const_data_ptr<float>();
@@ -90,8 +88,7 @@ TEST(OptimizerTest, AdamWFollowsItsPaper) {
 }
 
 TEST(OptimizerTest, SgdFollowsItsPaper) {
-  const OptimizerOptions options{
-      .kind = OptimizerKind::Sgd, .weight_decay = 0.05, .momentum = 0.9};
+  const OptimizerOptions options{.kind = OptimizerKind::Sgd, .weight_decay = 0.05, .momentum = 0.9};
   expect_updates(options, [&](Reference& one, double gradient, double decay, int) {
     one.first = options.momentum * one.first + gradient + decay * one.value;
     one.value -= 0.01 * one.first;

@@ -1,13 +1,13 @@
 // The promise of the product: whatever the schedule, the ranks and the split of the backward, ten
 // steps of training have the bits of the plain run.
-#include <map>
-
-#include <gtest/gtest.h>
-
 #include "halfback/base/error.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/schedule/families.h"
 #include "tests/support/small_model.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
 
 namespace halfback::testing {
 namespace {
@@ -32,15 +32,13 @@ struct PlainHistory {
 PlainHistory run_plain(int num_micro_batches, const PipelineOptions& options) {
   const LlamaConfig config = small_llama();
   PlainRun plain(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
-                 options.stage,
-                 options.clip_norm);
+                 options.stage, options.clip_norm);
   plain.initialize(kSeed);
   PlainHistory history;
   for (int step = 1; step <= kNumSteps; ++step) {
     const auto result = plain.train_step(
         make_batches({.num_micro_batches = num_micro_batches}, step), step, kLearningRate);
-    history.steps.push_back({result.loss,
-                             result.gradient_norm,
+    history.steps.push_back({result.loss, result.gradient_norm,
                              bytes_of(plain.stage(), Buffer::Gradients),
                              bytes_of(plain.stage(), Buffer::Values)});
   }
@@ -52,7 +50,8 @@ const PlainHistory& plain_history(int num_micro_batches) {
   static std::map<int, PlainHistory> histories;
   auto found = histories.find(num_micro_batches);
   if (found == histories.end()) {
-    found = histories.emplace(num_micro_batches, run_plain(num_micro_batches, parity_options())).first;
+    found =
+        histories.emplace(num_micro_batches, run_plain(num_micro_batches, parity_options())).first;
   }
   return found->second;
 }
@@ -91,10 +90,9 @@ std::vector<PipelineRequest> all_requests() {
       for (const int micro_batches : {1, 2, 3, 4, 6, 8}) {
         for (const bool two_stage : {false, true}) {
           try {
-            build_schedule(family.name,
-                           {.num_ranks = ranks,
-                            .num_micro_batches = micro_batches,
-                            .two_stage = two_stage});
+            build_schedule(
+                family.name,
+                {.num_ranks = ranks, .num_micro_batches = micro_batches, .two_stage = two_stage});
           } catch (const Error&) {
             continue;
           }
@@ -146,8 +144,7 @@ TEST(ParityTest, ConcatenatedWeightGradientsAgreeWithinRounding) {
   PipelineOptions options = parity_options();
   options.stage.weight_gradients = WeightGradients::Concatenated;
   for (const PipelineRequest& request :
-       {PipelineRequest{"gpipe", 2, 4, true},
-        PipelineRequest{"1f1b-1", 4, 4, true},
+       {PipelineRequest{"gpipe", 2, 4, true}, PipelineRequest{"1f1b-1", 4, 4, true},
         PipelineRequest{"1f1b-2", 3, 6, true}}) {
     SCOPED_TRACE(describe(request));
     const auto pipeline = make_pipeline(request, options);

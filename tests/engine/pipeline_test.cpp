@@ -1,13 +1,13 @@
 // What a step reports, and the order in which things leave a stage.
 #include "halfback/engine/pipeline.h"
 
-#include <algorithm>
+#include "halfback/models/cut.h"
+#include "halfback/schedule/csv.h"
+#include "tests/support/small_model.h"
 
 #include <gtest/gtest.h>
 
-#include "halfback/schedule/csv.h"
-#include "halfback/models/cut.h"
-#include "tests/support/small_model.h"
+#include <algorithm>
 
 namespace halfback::testing {
 namespace {
@@ -83,8 +83,7 @@ TEST(PipelineTest, SeveralStagesOfARankHandOverWithoutMessages) {
 }
 
 TEST(PipelineTest, WeightGradientsOutOfOrderStillAgreeWithinRounding) {
-  const Schedule shuffled = parse_schedule(
-      "0F0,0F1,0F2,0I0,0I1,0I2,0W2,0W0,0W1\n", "shuffled.csv");
+  const Schedule shuffled = parse_schedule("0F0,0F1,0F2,0I0,0I1,0I2,0W2,0W0,0W1\n", "shuffled.csv");
   Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 1)), shuffled, parity_options());
   pipeline.initialize(42);
   const auto plain = make_pipeline({.num_ranks = 1, .num_micro_batches = 3});
@@ -116,8 +115,7 @@ TEST(PipelineTest, InitialValuesDoNotDependOnTheCut) {
 TEST(PipelineTest, TrainingLowersTheLoss) {
   const auto pipeline = make_pipeline({.num_ranks = 2});
   const auto batches = make_batches({});
-  const double first =
-      pipeline->train_step(batches, {.number = 1, .learning_rate = 1e-2}).loss;
+  const double first = pipeline->train_step(batches, {.number = 1, .learning_rate = 1e-2}).loss;
   double last = first;
   for (int step = 2; step <= 30; ++step) {
     last = pipeline->train_step(batches, {.number = step, .learning_rate = 1e-2}).loss;

@@ -1,13 +1,13 @@
 #include "tests/support/small_model.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include <ATen/ops/empty.h>
-
 #include "halfback/base/keyed_random.h"
 #include "halfback/models/cut.h"
 #include "halfback/schedule/families.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
 
 namespace halfback::testing {
 
@@ -20,7 +20,8 @@ at::Tensor make_tokens(const BatchShape& shape, std::uint64_t key) {
   auto* ids = tokens.mutable_data_ptr<std::int64_t>();
   const auto vocabulary = static_cast<std::uint64_t>(small_llama().vocabulary);
   for (std::int64_t i = 0; i < tokens.numel(); ++i) {
-    ids[i] = static_cast<std::int64_t>(keyed_hash({key, static_cast<std::uint64_t>(i)}) % vocabulary);
+    ids[i] =
+        static_cast<std::int64_t>(keyed_hash({key, static_cast<std::uint64_t>(i)}) % vocabulary);
   }
   return tokens;
 }
@@ -75,15 +76,14 @@ PipelineOptions parity_options() {
 
 std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
                                         const PipelineOptions& options) {
-  const Schedule schedule = build_schedule(request.schedule,
-                                           {.num_ranks = request.num_ranks,
-                                            .num_micro_batches = request.num_micro_batches,
-                                            .two_stage = request.two_stage});
+  const Schedule schedule =
+      build_schedule(request.schedule, {.num_ranks = request.num_ranks,
+                                        .num_micro_batches = request.num_micro_batches,
+                                        .two_stage = request.two_stage});
   const LlamaConfig config = small_llama();
   auto pipeline = std::make_unique<Pipeline>(
       build_llama(config, equal_cut(static_cast<int>(config.num_layers), schedule.num_stages())),
-      schedule,
-      options);
+      schedule, options);
   pipeline->initialize(kSeed);
   return pipeline;
 }

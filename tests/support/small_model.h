@@ -1,13 +1,13 @@
 // Small LLaMA-like models and token batches for tests of the engine.
 #pragma once
 
+#include "halfback/engine/pipeline.h"
+#include "halfback/models/llama.h"
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "halfback/engine/pipeline.h"
-#include "halfback/models/llama.h"
 
 namespace halfback::testing {
 

@@ -18,7 +18,7 @@ LlamaConfig tiny_llama();
 
 // Which schedule a run has; 4 micro-batches of 2 sequences.
 struct TinySchedule {
-  std::string name = "1f1b-1";
+  std::string name = "1f1b";
   int num_ranks = 2;
   bool two_stage = true;
 };

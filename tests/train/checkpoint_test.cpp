@@ -168,7 +168,8 @@ TEST_F(CheckpointTest, ReplacesACheckpointButNoOtherDirectory) {
 }
 
 TEST_F(CheckpointTest, NamesATensorThatIsMissing) {
-  rewrite("model.safetensors", [](Tensors& tensors) { tensor_of(tensors, kKeys).name = "k"; });
+  rewrite("model.safetensors",
+          [](Tensors& tensors) { tensor_of(tensors, kKeys).name = "another.name"; });
   EXPECT_TRUE(contains(load_error(), std::string("has no tensor \"") + kKeys + '"'))
       << load_error();
 }
@@ -196,7 +197,7 @@ TEST_F(CheckpointTest, NamesAFileThatIsCutShort) {
       spit(path_ / file, whole.substr(0, length));
       const std::string text = file[0] == 'm' ? load_error() : state_error();
       EXPECT_TRUE(contains(text, std::string(file) + ": ")) << text;
-      EXPECT_TRUE(contains(text, std::to_string(length))) << text;
+      EXPECT_TRUE(contains(text, "the file is damaged or not safetensors")) << text;
     }
     spit(path_ / file, whole);
   }
@@ -270,8 +271,7 @@ TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
 
 TEST_F(CheckpointTest, NamesAnOptimizerTensorThatIsMissing) {
   rewrite("training_state.safetensors", [](Tensors& tensors) { tensors.pop_back(); });
-  EXPECT_TRUE(contains(state_error(), "training_state.safetensors: has no tensor "))
-      << state_error();
+  EXPECT_TRUE(contains(state_error(), "checkpoint: has no tensor \"exp_avg_sq.")) << state_error();
 }
 
 TEST_F(CheckpointTest, NamesTheFirstSizeInWhichTwoModelsDiffer) {
