@@ -165,7 +165,7 @@ prepare() { # build, demo or test; PRESET...
   for preset in "${@:2}"; do build "$preset"; done
 }
 
-prepare_lint() { set_up test; configure dev; }
+prepare_lint() { set_up test; configure fuzz; }
 
 demo() {
   local halfback=build/release/cli/halfback text=build/data/kjv.txt out=build/demo

@@ -61,19 +61,11 @@ class Comparison {
   Candidate candidate(const Schedule& schedule) {
     validate_for_run(schedule, options_.channel_capacity);
     Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
-    const auto num_blocks = static_cast<int>(config_.model.num_layers);
-    const int num_stages = schedule.num_stages();
     std::vector<StageLayers> stages = build_llama(
-        config_.model, config_.cut.empty() ? equal_cut(num_blocks, num_stages)
-                                           : parse_cut(config_.cut, {num_blocks, num_stages}));
-    for (const StageFootprint& stage :
-         footprints(stages, {sequences_, config_.model.sequence}, sizeof(float))) {
-      made.bytes.push_back({.until_input = stage.saved.until_input,
-                            .until_weight = stage.saved.until_weight,
-                            .gradients = stage.saved.gradients,
-                            .activation_message = stage.gradient,
-                            .gradient_message = stage.activation});
-    }
+        config_.model,
+        parse_cut(config_.cut, {.num_blocks = static_cast<int>(config_.model.num_layers),
+                                .num_stages = schedule.num_stages()}));
+    made.bytes = stage_bytes(stages, {sequences_, config_.model.sequence}, sizeof(float));
     made.pipeline = std::make_unique<Pipeline>(std::move(stages), made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed);
     made.is_bit_equal = equals_plain_run(*made.pipeline);

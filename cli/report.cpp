@@ -70,11 +70,10 @@ double median(std::vector<double> values) {
 
 RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,
-                     std::int64_t first_step)
+                     std::optional<std::int64_t> resumed_step)
     : directory_(made(directory)),
-      metrics_(directory_ / "metrics.jsonl",
-               first_step > 0 ? std::optional(first_step) : std::nullopt),
-      events_(directory_) {
+      metrics_(directory_ / "metrics.jsonl", resumed_step),
+      events_(directory_, resumed_step) {
   write_file_atomically(directory_ / "config.toml", config_toml);
 }
 

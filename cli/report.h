@@ -16,10 +16,11 @@ namespace halfback::cli {
 // The files of --report DIR: metrics.jsonl, TensorBoard events, trace.json, config.toml.
 class RunReport {
  public:
-  // Makes the directory and writes config.toml. `first_step`: steps done before this run.
+  // Makes the directory and writes config.toml. `resumed_step`: the one that the run goes on from;
+  // without it, what an older run has left there is replaced.
   RunReport(const std::filesystem::path& directory,
             const std::string& config_toml,
-            std::int64_t first_step);
+            std::optional<std::int64_t> resumed_step);
 
   void add(const StepReport& step);
   // Writes the trace of the last step.

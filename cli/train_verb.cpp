@@ -114,7 +114,8 @@ int run(const Options& options, const CLI::App& verb) {
   Training training(config_of(options));
   std::optional<RunReport> report;
   if (!options.report.empty()) {
-    report.emplace(options.report, to_toml(verb), training.first_step());
+    report.emplace(options.report, to_toml(verb),
+                   options.resumes ? std::optional(training.first_step()) : std::nullopt);
   }
   print_start(training);
   std::signal(SIGINT, request_stop);

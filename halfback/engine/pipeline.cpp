@@ -12,9 +12,7 @@
 
 #include <cmath>
 #include <exception>
-#include <mutex>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -56,7 +54,6 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
                    const PipelineOptions& options)
     : options_(options),
       schedule_(has_messages(schedule) ? schedule : add_communication(schedule)),
-      forward_only_(forward_only(schedule_)),
       transport_(make_in_process_transport(
           {.num_ranks = schedule.num_ranks(),
            .capacity = options.channel_capacity,
@@ -122,31 +119,17 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
 }
 
 double Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
-  const auto group = static_cast<std::size_t>(num_micro_batches());
-  HALFBACK_CHECK(!micro_batches.empty() && micro_batches.size() % group == 0,
-                 fmt::format("{} micro-batches", micro_batches.size()));
-  double loss = 0.0;
-  for (std::size_t first = 0; first < micro_batches.size(); first += group) {
-    const StepContext context{.schedule = &forward_only_,
-                              .micro_batches = micro_batches.subspan(first, group),
-                              .is_training = false,
-                              .origin_seconds = now_seconds()};
-    run_all(context, nullptr);
-    loss += ranks_.front()->totals.loss;
-  }
-  return loss / num_targets(micro_batches);
+  HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
+  const Schedule forward = forward_only(schedule_, static_cast<int>(micro_batches.size()));
+  run_all({.schedule = &forward,
+           .micro_batches = micro_batches,
+           .is_training = false,
+           .origin_seconds = now_seconds()},
+          nullptr);
+  return ranks_.front()->totals.loss / num_targets(micro_batches);
 }
 
 void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
-  std::mutex mutex;
-  std::exception_ptr first;
-  const auto fail = [&](std::exception_ptr error) {
-    const std::lock_guard lock(mutex);
-    if (!first) {
-      first = std::move(error);
-      transport_->stop();
-    }
-  };
   threads_->run([&](int number) {
     Rank& rank = *ranks_[static_cast<std::size_t>(number)];
     const auto where = [&] {
@@ -161,20 +144,21 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
     } catch (const StoppedError&) {
       // Another rank's error is the one to tell.
     } catch (const TransportError& error) {
-      fail(std::make_exception_ptr(TransportError(
-          fmt::format("{}: {}{}", where(), error.what(), blocked_ranks(*context.schedule)))));
+      const std::string text =
+          fmt::format("{}: {}{}", where(), error.what(), blocked_ranks(*context.schedule));
+      transport_->stop();
+      throw TransportError(text);
     } catch (const ScheduleError& error) {
-      fail(std::make_exception_ptr(ScheduleError(fmt::format("{}: {}", where(), error.what()))));
+      transport_->stop();
+      throw ScheduleError(fmt::format("{}: {}", where(), error.what()));
     } catch (const c10::Error& error) {
-      fail(std::make_exception_ptr(
-          Error(fmt::format("{}: {}", where(), error.what_without_backtrace()))));
+      transport_->stop();
+      throw Error(fmt::format("{}: {}", where(), error.what_without_backtrace()));
     } catch (const std::exception& error) {
-      fail(std::make_exception_ptr(Error(fmt::format("{}: {}", where(), error.what()))));
+      transport_->stop();
+      throw Error(fmt::format("{}: {}", where(), error.what()));
     }
   });
-  if (first) {
-    std::rethrow_exception(first);
-  }
 }
 
 std::string Pipeline::blocked_ranks(const Schedule& running) const {

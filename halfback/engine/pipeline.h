@@ -65,8 +65,8 @@ class Pipeline {
   // Accumulates gradients without updating; for tests and tools.
   StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches);
 
-  // Returns the mean loss per target, through the same stages, forward only. Any number of
-  // micro-batches that is a multiple of the schedule's.
+  // Returns the mean loss per target, through the same stages, forward only. Takes any number of
+  // micro-batches, which may differ in size.
   double evaluate(std::span<const MicroBatch> micro_batches);
 
   int num_stages() const { return schedule_.num_stages(); }
@@ -85,7 +85,6 @@ class Pipeline {
 
   PipelineOptions options_;
   Schedule schedule_;
-  Schedule forward_only_;
   std::unique_ptr<Transport> transport_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::unique_ptr<RankThreads> threads_;

@@ -6,8 +6,10 @@
 #include <c10/core/InferenceMode.h>
 
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -18,6 +20,7 @@ struct RankThreads::State {
   const std::function<void(int)>* work = nullptr;
   std::uint64_t generation = 0;
   int num_running = 0;
+  std::exception_ptr error;
   bool is_ending = false;
   std::vector<std::thread> threads;
 
@@ -35,8 +38,16 @@ struct RankThreads::State {
       done = generation;
       const auto& job = *work;
       lock.unlock();
-      job(rank);
+      std::exception_ptr thrown;
+      try {
+        job(rank);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
       lock.lock();
+      if (thrown && !error) {
+        error = std::move(thrown);
+      }
       if (--num_running == 0) {
         changed.notify_all();
       }
@@ -69,6 +80,9 @@ void RankThreads::run(const std::function<void(int)>& work) {
   ++state_->generation;
   state_->changed.notify_all();
   state_->changed.wait(lock, [this] { return state_->num_running == 0; });
+  if (state_->error) {
+    std::rethrow_exception(std::exchange(state_->error, {}));
+  }
 }
 
 }  // namespace halfback

@@ -14,7 +14,8 @@ class RankThreads {
   RankThreads& operator=(const RankThreads&) = delete;
   ~RankThreads();
 
-  // Runs work(rank) on every rank's thread and waits for all of them. `work` must not throw.
+  // Runs work(rank) on every rank's thread and waits for all of them. Throws the first exception
+  // that one of them let out.
   void run(const std::function<void(int)>& work);
 
  private:

@@ -20,23 +20,27 @@ std::vector<Parameter*> StageLayers::parameters() const {
   return all;
 }
 
-std::vector<StageFootprint> footprints(const std::vector<StageLayers>& stages,
-                                       std::vector<std::int64_t> input_shape,
-                                       std::int64_t element_bytes) {
-  std::vector<StageFootprint> all;
+std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
+                                    std::vector<std::int64_t> input_shape,
+                                    std::int64_t element_bytes) {
+  std::vector<StageBytes> all;
   std::vector<std::int64_t> shape = std::move(input_shape);
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    StageFootprint footprint{.gradient = stage == 0 ? 0 : numel(shape) * element_bytes};
-    for (const auto& layer : stages[stage].layers) {
-      footprint.saved += layer->saved_bytes(shape, element_bytes);
+  for (const StageLayers& stage : stages) {
+    SavedBytes saved;
+    StageBytes bytes{.activation_message = all.empty() ? 0 : numel(shape) * element_bytes};
+    for (const auto& layer : stage.layers) {
+      saved += layer->saved_bytes(shape, element_bytes);
       shape = layer->output_shape(shape);
     }
-    if (stages[stage].loss) {
-      footprint.saved += stages[stage].loss->saved_bytes(shape, element_bytes);
+    if (stage.loss) {
+      saved += stage.loss->saved_bytes(shape, element_bytes);
     } else {
-      footprint.activation = numel(shape) * element_bytes;
+      bytes.gradient_message = numel(shape) * element_bytes;
     }
-    all.push_back(footprint);
+    bytes.until_input = saved.until_input;
+    bytes.until_weight = saved.until_weight;
+    bytes.gradients = saved.gradients;
+    all.push_back(bytes);
   }
   return all;
 }

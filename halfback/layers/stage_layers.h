@@ -1,6 +1,7 @@
 // The layers of one stage in model order, and the loss on the last stage.
 #pragma once
 
+#include "halfback/base/stage_bytes.h"
 #include "halfback/layers/layer.h"
 
 #include <memory>
@@ -16,16 +17,10 @@ struct StageLayers {
   std::vector<Parameter*> parameters() const;
 };
 
-// Bytes of one stage for one micro-batch, from the formulas of its layers.
-struct StageFootprint {
-  SavedBytes saved;
-  std::int64_t activation = 0;  // handed to the next stage; 0 on the last
-  std::int64_t gradient = 0;    // handed to the previous stage; 0 on the first
-};
-
-// Returns the footprint of every stage for an input of this shape to the first one.
-std::vector<StageFootprint> footprints(const std::vector<StageLayers>& stages,
-                                       std::vector<std::int64_t> input_shape,
-                                       std::int64_t element_bytes);
+// Returns the bytes of every stage for an input of this shape to the first one, from the formulas
+// of the layers. What comes from outside the model is no message: 0 bytes.
+std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
+                                    std::vector<std::int64_t> input_shape,
+                                    std::int64_t element_bytes);
 
 }  // namespace halfback

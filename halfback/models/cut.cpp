@@ -26,6 +26,9 @@ std::vector<int> equal_cut(int num_blocks, int num_stages) {
 }
 
 std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
+  if (text.empty()) {
+    return equal_cut(shape.num_blocks, shape.num_stages);
+  }
   std::vector<int> cut;
   for (const std::string_view part : split(text, ',')) {
     const auto count = parse_integer(trim(part));

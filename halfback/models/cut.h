@@ -10,8 +10,8 @@ namespace halfback {
 // first stages. Throws ConfigError when there are fewer blocks than stages.
 std::vector<int> equal_cut(int num_blocks, int num_stages);
 
-// Reads an explicit cut such as "3,2,3". Throws ConfigError when it does not have num_stages
-// positive parts that add up to num_blocks.
+// Reads an explicit cut such as "3,2,3"; an empty text asks for the equal one. Throws ConfigError
+// when it does not have num_stages positive parts that add up to num_blocks.
 struct CutShape {
   int num_blocks = 0;
   int num_stages = 0;

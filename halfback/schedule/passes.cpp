@@ -1,6 +1,8 @@
 #include "halfback/schedule/passes.h"
 
-#include <utility>
+#include "halfback/schedule/dataflow.h"
+
+#include <algorithm>
 
 namespace halfback {
 
@@ -57,15 +59,27 @@ Schedule split_backward(const Schedule& schedule) {
   });
 }
 
-Schedule forward_only(const Schedule& schedule) {
-  return rewrite_lists(schedule, [](const auto& list, auto& result) {
-    for (const Action& action : list) {
-      if (action.kind == ActionKind::Forward || action.kind == ActionKind::SendForward ||
-          action.kind == ActionKind::RecvForward) {
-        result.push_back(action);
+Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
+  const Placement& placement = schedule.placement;
+  Schedule result{.name = schedule.name,
+                  .num_micro_batches = num_micro_batches,
+                  .placement = placement,
+                  .ranks = std::vector<std::vector<Action>>(schedule.ranks.size())};
+  for (int tick = 0; tick < schedule.num_stages() + num_micro_batches - 1; ++tick) {
+    const int first_stage = std::max(0, tick - num_micro_batches + 1);
+    for (int stage = first_stage; stage <= std::min(tick, schedule.num_stages() - 1); ++stage) {
+      const Action forward{ActionKind::Forward, stage, tick - stage};
+      auto& list = result.ranks[static_cast<std::size_t>(placement.rank_of(stage))];
+      if (const auto receive = needed_receive(placement, forward)) {
+        list.push_back(*receive);
+      }
+      list.push_back(forward);
+      if (const auto send = resulting_send(placement, forward)) {
+        list.push_back(*send);
       }
     }
-  });
+  }
+  return result;
 }
 
 }  // namespace halfback

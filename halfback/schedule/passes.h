@@ -23,8 +23,8 @@ Schedule merge_backward(const Schedule& schedule);
 // Returns the schedule with I, W for each B.
 Schedule split_backward(const Schedule& schedule);
 
-// Returns the forward half: F and its messages, in the same order. For evaluation; not valid as a
-// training schedule.
-Schedule forward_only(const Schedule& schedule);
+// Returns F with messages over the placement of the schedule, for any number of micro-batches: a
+// wave, in which stage s takes micro-batch b at tick s + b. For evaluation; not valid for training.
+Schedule forward_only(const Schedule& schedule, int num_micro_batches);
 
 }  // namespace halfback

@@ -3,21 +3,13 @@
 // compared to the byte with what an executor counts after each action.
 #pragma once
 
+#include "halfback/base/stage_bytes.h"
 #include "halfback/schedule/schedule.h"
 
 #include <cstdint>
 #include <vector>
 
 namespace halfback {
-
-// Bytes for one micro-batch of one stage.
-struct StageBytes {
-  std::int64_t until_input = 0;         // kept from F, freed by I or B
-  std::int64_t until_weight = 0;        // kept from F, freed by W or B
-  std::int64_t gradients = 0;           // kept from I, freed by W; B keeps none
-  std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
-  std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
-};
 
 struct MemoryModel {
   std::vector<StageBytes> stages;

@@ -78,6 +78,32 @@ std::string scalar_event(std::string_view tag, double value, std::int64_t step) 
   return event;
 }
 
+// Event {step (2), session_log (7) {status (1) = START (1)}}: points from this step on are void.
+std::string restart_event(std::int64_t step) {
+  constexpr std::uint64_t kStart = 1;
+  std::string status;
+  append_key(status, 1, kVarint);
+  append_varint(status, kStart);
+  std::string event = start_event();
+  append_key(event, 2, kVarint);
+  append_varint(event, static_cast<std::uint64_t>(step));
+  append_bytes(event, 7, status);
+  return event;
+}
+
+constexpr const char* kFilePrefix = "events.out.tfevents.";
+
+void remove_event_files(const fs::path& directory) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (entry.path().filename().string().rfind(kFilePrefix, 0) == 0) {
+      std::error_code error;
+      if (fs::remove(entry.path(), error); error) {
+        detail::fail_io(entry.path().string(), "remove", error.value());
+      }
+    }
+  }
+}
+
 std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
@@ -90,7 +116,7 @@ std::string host_name() {
 
 fs::path free_path(const fs::path& directory) {
   const std::string name =
-      fmt::format("events.out.tfevents.{}.{}.{}", static_cast<std::int64_t>(seconds_since_epoch()),
+      fmt::format("{}{}.{}.{}", kFilePrefix, static_cast<std::int64_t>(seconds_since_epoch()),
                   host_name(), ::getpid());
   fs::path path = directory / name;
   std::error_code ignored;
@@ -149,13 +175,19 @@ std::string tf_record(std::string_view payload) {
 
 }  // namespace detail
 
-EventWriter::EventWriter(const fs::path& directory) {
+EventWriter::EventWriter(const fs::path& directory, std::optional<std::int64_t> resumed_step) {
   make_directory(directory);
+  if (!resumed_step) {
+    remove_event_files(directory);
+  }
   path_ = free_path(directory);
   file_.emplace(path_, OpenMode::Exclusive);
   std::string event = start_event();
   append_bytes(event, 3, "brain.Event:2");
   pending_ = detail::tf_record(event);
+  if (resumed_step) {
+    pending_ += detail::tf_record(restart_event(*resumed_step + 1));
+  }
   flush();
 }
 

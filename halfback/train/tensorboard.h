@@ -18,8 +18,11 @@ namespace halfback {
 // cannot be made or written.
 class EventWriter {
  public:
-  // Makes the directory if needed. A further writer within the same second gets a suffix.
-  explicit EventWriter(const std::filesystem::path& directory);
+  // Makes the directory if needed. Removes the event files there, or, given the step that a run
+  // resumes from, keeps them and lets TensorBoard drop their points of later steps (they will come
+  // again). A further writer within the same second gets a suffix.
+  explicit EventWriter(const std::filesystem::path& directory,
+                       std::optional<std::int64_t> resumed_step = std::nullopt);
   // Flushes; a failure at this point is lost, so call flush() first.
   ~EventWriter();
   EventWriter(const EventWriter&) = delete;

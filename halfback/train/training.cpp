@@ -19,18 +19,6 @@ struct Training::Data {
   std::int64_t num_bytes;
 };
 
-namespace {
-
-std::vector<int> cut_of(const TrainingConfig& config) {
-  const int num_stages = config.schedule.num_stages();
-  const auto num_blocks = static_cast<int>(config.model.num_layers);
-  return config.cut.empty()
-             ? equal_cut(num_blocks, num_stages)
-             : parse_cut(config.cut, {.num_blocks = num_blocks, .num_stages = num_stages});
-}
-
-}  // namespace
-
 Training::Training(TrainingConfig config) : config_(std::move(config)) {
   initialize_runtime();
   check(config_.model);
@@ -46,8 +34,11 @@ Training::Training(TrainingConfig config) : config_(std::move(config)) {
            .validation_fraction = config_.evaluate_every > 0 ? config_.validation_fraction : 0.0,
            .seed = config_.seed}),
       .num_bytes = static_cast<std::int64_t>(std::filesystem::file_size(config_.data))});
-  pipeline_ = std::make_unique<Pipeline>(build_llama(config_.model, cut_of(config_)),
-                                         config_.schedule, config_.pipeline);
+  const std::vector<int> cut =
+      parse_cut(config_.cut, {.num_blocks = static_cast<int>(config_.model.num_layers),
+                              .num_stages = config_.schedule.num_stages()});
+  pipeline_ = std::make_unique<Pipeline>(build_llama(config_.model, cut), config_.schedule,
+                                         config_.pipeline);
   restore();
   if (!config_.checkpoint.empty()) {
     require_checkpoint_place(config_.checkpoint);
@@ -111,17 +102,12 @@ bool Training::validates() const {
 }
 
 double Training::validation_loss() {
-  const std::int64_t sequences =
+  const std::int64_t count =
       std::min(config_.evaluate_sequences, data_->text.num_validation_windows());
-  // Whole runs of the schedule; the last micro-batches begin again at the front.
-  const std::int64_t per_run = sequences_per_step();
-  const std::int64_t runs = std::max<std::int64_t>(1, sequences / per_run);
-  const std::int64_t size =
-      std::min(config_.micro_batch_size, data_->text.num_validation_windows());
   std::vector<MicroBatch> all;
-  for (std::int64_t i = 0; i < runs * pipeline_->num_micro_batches(); ++i) {
-    const std::int64_t first = i * size % (data_->text.num_validation_windows() - size + 1);
-    TokenBatch batch = data_->text.validation_batch(first, size);
+  for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
+    TokenBatch batch =
+        data_->text.validation_batch(first, std::min(config_.micro_batch_size, count - first));
     all.push_back({std::move(batch.inputs), std::move(batch.targets)});
   }
   return pipeline_->evaluate(all);

@@ -74,9 +74,9 @@ TEST(SafetensorsHeaderTest, RefusesToWriteWhatIsNotUtf8) {
                        "cannot be written"));
 }
 
-TEST(SafetensorsHeaderTest, ReadsAMillionEntries) {
+TEST(SafetensorsHeaderTest, ReadsAHundredThousandEntries) {
   std::vector<TensorEntry> tensors;
-  for (std::uint64_t i = 0; i < 1'000'000; ++i) {
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
     tensors.push_back({fmt::format("t{}", i), "U8", {1}, i, i + 1});
   }
   const std::string bytes = write_safetensors_header(tensors, {});

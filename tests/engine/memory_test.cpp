@@ -1,5 +1,6 @@
 #include "halfback/engine/memory.h"
 
+#include "halfback/models/cut.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/small_model.h"
 
@@ -69,22 +70,12 @@ void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& sh
                std::to_string(request.num_micro_batches) + " micro-batches, two-stage " +
                std::to_string(request.two_stage));
   const auto pipeline = make_pipeline(request);
-  MemoryModel model;
-  std::vector<StageLayers> stages;
-  std::vector<std::int64_t> input = {shape.num_sequences, shape.sequence};
-  for (const StageFootprint& stage :
-       footprints(build_llama(small_llama(),
-                              std::vector<int>(static_cast<std::size_t>(pipeline->num_stages()),
-                                               static_cast<int>(small_llama().num_layers) /
-                                                   pipeline->num_stages())),
-                  input, sizeof(float))) {
-    model.stages.push_back({.until_input = stage.saved.until_input,
-                            .until_weight = stage.saved.until_weight,
-                            .gradients = stage.saved.gradients,
-                            .activation_message = stage.gradient,
-                            .gradient_message = stage.activation});
-  }
-  const std::vector<std::int64_t> predicted = predict_memory(pipeline->schedule(), model).peak;
+  const std::vector<int> cut =
+      equal_cut(static_cast<int>(small_llama().num_layers), pipeline->num_stages());
+  const std::vector<StageBytes> stages = stage_bytes(
+      build_llama(small_llama(), cut), {shape.num_sequences, shape.sequence}, sizeof(float));
+  const std::vector<std::int64_t> predicted =
+      predict_memory(pipeline->schedule(), {.stages = stages}).peak;
   for (int step = 1; step <= 2; ++step) {
     const StepResult found =
         pipeline->train_step(make_batches(shape, step), {.number = step, .learning_rate = 1e-3});

@@ -34,6 +34,10 @@ TEST(CutTest, ReadsAnExplicitCut) {
   EXPECT_EQ(parse_cut("5", {.num_blocks = 5, .num_stages = 1}), (Cut{5}));
 }
 
+TEST(CutTest, NoTextCutsEqually) {
+  EXPECT_EQ(parse_cut("", {.num_blocks = 5, .num_stages = 2}), (Cut{3, 2}));
+}
+
 TEST(CutTest, RefusesPartsThatAreNoNumberOfLayers) {
   for (const char* part : {"", "0", "-1", "x", "1.5", "99999999999", "4294967297"}) {
     const std::string text = text_of_thrown<ConfigError>(

@@ -27,14 +27,17 @@ def scalars(directory):
 
 def check(write_events):
     with tempfile.TemporaryDirectory() as directory:
-        subprocess.run([write_events, directory], check=True)
+        # A run, another one in its place, and one that resumes that after 3000 steps.
+        for arguments in [["7"], ["4"], ["5", "3000"]]:
+            subprocess.run([write_events, directory, *arguments], check=True)
         read = scalars(directory)
     assert sorted(read) == ["far", "train/loss"], sorted(read)
-    assert read["far"] == [[2**40, -1.5]], read["far"]
+    assert read["far"] == [[2**40, -5.0]], read["far"]
     losses = read["train/loss"]
-    assert [step for step, _ in losses] == list(range(5000))
-    assert all(math.isclose(value, 4.0 / (step + 1), rel_tol=1e-6) for step, value in losses)
-    print(f"{len(losses) + 1} points as written")
+    assert [step for step, _ in losses] == list(range(1, 5001))
+    for step, value in losses:
+        assert math.isclose(value, (4.0 if step <= 3000 else 5.0) / step, rel_tol=1e-6), (step, value)
+    print(f"{len(losses) + 1} points as written, those of a resumed run once")
 
 
 def main(arguments):

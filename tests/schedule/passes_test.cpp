@@ -46,6 +46,13 @@ TEST(AddCommunicationTest, RefusesMessagesAndWhatDoesNotRun) {
   EXPECT_TRUE(has_text(error_of([] { add_communication(parse("0F0\n")); }), "0I0 is missing"));
 }
 
+TEST(ForwardOnlyTest, IsAWaveForAnyNumberOfMicroBatches) {
+  const Schedule schedule = forward_only(testing::family("1f1b", 3), 2);
+  EXPECT_EQ(list_text(schedule, 0), "0F0 0SEND_F0 0F1 0SEND_F1");
+  EXPECT_EQ(list_text(schedule, 1), "1RECV_F0 1F0 1SEND_F0 1RECV_F1 1F1 1SEND_F1");
+  EXPECT_EQ(list_text(schedule, 2), "2RECV_F0 2F0 2RECV_F1 2F1");
+}
+
 TEST(PassesTest, SplitAndMergeAreInverse) {
   const Schedule off = testing::family("1f1b-2", 4, false);
   const Schedule split = split_backward(off);

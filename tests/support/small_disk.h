@@ -1,32 +1,52 @@
-// A disk of 64 KiB, to be filled. Needs root and a kernel that lets it mount.
+// A disk of 64 KiB, to be filled.
+//
+// Mounting needs root, or a kernel that lets users be root of a namespace of their own. A process
+// may enter one while it has a single thread only: hence before main().
 #pragma once
 
 #include "tests/support/temporary_directory.h"
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <sched.h>
+#include <stdexcept>
+#include <string>
 #include <sys/mount.h>
+#include <unistd.h>
 
 namespace halfback {
 
+// Whether this process has entered a namespace in which it may mount; root needs none.
+inline const bool kHasMountNamespace = [] {
+  const std::string user = std::to_string(::getuid());
+  const std::string group = std::to_string(::getgid());
+  if (user == "0" || ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+    return false;
+  }
+  spit("/proc/self/setgroups", "deny");  // what the kernel asks for before the map of groups
+  spit("/proc/self/uid_map", user + " " + user + " 1");
+  spit("/proc/self/gid_map", group + " " + group + " 1");
+  return true;
+}();
+
 class SmallDisk {
  public:
+  // Throws std::runtime_error when the disk cannot be mounted.
   SmallDisk() {
-    is_mounted_ = ::mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, "size=64k") == 0;
-  }
-  ~SmallDisk() {
-    if (is_mounted_) {
-      ::umount2(directory_.path().c_str(), MNT_DETACH);
+    if (::mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, "size=64k") != 0) {
+      throw std::runtime_error(std::string("cannot mount a small disk: ") + std::strerror(errno) +
+                               "; the test needs root or user namespaces");
     }
   }
+  ~SmallDisk() { ::umount2(directory_.path().c_str(), MNT_DETACH); }
   SmallDisk(const SmallDisk&) = delete;
   SmallDisk& operator=(const SmallDisk&) = delete;
 
-  bool is_mounted() const { return is_mounted_; }
   const std::filesystem::path& path() const { return directory_.path(); }
 
  private:
   TemporaryDirectory directory_;
-  bool is_mounted_ = false;
 };
 
 }  // namespace halfback

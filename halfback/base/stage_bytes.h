@@ -1,0 +1,17 @@
+// What one stage keeps and hands on for one micro-batch, in bytes: layers state it, and the memory
+// model adds it up along a schedule.
+#pragma once
+
+#include <cstdint>
+
+namespace halfback {
+
+struct StageBytes {
+  std::int64_t until_input = 0;         // kept from F, freed by I or B
+  std::int64_t until_weight = 0;        // kept from F, freed by W or B
+  std::int64_t gradients = 0;           // kept from I, freed by W; B keeps none
+  std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
+  std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
+};
+
+}  // namespace halfback
