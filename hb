@@ -73,13 +73,13 @@ install_packages() { # PACKAGE...
     --no-install-recommends "${missing[@]}"
 }
 
-# Prints where a Python's torch keeps its CMake files. Does not import torch, which takes seconds.
+# Prints the folder of a Python's torch. Does not import torch, which takes seconds.
 torch_of() { # PYTHON
   "$1" -c '
 import importlib.metadata, importlib.util, pathlib
 importlib.metadata.version("torch")
-folder = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0]) / "share" / "cmake"
-(folder / "Torch" / "TorchConfig.cmake").stat()
+folder = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0])
+(folder / "include" / "ATen" / "core" / "Tensor.h").stat()
 print(folder)' 2>/dev/null
 }
 
@@ -99,12 +99,14 @@ pip_install() { # ARGS
   .venv/bin/python -m pip install --disable-pip-version-check --no-input "${quiet[@]}" "$@" >&2
 }
 
+has_headers() { [[ -f $1/include/ATen/core/Tensor.h ]]; } # TORCH
+
 find_torch() { # sets $torch
-  torch=${HALFBACK_TORCH:-}/share/cmake
+  torch=${HALFBACK_TORCH:-}
   [[ -z ${HALFBACK_TORCH:-} ]] || return 0
   torch=$(torch_of .venv/bin/python || torch_of python3) && return
   pip_install "torch==$torch_version"
-  torch=$(torch_of .venv/bin/python) || fail 1 "the torch in .venv has no CMake files"
+  torch=$(torch_of .venv/bin/python) || fail 1 "the torch in .venv has no C++ headers"
 }
 
 set_up() { # build, demo or test; sets $torch
@@ -112,13 +114,13 @@ set_up() { # build, demo or test; sets $torch
   key="$(sha256sum <"$self") ${HALFBACK_TORCH:-}"
   if [[ -f $stamp && $(<"$stamp") == "$key" && ($1 != test || -x .venv/bin/python) ]]; then
     torch=$(<build/.setup/torch)
-    [[ ! -f $torch/Torch/TorchConfig.cmake ]] || return 0
+    ! has_headers "$torch" || return 0
   fi
   [[ $1 == build ]] || packages+=("${demo_packages[@]}")
   [[ $1 != test ]] || packages+=("${test_packages[@]}")
   install_packages "${packages[@]}"
   find_torch
-  [[ -f $torch/Torch/TorchConfig.cmake ]] || fail 2 "no libtorch: $torch/Torch/TorchConfig.cmake is missing"
+  has_headers "$torch" || fail 2 "no libtorch: $torch/include/ATen/core/Tensor.h is missing"
   [[ $1 != test ]] || make_venv
   mkdir -p build/.setup
   printf '%s\n' "$torch" >build/.setup/torch

@@ -5,11 +5,13 @@
 #include "tests/support/layer_checks.h"
 #include "tests/support/layer_references.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -17,6 +19,18 @@ namespace halfback::kernels {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+TEST(ParallelForTest, RunsOnSeveralThreads) {
+  // ATen's template runs on one thread where OpenMP is off, and says nothing.
+  const Threads threads(2);
+  std::atomic<int> largest = 0;
+  at::parallel_for(0, 2, 1, [&](auto begin, auto) {
+    if (begin > 0) {
+      largest = at::get_thread_num();
+    }
+  });
+  EXPECT_EQ(largest, 1);
+}
 
 TEST(SumOfSquaresTest, EqualsTheSumInDouble) {
   Random random;

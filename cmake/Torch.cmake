@@ -1,0 +1,26 @@
+# torch_for_halfback: the libtorch in CMAKE_PREFIX_PATH, which is the folder `torch` of a pip wheel or an unpacked libtorch.
+#
+# Not find_package(Torch): for a CUDA build that asks for nvcc and a toolkit, which code on ATen alone does not need.
+find_path(TORCH_INCLUDE_DIR ATen/core/Tensor.h REQUIRED)
+find_library(TORCH_CPU_LIBRARY torch_cpu REQUIRED)
+find_library(C10_LIBRARY c10 REQUIRED)
+file(STRINGS ${C10_LIBRARY} new_abi_symbol REGEX "_ZN3c105Error.*__cxx11" LIMIT_COUNT 1)
+if(NOT new_abi_symbol)
+  message(FATAL_ERROR "${C10_LIBRARY} is built with the old C++ ABI; Halfback needs a torch with "
+                      "_GLIBCXX_USE_CXX11_ABI=1 (any wheel from 2.7 on)")
+endif()
+
+# With OpenMP, or at::parallel_for, a template, runs on one thread. The wheel's own libgomp.so.1 is the one that is loaded.
+find_package(OpenMP REQUIRED)
+find_package(Threads REQUIRED)
+add_library(torch_for_halfback INTERFACE)
+target_link_libraries(torch_for_halfback INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} OpenMP::OpenMP_CXX
+                                                   Threads::Threads)
+
+# A torch wheel has headers of another fmt than the library linked here. Its folder comes before the
+# system's, so a link to the right headers goes before both.
+get_target_property(fmt_include_dir fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/fmt_first)
+file(CREATE_LINK ${fmt_include_dir}/fmt ${PROJECT_BINARY_DIR}/fmt_first/fmt SYMBOLIC)
+target_include_directories(torch_for_halfback SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/fmt_first
+                                                               ${TORCH_INCLUDE_DIR})
