@@ -1,7 +1,10 @@
 // halfback generate: samples text from a checkpoint.
+#include "cli/training_options.h"
 #include "cli/verbs.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/train/generation.h"
+
+#include <ATen/Parallel.h>
 
 #include <iostream>
 #include <memory>
@@ -25,6 +28,7 @@ void add_generate_verb(CLI::App& app) {
   verb->footer("Example: halfback generate --checkpoint run/checkpoint --prompt 'In the' --seed 7");
   verb->callback([options] {
     initialize_runtime();
+    at::set_num_threads(num_cores());      // there are no ranks: this thread computes
     std::string prompt = options->prompt;  // printed when the checkpoint is known to be good
     generate(*options, [&prompt](std::string_view text) {
       return static_cast<bool>(std::cout << std::exchange(prompt, {}) << text << std::flush);

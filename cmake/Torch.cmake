@@ -23,4 +23,5 @@ get_target_property(fmt_include_dir fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/fmt_first)
 file(CREATE_LINK ${fmt_include_dir}/fmt ${PROJECT_BINARY_DIR}/fmt_first/fmt SYMBOLIC)
 target_include_directories(torch_for_halfback SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/fmt_first
-                                                               ${TORCH_INCLUDE_DIR})
+                                                               ${TORCH_INCLUDE_DIR}
+                                                               ${TORCH_INCLUDE_DIR}/torch/csrc/api/include)

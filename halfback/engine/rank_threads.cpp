@@ -19,17 +19,18 @@ struct RankThreads::State {
   std::condition_variable changed;
   const std::function<void(int)>* work = nullptr;
   std::uint64_t generation = 0;
+  int threads_per_rank = 1;
   int num_running = 0;
   std::exception_ptr error;
   bool is_ending = false;
   std::vector<std::thread> threads;
 
   void serve(int rank) {
-    at::init_num_threads();
     const MemoryOwner owner(rank);
     const c10::InferenceMode no_graph;
     std::uint64_t done = 0;
     std::unique_lock lock(mutex);
+    at::set_num_threads(threads_per_rank);  // of this thread, and of libraries that have one number
     while (true) {
       changed.wait(lock, [&] { return is_ending || generation != done; });
       if (is_ending) {
@@ -56,7 +57,7 @@ struct RankThreads::State {
 };
 
 RankThreads::RankThreads(int num_ranks, int threads_per_rank) : state_(std::make_unique<State>()) {
-  at::set_num_threads(threads_per_rank);
+  state_->threads_per_rank = threads_per_rank;
   for (int rank = 0; rank < num_ranks; ++rank) {
     state_->threads.emplace_back([state = state_.get(), rank] { state->serve(rank); });
   }

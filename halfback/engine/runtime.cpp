@@ -3,14 +3,22 @@
 #include "halfback/engine/memory.h"
 
 #include <cstdlib>
+#include <omp.h>
 
 namespace halfback {
 
 void initialize_runtime() {
-  install_counting_allocator();
-  // Read by MKL at its first call: best instructions, and one order of sums for any thread count.
-  static const int is_set = setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
-  static_cast<void>(is_set);
+  static const bool is_done = [] {
+    install_counting_allocator();
+    // Read by MKL at its first call: best instructions, and one order of sums for any thread count.
+    setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
+    // An idle pool of this thread would make libgomp count more threads than cores, and those of
+    // the ranks would sleep where they should spin: a third of the speed of a rank with two
+    // threads.
+    omp_set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(is_done);
 }
 
 }  // namespace halfback
