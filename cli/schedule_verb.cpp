@@ -49,7 +49,8 @@ std::string to_json(const Schedule& schedule) {
   }
   const nlohmann::json document = {{"name", schedule.name},
                                    {"micro_batches", schedule.num_micro_batches},
-                                   {"placement", schedule.placement.rank_of_stage},
+                                   {"placement", schedule.placement.replicas},
+                                   {"replicas", schedule.placement.replica_of_micro_batch},
                                    {"ranks", std::move(ranks)}};
   return document.dump() + '\n';
 }

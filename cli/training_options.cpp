@@ -64,17 +64,7 @@ int num_cores() {
 }
 
 void validate_for_run(const Schedule& schedule, int channel_capacity) {
-  for (const auto& list : schedule.ranks) {
-    for (const Action& action : list) {
-      if (action.kind == ActionKind::Update) {
-        throw ScheduleError(
-            fmt::format("schedule: {} updates a stage inside the step; running that is not "
-                        "supported yet; leave "
-                        "the updates out, and every stage is updated at the end",
-                        to_string(action)));
-      }
-    }
-  }
+  check_runnable(schedule);
   validate(schedule);
   validate(has_messages(schedule) ? schedule : add_communication(schedule),
            {.channel = {channel_capacity}});

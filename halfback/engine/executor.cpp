@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
+#include "halfback/schedule/dataflow.h"
 
 #include <fmt/format.h>
 
@@ -108,7 +109,7 @@ void Executor::run_action(const Action& action) {
     case ActionKind::Update:
       break;
   }
-  throw ScheduleError("cannot run here: updates come at the end of the step");
+  HALFBACK_CHECK(false, "no update in a list that runs");
 }
 
 void Executor::forward(const Action& action) {
@@ -193,14 +194,14 @@ void Executor::send(const Action& action) {
   Mail& mail = mail_.at(action.stage);
   at::Tensor tensor = is_forward ? take(mail.activations_out, action.micro_batch, "activation")
                                  : take(mail.gradients_out, action.micro_batch, "gradient");
-  const int to = context_->schedule->placement.rank_of(action.stage + (is_forward ? 1 : -1));
+  const int to = context_->schedule->placement.rank_of(counterpart(action));
   hand_over(tensor, kNoRank);
   transport_.send({.from = rank_, .to = to}, action, std::move(tensor));
 }
 
 void Executor::receive(const Action& action) {
   const bool is_forward = action.kind == ActionKind::RecvForward;
-  const int from = context_->schedule->placement.rank_of(action.stage + (is_forward ? -1 : 1));
+  const int from = context_->schedule->placement.rank_of(counterpart(action));
   at::Tensor tensor = transport_.receive({.from = from, .to = rank_}, action);
   hand_over(tensor, rank_);
   Mail& mail = mail_.at(action.stage);

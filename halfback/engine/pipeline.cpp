@@ -49,6 +49,26 @@ struct Pipeline::Rank {
   Totals totals;                // the same on every rank
 };
 
+void check_runnable(const Schedule& schedule) {
+  if (schedule.placement.num_replicas() > 1) {
+    throw ScheduleError(fmt::format(
+        "schedule: {} replicas of the weights; running that is not supported yet; it can "
+        "be verified and simulated",
+        schedule.placement.num_replicas()));
+  }
+  for (const auto& list : schedule.ranks) {
+    const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {
+      return action.kind == ActionKind::Update;
+    });
+    if (update != list.end()) {
+      throw ScheduleError(
+          fmt::format("schedule: {} updates a stage inside the step; running that is not supported "
+                      "yet; leave the updates out, and every stage is updated at the end",
+                      to_string(*update)));
+    }
+  }
+}
+
 Pipeline::Pipeline(std::vector<StageLayers> stages,
                    const Schedule& schedule,
                    const PipelineOptions& options)
@@ -58,6 +78,7 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
           {.num_ranks = schedule.num_ranks(),
            .capacity = options.channel_capacity,
            .timeout = std::chrono::duration<double>(options.timeout_seconds)})) {
+  check_runnable(schedule);
   HALFBACK_CHECK(
       static_cast<int>(stages.size()) == schedule.num_stages(),
       fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));

@@ -41,9 +41,14 @@ struct StepResult {
   std::vector<RankMemory> memory;  // by rank
 };
 
+// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run yet: updates
+// inside the step, and replicas of the weights.
+void check_runnable(const Schedule& schedule);
+
 class Pipeline {
  public:
   // `schedule` must be valid; messages are added when it has none. Stages get memory, not values.
+  // Throws as check_runnable().
   Pipeline(std::vector<StageLayers> stages,
            const Schedule& schedule,
            const PipelineOptions& options);

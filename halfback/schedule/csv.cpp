@@ -111,9 +111,6 @@ class Reader {
     if (const auto fault = detail::read_csv_header(line, header_)) {
       fail(line, *fault);
     }
-    if (header_.rank_of_stage && rank_of_stage_.empty()) {
-      rank_of_stage_ = *header_.rank_of_stage;
-    }
   }
 
   std::vector<Action> read_row(std::string_view line) {
@@ -152,11 +149,11 @@ class Reader {
 
   void place_stage(std::string_view line, std::string_view cell, const Action& action) {
     const auto stage = static_cast<std::size_t>(action.stage);
-    if (header_.rank_of_stage) {
-      if (stage >= rank_of_stage_.size()) {
+    if (header_.placement) {
+      const int num_stages = header_.placement->num_stages();
+      if (action.stage >= num_stages) {
         fail_cell(line, cell,
-                  fmt::format("is beyond the {} stages of the header's placement",
-                              rank_of_stage_.size()));
+                  fmt::format("is beyond the {} stages of the header's placement", num_stages));
       }
       return;
     }
@@ -169,24 +166,55 @@ class Reader {
   }
 
   Schedule finish() {
+    const int num_micro_batches = header_.num_micro_batches.value_or(largest_micro_batch_ + 1);
+    return {
+        .name = header_.name.value_or(""),
+        .num_micro_batches = num_micro_batches,
+        .placement = header_.placement ? stated_placement(num_micro_batches) : inferred_placement(),
+        .ranks = std::move(ranks_)};
+  }
+
+  // That of the header, whose ranks must be those of the rows.
+  Placement stated_placement(int num_micro_batches) {
+    Placement placement = std::move(*header_.placement);
     const auto num_ranks = static_cast<int>(ranks_.size());
+    for (const std::vector<int>& rank_of_stage : placement.replicas) {
+      for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {
+        if (rank_of_stage[stage] >= num_ranks) {
+          throw ScheduleError(fmt::format(
+              "{}: the header places stage {} on rank {}, but the rows end with rank {}", source_,
+              stage, rank_of_stage[stage], num_ranks - 1));
+        }
+      }
+    }
+    placement.replica_of_micro_batch = header_.replica_of_micro_batch.value_or(std::vector<int>{});
+    const auto num_expected =
+        static_cast<std::size_t>(placement.num_replicas() > 1 ? num_micro_batches : 0);
+    const std::vector<int>& replica_of = placement.replica_of_micro_batch;
+    if (replica_of.size() != num_expected) {
+      throw ScheduleError(fmt::format(
+          "{}: the header's placement has {} replicas and its replicas= {} entries; with "
+          "several there is one a micro-batch, of {}, else none",
+          source_, placement.num_replicas(), replica_of.size(), num_micro_batches));
+    }
+    const auto largest = std::max_element(replica_of.begin(), replica_of.end());
+    if (largest != replica_of.end() && *largest >= placement.num_replicas()) {
+      throw ScheduleError(
+          fmt::format("{}: the header's replicas= names {}; the replicas are 0 to {}", source_,
+                      *largest, placement.num_replicas() - 1));
+    }
+    return placement;
+  }
+
+  Placement inferred_placement() {
     for (std::size_t stage = 0; stage < rank_of_stage_.size(); ++stage) {
-      const int rank = rank_of_stage_[stage];
-      if (rank < 0) {
+      if (rank_of_stage_[stage] < 0) {
         throw ScheduleError(
             fmt::format("{}: no rank computes stage {}, of {}; each stage needs a rank", source_,
                         stage, rank_of_stage_.size()));
       }
-      if (rank >= num_ranks) {
-        throw ScheduleError(
-            fmt::format("{}: the header places stage {} on rank {}, but the rows end with rank {}",
-                        source_, stage, rank, num_ranks - 1));
-      }
     }
-    return {.name = header_.name.value_or(""),
-            .num_micro_batches = header_.num_micro_batches.value_or(largest_micro_batch_ + 1),
-            .placement = {std::move(rank_of_stage_)},
-            .ranks = std::move(ranks_)};
+    return single_copy(std::move(rank_of_stage_));
   }
 
   std::string_view text_;
@@ -195,7 +223,7 @@ class Reader {
   std::size_t line_number_ = 1;
   detail::CsvHeader header_;
   std::vector<std::vector<Action>> ranks_;
-  std::vector<int> rank_of_stage_;
+  std::vector<int> rank_of_stage_;  // as the rows show it, where no header says
   int largest_micro_batch_ = 0;
   bool has_blank_row_ = false;
 };
@@ -257,6 +285,10 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
   // PyTorch scales gradients in REDUCE_GRAD, which its own lowering adds to files without messages.
   const bool with_reduce = dialect == CsvDialect::Torch && has_messages(schedule);
   std::vector<std::string> reduces(schedule.ranks.size());
+  if (dialect == CsvDialect::Torch && schedule.placement.num_replicas() > 1) {
+    throw ConfigError(
+        "csv: PyTorch's dialect has no place for replicas of the weights; a stage is on one rank");
+  }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
     reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=
         fmt::format(",{}REDUCE_GRAD", stage);

@@ -3,7 +3,10 @@
 //
 //   file    = { comment | header } row { row } { blank }
 //   header  = "# halfback schedule" { " " key "=" value }
-//             name=WORD  micro_batches=COUNT  placement=RANK,RANK,...   (rank of stage 0, 1, ...)
+//             name=WORD  micro_batches=COUNT
+//             placement=RANK,RANK,...                     rank of stage 0, 1, ...
+//             placement=RANK,RANK,...|RANK,RANK,...       the same for each replica of the weights
+//             replicas=REPLICA,REPLICA,...                the one that micro-batch 0, 1, ... passes
 //   comment = "#" any text
 //   row     = cell { "," cell }
 //   cell    = [ action ]                        an empty cell is skipped
@@ -44,7 +47,7 @@ Schedule load_schedule(const std::filesystem::path& path);
 
 // Writes a schedule so that parse_schedule gives it back: with the header exactly, but for
 // characters of the name that a WORD does not have. Throws ConfigError for what the dialect cannot
-// say: U in PyTorch's.
+// say: U and replicas in PyTorch's.
 std::string to_csv(const Schedule& schedule, CsvDialect dialect = CsvDialect::Halfback);
 
 }  // namespace halfback

@@ -51,26 +51,53 @@ std::string read_micro_batches(std::string_view value, CsvHeader& header) {
              : fmt::format("micro_batches is a number from 1 to {}", kMaxIndex);
 }
 
+// Returns the numbers of "0,1,2", at most kMaxIndex of them and below it.
+std::optional<std::vector<int>> parse_indices(std::string_view text) {
+  std::vector<int> indices;
+  for (const std::string_view part : split(text, ',')) {
+    const std::optional<int> index = parse_count(part, 0);
+    if (!index || *index == kMaxIndex || indices.size() == kMaxIndex) {
+      return std::nullopt;
+    }
+    indices.push_back(*index);
+  }
+  return indices;
+}
+
 std::string read_placement(std::string_view value, CsvHeader& header) {
-  if (header.rank_of_stage) {
+  if (header.placement) {
     return "placement is given twice";
   }
-  std::vector<int> ranks;
-  while (true) {
-    const std::size_t comma = std::min(value.find(','), value.size());
-    const std::optional<int> rank = parse_count(value.substr(0, comma), 0);
-    if (!rank || *rank == kMaxIndex || ranks.size() == kMaxIndex) {
-      return fmt::format("placement is the rank of each stage, as in 0,1,2, at most {} below {}",
-                         kMaxIndex, kMaxIndex);
+  Placement placement;
+  for (const std::string_view part : split(value, '|')) {
+    std::optional<std::vector<int>> ranks = parse_indices(part);
+    if (!ranks) {
+      return fmt::format(
+          "placement is the rank of each stage, as in 0,1,2, at most {} below {}, and with | "
+          "between "
+          "them the same for each replica",
+          kMaxIndex, kMaxIndex);
     }
-    ranks.push_back(*rank);
-    if (comma == value.size()) {
-      break;
+    if (!placement.replicas.empty() && ranks->size() != placement.replicas.front().size()) {
+      return fmt::format("a replica of {} stages after one of {}; all have the same", ranks->size(),
+                         placement.num_stages());
     }
-    value.remove_prefix(comma + 1);
+    placement.replicas.push_back(std::move(*ranks));
   }
-  header.rank_of_stage = std::move(ranks);
+  header.placement = std::move(placement);
   return {};
+}
+
+std::string read_replicas(std::string_view value, CsvHeader& header) {
+  if (header.replica_of_micro_batch) {
+    return "replicas is given twice";
+  }
+  header.replica_of_micro_batch = parse_indices(value);
+  return header.replica_of_micro_batch
+             ? std::string{}
+             : fmt::format(
+                   "replicas is the replica of each micro-batch, as in 0,1, at most {} of them",
+                   kMaxIndex);
 }
 
 // Returns what is wrong with one key=value, or "".
@@ -87,8 +114,12 @@ std::string read_pair(std::string_view pair, CsvHeader& header) {
   if (key == "placement") {
     return read_placement(value, header);
   }
-  return fmt::format("unknown key{}; a header has name=, micro_batches= and placement=",
-                     suggestion(key.substr(0, 40), {"name", "micro_batches", "placement"}));
+  if (key == "replicas") {
+    return read_replicas(value, header);
+  }
+  return fmt::format(
+      "unknown key{}; a header has name=, micro_batches=, placement= and replicas=",
+      suggestion(key.substr(0, 40), {"name", "micro_batches", "placement", "replicas"}));
 }
 
 }  // namespace
@@ -120,8 +151,15 @@ std::string csv_header_line(const Schedule& schedule) {
   if (!name.empty()) {
     line += fmt::format(" name={}", name);
   }
-  line += fmt::format(" micro_batches={} placement={}", schedule.num_micro_batches,
-                      fmt::join(schedule.placement.rank_of_stage, ","));
+  const Placement& placement = schedule.placement;
+  line += fmt::format(" micro_batches={} placement=", schedule.num_micro_batches);
+  for (std::size_t replica = 0; replica < placement.replicas.size(); ++replica) {
+    line += replica == 0 ? "" : "|";
+    line += fmt::format("{}", fmt::join(placement.replicas[replica], ","));
+  }
+  if (!placement.replica_of_micro_batch.empty()) {
+    line += fmt::format(" replicas={}", fmt::join(placement.replica_of_micro_batch, ","));
+  }
   return line;
 }
 

@@ -21,7 +21,8 @@ struct CsvFault {
 struct CsvHeader {
   std::optional<std::string> name;
   std::optional<int> num_micro_batches;
-  std::optional<std::vector<int>> rank_of_stage;
+  std::optional<Placement> placement;  // without the replicas of micro-batches
+  std::optional<std::vector<int>> replica_of_micro_batch;
 };
 
 // True for a comment line that is a header.

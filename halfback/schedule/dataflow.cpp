@@ -43,7 +43,7 @@ std::optional<Action> taken_from(const Placement& placement, const Action& actio
 
 std::optional<Action> needed_receive(const Placement& placement, const Action& action) {
   const std::optional<Action> source = taken_from(placement, action);
-  if (!source || placement.rank_of(source->stage) == placement.rank_of(action.stage)) {
+  if (!source || placement.rank_of(*source) == placement.rank_of(action)) {
     return std::nullopt;
   }
   const ActionKind kind =
@@ -59,7 +59,7 @@ std::optional<Action> resulting_send(const Placement& placement, const Action& a
       is_backward(action.kind) ? ActionKind::SendBackward : ActionKind::SendForward;
   const Action send{kind, action.stage, action.micro_batch};
   const std::optional<int> target = other_stage(placement, send);
-  if (!target || placement.rank_of(*target) == placement.rank_of(action.stage)) {
+  if (!target || placement.rank_of(counterpart(send)) == placement.rank_of(action)) {
     return std::nullopt;
   }
   return send;
@@ -78,12 +78,15 @@ Action counterpart(const Action& message) {
   }
 }
 
-Channels::Channels(const Placement& placement) {
-  const std::vector<int>& ranks = placement.rank_of_stage;
-  for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
-    if (ranks[stage] != ranks[stage + 1]) {
-      pairs_.emplace_back(ranks[stage], ranks[stage + 1]);
-      pairs_.emplace_back(ranks[stage + 1], ranks[stage]);
+Channels::Channels(const Placement& placement)
+    : placement_(&placement),
+      num_boundaries_(static_cast<std::size_t>(std::max(placement.num_stages(), 1)) - 1) {
+  for (const std::vector<int>& ranks : placement.replicas) {
+    for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
+      if (ranks[stage] != ranks[stage + 1]) {
+        pairs_.emplace_back(ranks[stage], ranks[stage + 1]);
+        pairs_.emplace_back(ranks[stage + 1], ranks[stage]);
+      }
     }
   }
   std::sort(pairs_.begin(), pairs_.end());
@@ -92,23 +95,25 @@ Channels::Channels(const Placement& placement) {
     const auto place = std::lower_bound(pairs_.begin(), pairs_.end(), std::pair(from, to));
     return static_cast<int>(place - pairs_.begin());
   };
-  for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
-    forward_.push_back(number(ranks[stage], ranks[stage + 1]));
-    backward_.push_back(number(ranks[stage + 1], ranks[stage]));
+  for (const std::vector<int>& ranks : placement.replicas) {
+    for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
+      forward_.push_back(number(ranks[stage], ranks[stage + 1]));
+      backward_.push_back(number(ranks[stage + 1], ranks[stage]));
+    }
   }
 }
 
 int Channels::of(const Action& message) const {
-  const auto stage = static_cast<std::size_t>(message.stage);
+  const std::size_t upper = boundary(message.stage, message.micro_batch);
   switch (message.kind) {
     case ActionKind::SendForward:
-      return forward_[stage];
+      return forward_[upper];
     case ActionKind::RecvForward:
-      return forward_[stage - 1];
+      return forward_[upper - 1];
     case ActionKind::SendBackward:
-      return backward_[stage - 1];
+      return backward_[upper - 1];
     default:
-      return backward_[stage];
+      return backward_[upper];
   }
 }
 

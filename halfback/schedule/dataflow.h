@@ -1,5 +1,5 @@
 // What crosses from stage to stage, and on which channel. A channel is an ordered pair of ranks;
-// activations and gradients of all stages between the two share it, in one order.
+// activations and gradients of all stages and replicas between the two share it, in one order.
 //
 // All functions expect stages and ranks within the placement.
 #pragma once
@@ -30,7 +30,7 @@ std::optional<Action> resulting_send(const Placement& placement, const Action& a
 // Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
 Action counterpart(const Action& message);
 
-// Numbers the channels of a placement.
+// Numbers the channels of a placement, which must outlive it.
 class Channels {
  public:
   explicit Channels(const Placement& placement);
@@ -42,9 +42,17 @@ class Channels {
   int of(const Action& message) const;
 
  private:
+  // By replica and stage s: the channels from s to s + 1 and back.
+  std::size_t boundary(int stage, int micro_batch) const {
+    return static_cast<std::size_t>(placement_->replica_of(micro_batch)) * num_boundaries_ +
+           static_cast<std::size_t>(stage);
+  }
+
+  const Placement* placement_;
+  std::size_t num_boundaries_;
   std::vector<std::pair<int, int>> pairs_;  // ranks, ascending
-  std::vector<int> forward_;                // channel of stage s to s + 1
-  std::vector<int> backward_;               // channel of stage s + 1 to s
+  std::vector<int> forward_;
+  std::vector<int> backward_;
 };
 
 }  // namespace halfback

@@ -114,7 +114,7 @@ class Runner {
     (forward ? has_activation_ : has_gradient_)[cell(action)] = true;
     const int target = action.stage + (forward ? 1 : -1);
     if (target >= 0 && target < schedule_.num_stages()) {
-      wake(schedule_.placement.rank_of(target));
+      wake(schedule_.placement.rank_of({action.kind, target, action.micro_batch}));
     }
   }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kMaxBlockedLines = 16;
 
 std::optional<Position> find_action(const Schedule& schedule, const Action& action) {
-  const int rank = schedule.placement.rank_of(action.stage);
+  const int rank = schedule.placement.rank_of(action);
   const auto& list = schedule.ranks[static_cast<std::size_t>(rank)];
   const auto found = std::find(list.begin(), list.end(), action);
   if (found == list.end()) {
@@ -35,7 +35,7 @@ std::string describe_wait(const Schedule& schedule, Position position, ChannelRu
                          describe_place(schedule, receive, position.rank));
     }
     return fmt::format("room on the channel to rank {}, which holds {}",
-                       schedule.placement.rank_of(receive.stage), channel.capacity);
+                       schedule.placement.rank_of(receive), channel.capacity);
   }
   Action needed = is_receive(action.kind) ? counterpart(action)
                                           : taken_from(schedule.placement, action).value_or(action);
@@ -66,8 +66,8 @@ std::string describe_mismatch(const Schedule& schedule,
   return fmt::format(
       "{} is receive {} from rank {}, but send {} there is {} ({}); a channel keeps "
       "its order",
-      to_string(receive), number, schedule.placement.rank_of(sent.stage), number, to_string(sent),
-      describe_place(schedule, sent, schedule.placement.rank_of(receive.stage)));
+      to_string(receive), number, schedule.placement.rank_of(sent), number, to_string(sent),
+      describe_place(schedule, sent, schedule.placement.rank_of(receive)));
 }
 
 }  // namespace

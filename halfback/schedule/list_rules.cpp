@@ -83,7 +83,13 @@ class ListRules {
       fail(fmt::format("{} names micro-batch {}; the micro-batches are 0 to {}", to_string(action),
                        action.micro_batch, num_micro_batches - 1));
     }
-    const int rank = schedule_.placement.rank_of(action.stage);
+    if (action.kind == ActionKind::Update && schedule_.placement.num_replicas() > 1) {
+      fail(fmt::format(
+          "{} updates one of {} copies of stage {}; with replicas the update comes after "
+          "the last action",
+          to_string(action), schedule_.placement.num_replicas(), action.stage));
+    }
+    const int rank = schedule_.placement.rank_of(action);
     if (rank != position_.rank) {
       fail(fmt::format("{} is on rank {}; stage {} is placed on rank {}", to_string(action),
                        position_.rank, action.stage, rank));
@@ -117,7 +123,7 @@ class ListRules {
   }
 
   [[noreturn]] void fail_missing(const Action& action, std::string_view reason) {
-    position_.rank = schedule_.placement.rank_of(action.stage);
+    position_.rank = schedule_.placement.rank_of(action);
     const auto& list = schedule_.ranks[static_cast<std::size_t>(position_.rank)];
     position_.index = static_cast<int>(list.size());
     fail(fmt::format("the list ends and {} is missing; {}", to_string(action), reason));
@@ -173,7 +179,7 @@ class ListRules {
       fail(fmt::format("{} has no other end; the stages are 0 to {}", to_string(message),
                        schedule_.num_stages() - 1));
     }
-    if (schedule_.placement.rank_of(*other) == position_.rank) {
+    if (schedule_.placement.rank_of(counterpart(message)) == position_.rank) {
       fail(
           fmt::format("{} stays on rank {}, which holds stage {} too; only tensors between ranks "
                       "are sent",
@@ -204,7 +210,7 @@ class ListRules {
 
   void check_taken(const Action& action) {
     const auto source = taken_from(schedule_.placement, action);
-    if (source && schedule_.placement.rank_of(source->stage) == position_.rank) {
+    if (source && schedule_.placement.rank_of(*source) == position_.rank) {
       const std::string_view reason = "it takes that stage's tensor";
       if (source->kind == ActionKind::Forward) {
         require_before(action, *source, reason);

@@ -60,7 +60,7 @@ Schedule split_backward(const Schedule& schedule) {
 }
 
 Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
-  const Placement& placement = schedule.placement;
+  const Placement placement = single_copy(schedule.placement.replicas.front());
   Schedule result{.name = schedule.name,
                   .num_micro_batches = num_micro_batches,
                   .placement = placement,
@@ -69,7 +69,7 @@ Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
     const int first_stage = std::max(0, tick - num_micro_batches + 1);
     for (int stage = first_stage; stage <= std::min(tick, schedule.num_stages() - 1); ++stage) {
       const Action forward{ActionKind::Forward, stage, tick - stage};
-      auto& list = result.ranks[static_cast<std::size_t>(placement.rank_of(stage))];
+      auto& list = result.ranks[static_cast<std::size_t>(placement.rank_of(forward))];
       if (const auto receive = needed_receive(placement, forward)) {
         list.push_back(*receive);
       }

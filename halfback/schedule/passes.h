@@ -24,7 +24,8 @@ Schedule merge_backward(const Schedule& schedule);
 Schedule split_backward(const Schedule& schedule);
 
 // Returns F with messages over the placement of the schedule, for any number of micro-batches: a
-// wave, in which stage s takes micro-batch b at tick s + b. For evaluation; not valid for training.
+// wave, in which stage s takes micro-batch b at tick s + b. Of several replicas it uses the first.
+// For evaluation; not valid for training.
 Schedule forward_only(const Schedule& schedule, int num_micro_batches);
 
 }  // namespace halfback

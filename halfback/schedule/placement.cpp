@@ -1,23 +1,52 @@
 #include "halfback/schedule/placement.h"
 
-#include <numeric>
+#include <utility>
 
 namespace halfback {
 
 std::vector<int> Placement::stages_of(int rank) const {
   std::vector<int> stages;
-  for (int stage = 0; stage < num_stages(); ++stage) {
-    if (rank_of(stage) == rank) {
-      stages.push_back(stage);
+  for (const std::vector<int>& rank_of_stage : replicas) {
+    for (int stage = 0; stage < num_stages(); ++stage) {
+      if (rank_of_stage[static_cast<std::size_t>(stage)] == rank) {
+        stages.push_back(stage);
+      }
     }
   }
   return stages;
 }
 
-Placement one_stage_per_rank(int num_ranks) {
-  Placement placement;
-  placement.rank_of_stage.resize(static_cast<std::size_t>(num_ranks));
-  std::iota(placement.rank_of_stage.begin(), placement.rank_of_stage.end(), 0);
+Placement single_copy(std::vector<int> rank_of_stage) {
+  return {.replicas = {std::move(rank_of_stage)}};
+}
+
+Placement looped_placement(int num_ranks, int stages_per_rank) {
+  std::vector<int> ranks;
+  for (int loop = 0; loop < stages_per_rank; ++loop) {
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      ranks.push_back(rank);
+    }
+  }
+  return single_copy(std::move(ranks));
+}
+
+Placement wave_placement(int num_ranks, int stages_per_rank) {
+  std::vector<int> ranks;
+  for (int pass = 0; pass < stages_per_rank; ++pass) {
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      ranks.push_back(pass % 2 == 0 ? rank : num_ranks - 1 - rank);
+    }
+  }
+  return single_copy(std::move(ranks));
+}
+
+Placement mirrored(Placement placement, int num_ranks, std::vector<int> replica_of_micro_batch) {
+  std::vector<int> mirror = placement.replicas.front();
+  for (int& rank : mirror) {
+    rank = num_ranks - 1 - rank;
+  }
+  placement.replicas.push_back(std::move(mirror));
+  placement.replica_of_micro_batch = std::move(replica_of_micro_batch);
   return placement;
 }
 

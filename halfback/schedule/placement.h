@@ -1,21 +1,54 @@
-// Which rank holds which stage.
+// Which rank holds which stage. Most schedules have one copy of the weights; some have several
+// replicas, each with all stages, and every micro-batch passes one of them.
 #pragma once
 
+#include "halfback/schedule/action.h"
+
+#include <cstddef>
 #include <vector>
 
 namespace halfback {
 
 struct Placement {
-  std::vector<int> rank_of_stage;  // indexed by stage, in model order
+  // By replica, the rank of each stage in model order. All replicas have the same stages.
+  std::vector<std::vector<int>> replicas;
+  // By micro-batch; empty where there is one replica.
+  std::vector<int> replica_of_micro_batch = {};
 
-  int num_stages() const { return static_cast<int>(rank_of_stage.size()); }
-  int rank_of(int stage) const { return rank_of_stage[static_cast<std::size_t>(stage)]; }
-  // Returns the stages of a rank in model order.
+  int num_replicas() const { return static_cast<int>(replicas.size()); }
+  int num_stages() const {
+    return replicas.empty() ? 0 : static_cast<int>(replicas.front().size());
+  }
+  int replica_of(int micro_batch) const {
+    return replica_of_micro_batch.empty()
+               ? 0
+               : replica_of_micro_batch[static_cast<std::size_t>(micro_batch)];
+  }
+  // Returns the rank that holds a stage of a replica.
+  int rank_of(int stage, int replica = 0) const {
+    return replicas[static_cast<std::size_t>(replica)][static_cast<std::size_t>(stage)];
+  }
+  // Returns the rank whose list an action belongs to: that of its micro-batch's replica.
+  int rank_of(const Action& action) const {
+    return rank_of(action.stage, replica_of(action.micro_batch));
+  }
+  // Returns the stages of a rank in model order, those of the first replica first.
   std::vector<int> stages_of(int rank) const;
   bool operator==(const Placement&) const = default;
 };
 
-// Returns the placement of one stage a rank: stage s on rank s.
-Placement one_stage_per_rank(int num_ranks);
+// Returns the placement of one copy of the model.
+Placement single_copy(std::vector<int> rank_of_stage);
+
+// Returns stage s on rank s mod N: one stage a rank, or a loop where there are more.
+Placement looped_placement(int num_ranks, int stages_per_rank = 1);
+
+// Returns stages that go down the ranks and up again, as often as there are stages a rank: with two
+// a V, stage s on rank s and stage 2N-1-s there too.
+Placement wave_placement(int num_ranks, int stages_per_rank);
+
+// Returns the placement and, as a second replica, its mirror image, rank r for N-1-r. The
+// micro-batches have the replicas given, 0 or 1.
+Placement mirrored(Placement placement, int num_ranks, std::vector<int> replica_of_micro_batch);
 
 }  // namespace halfback

@@ -57,7 +57,7 @@ Schedule build_ranks(const std::string& name,
   check_shape(name, shape);
   Schedule schedule{.name = name,
                     .num_micro_batches = shape.num_micro_batches,
-                    .placement = one_stage_per_rank(shape.num_ranks),
+                    .placement = looped_placement(shape.num_ranks),
                     .ranks = {}};
   for (int rank = 0; rank < shape.num_ranks; ++rank) {
     RankList list(rank, shape.two_stage);

@@ -33,12 +33,15 @@ bool is_two_stage(const Schedule& schedule) {
 }
 
 bool weight_gradients_ascend(const Schedule& schedule) {
-  std::vector<int> last(schedule.placement.rank_of_stage.size(), -1);
+  const Placement& placement = schedule.placement;
+  const auto num_stages = static_cast<std::size_t>(placement.num_stages());
+  std::vector<int> last(num_stages * placement.replicas.size(), -1);
   return !any_action(schedule, [&](const Action& action) {
     if (action.kind != ActionKind::BackwardWeight && action.kind != ActionKind::Backward) {
       return false;
     }
-    int& previous = last[static_cast<std::size_t>(action.stage)];
+    const auto replica = static_cast<std::size_t>(placement.replica_of(action.micro_batch));
+    int& previous = last[replica * num_stages + static_cast<std::size_t>(action.stage)];
     const bool falls = action.micro_batch <= previous;
     previous = action.micro_batch;
     return falls;

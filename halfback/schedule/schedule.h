@@ -45,8 +45,8 @@ bool has_messages(const Schedule& schedule);
 // True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);
 
-// True when each stage runs its weight gradients (W or B) in ascending micro-batch order: only then
-// do its gradients equal the unpipelined run bit for bit, since sums have one order.
+// True when each copy of a stage runs its weight gradients (W or B) in ascending micro-batch order:
+// only then do its gradients equal the unpipelined run bit for bit, since sums have one order.
 bool weight_gradients_ascend(const Schedule& schedule);
 
 }  // namespace halfback

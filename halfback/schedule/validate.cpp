@@ -12,6 +12,31 @@ namespace halfback {
 
 namespace {
 
+void check_replicas(const Schedule& schedule, const std::string& where) {
+  const Placement& placement = schedule.placement;
+  for (const std::vector<int>& rank_of_stage : placement.replicas) {
+    if (rank_of_stage.size() != placement.replicas.front().size()) {
+      throw ScheduleError(fmt::format("{}: replicas of {} and {} stages; all have the same stages",
+                                      where, placement.num_stages(), rank_of_stage.size()));
+    }
+  }
+  const std::vector<int>& replica_of = placement.replica_of_micro_batch;
+  const auto num_expected =
+      static_cast<std::size_t>(placement.num_replicas() > 1 ? schedule.num_micro_batches : 0);
+  if (replica_of.size() != num_expected) {
+    throw ScheduleError(
+        fmt::format("{}: the replica of {} micro-batches is given; there are {} micro-batches",
+                    where, replica_of.size(), schedule.num_micro_batches));
+  }
+  for (std::size_t i = 0; i < replica_of.size(); ++i) {
+    if (replica_of[i] < 0 || replica_of[i] >= placement.num_replicas()) {
+      throw ScheduleError(
+          fmt::format("{}: micro-batch {} passes replica {}; the replicas are 0 to {}", where, i,
+                      replica_of[i], placement.num_replicas() - 1));
+    }
+  }
+}
+
 void check_shape(const Schedule& schedule, const std::string& where) {
   const int num_ranks = schedule.num_ranks();
   if (num_ranks < 1 || schedule.num_stages() < 1 || schedule.num_micro_batches < 1) {
@@ -19,14 +44,17 @@ void check_shape(const Schedule& schedule, const std::string& where) {
         "{}: {} ranks, {} stages and {} micro-batches; there must be at least one of each", where,
         num_ranks, schedule.num_stages(), schedule.num_micro_batches));
   }
+  check_replicas(schedule, where);
   std::vector<bool> holds_stage(static_cast<std::size_t>(num_ranks), false);
-  for (int stage = 0; stage < schedule.num_stages(); ++stage) {
-    const int rank = schedule.placement.rank_of(stage);
-    if (rank < 0 || rank >= num_ranks) {
-      throw ScheduleError(fmt::format("{}: stage {} is placed on rank {}; the ranks are 0 to {}",
-                                      where, stage, rank, num_ranks - 1));
+  for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
+    for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {
+      const int rank = rank_of_stage[stage];
+      if (rank < 0 || rank >= num_ranks) {
+        throw ScheduleError(fmt::format("{}: stage {} is placed on rank {}; the ranks are 0 to {}",
+                                        where, stage, rank, num_ranks - 1));
+      }
+      holds_stage[static_cast<std::size_t>(rank)] = true;
     }
-    holds_stage[static_cast<std::size_t>(rank)] = true;
   }
   for (int rank = 0; rank < num_ranks; ++rank) {
     if (!holds_stage[static_cast<std::size_t>(rank)]) {

@@ -1,8 +1,10 @@
 // The rules that make a schedule runnable, with or without messages:
 //
-//   shape     every stage on a rank that exists, every rank with a stage, indices in range
+//   shape     every stage on a rank that exists, every rank with a stage, indices in range; with
+//             several replicas, all of the same stages and one for each micro-batch
 //   once      each stage runs each micro-batch: one F and either one B or one I and one W
-//   place     a stage computes, sends and receives on its own rank only
+//   place     a stage computes, sends and receives on its own rank only, for a micro-batch of
+//             several replicas that of its replica
 //   order     on a rank F before I before W; U after all of its stage; a stage after the stage
 //             that it takes from, where one rank holds both; what F kept is so freed at the end
 //   messages  (if there are any) each tensor that crosses ranks is sent once, after it is made, and

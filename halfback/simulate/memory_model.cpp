@@ -80,7 +80,7 @@ class Accountant {
     const bool is_forward = action.kind == ActionKind::Forward;
     const int neighbor = action.stage + (is_forward ? 1 : -1);
     const bool stays =
-        neighbor >= 0 && neighbor < placement_.num_stages() && is_local(neighbor, action.stage);
+        neighbor >= 0 && neighbor < placement_.num_stages() && is_local(neighbor, action);
     return stays || with_messages_ ? outgoing(action, is_forward) : 0;
   }
 
@@ -90,12 +90,14 @@ class Accountant {
 
   std::int64_t taken(const Action& action) const {
     const auto source = taken_from(placement_, action);
-    const bool is_counted = source && (with_messages_ || is_local(source->stage, action.stage));
+    const bool is_counted = source && (with_messages_ || is_local(source->stage, action));
     return is_counted ? message(action) : 0;
   }
 
-  bool is_local(int stage, int other) const {
-    return placement_.rank_of(stage) == placement_.rank_of(other);
+  // Of a neighboring stage: true when the action's own rank holds it.
+  bool is_local(int stage, const Action& action) const {
+    return placement_.rank_of({action.kind, stage, action.micro_batch}) ==
+           placement_.rank_of(action);
   }
 
   const Placement& placement_;

@@ -77,7 +77,7 @@ class Clock {
       return 0.0;
     }
     const bool crosses =
-        schedule_.placement.rank_of(source->stage) != schedule_.placement.rank_of(action.stage);
+        schedule_.placement.rank_of(*source) != schedule_.placement.rank_of(action);
     // Across ranks, the receive before this action has already waited.
     if (crosses && with_messages_) {
       return 0.0;

@@ -57,7 +57,7 @@ TEST(CsvTest, ReadsTorchFilesOfSeveralStagesARank) {
   const Schedule schedule = parse(
       "0F0,3RECV_F0,0SEND_F0,,0UNSHARD,3F0,3B0,3SEND_B0,0RECV_B0,0B0,0REDUCE_GRAD,3REDUCE_GRAD\r\n"
       "1RECV_F0,1F0,2F0,2SEND_F0,2RECV_B0,2B0,1B0, 1SEND_B0 \r\n\r\n,,\n\n");
-  EXPECT_EQ(schedule.placement.rank_of_stage, (std::vector<int>{0, 1, 1, 0}));
+  EXPECT_EQ(schedule.placement.replicas.front(), (std::vector<int>{0, 1, 1, 0}));
   EXPECT_EQ(schedule.num_ranks(), 2);
 }
 
@@ -108,6 +108,10 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
       {"# halfback schedule micro_batches=1 micro_batches=1\n0F0", "given twice"},
       {"# halfback schedule placement=0,,1\n0F0", "placement is the rank of each stage"},
       {"# halfback schedule placement=-1\n0F0", "placement is the rank of each stage"},
+      {"# halfback schedule placement=0,0|0\n0F0", "a replica of 1 stages after one of 2"},
+      {"# halfback schedule placement=0|0 replicas=0,x\n0F0", "replicas is the replica of each"},
+      {"# halfback schedule placement=0|0\n0F0", "one a micro-batch, of 1"},
+      {"# halfback schedule placement=0|0 replicas=2\n0F0", "replicas= names 2"},
       {"# halfback schedule placement=7\n0F0,0B0", "places stage 0 on rank 7"},
       {"# halfback schedule placement=0\n1F0,1B0", "beyond the 1 stages"},
       {"# halfback schedule micro_batches=2\n0F2", "beyond the header's micro_batches=2"},

@@ -74,11 +74,12 @@ TEST(ValidateTest, RejectsStageOnAnotherRank) {
 TEST(ValidateTest, RejectsBadShapes) {
   const auto error = [](const Schedule& schedule) { return error_of([&] { validate(schedule); }); };
   EXPECT_TRUE(has_text(error({}), "at least one of each"));
-  EXPECT_TRUE(has_text(error({"", 1, {{0, 5}}, {{}}}), "stage 1 is placed on rank 5"));
-  EXPECT_TRUE(has_text(error({"", 1, {{0}}, {{}, {}}}), "rank 1 holds no stage"));
-  EXPECT_TRUE(has_text(error({"", 1, {{0}}, {{{ActionKind::Forward, 3, 0}}}}), "names stage 3"));
+  EXPECT_TRUE(has_text(error({"", 1, single_copy({0, 5}), {{}}}), "stage 1 is placed on rank 5"));
+  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{}, {}}}), "rank 1 holds no stage"));
   EXPECT_TRUE(
-      has_text(error({"", 1, {{0}}, {{{ActionKind::Forward, 0, -1}}}}), "names micro-batch -1"));
+      has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 3, 0}}}}), "names stage 3"));
+  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 0, -1}}}}),
+                       "names micro-batch -1"));
 }
 
 TEST(ValidateTest, RejectsStagesOfOneRankOutOfOrder) {
@@ -198,6 +199,47 @@ TEST(WeightOrderTest, AscendingIsReportedPerStage) {
   EXPECT_TRUE(weight_gradients_ascend(parse("0F0,0F1,0I1,0I0,0W0,0W1\n")));
   EXPECT_FALSE(weight_gradients_ascend(parse("0F0,0F1,0I1,0I0,0W1,0W0\n")));
   EXPECT_FALSE(weight_gradients_ascend(parse("0F0,0F1,0B1,0B0\n")));
+}
+
+// Two copies of a model of two stages, on the same two ranks in opposite directions.
+constexpr const char* kTwoReplicas =
+    "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
+    "0F0,1F1,1B1,0B0\n"
+    "0F1,1F0,1B0,0B1\n";
+
+TEST(ValidateTest, MicroBatchesPassTheirOwnReplica) {
+  const Schedule schedule = parse(kTwoReplicas);
+  EXPECT_EQ(schedule.placement.num_replicas(), 2);
+  validate(schedule);
+  const Schedule lowered = add_communication(schedule);
+  validate(lowered);
+  EXPECT_EQ(testing::list_text(lowered, 0), "0F0 0SEND_F0 1RECV_F1 1F1 1B1 1SEND_B1 0RECV_B0 0B0");
+  EXPECT_EQ(parse(to_csv(lowered)), lowered);
+  Schedule swapped = schedule;
+  swapped.placement.replica_of_micro_batch = {1, 0};
+  EXPECT_TRUE(has_text(error_of([&] { validate(swapped); }),
+                       "rank 0, position 0: 0F0 is on rank 0; stage 0 is placed on rank 1"));
+}
+
+TEST(ValidateTest, RejectsBadReplicas) {
+  const Schedule schedule = parse(kTwoReplicas);
+  const auto error = [&](const std::function<void(Schedule&)>& change) {
+    Schedule changed = schedule;
+    change(changed);
+    return error_of([&] { validate(changed); });
+  };
+  EXPECT_TRUE(has_text(error([](Schedule& s) { s.placement.replica_of_micro_batch = {0}; }),
+                       "the replica of 1 micro-batches is given; there are 2"));
+  EXPECT_TRUE(has_text(error([](Schedule& s) {
+                         s.placement.replica_of_micro_batch = {0, 2};
+                       }),
+                       "micro-batch 1 passes replica 2; the replicas are 0 to 1"));
+  EXPECT_TRUE(has_text(error([](Schedule& s) { s.placement.replicas[1] = {1}; }),
+                       "replicas of 2 and 1 stages"));
+  EXPECT_TRUE(has_text(error([](Schedule& s) {
+                         s.ranks[0].push_back({ActionKind::Update, 0, 0});
+                       }),
+                       "0U updates one of 2 copies of stage 0"));
 }
 
 }  // namespace
