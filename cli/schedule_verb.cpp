@@ -56,7 +56,8 @@ std::string to_json(const Schedule& schedule) {
 }
 
 std::string to_grid(const Schedule& schedule, const std::string& cost, bool with_numbers) {
-  const Timeline timeline = simulate(schedule, parse_costs(cost)).timeline;
+  const CostModel costs = uniform_costs(parse_costs(cost).stages.front(), schedule);
+  const Timeline timeline = simulate(schedule, costs, {.validates = false}).timeline;
   const std::string grid =
       with_numbers ? draw_numbered_timeline(timeline) : draw_timeline(timeline);
   return headline(schedule) + '\n' + grid;
@@ -98,7 +99,8 @@ void add_schedule_verb(CLI::App& app) {
                    "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), "
                    "torch-comm (with messages) or json")
       ->type_name("FORMAT");
-  verb->add_option("--cost", options->cost, "Times of F, I, W and if given B for the grids")
+  verb->add_option("--cost", options->cost,
+                   "Times of F, I, W and if given B for the grids, of 1/N of the model for N ranks")
       ->type_name("f,i,w[,b]");
   verb->footer("Example: halfback schedule 1f1b-1 --ranks 4 --format csv > plan.csv");
   verb->callback([options] { run(*options); });

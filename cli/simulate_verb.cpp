@@ -2,6 +2,9 @@
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/simulate/cost_file.h"
+#include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/text_grid.h"
@@ -9,9 +12,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace halfback::cli {
 
@@ -21,65 +26,168 @@ struct Options {
   ScheduleOptions schedule;
   std::string cost;
   std::string cost_file;
+  std::string memory_file;
   std::optional<double> latency;
+  std::optional<double> bandwidth;
+  std::string channel = "buffered";
   std::string format = "grid";
 };
 
-CostModel costs_of(const Options& options) {
+// What is simulated, and what came out.
+struct Simulation {
+  Schedule schedule;
+  bool messages_added = false;
+  std::optional<MemoryModel> memory;
+  SimulationResult result;
+  std::vector<double> activation_peaks;
+  std::vector<StateBytes> constant;
+  MemoryPrediction prediction;
+};
+
+CostFile costs_of(const Options& options, const Schedule& schedule) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
     throw ConfigError("simulate: --cost and --cost-file are both given; one of them");
   }
-  CostModel costs = options.cost_file.empty()
-                        ? parse_costs(options.cost.empty() ? "1,1,1" : options.cost)
-                        : load_costs(options.cost_file);
-  costs.latency = options.latency.value_or(costs.latency);
-  return costs;
+  CostFile file;
+  if (options.cost_file.empty()) {
+    const CostModel share = parse_costs(options.cost.empty() ? "1,1,1" : options.cost);
+    file.costs = uniform_costs(share.stages.front(), schedule);
+  } else {
+    file = load_cost_file(options.cost_file);
+  }
+  if (!options.memory_file.empty()) {
+    file.memory = load_memory_file(options.memory_file);
+    take_message_bytes(file.costs, *file.memory);
+  }
+  file.costs.latency = options.latency.value_or(file.costs.latency);
+  file.costs.bandwidth = options.bandwidth.value_or(file.costs.bandwidth);
+  return file;
 }
 
-void print_grid(const Schedule& schedule, const SimulationResult& result) {
-  std::cout << headline(schedule) << '\n' << draw_timeline(result.timeline);
-  std::cout << fmt::format("\nmakespan {:.6g}, bubble fraction {:.3f}\n\n", result.makespan,
+void require_bytes(const Options& options, const CostModel& costs) {
+  const bool have_bytes =
+      std::any_of(costs.stages.begin(), costs.stages.end(), [](const StageCost& cost) {
+        return cost.activation_bytes > 0.0 || cost.gradient_bytes > 0.0;
+      });
+  if (options.bandwidth && !have_bytes) {
+    throw ConfigError(
+        "simulate: --bandwidth without the bytes of messages; give them in --cost-file "
+        "(activation_bytes, gradient_bytes) or --memory-file");
+  }
+}
+
+Simulation simulate_request(const Options& options) {
+  Simulation done{.schedule = options.schedule.load()};
+  CostFile file = costs_of(options, done.schedule);
+  require_bytes(options, file.costs);
+  const ChannelRule channel = parse_channel_rule(options.channel);
+  done.messages_added =
+      !has_messages(done.schedule) && (channel != kBuffered || file.costs.occupies_sender);
+  if (done.messages_added) {
+    done.schedule = add_communication(done.schedule);
+  }
+  done.result = simulate(done.schedule, file.costs,
+                         {.channel = channel,
+                          .validates = false,  // a file is when it is loaded
+                          .keeps_timeline = options.format != "json"});
+  done.activation_peaks = activation_peaks(done.schedule);
+  done.memory = std::move(file.memory);
+  if (done.memory) {
+    done.prediction = predict_memory(done.schedule, *done.memory);
+    done.constant = constant_memory(done.schedule, *done.memory);
+  }
+  return done;
+}
+
+void print_times(const Simulation& done) {
+  const SimulationResult& result = done.result;
+  std::cout << fmt::format("\nmakespan {:.6g}, bubble fraction {:.3f}\n", result.makespan,
                            result.bubble_fraction);
-  std::cout << fmt::format("{:>4} {:>12} {:>9} {:>9} {:>10}\n", "rank", "busy", "until I",
-                           "until W", "gradients");
+  std::cout << fmt::format("stage step {:.6g}, bubble fraction {:.3f}\n\n", result.stage_step,
+                           result.stage_step_bubble_fraction);
+  std::cout << fmt::format("{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}\n", "rank", "busy", "until I",
+                           "until W", "gradients", "M_B");
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
     const HeldPeaks& held = result.held[rank];
-    std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10}\n", rank, result.busy[rank],
-                             held.until_input, held.until_weight, held.gradients);
+    std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10} {:>9.6g}\n", rank,
+                             result.busy[rank], held.until_input, held.until_weight, held.gradients,
+                             done.activation_peaks[rank]);
   }
-  std::cout << "\nuntil I, until W, gradients: most micro-batches held for I, for W, and as stored "
-               "gradients.\n";
+  std::cout << "\nstage step: longest time of one rank, from its first start to its last end.\n"
+               "until I, until W, gradients: most micro-batches held for I, for W, and as "
+               "stored\ngradients. M_B: until W, in what one micro-batch keeps on 1/N of the "
+               "model.\n";
 }
 
-void print_json(const Schedule& schedule, const SimulationResult& result) {
+void print_memory(const Simulation& done) {
+  std::cout << fmt::format("\n{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank",
+                           "constant", "until I", "until W", "gradients", "messages", "peak");
+  for (std::size_t rank = 0; rank < done.constant.size(); ++rank) {
+    const MemoryParts& parts = done.prediction.at_peak[rank];
+    std::cout << fmt::format("{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>11}\n", rank,
+                             done.constant[rank].total(), parts.until_input, parts.until_weight,
+                             parts.gradients, parts.messages, parts.total());
+  }
+  std::cout
+      << "\nBytes. constant: parameters, their gradients and optimizer state. The rest is what "
+         "is\nheld beside it when that is most: for I, for W, as stored gradients, as "
+         "messages.\n";
+}
+
+void print_grid(const Simulation& done) {
+  std::cout << headline(done.schedule) << (done.messages_added ? ", messages added\n" : "\n")
+            << draw_timeline(done.result.timeline);
+  print_times(done);
+  if (done.memory) {
+    print_memory(done);
+  }
+}
+
+nlohmann::json memory_json(const StateBytes& constant, const MemoryParts& at_peak) {
+  return {{"parameters", constant.parameters},  {"parameter_gradients", constant.gradients},
+          {"optimizer", constant.optimizer},    {"peak", at_peak.total()},
+          {"until_input", at_peak.until_input}, {"until_weight", at_peak.until_weight},
+          {"gradients", at_peak.gradients},     {"messages", at_peak.messages}};
+}
+
+void print_json(const Simulation& done) {
+  const SimulationResult& result = done.result;
   nlohmann::json ranks = nlohmann::json::array();
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
     const HeldPeaks& held = result.held[rank];
-    ranks.push_back({{"busy", result.busy[rank]},
-                     {"held_until_input", held.until_input},
-                     {"held_until_weight", held.until_weight},
-                     {"held_gradients", held.gradients}});
+    nlohmann::json& entry = ranks.emplace_back();
+    entry = {{"busy", result.busy[rank]},
+             {"held_until_input", held.until_input},
+             {"held_until_weight", held.until_weight},
+             {"held_gradients", held.gradients},
+             {"activation_peak", done.activation_peaks[rank]}};
+    if (done.memory) {
+      entry["memory"] = memory_json(done.constant[rank], done.prediction.at_peak[rank]);
+    }
   }
-  const nlohmann::json document = {{"name", schedule.name},
-                                   {"micro_batches", schedule.num_micro_batches},
-                                   {"two_stage", is_two_stage(schedule)},
-                                   {"makespan", result.makespan},
-                                   {"bubble_fraction", result.bubble_fraction},
-                                   {"ranks", std::move(ranks)}};
+  const nlohmann::json document = {
+      {"name", done.schedule.name},
+      {"micro_batches", done.schedule.num_micro_batches},
+      {"stages", done.schedule.num_stages()},
+      {"two_stage", is_two_stage(done.schedule)},
+      {"messages_added", done.messages_added},
+      {"makespan", result.makespan},
+      {"bubble_fraction", result.bubble_fraction},
+      {"stage_step", result.stage_step},
+      {"stage_step_bubble_fraction", result.stage_step_bubble_fraction},
+      {"ranks", std::move(ranks)}};
   std::cout << document.dump(2) << '\n';
 }
 
 void run(const Options& options) {
   require_choice("--format", options.format, {"grid", "json", "trace"});
-  const CostModel costs = costs_of(options);
-  const Schedule schedule = options.schedule.load();
-  const SimulationResult result = simulate(schedule, costs);
+  const Simulation done = simulate_request(options);
   if (options.format == "trace") {
-    std::cout << to_chrome_trace(result.timeline);
+    std::cout << to_chrome_trace(done.result.timeline);
   } else if (options.format == "json") {
-    print_json(schedule, result);
+    print_json(done);
   } else {
-    print_grid(schedule, result);
+    print_grid(done);
   }
 }
 
@@ -90,12 +198,25 @@ void add_simulate_verb(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   options->schedule.add_to(*verb);
   verb->add_option("--cost", options->cost,
-                   "Times of F, I, W and if given B, for all stages (1,1,1)")
+                   "Times of F, I, W and if given B (1,1,1), of 1/N of the model for N ranks; a "
+                   "stage of S takes N/S of them")
       ->type_name("f,i,w[,b]");
-  verb->add_option("--cost-file", options->cost_file, "JSON file with the times of each stage")
+  verb->add_option("--cost-file", options->cost_file,
+                   "JSON file with the times of each stage, and if given its memory, links and "
+                   "speeds of ranks")
       ->type_name("FILE");
   verb->add_option("--latency", options->latency, "Time of a hop between two ranks (0)")
       ->type_name("TIME");
+  verb->add_option("--bandwidth", options->bandwidth,
+                   "Bytes a unit of time between two ranks (unlimited); bytes of messages come "
+                   "from a file")
+      ->type_name("RATE");
+  verb->add_option("--channel", options->channel,
+                   "What a channel holds: buffered, rendezvous or a number of messages")
+      ->type_name("RULE");
+  verb->add_option("--memory-file", options->memory_file,
+                   "JSON file with the bytes of each stage, for a table of bytes")
+      ->type_name("FILE");
   verb->add_option("--format", options->format, "grid, json, or trace (Chrome, Perfetto)")
       ->type_name("FORMAT");
   verb->footer("Example: halfback simulate 1f1b-2 --ranks 4 --cost 1,1,0.5 --latency 0.1");

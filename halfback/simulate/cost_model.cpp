@@ -4,19 +4,14 @@
 #include "halfback/base/text.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
+#include <utility>
 
 namespace halfback {
 
 namespace {
-
-using Json = nlohmann::json;
 
 void check_cost(double cost, const char* what) {
   if (!std::isfinite(cost) || cost < 0.0) {
@@ -24,41 +19,39 @@ void check_cost(double cost, const char* what) {
   }
 }
 
-void check_keys(const Json& object,
-                const std::vector<std::string>& known,
-                const std::string& where) {
-  if (!object.is_object()) {
-    throw ConfigError(fmt::format("{}: expected an object with {}", where, fmt::join(known, ", ")));
+void check_rate(double rate, const char* what) {
+  if (!(rate > 0.0)) {
+    throw ConfigError(fmt::format("cost: {} is {}; it is a number above 0", what, rate));
   }
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      throw ConfigError(fmt::format("{}: unknown key '{}'{}; known are {}", where, key,
-                                    suggestion(key, known), fmt::join(known, ", ")));
+}
+
+void check_stage(const StageCost& cost) {
+  check_cost(cost.forward, "forward");
+  check_cost(cost.input, "input");
+  check_cost(cost.weight, "weight");
+  check_cost(cost.full.value_or(0.0), "full");
+  check_cost(cost.update, "update");
+  check_cost(cost.activation_bytes, "activation_bytes");
+  check_cost(cost.gradient_bytes, "gradient_bytes");
+}
+
+void check_links(const std::vector<LinkCost>& links) {
+  std::vector<std::pair<int, int>> pairs;
+  for (const LinkCost& link : links) {
+    check_cost(link.latency.value_or(0.0), "latency of a link");
+    check_rate(link.bandwidth.value_or(1.0), "bandwidth of a link");
+    if (link.from == link.to) {
+      throw ConfigError(fmt::format(
+          "cost: a link from rank {} to itself; links join different ranks", link.from));
     }
+    pairs.emplace_back(link.from, link.to);
   }
-}
-
-double read_number(const Json& object, const char* key, const std::string& where) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_number()) {
-    throw ConfigError(fmt::format("{}: {} is missing or no number", where, key));
+  std::sort(pairs.begin(), pairs.end());
+  const auto twice = std::adjacent_find(pairs.begin(), pairs.end());
+  if (twice != pairs.end()) {
+    throw ConfigError(fmt::format("cost: the link from rank {} to {} is given twice; give it once",
+                                  twice->first, twice->second));
   }
-  return found->get<double>();
-}
-
-StageCost read_stage(const Json& object, const std::string& where) {
-  check_keys(object, {"forward", "input", "weight", "full", "update"}, where);
-  StageCost cost{.forward = read_number(object, "forward", where),
-                 .input = read_number(object, "input", where),
-                 .weight = read_number(object, "weight", where),
-                 .full = std::nullopt};
-  if (object.contains("full")) {
-    cost.full = read_number(object, "full", where);
-  }
-  if (object.contains("update")) {
-    cost.update = read_number(object, "update", where);
-  }
-  return cost;
 }
 
 }  // namespace
@@ -84,21 +77,37 @@ const StageCost& CostModel::stage(int index) const {
   return stages.size() == 1 ? stages.front() : stages[static_cast<std::size_t>(index)];
 }
 
-void CostModel::check(int num_stages) const {
-  if (stages.size() != 1 && stages.size() != static_cast<std::size_t>(num_stages)) {
+void CostModel::check_values() const {
+  check_cost(latency, "latency");
+  check_rate(bandwidth, "bandwidth");
+  std::for_each(stages.begin(), stages.end(), check_stage);
+  check_links(links);
+  for (const double speed : rank_speed) {
+    check_rate(speed, "rank_speed");
+    check_cost(speed, "rank_speed");
+  }
+}
+
+void CostModel::check(const Schedule& schedule) const {
+  const int num_ranks = schedule.num_ranks();
+  if (stages.size() != 1 && stages.size() != static_cast<std::size_t>(schedule.num_stages())) {
     throw ConfigError(
         fmt::format("cost: costs of {} stages for a schedule of {}; give one for all "
                     "or one a stage",
-                    stages.size(), num_stages));
+                    stages.size(), schedule.num_stages()));
   }
-  check_cost(latency, "latency");
-  for (const StageCost& cost : stages) {
-    check_cost(cost.forward, "forward");
-    check_cost(cost.input, "input");
-    check_cost(cost.weight, "weight");
-    check_cost(cost.full.value_or(0.0), "full");
-    check_cost(cost.update, "update");
+  if (!rank_speed.empty() && rank_speed.size() != static_cast<std::size_t>(num_ranks)) {
+    throw ConfigError(fmt::format("cost: speeds of {} ranks for a schedule of {}; give all or none",
+                                  rank_speed.size(), num_ranks));
   }
+  for (const LinkCost& link : links) {
+    const auto [low, high] = std::minmax(link.from, link.to);
+    if (low < 0 || high >= num_ranks) {
+      throw ConfigError(fmt::format("cost: a link from rank {} to {}; the ranks are 0 to {}",
+                                    link.from, link.to, num_ranks - 1));
+    }
+  }
+  check_values();
 }
 
 CostModel parse_costs(std::string_view text) {
@@ -125,58 +134,23 @@ CostModel parse_costs(std::string_view text) {
   return {.stages = {cost}};
 }
 
-CostModel parse_cost_file(std::string_view json, const std::string& source_name) {
-  const Json root = Json::parse(json, nullptr, false);
-  if (root.is_discarded()) {
-    throw ConfigError(fmt::format("{}: not valid JSON", source_name));
-  }
-  check_keys(root, {"stages", "latency"}, source_name);
-  const auto stages = root.find("stages");
-  if (stages == root.end() || !stages->is_array() || stages->empty()) {
-    throw ConfigError(fmt::format("{}: stages is missing or no list of costs", source_name));
-  }
-  CostModel model{.stages = {}};
-  for (const Json& stage : *stages) {
-    model.stages.push_back(
-        read_stage(stage, fmt::format("{}: stage {}", source_name, model.stages.size())));
-  }
-  if (root.contains("latency")) {
-    model.latency = read_number(root, "latency", source_name);
-  }
-  model.check(static_cast<int>(model.stages.size()));
-  return model;
+int ranks_per_copy(const Placement& placement) {
+  std::vector<int> ranks = placement.replicas.front();
+  std::sort(ranks.begin(), ranks.end());
+  return static_cast<int>(std::unique(ranks.begin(), ranks.end()) - ranks.begin());
 }
 
-std::string to_cost_file(const CostModel& model) {
-  Json stages = Json::array();
-  for (const StageCost& cost : model.stages) {
-    Json stage = {{"forward", cost.forward},
-                  {"input", cost.input},
-                  {"weight", cost.weight},
-                  {"update", cost.update}};
-    if (cost.full) {
-      stage["full"] = *cost.full;
-    }
-    stages.push_back(std::move(stage));
+CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
+  const double num_ranks = ranks_per_copy(schedule.placement);
+  const double num_stages = schedule.num_stages();
+  StageCost stage = share;
+  for (double* cost : {&stage.forward, &stage.input, &stage.weight, &stage.update}) {
+    *cost = *cost * num_ranks / num_stages;
   }
-  return Json{{"stages", std::move(stages)}, {"latency", model.latency}}.dump(2) + '\n';
-}
-
-CostModel load_costs(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw FileError(fmt::format("{}: cannot be read", path.string()));
+  if (stage.full) {
+    stage.full = *stage.full * num_ranks / num_stages;
   }
-  return parse_cost_file(text.str(), path.string());
-}
-
-void save_costs(const CostModel& model, const std::filesystem::path& path) {
-  std::ofstream file(path, std::ios::binary);
-  file << to_cost_file(model);
-  if (!file.flush()) {
-    throw FileError(fmt::format("{}: cannot be written", path.string()));
-  }
+  return {.stages = {stage}};
 }
 
 }  // namespace halfback

@@ -1,19 +1,18 @@
-// What actions cost, for the simulator. Times are seconds, or any one unit.
+// What actions and messages cost, for the simulator. Times are seconds, or any one unit.
 //
-// The text form is "f,i,w" or "f,i,w,b" for all stages alike. The file is JSON:
+// Costs of a stage are absolute. The text form "f,i,w" or "f,i,w,b" is of 1/N of the model, where N
+// ranks hold a copy: uniform_costs() gives a stage of S its share, N/S of the numbers, so that
+// schedules with one and with several stages a rank compare. Latency is always absolute.
 //
-//   {"stages": [{"forward": 1, "input": 1, "weight": 1, "full": 2, "update": 0}, ...],
-//    "latency": 0}
-//
-// with one entry for all stages alike, or one a stage; "full", "update" and "latency" may be left
-// out.
+// A link is an ordered pair of ranks. It carries one message at a time, in the order of the sends;
+// a message of b bytes takes it for b / bandwidth and arrives a latency later.
 #pragma once
 
 #include "halfback/schedule/action.h"
+#include "halfback/schedule/schedule.h"
 
-#include <filesystem>
+#include <limits>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,30 +24,54 @@ struct StageCost {
   double weight = 1.0;
   std::optional<double> full = std::nullopt;  // of B; not given: input + weight
   double update = 0.0;
+  // Bytes of the messages that the stage takes: its input, and the gradient of its output.
+  double activation_bytes = 0.0;
+  double gradient_bytes = 0.0;
 
   // Returns the time of a compute or update action; 0 for messages.
   double of(ActionKind kind) const;
 };
 
+// A link that differs; what is not given is that of all links.
+struct LinkCost {
+  int from = 0;
+  int to = 0;
+  std::optional<double> latency = std::nullopt;
+  std::optional<double> bandwidth = std::nullopt;  // bytes a unit of time
+};
+
+// When the stages of a rank are updated after its list; schedules with U update where U stands.
+enum class UpdateRule {
+  Synchronized,  // after all ranks have come to their ends, as clipping by one norm needs
+  PerRank,       // after its own
+};
+
 struct CostModel {
   std::vector<StageCost> stages = {StageCost{}};  // one for all, or one a stage
   double latency = 0.0;                           // of a hop between different ranks
+  double bandwidth = std::numeric_limits<double>::infinity();
+  std::vector<LinkCost> links = {};
+  bool occupies_sender = false;         // a SEND holds its rank while the message takes the link
+  std::vector<double> rank_speed = {};  // by rank: actions take their cost over it; empty: 1
+  UpdateRule updates = UpdateRule::Synchronized;
 
   const StageCost& stage(int index) const;
-  // Throws ConfigError unless there is one entry or one a stage, and all are finite and >= 0.
-  void check(int num_stages) const;
+  // Throws ConfigError unless all numbers are finite (bandwidths may be infinite), costs at least
+  // 0, bandwidths and speeds above, and no link is given twice.
+  void check_values() const;
+  // Throws ConfigError as check_values(), and unless stages, links and speeds are those of a
+  // schedule: one cost for all or one a stage, ranks that exist, all speeds or none.
+  void check(const Schedule& schedule) const;
 };
 
-// Reads "f,i,w" or "f,i,w,b". Throws ConfigError.
+// Reads "f,i,w" or "f,i,w,b" as the cost of one stage. Throws ConfigError.
 CostModel parse_costs(std::string_view text);
 
-// Reads and writes the JSON form. Reading throws ConfigError with source_name for what it does not
-// understand, unknown keys included.
-CostModel parse_cost_file(std::string_view json, const std::string& source_name);
-std::string to_cost_file(const CostModel& model);
+// Returns the ranks that hold the first copy of the model: N of the shares.
+int ranks_per_copy(const Placement& placement);
 
-// Reads and writes a file. Throws FileError when that fails.
-CostModel load_costs(const std::filesystem::path& path);
-void save_costs(const CostModel& model, const std::filesystem::path& path);
+// Returns the costs of a schedule's stages out of the time of 1/N of the model: N/S of it for each
+// of S stages, of the update too.
+CostModel uniform_costs(const StageCost& share, const Schedule& schedule);
 
 }  // namespace halfback

@@ -16,36 +16,42 @@ class Accountant {
   Accountant(const Schedule& schedule, const MemoryModel& model)
       : placement_(schedule.placement), model_(model), with_messages_(has_messages(schedule)) {}
 
-  std::vector<std::int64_t> curve(const std::vector<Action>& list) const {
-    std::vector<std::int64_t> curve;
-    curve.reserve(list.size());
-    std::int64_t held = 0;
+  // Calls visit(parts) after each action of a list.
+  template <typename Visit>
+  void walk(const std::vector<Action>& list, Visit visit) const {
+    MemoryParts held;
     for (const Action& action : list) {
-      held += kept(action) + arrived(action) + handed_over(action) - taken(action) - sent(action);
-      curve.push_back(held);
+      keep(action, held);
+      held.messages += arrived(action) + handed_over(action) - taken(action) - sent(action);
+      visit(held);
     }
-    return curve;
   }
 
  private:
-  const StageBytes& bytes(int stage) const {
-    return model_.stages[static_cast<std::size_t>(stage)];
-  }
+  const StageBytes& bytes(int stage) const { return model_.stage(stage); }
 
   // What an action adds to, or frees from, what its stage keeps.
-  std::int64_t kept(const Action& action) const {
+  void keep(const Action& action, MemoryParts& held) const {
     const StageBytes& stage = bytes(action.stage);
     switch (action.kind) {
       case ActionKind::Forward:
-        return stage.until_input + stage.until_weight;
+        held.until_input += stage.until_input;
+        held.until_weight += stage.until_weight;
+        break;
       case ActionKind::Backward:
-        return -stage.until_input - stage.until_weight;
+        held.until_input -= stage.until_input;
+        held.until_weight -= stage.until_weight;
+        break;
       case ActionKind::BackwardInput:
-        return stage.gradients - stage.until_input;
+        held.until_input -= stage.until_input;
+        held.gradients += stage.gradients;
+        break;
       case ActionKind::BackwardWeight:
-        return -stage.until_weight - stage.gradients;
+        held.until_weight -= stage.until_weight;
+        held.gradients -= stage.gradients;
+        break;
       default:
-        return 0;
+        break;
     }
   }
 
@@ -105,22 +111,76 @@ class Accountant {
   bool with_messages_;
 };
 
+void check_stages(const char* what, std::size_t count, const Schedule& schedule) {
+  if (count != 1 && count != static_cast<std::size_t>(schedule.num_stages())) {
+    throw ConfigError(
+        fmt::format("memory: {} of {} stages for a schedule of {}; give one for all or one a stage",
+                    what, count, schedule.num_stages()));
+  }
+}
+
 }  // namespace
 
-MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model) {
-  if (model.stages.size() != static_cast<std::size_t>(schedule.num_stages())) {
-    throw ConfigError(fmt::format("memory: bytes of {} stages for a schedule of {}; give each",
-                                  model.stages.size(), schedule.num_stages()));
+const StageBytes& MemoryModel::stage(int index) const {
+  return stages.size() == 1 ? stages.front() : stages[static_cast<std::size_t>(index)];
+}
+
+StateBytes MemoryModel::state(int index) const {
+  if (states.empty()) {
+    return {};
   }
+  return states.size() == 1 ? states.front() : states[static_cast<std::size_t>(index)];
+}
+
+MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model) {
+  check_stages("bytes", model.stages.size(), schedule);
   const Accountant accountant(schedule, model);
   MemoryPrediction prediction;
   for (const auto& list : schedule.ranks) {
-    std::vector<std::int64_t> curve = accountant.curve(list);
-    const auto largest = std::max_element(curve.begin(), curve.end());
-    prediction.peak.push_back(largest == curve.end() ? 0 : std::max<std::int64_t>(*largest, 0));
+    std::vector<std::int64_t> curve;
+    curve.reserve(list.size());
+    MemoryParts most;
+    accountant.walk(list, [&](const MemoryParts& held) {
+      curve.push_back(held.total());
+      if (held.total() > most.total()) {
+        most = held;
+      }
+    });
+    prediction.peak.push_back(most.total());
     prediction.curve.push_back(std::move(curve));
+    prediction.at_peak.push_back(most);
   }
   return prediction;
+}
+
+std::vector<std::vector<MemoryParts>> memory_parts(const Schedule& schedule,
+                                                   const MemoryModel& model) {
+  check_stages("bytes", model.stages.size(), schedule);
+  const Accountant accountant(schedule, model);
+  std::vector<std::vector<MemoryParts>> parts(schedule.ranks.size());
+  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
+    parts[rank].reserve(schedule.ranks[rank].size());
+    accountant.walk(schedule.ranks[rank],
+                    [&](const MemoryParts& held) { parts[rank].push_back(held); });
+  }
+  return parts;
+}
+
+std::vector<StateBytes> constant_memory(const Schedule& schedule, const MemoryModel& model) {
+  if (!model.states.empty()) {
+    check_stages("parameters", model.states.size(), schedule);
+  }
+  std::vector<StateBytes> held(schedule.ranks.size());
+  for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
+    for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {
+      const StateBytes state = model.state(static_cast<int>(stage));
+      StateBytes& sum = held[static_cast<std::size_t>(rank_of_stage[stage])];
+      sum.parameters += state.parameters;
+      sum.gradients += state.gradients;
+      sum.optimizer += state.optimizer;
+    }
+  }
+  return held;
 }
 
 }  // namespace halfback

@@ -1,13 +1,21 @@
 // When a schedule would run, and how many micro-batches it holds meanwhile.
 //
 // Each rank runs its list in order. An action starts when its rank is free and what it takes has
-// arrived: at once from its own rank, after the latency from another. With messages in the
-// schedule, sends take no time, and a receive holds its rank until the tensor has arrived, so that
-// receives in a bad place cost what they would. Channels are buffered.
+// arrived: at once from its own rank, over a link (cost_model.h) from another. With messages in the
+// schedule, a receive holds its rank until the tensor has arrived, so that receives in a bad place
+// cost what they would; a send takes no time, but waits while its channel is full, and where
+// messages occupy their senders it holds its rank while the message takes the link. Under
+// rendezvous a send and its receive end together, when the message has arrived.
+//
+// Without messages in the schedule a tensor enters its link as soon as it is made. The result is
+// that of the schedule with messages added, unless these hold a rank: occupied senders and bounded
+// channels need the messages.
 #pragma once
 
+#include "halfback/schedule/dry_run.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/simulate/cost_model.h"
+#include "halfback/simulate/held_peaks.h"
 #include "halfback/timeline/timeline.h"
 
 #include <functional>
@@ -15,31 +23,45 @@
 
 namespace halfback {
 
-// The most micro-batches of its stages that one rank holds at a time, by the order of its list.
-struct HeldPeaks {
-  int until_input = 0;   // from F until I or B is done: what I frees
-  int until_weight = 0;  // from F until W or B is done: what W needs of F
-  int gradients = 0;     // from I until W: the gradients that a split backward keeps
+struct SimulateOptions {
+  ChannelRule channel = kBuffered;
+  bool validates = true;       // false: the caller knows that the schedule validates
+  bool keeps_timeline = true;  // false: no spans, which take 40 bytes an action
 };
 
-// Returns the peaks by rank. Linear in the number of actions.
-std::vector<HeldPeaks> held_peaks(const Schedule& schedule);
-
+// Fractions are 1 - busy of all ranks / (num_ranks x period): of the makespan, and of the stage
+// step, the period of a step among many where ranks update without waiting for each other.
 struct SimulationResult {
-  Timeline timeline;  // a receive's span is its wait; a send's has no length
+  Timeline timeline;  // a receive's span is its wait; updates after the lists are last
   double makespan = 0.0;
-  double bubble_fraction = 0.0;  // idle / (num_ranks x makespan)
-  std::vector<double> busy;      // by rank
-  std::vector<HeldPeaks> held;   // by rank
+  double stage_step = 0.0;  // the longest last end - first start of one rank, see statistics.h
+  double bubble_fraction = 0.0;
+  double stage_step_bubble_fraction = 0.0;
+  std::vector<double> busy;     // by rank
+  std::vector<HeldPeaks> held;  // by rank
 };
 
-// Simulates one step. Throws ScheduleError for a schedule that does not validate, ConfigError for
-// costs of another number of stages. Linear in the number of actions.
-SimulationResult simulate(const Schedule& schedule, const CostModel& costs);
+// Simulates one step. Stages whose update has a cost are updated after the lists, unless the
+// schedule says where. Throws ScheduleError for a schedule that does not run, ConfigError for costs
+// of another schedule, and for a bounded channel without messages. Linear in the number of actions.
+SimulationResult simulate(const Schedule& schedule,
+                          const CostModel& costs,
+                          const SimulateOptions& options = {});
 
-// The time of each action on its own, for instance as it was measured; asked for messages too,
-// which take none.
+// The time of each compute action on its own, for instance as it was measured.
 using Durations = std::function<double(const Action&)>;
-SimulationResult simulate(const Schedule& schedule, const Durations& durations, double latency);
+SimulationResult simulate(const Schedule& schedule,
+                          const Durations& durations,
+                          double latency,
+                          const SimulateOptions& options = {});
+
+// Returns what determines the makespan, in the order of time: each action could not start (a
+// message: not end) before the one in front of it had ended, but for the time that a message was on
+// its way. Where a message waited for its link, the one in front is the send, or without messages
+// the maker, with which the link became busy. An update after a list has an index beyond it.
+// Simulates, with 16 more bytes an action and message; errors are those of simulate().
+std::vector<Position> critical_path(const Schedule& schedule,
+                                    const CostModel& costs,
+                                    const SimulateOptions& options = {});
 
 }  // namespace halfback

@@ -17,26 +17,36 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
+double idle_fraction(const std::vector<double>& busy, double period) {
+  const double sum = std::accumulate(busy.begin(), busy.end(), 0.0);
+  const double available = period * static_cast<double>(busy.size());
+  return available > 0.0 ? 1.0 - sum / available : 0.0;
+}
+
 Statistics statistics(const Timeline& timeline) {
   Statistics result;
   result.busy_seconds.resize(static_cast<std::size_t>(timeline.num_ranks), 0.0);
   if (timeline.spans.empty()) {
     return result;
   }
+  std::vector<RankPeriod> periods(result.busy_seconds.size());
   double first = timeline.spans.front().start_seconds;
   double last = timeline.spans.front().end_seconds;
   for (const Span& span : timeline.spans) {
     first = std::min(first, span.start_seconds);
     last = std::max(last, span.end_seconds);
+    const auto rank = static_cast<std::size_t>(span.rank);
+    periods[rank].add(span.action.kind, span.start_seconds, span.end_seconds);
     if (!is_message(span.action.kind)) {
-      result.busy_seconds[static_cast<std::size_t>(span.rank)] +=
-          span.end_seconds - span.start_seconds;
+      result.busy_seconds[rank] += span.end_seconds - span.start_seconds;
     }
   }
+  for (const RankPeriod& period : periods) {
+    result.stage_step_seconds = std::max(result.stage_step_seconds, period.length());
+  }
   result.makespan_seconds = last - first;
-  const double busy = std::accumulate(result.busy_seconds.begin(), result.busy_seconds.end(), 0.0);
-  const double available = result.makespan_seconds * timeline.num_ranks;
-  result.bubble_fraction = available > 0.0 ? 1.0 - busy / available : 0.0;
+  result.bubble_fraction = idle_fraction(result.busy_seconds, result.makespan_seconds);
+  result.stage_step_bubble_fraction = idle_fraction(result.busy_seconds, result.stage_step_seconds);
   return result;
 }
 

@@ -11,7 +11,35 @@ struct Statistics {
   double makespan_seconds = 0.0;     // end of the last span minus start of the first
   std::vector<double> busy_seconds;  // by rank
   double bubble_fraction = 0.0;      // 1 - busy of all ranks / (num_ranks x makespan)
+  // The longest period of a rank: end of its last span minus start of its first, waiting in
+  // receives before, after, and waiting for the updates of others not counted. It is the time of a
+  // step among many where ranks update without waiting for all others.
+  double stage_step_seconds = 0.0;
+  double stage_step_bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x stage step)
 };
+
+// The period of a rank, span by span in their order.
+struct RankPeriod {
+  double first_start = 0.0;
+  double last_end = 0.0;
+  bool has_begun = false;
+
+  // Receives begin nothing and end nothing. An update counts with its length alone.
+  void add(ActionKind kind, double start, double end) {
+    if (is_receive(kind)) {
+      return;
+    }
+    if (!has_begun) {
+      first_start = last_end = start;
+      has_begun = true;
+    }
+    last_end = kind == ActionKind::Update ? last_end + (end - start) : end;
+  }
+  double length() const { return last_end - first_start; }
+};
+
+// Returns 1 - busy of all ranks / (num_ranks x period); 0 for an empty period.
+double idle_fraction(const std::vector<double>& busy, double period);
 
 // Returns the statistics; all are 0 without spans.
 Statistics statistics(const Timeline& timeline);

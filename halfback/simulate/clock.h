@@ -1,0 +1,304 @@
+// Sets the times of actions that come in the order of a dry run, in which everything follows what
+// it waits for. Internal to the simulator.
+#pragma once
+
+#include "halfback/schedule/dataflow.h"
+#include "halfback/simulate/simulator.h"
+#include "halfback/timeline/statistics.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace halfback::detail {
+
+// Actions are numbered through all lists, each list followed by its rank's updates.
+using ActionNumber = std::int64_t;
+inline constexpr ActionNumber kNoAction = -1;
+
+// A time and, where causes are traced, the action whose end made it no earlier.
+template <bool kTraces>
+struct Moment {
+  double time = 0.0;
+  ActionNumber cause = kNoAction;
+
+  Moment() = default;
+  Moment(double at, ActionNumber because) : time(at), cause(because) {}
+  ActionNumber known_cause() const { return cause; }
+  Moment later_by(double duration) const { return {time + duration, cause}; }
+};
+
+template <>
+struct Moment<false> {
+  double time = 0.0;
+
+  Moment() = default;
+  Moment(double at, ActionNumber /*because*/) : time(at) {}
+  ActionNumber known_cause() const { return kNoAction; }
+  Moment later_by(double duration) const { return {time + duration, kNoAction}; }
+};
+
+template <bool kTraces>
+void wait_for(const Moment<kTraces>& other, Moment<kTraces>& moment) {
+  if (other.time > moment.time) {
+    moment = other;
+  }
+}
+
+// Stages that each rank updates after its list; none where no update has a cost or the schedule
+// says where updates stand.
+std::vector<std::vector<int>> updates_after_lists(const Schedule& schedule, const CostModel& costs);
+
+// `Duration` gives the time of a compute or update action on a rank of speed 1.
+template <typename Duration, bool kTraces>
+class Clock {
+ public:
+  Clock(const Schedule& schedule,
+        const CostModel& costs,
+        Duration duration,
+        const SimulateOptions& options)
+      : schedule_(schedule),
+        costs_(costs),
+        duration_(std::move(duration)),
+        capacity_(options.channel.capacity),
+        with_messages_(has_messages(schedule)),
+        updates_(updates_after_lists(schedule, costs)),
+        channels_(schedule.placement) {
+    make_ranks();
+    make_links();
+    const auto size = static_cast<std::size_t>(schedule.num_stages()) *
+                      static_cast<std::size_t>(schedule.num_micro_batches);
+    activation_arrival_.resize(size);
+    gradient_arrival_.resize(size);
+    if (options.keeps_timeline) {
+      spans_.resize(static_cast<std::size_t>(num_actions_));
+    }
+    if constexpr (kTraces) {
+      causes_.resize(static_cast<std::size_t>(num_actions_), kNoAction);
+    }
+  }
+
+  void run(Position position) {
+    Rank& rank = ranks_[index(position.rank)];
+    const Action& action = rank.list[position.index];
+    switch (action.kind) {
+      case ActionKind::SendForward:
+      case ActionKind::SendBackward:
+        send(rank, action);
+        break;
+      case ActionKind::RecvForward:
+      case ActionKind::RecvBackward:
+        receive(rank, action);
+        break;
+      default:
+        compute(rank, action);
+    }
+  }
+
+  // Runs what follows the lists.
+  void update() {
+    Time all_ended;
+    for (const Rank& rank : ranks_) {
+      wait_for(rank.free, all_ended);
+    }
+    for (std::size_t i = 0; i < ranks_.size(); ++i) {
+      if (costs_.updates == UpdateRule::Synchronized && !updates_[i].empty()) {
+        ranks_[i].free = all_ended;
+      }
+      for (const int stage : updates_[i]) {
+        compute(ranks_[i], {ActionKind::Update, stage, 0});
+      }
+    }
+  }
+
+  // Moves the spans and sums into a result.
+  void finish(SimulationResult& result) {
+    result.timeline = {.num_ranks = schedule_.num_ranks(), .spans = std::move(spans_)};
+    for (const Rank& rank : ranks_) {
+      result.makespan = std::max(result.makespan, rank.free.time);
+      result.stage_step = std::max(result.stage_step, rank.period.length());
+      result.busy.push_back(rank.busy);
+    }
+  }
+
+  // Returns the actions that made the last end no earlier, in the order of time.
+  std::vector<Position> critical_path() const {
+    Time last;
+    for (const Rank& rank : ranks_) {
+      wait_for(rank.free, last);
+    }
+    std::vector<Position> path;
+    for (ActionNumber number = last.known_cause(); number != kNoAction;
+         number = causes_[static_cast<std::size_t>(number)]) {
+      path.push_back(position_of(number));
+    }
+    std::reverse(path.begin(), path.end());
+    return path;
+  }
+
+ private:
+  using Time = Moment<kTraces>;
+
+  struct Rank {
+    const Action* list = nullptr;
+    int number = 0;
+    ActionNumber first = 0;
+    ActionNumber next = 0;
+    Time free;
+    double slowdown = 1.0;
+    double busy = 0.0;
+    RankPeriod period;
+  };
+
+  struct Link {
+    double latency = 0.0;
+    double bandwidth = 0.0;
+    Time free;
+    std::vector<Time> received;  // by message, where the channel is bounded
+    std::size_t num_sent = 0;
+  };
+
+  static std::size_t index(int value) { return static_cast<std::size_t>(value); }
+
+  void make_ranks() {
+    for (int number = 0; number < schedule_.num_ranks(); ++number) {
+      const auto& list = schedule_.ranks[index(number)];
+      Rank rank{.list = list.data(), .number = number, .first = num_actions_, .next = num_actions_};
+      rank.slowdown = costs_.rank_speed.empty() ? 1.0 : 1.0 / costs_.rank_speed[index(number)];
+      ranks_.push_back(std::move(rank));
+      num_actions_ += static_cast<ActionNumber>(list.size() + updates_[index(number)].size());
+    }
+  }
+
+  void make_links() {
+    links_.resize(index(channels_.count()),
+                  Link{.latency = costs_.latency, .bandwidth = costs_.bandwidth});
+    for (const LinkCost& cost : costs_.links) {
+      for (int channel = 0; channel < channels_.count(); ++channel) {
+        if (channels_.from(channel) == cost.from && channels_.to(channel) == cost.to) {
+          Link& link = links_[index(channel)];
+          link.latency = cost.latency.value_or(link.latency);
+          link.bandwidth = cost.bandwidth.value_or(link.bandwidth);
+        }
+      }
+    }
+  }
+
+  // When the message of a stage arrives there: its input or the gradient of its output.
+  Time& arrival(bool is_activation, int stage, int micro_batch) {
+    return (is_activation ? activation_arrival_
+                          : gradient_arrival_)[index(stage) * index(schedule_.num_micro_batches) +
+                                               index(micro_batch)];
+  }
+
+  void compute(Rank& rank, const Action& action) {
+    Time start = rank.free;
+    const bool is_forward = action.kind == ActionKind::Forward;
+    const bool takes = is_forward || action.kind == ActionKind::Backward ||
+                       action.kind == ActionKind::BackwardInput;
+    if (takes && !with_messages_) {
+      wait_for(arrival(is_forward, action.stage, action.micro_batch), start);
+    }
+    const double end = start.time + duration_(action) * rank.slowdown;
+    rank.busy += end - start.time;
+    const ActionNumber number = rank.next;
+    record(rank, action, start, end);
+    if (takes && !with_messages_) {
+      hand_on(rank, action, number);
+    }
+  }
+
+  // Puts the tensor of an F, I or B on its way where nobody sends it.
+  void hand_on(const Rank& rank, const Action& action, ActionNumber number) {
+    const bool is_forward = action.kind == ActionKind::Forward;
+    const int stage = action.stage + (is_forward ? 1 : -1);
+    if (stage < 0 || stage >= schedule_.num_stages() ||
+        schedule_.placement.rank_of({action.kind, stage, action.micro_batch}) == rank.number) {
+      return;
+    }
+    const ActionKind kind = is_forward ? ActionKind::SendForward : ActionKind::SendBackward;
+    Link& link = links_[index(channels_.of({kind, action.stage, action.micro_batch}))];
+    const Time left = transfer({rank.free.time, number}, is_forward, stage, link);
+    arrival(is_forward, stage, action.micro_batch) = left.later_by(link.latency);
+  }
+
+  // Returns when a message has left its link, and from when on the link has been busy for it.
+  Time transfer(Time begin, bool is_activation, int stage, Link& link) const {
+    wait_for(link.free, begin);
+    const StageCost& cost = costs_.stage(stage);
+    const double bytes = is_activation ? cost.activation_bytes : cost.gradient_bytes;
+    link.free = begin.later_by(bytes / link.bandwidth);
+    return link.free;
+  }
+
+  void send(Rank& rank, const Action& action) {
+    const int channel = channels_.of(action);
+    Link& link = links_[index(channel)];
+    Time ready = rank.free;
+    if (capacity_ == 0) {
+      wait_for(ranks_[index(channels_.to(channel))].free, ready);
+    } else if (link.num_sent >= static_cast<std::size_t>(capacity_)) {
+      wait_for(link.received[link.num_sent - static_cast<std::size_t>(capacity_)], ready);
+    }
+    ++link.num_sent;
+    const bool is_activation = action.kind == ActionKind::SendForward;
+    const int stage = action.stage + (is_activation ? 1 : -1);
+    const Time left = transfer({ready.time, rank.next}, is_activation, stage, link);
+    const Time arrived = left.later_by(link.latency);
+    arrival(is_activation, stage, action.micro_batch) = arrived;
+    const double end = costs_.occupies_sender ? left.time : ready.time;
+    record(rank, action, {rank.free.time, ready.known_cause()},
+           capacity_ == 0 ? arrived.time : end);
+  }
+
+  void receive(Rank& rank, const Action& action) {
+    Time end = rank.free;
+    const bool is_activation = action.kind == ActionKind::RecvForward;
+    wait_for(arrival(is_activation, action.stage, action.micro_batch), end);
+    record(rank, action, {rank.free.time, end.known_cause()}, end.time);
+    if (capacity_ != 0 && capacity_ != ChannelRule::kUnbounded) {
+      links_[index(channels_.of(action))].received.push_back(rank.free);
+    }
+  }
+
+  // Ends the next action of a rank; the cause of its start is the one that is kept.
+  void record(Rank& rank, const Action& action, const Time& start, double end) {
+    const auto at = static_cast<std::size_t>(rank.next);
+    if (!spans_.empty()) {
+      const double cpu = is_message(action.kind) ? 0.0 : end - start.time;
+      spans_[at] = {rank.number, action, start.time, end, cpu};
+    }
+    if constexpr (kTraces) {
+      causes_[at] = start.known_cause();
+    }
+    rank.period.add(action.kind, start.time, end);
+    rank.free = {end, rank.next};
+    ++rank.next;
+  }
+
+  Position position_of(ActionNumber number) const {
+    const auto after =
+        std::upper_bound(ranks_.begin(), ranks_.end(), number,
+                         [](ActionNumber value, const Rank& rank) { return value < rank.first; });
+    const Rank& rank = *(after - 1);
+    return {rank.number, static_cast<int>(number - rank.first)};
+  }
+
+  const Schedule& schedule_;
+  const CostModel& costs_;
+  Duration duration_;
+  int capacity_;
+  bool with_messages_;
+  std::vector<std::vector<int>> updates_;
+  Channels channels_;
+  std::vector<Rank> ranks_;
+  std::vector<Link> links_;
+  std::vector<Time> activation_arrival_;  // by stage and micro-batch
+  std::vector<Time> gradient_arrival_;
+  ActionNumber num_actions_ = 0;
+  std::vector<Span> spans_;
+  std::vector<ActionNumber> causes_;
+};
+
+}  // namespace halfback::detail

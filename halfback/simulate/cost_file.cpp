@@ -1,0 +1,324 @@
+#include "halfback/simulate/cost_file.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <vector>
+
+namespace halfback {
+
+namespace {
+
+using Json = nlohmann::json;
+
+void check_keys(const Json& object,
+                const std::vector<std::string>& known,
+                const std::string& where) {
+  if (!object.is_object()) {
+    throw ConfigError(fmt::format("{}: expected an object with {}", where, fmt::join(known, ", ")));
+  }
+  for (const auto& [key, value] : object.items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      throw ConfigError(fmt::format("{}: unknown key '{}'{}; known are {}", where, key,
+                                    suggestion(key, known), fmt::join(known, ", ")));
+    }
+  }
+}
+
+double read_number(const Json& object, const char* key, const std::string& where) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number()) {
+    throw ConfigError(fmt::format("{}: {} is missing or no number", where, key));
+  }
+  return found->get<double>();
+}
+
+template <typename Number>
+void read_if_given(const Json& object, const char* key, const std::string& where, Number& number) {
+  if (object.contains(key)) {
+    number = read_number(object, key, where);
+  }
+}
+
+std::int64_t read_integer(const Json& object, const char* key, const std::string& where) {
+  const double number = read_number(object, key, where);
+  constexpr double kLimit = 9007199254740992.0;  // 2^53: beyond, a double is no exact count
+  if (!(number >= 0.0) || number > kLimit || number != std::floor(number)) {
+    throw ConfigError(
+        fmt::format("{}: {} is {}; expected a whole number of at least 0", where, key, number));
+  }
+  return static_cast<std::int64_t>(number);
+}
+
+const Json& read_list(const Json& root, const char* key, const std::string& where) {
+  const auto list = root.find(key);
+  if (list == root.end() || !list->is_array() || list->empty()) {
+    throw ConfigError(fmt::format("{}: {} is missing or no list of one or more", where, key));
+  }
+  return *list;
+}
+
+void append_memory(const Json& object, const std::string& where, MemoryModel& memory) {
+  check_keys(object,
+             {"until_input", "until_weight", "gradients", "activation_message", "gradient_message",
+              "parameters", "parameter_gradients", "optimizer"},
+             where);
+  memory.stages.push_back({.until_input = read_integer(object, "until_input", where),
+                           .until_weight = read_integer(object, "until_weight", where),
+                           .gradients = read_integer(object, "gradients", where),
+                           .activation_message = read_integer(object, "activation_message", where),
+                           .gradient_message = read_integer(object, "gradient_message", where)});
+  const auto optional_integer = [&](const char* key, std::int64_t otherwise) {
+    return object.contains(key) ? read_integer(object, key, where) : otherwise;
+  };
+  const std::int64_t parameters = optional_integer("parameters", 0);
+  memory.states.push_back({.parameters = parameters,
+                           .gradients = optional_integer("parameter_gradients", parameters),
+                           .optimizer = optional_integer("optimizer", 0)});
+}
+
+StageCost read_stage(const Json& object, const std::string& where) {
+  check_keys(object,
+             {"forward", "input", "weight", "full", "update", "activation_bytes", "gradient_bytes",
+              "memory"},
+             where);
+  StageCost cost{.forward = read_number(object, "forward", where),
+                 .input = read_number(object, "input", where),
+                 .weight = read_number(object, "weight", where),
+                 .full = std::nullopt};
+  read_if_given(object, "full", where, cost.full);
+  read_if_given(object, "update", where, cost.update);
+  read_if_given(object, "activation_bytes", where, cost.activation_bytes);
+  read_if_given(object, "gradient_bytes", where, cost.gradient_bytes);
+  return cost;
+}
+
+void read_stages(const Json& list, const std::string& source_name, CostFile& file) {
+  file.costs.stages.clear();
+  MemoryModel memory;
+  for (const Json& stage : list) {
+    const std::string where = fmt::format("{}: stage {}", source_name, file.costs.stages.size());
+    file.costs.stages.push_back(read_stage(stage, where));
+    if (stage.contains("memory")) {
+      append_memory(stage["memory"], where + ": memory", memory);
+    }
+  }
+  if (memory.stages.empty()) {
+    return;
+  }
+  if (memory.stages.size() != file.costs.stages.size()) {
+    throw ConfigError(fmt::format("{}: {} of {} stages have memory; give it to all or none",
+                                  source_name, memory.stages.size(), file.costs.stages.size()));
+  }
+  take_message_bytes(file.costs, memory);
+  file.memory = std::move(memory);
+}
+
+LinkCost read_link(const Json& object, const std::string& where) {
+  check_keys(object, {"from", "to", "latency", "bandwidth"}, where);
+  const auto rank = [&](const char* key) {
+    const std::int64_t number = read_integer(object, key, where);
+    if (number >= kMaxIndex) {
+      throw ConfigError(
+          fmt::format("{}: {} is {}; ranks are below {}", where, key, number, kMaxIndex));
+    }
+    return static_cast<int>(number);
+  };
+  LinkCost link{.from = rank("from"), .to = rank("to")};
+  read_if_given(object, "latency", where, link.latency);
+  read_if_given(object, "bandwidth", where, link.bandwidth);
+  return link;
+}
+
+void read_links(const Json& root, const std::string& where, CostModel& costs) {
+  if (!root.contains("links")) {
+    return;
+  }
+  for (const Json& link : read_list(root, "links", where)) {
+    costs.links.push_back(read_link(link, fmt::format("{}: link {}", where, costs.links.size())));
+  }
+}
+
+void read_speeds(const Json& root, const std::string& where, CostModel& costs) {
+  if (!root.contains("rank_speed")) {
+    return;
+  }
+  for (const Json& speed : read_list(root, "rank_speed", where)) {
+    if (!speed.is_number()) {
+      throw ConfigError(fmt::format("{}: rank_speed holds {}; expected numbers", where,
+                                    std::string(speed.type_name())));
+    }
+    costs.rank_speed.push_back(speed.get<double>());
+  }
+}
+
+void read_rules(const Json& root, const std::string& where, CostModel& costs) {
+  if (root.contains("occupies_sender")) {
+    if (!root["occupies_sender"].is_boolean()) {
+      throw ConfigError(fmt::format("{}: occupies_sender is neither true nor false", where));
+    }
+    costs.occupies_sender = root["occupies_sender"].get<bool>();
+  }
+  if (root.contains("updates")) {
+    const Json& rule = root["updates"];
+    if (rule != "synchronized" && rule != "per_rank") {
+      throw ConfigError(
+          fmt::format("{}: updates is not known; expected synchronized or per_rank", where));
+    }
+    costs.updates = rule == "per_rank" ? UpdateRule::PerRank : UpdateRule::Synchronized;
+  }
+}
+
+Json parse_json_text(std::string_view text, const std::string& source_name) {
+  Json root = Json::parse(text, nullptr, false);
+  if (root.is_discarded()) {
+    throw ConfigError(fmt::format("{}: not valid JSON", source_name));
+  }
+  return root;
+}
+
+Json to_json(const StageCost& cost) {
+  Json stage = {{"forward", cost.forward},
+                {"input", cost.input},
+                {"weight", cost.weight},
+                {"update", cost.update},
+                {"activation_bytes", cost.activation_bytes},
+                {"gradient_bytes", cost.gradient_bytes}};
+  if (cost.full) {
+    stage["full"] = *cost.full;
+  }
+  return stage;
+}
+
+Json to_json(const StageBytes& bytes, const StateBytes& state) {
+  return {{"until_input", bytes.until_input},
+          {"until_weight", bytes.until_weight},
+          {"gradients", bytes.gradients},
+          {"activation_message", bytes.activation_message},
+          {"gradient_message", bytes.gradient_message},
+          {"parameters", state.parameters},
+          {"parameter_gradients", state.gradients},
+          {"optimizer", state.optimizer}};
+}
+
+Json to_json(const LinkCost& link) {
+  Json object = {{"from", link.from}, {"to", link.to}};
+  if (link.latency) {
+    object["latency"] = *link.latency;
+  }
+  if (link.bandwidth && std::isfinite(*link.bandwidth)) {
+    object["bandwidth"] = *link.bandwidth;
+  }
+  return object;
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    throw FileError(fmt::format("{}: cannot be read", path.string()));
+  }
+  return text.str();
+}
+
+}  // namespace
+
+CostFile parse_cost_file(std::string_view json, const std::string& source_name) {
+  const Json root = parse_json_text(json, source_name);
+  check_keys(
+      root, {"stages", "latency", "bandwidth", "occupies_sender", "links", "rank_speed", "updates"},
+      source_name);
+  CostFile file;
+  read_stages(read_list(root, "stages", source_name), source_name, file);
+  read_if_given(root, "latency", source_name, file.costs.latency);
+  read_if_given(root, "bandwidth", source_name, file.costs.bandwidth);
+  read_links(root, source_name, file.costs);
+  read_speeds(root, source_name, file.costs);
+  read_rules(root, source_name, file.costs);
+  file.costs.check_values();
+  return file;
+}
+
+std::string to_cost_file(const CostFile& file) {
+  const CostModel& costs = file.costs;
+  Json root = {{"stages", Json::array()},
+               {"latency", costs.latency},
+               {"occupies_sender", costs.occupies_sender},
+               {"updates", costs.updates == UpdateRule::PerRank ? "per_rank" : "synchronized"}};
+  for (std::size_t i = 0; i < costs.stages.size(); ++i) {
+    Json stage = to_json(costs.stages[i]);
+    if (file.memory) {
+      const MemoryModel& memory = *file.memory;
+      const auto number = static_cast<int>(i);
+      stage["memory"] = to_json(memory.stage(number), memory.state(number));
+    }
+    root["stages"].push_back(std::move(stage));
+  }
+  if (std::isfinite(costs.bandwidth)) {
+    root["bandwidth"] = costs.bandwidth;
+  }
+  for (const LinkCost& link : costs.links) {
+    root["links"].push_back(to_json(link));
+  }
+  if (!costs.rank_speed.empty()) {
+    root["rank_speed"] = costs.rank_speed;
+  }
+  return root.dump(2) + '\n';
+}
+
+MemoryModel parse_memory_file(std::string_view json, const std::string& source_name) {
+  const Json root = parse_json_text(json, source_name);
+  check_keys(root, {"stages"}, source_name);
+  MemoryModel memory;
+  for (const Json& stage : read_list(root, "stages", source_name)) {
+    append_memory(stage, fmt::format("{}: stage {}", source_name, memory.stages.size()), memory);
+  }
+  return memory;
+}
+
+void take_message_bytes(CostModel& costs, const MemoryModel& memory) {
+  if (costs.stages.size() == 1) {
+    costs.stages.resize(memory.stages.size(), costs.stages.front());
+  }
+  if (memory.stages.size() != 1 && memory.stages.size() != costs.stages.size()) {
+    throw ConfigError(fmt::format("memory: bytes of {} stages beside costs of {}; give as many",
+                                  memory.stages.size(), costs.stages.size()));
+  }
+  for (std::size_t i = 0; i < costs.stages.size(); ++i) {
+    const StageBytes& bytes = memory.stage(static_cast<int>(i));
+    StageCost& cost = costs.stages[i];
+    if (cost.activation_bytes == 0.0) {
+      cost.activation_bytes = static_cast<double>(bytes.activation_message);
+    }
+    if (cost.gradient_bytes == 0.0) {
+      cost.gradient_bytes = static_cast<double>(bytes.gradient_message);
+    }
+  }
+}
+
+CostFile load_cost_file(const std::filesystem::path& path) {
+  return parse_cost_file(read_text(path), path.string());
+}
+
+MemoryModel load_memory_file(const std::filesystem::path& path) {
+  return parse_memory_file(read_text(path), path.string());
+}
+
+void save_cost_file(const CostFile& file, const std::filesystem::path& path) {
+  std::ofstream out(path, std::ios::binary);
+  out << to_cost_file(file);
+  if (!out.flush()) {
+    throw FileError(fmt::format("{}: cannot be written", path.string()));
+  }
+}
+
+}  // namespace halfback

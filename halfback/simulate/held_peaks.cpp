@@ -1,0 +1,69 @@
+#include "halfback/simulate/held_peaks.h"
+
+#include "halfback/simulate/cost_model.h"
+
+#include <algorithm>
+
+namespace halfback {
+
+namespace {
+
+// Calls visit(held) after each action that changes what is held.
+template <typename Visit>
+void walk(const std::vector<Action>& list, Visit visit) {
+  HeldPeaks held;
+  for (const Action& action : list) {
+    switch (action.kind) {
+      case ActionKind::Forward:
+        ++held.until_input;
+        ++held.until_weight;
+        break;
+      case ActionKind::Backward:
+        --held.until_input;
+        --held.until_weight;
+        break;
+      case ActionKind::BackwardInput:
+        --held.until_input;
+        ++held.gradients;
+        break;
+      case ActionKind::BackwardWeight:
+        --held.until_weight;
+        --held.gradients;
+        break;
+      default:
+        continue;
+    }
+    visit(held);
+  }
+}
+
+}  // namespace
+
+std::vector<HeldPeaks> held_peaks(const Schedule& schedule) {
+  std::vector<HeldPeaks> peaks(schedule.ranks.size());
+  for (std::size_t rank = 0; rank < peaks.size(); ++rank) {
+    HeldPeaks& peak = peaks[rank];
+    walk(schedule.ranks[rank], [&peak](const HeldPeaks& held) {
+      peak.until_input = std::max(peak.until_input, held.until_input);
+      peak.until_weight = std::max(peak.until_weight, held.until_weight);
+      peak.gradients = std::max(peak.gradients, held.gradients);
+    });
+  }
+  return peaks;
+}
+
+std::vector<double> activation_peaks(const Schedule& schedule, double released_at_input) {
+  const double num_ranks = ranks_per_copy(schedule.placement);
+  const double num_stages = schedule.num_stages();
+  std::vector<double> peaks(schedule.ranks.size(), 0.0);
+  for (std::size_t rank = 0; rank < peaks.size(); ++rank) {
+    walk(schedule.ranks[rank], [&](const HeldPeaks& held) {
+      const double kept =
+          released_at_input * held.until_input + (1.0 - released_at_input) * held.until_weight;
+      peaks[rank] = std::max(peaks[rank], kept * num_ranks / num_stages);
+    });
+  }
+  return peaks;
+}
+
+}  // namespace halfback

@@ -1,0 +1,193 @@
+// The simulator's rules once more, slow and obvious: equations for the ends of all actions, solved
+// by setting them again and again until none changes. Shares no code with the simulator.
+#pragma once
+
+#include "halfback/simulate/simulator.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halfback::testing {
+
+class ReferenceSimulator {
+ public:
+  ReferenceSimulator(const Schedule& schedule, const CostModel& costs, ChannelRule rule)
+      : schedule_(schedule), costs_(costs), rule_(rule) {
+    for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+      const auto& list = schedule.ranks[static_cast<std::size_t>(rank)];
+      for (int i = 0; i < static_cast<int>(list.size()); ++i) {
+        enter(list[static_cast<std::size_t>(i)], {rank, i});
+      }
+      ends_.emplace_back(list.size(), 0.0);
+      starts_.emplace_back(list.size(), 0.0);
+    }
+  }
+
+  void solve() {
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+        const auto size = static_cast<int>(schedule_.ranks[static_cast<std::size_t>(rank)].size());
+        for (int i = 0; i < size; ++i) {
+          const double before = end({rank, i});
+          set({rank, i});
+          changed = changed || end({rank, i}) != before;
+        }
+      }
+    }
+  }
+
+  double start(Position p) const { return value(starts_, p); }
+  double end(Position p) const { return value(ends_, p); }
+
+ private:
+  struct Message {
+    Position made;  // the send, or without messages what makes the tensor
+    std::string taker;
+    double bytes = 0.0;
+    int from = 0;
+    int to = 0;
+    int order = 0;  // in its link
+  };
+
+  static double value(const std::vector<std::vector<double>>& of, Position p) {
+    return of[static_cast<std::size_t>(p.rank)][static_cast<std::size_t>(p.index)];
+  }
+
+  static std::string name(ActionKind kind, int stage, int micro_batch) {
+    return to_string(Action{kind, stage, micro_batch});
+  }
+
+  int rank_of(int stage, int micro_batch) const {
+    const Placement& placement = schedule_.placement;
+    const int replica =
+        placement.replica_of_micro_batch.empty()
+            ? 0
+            : placement.replica_of_micro_batch[static_cast<std::size_t>(micro_batch)];
+    return placement.replicas[static_cast<std::size_t>(replica)][static_cast<std::size_t>(stage)];
+  }
+
+  void enter(const Action& action, Position at) {
+    where_[to_string(action)] = at;
+    const bool explicit_send =
+        action.kind == ActionKind::SendForward || action.kind == ActionKind::SendBackward;
+    const bool maker = action.kind == ActionKind::Forward ||
+                       action.kind == ActionKind::BackwardInput ||
+                       action.kind == ActionKind::Backward;
+    if (!explicit_send && !(maker && !has_messages(schedule_))) {
+      return;
+    }
+    const bool up = action.kind == ActionKind::Forward || action.kind == ActionKind::SendForward;
+    const int stage = action.stage + (up ? 1 : -1);
+    if (stage < 0 || stage >= schedule_.num_stages() ||
+        rank_of(stage, action.micro_batch) == at.rank) {
+      return;
+    }
+    const int to = rank_of(stage, action.micro_batch);
+    const StageCost& cost = costs_.stage(stage);
+    const std::string taker = explicit_send
+                                  ? name(up ? ActionKind::RecvForward : ActionKind::RecvBackward,
+                                         stage, action.micro_batch)
+                                  : std::string(up ? "F" : "G") + std::to_string(stage) + "," +
+                                        std::to_string(action.micro_batch);
+    auto& link = links_[{at.rank, to}];
+    messages_[taker] = {at,      taker, up ? cost.activation_bytes : cost.gradient_bytes,
+                        at.rank, to,    static_cast<int>(link.size())};
+    link.push_back(taker);
+    sends_[to_string(action)] = taker;
+  }
+
+  double free_before(Position p) const { return p.index == 0 ? 0.0 : end({p.rank, p.index - 1}); }
+
+  // When the message begins to be sent, were its link free.
+  double ready(const Message& message) const {
+    if (!has_messages(schedule_)) {
+      return end(message.made);
+    }
+    double time = free_before(message.made);
+    const auto& link = links_.at({message.from, message.to});
+    if (rule_.capacity == 0) {
+      time = std::max(time, free_before(where_.at(message.taker)));
+    } else if (message.order >= rule_.capacity) {
+      const std::string& freeing = link[static_cast<std::size_t>(message.order - rule_.capacity)];
+      time = std::max(time, end(where_.at(freeing)));
+    }
+    return time;
+  }
+
+  double left_link(const Message& message) const {
+    double begin = ready(message);
+    double latency = 0.0;
+    double bandwidth = 0.0;
+    link_cost(message, latency, bandwidth);
+    if (message.order > 0) {
+      const auto& link = links_.at({message.from, message.to});
+      begin = std::max(begin,
+                       left_link(messages_.at(link[static_cast<std::size_t>(message.order - 1)])));
+    }
+    return begin + message.bytes / bandwidth;
+  }
+
+  void link_cost(const Message& message, double& latency, double& bandwidth) const {
+    latency = costs_.latency;
+    bandwidth = costs_.bandwidth;
+    for (const LinkCost& link : costs_.links) {
+      if (link.from == message.from && link.to == message.to) {
+        latency = link.latency.value_or(latency);
+        bandwidth = link.bandwidth.value_or(bandwidth);
+      }
+    }
+  }
+
+  double arrived(const Message& message) const {
+    double latency = 0.0;
+    double bandwidth = 0.0;
+    link_cost(message, latency, bandwidth);
+    return left_link(message) + latency;
+  }
+
+  void set(Position p) {
+    const Action& action = action_at(schedule_, p);
+    double& begin = starts_[static_cast<std::size_t>(p.rank)][static_cast<std::size_t>(p.index)];
+    double& finish = ends_[static_cast<std::size_t>(p.rank)][static_cast<std::size_t>(p.index)];
+    begin = free_before(p);
+    const std::string text = to_string(action);
+    if (action.kind == ActionKind::RecvForward || action.kind == ActionKind::RecvBackward) {
+      finish = std::max(begin, arrived(messages_.at(text)));
+    } else if (action.kind == ActionKind::SendForward || action.kind == ActionKind::SendBackward) {
+      const Message& message = messages_.at(sends_.at(text));
+      finish = costs_.occupies_sender ? left_link(message) : ready(message);
+      finish = rule_.capacity == 0 ? arrived(message) : finish;
+    } else {
+      begin = std::max(begin, taken(action));
+      const double speed =
+          costs_.rank_speed.empty() ? 1.0 : costs_.rank_speed[static_cast<std::size_t>(p.rank)];
+      finish = begin + costs_.stage(action.stage).of(action.kind) / speed;
+    }
+  }
+
+  // Without messages: when what a compute action takes from another rank has arrived.
+  double taken(const Action& action) const {
+    const char* letter = action.kind == ActionKind::Forward ? "F" : "G";
+    const bool takes = action.kind == ActionKind::Forward || action.kind == ActionKind::Backward ||
+                       action.kind == ActionKind::BackwardInput;
+    const auto found = messages_.find(letter + std::to_string(action.stage) + "," +
+                                      std::to_string(action.micro_batch));
+    return takes && found != messages_.end() ? arrived(found->second) : 0.0;
+  }
+
+  const Schedule& schedule_;
+  const CostModel& costs_;
+  ChannelRule rule_;
+  std::map<std::string, Position> where_;
+  std::map<std::string, Message> messages_;  // by what takes them
+  std::map<std::string, std::string> sends_;
+  std::map<std::pair<int, int>, std::vector<std::string>> links_;
+  std::vector<std::vector<double>> starts_;
+  std::vector<std::vector<double>> ends_;
+};
+
+}  // namespace halfback::testing

@@ -1,0 +1,246 @@
+// The simulator against the slow reference, and its critical path against what it claims, on
+// schedules and costs that nobody would write. All times are binary fractions, so sums are exact.
+#include "halfback/schedule/passes.h"
+#include "halfback/schedule/validate.h"
+#include "tests/simulate/reference_simulator.h"
+#include "tests/support/schedules.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <random>
+
+namespace halfback {
+namespace {
+
+using testing::ReferenceSimulator;
+
+class Dice {
+ public:
+  explicit Dice(unsigned seed) : random_(seed) {}
+  int below(int limit) { return static_cast<int>(random_() % static_cast<std::uint32_t>(limit)); }
+  bool toss() { return below(2) == 0; }
+  double eighths(int most) { return below(most + 1) / 8.0; }
+
+ private:
+  std::mt19937 random_;
+};
+
+Placement random_placement(Dice& dice, int num_ranks, int num_micro_batches) {
+  const int stages_per_rank = 1 + dice.below(3);
+  std::vector<int> scattered;
+  for (int i = 0; i < num_ranks * stages_per_rank; ++i) {
+    scattered.push_back(i < num_ranks ? i : dice.below(num_ranks));
+  }
+  for (int i = num_ranks * stages_per_rank - 1; i > 0; --i) {
+    std::swap(scattered[static_cast<std::size_t>(i)],
+              scattered[static_cast<std::size_t>(dice.below(i + 1))]);
+  }
+  switch (dice.below(4)) {
+    case 0:
+      return looped_placement(num_ranks, stages_per_rank);
+    case 1:
+      return wave_placement(num_ranks, stages_per_rank);
+    case 2: {
+      std::vector<int> replicas;
+      for (int i = 0; i < num_micro_batches; ++i) {
+        replicas.push_back(dice.below(2));
+      }
+      return mirrored(looped_placement(num_ranks, stages_per_rank), num_ranks, replicas);
+    }
+    default:
+      return single_copy(scattered);
+  }
+}
+
+// Grows lists by a random one of the actions that could be next: valid whatever comes.
+Schedule random_schedule(Dice& dice) {
+  const int num_ranks = 1 + dice.below(4);
+  const int num_micro_batches = 1 + dice.below(5);
+  Schedule schedule{.name = "random",
+                    .num_micro_batches = num_micro_batches,
+                    .placement = random_placement(dice, num_ranks, num_micro_batches),
+                    .ranks = {}};
+  schedule.ranks.resize(static_cast<std::size_t>(num_ranks));
+  const int last = schedule.num_stages() - 1;
+  std::vector<Action> possible;
+  for (int i = 0; i < num_micro_batches; ++i) {
+    possible.push_back({ActionKind::Forward, 0, i});
+  }
+  while (!possible.empty()) {
+    const auto pick = possible.begin() + dice.below(static_cast<int>(possible.size()));
+    const Action done = *pick;
+    possible.erase(pick);
+    schedule.ranks[static_cast<std::size_t>(schedule.placement.rank_of(done))].push_back(done);
+    const auto backward = [&] {
+      return dice.below(3) == 0 ? ActionKind::Backward : ActionKind::BackwardInput;
+    };
+    if (done.kind == ActionKind::Forward) {
+      possible.push_back(done.stage < last
+                             ? Action{ActionKind::Forward, done.stage + 1, done.micro_batch}
+                             : Action{backward(), last, done.micro_batch});
+    } else if (done.kind != ActionKind::BackwardWeight) {
+      if (done.stage > 0) {
+        possible.push_back({backward(), done.stage - 1, done.micro_batch});
+      }
+      if (done.kind == ActionKind::BackwardInput) {
+        possible.push_back({ActionKind::BackwardWeight, done.stage, done.micro_batch});
+      }
+    }
+  }
+  return schedule;
+}
+
+CostModel random_costs(Dice& dice, const Schedule& schedule) {
+  CostModel costs;
+  costs.stages.clear();
+  for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+    costs.stages.push_back({.forward = dice.eighths(16),
+                            .input = dice.eighths(16),
+                            .weight = dice.eighths(16),
+                            .full = std::nullopt,
+                            .activation_bytes = dice.eighths(80),
+                            .gradient_bytes = dice.eighths(80)});
+    if (dice.toss()) {
+      costs.stages.back().full = dice.eighths(32);
+    }
+  }
+  costs.latency = dice.eighths(8);
+  if (dice.toss()) {
+    costs.bandwidth = 1 << dice.below(5);
+  }
+  costs.occupies_sender = dice.toss();
+  for (int rank = 0; rank + 1 < schedule.num_ranks(); ++rank) {
+    if (dice.toss()) {
+      costs.links.push_back({.from = rank, .to = rank + 1, .latency = dice.eighths(24)});
+      costs.links.push_back({.from = rank + 1, .to = rank, .bandwidth = 0.5});
+    }
+  }
+  if (dice.toss()) {
+    for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+      costs.rank_speed.push_back(1.0 / (1 << dice.below(3)));
+    }
+  }
+  return costs;
+}
+
+void expect_times_of_reference(const Schedule& schedule, const CostModel& costs, ChannelRule rule) {
+  const SimulationResult found = simulate(schedule, costs, {.channel = rule});
+  ReferenceSimulator expected(schedule, costs, rule);
+  expected.solve();
+  std::size_t next = 0;
+  double makespan = 0.0;
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    const auto& list = schedule.ranks[static_cast<std::size_t>(rank)];
+    for (int i = 0; i < static_cast<int>(list.size()); ++i, ++next) {
+      const Span& span = found.timeline.spans[next];
+      ASSERT_EQ(span.action, list[static_cast<std::size_t>(i)]);
+      ASSERT_EQ(span.rank, rank);
+      ASSERT_EQ(span.start_seconds, expected.start({rank, i})) << to_string(span.action);
+      ASSERT_EQ(span.end_seconds, expected.end({rank, i})) << to_string(span.action);
+      makespan = std::max(makespan, expected.end({rank, i}));
+    }
+  }
+  EXPECT_EQ(next, found.timeline.spans.size());
+  EXPECT_EQ(found.makespan, makespan);
+}
+
+// A path of the dependencies grows with each of its actions: so the step grows at least as much.
+void expect_path_holds_the_step(const Schedule& schedule,
+                                const CostModel& costs,
+                                ChannelRule rule) {
+  const SimulationResult plain = simulate(schedule, costs, {.channel = rule});
+  const std::vector<Position> path = critical_path(schedule, costs, {.channel = rule});
+  ASSERT_FALSE(path.empty());
+  for (int kind = 0; kind < kNumActionKinds; ++kind) {
+    CostModel grown = costs;
+    double growth = 0.0;
+    for (const Position& position : path) {
+      const Action& action = action_at(schedule, position);
+      const double speed = costs.rank_speed.empty()
+                               ? 1.0
+                               : costs.rank_speed[static_cast<std::size_t>(position.rank)];
+      growth += static_cast<int>(action.kind) == kind && is_compute(action.kind) ? 1 / speed : 0.0;
+    }
+    for (StageCost& stage : grown.stages) {
+      stage.full = stage.of(ActionKind::Backward) + (kind == 1 ? 1.0 : 0.0);
+      stage.forward += kind == 0 ? 1.0 : 0.0;
+      stage.input += kind == 2 ? 1.0 : 0.0;
+      stage.weight += kind == 3 ? 1.0 : 0.0;
+    }
+    EXPECT_GE(simulate(schedule, grown, {.channel = rule}).makespan, plain.makespan + growth)
+        << "kind " << kind;
+  }
+}
+
+void check(const Schedule& schedule, Dice& dice) {
+  SCOPED_TRACE(to_csv(schedule));
+  CostModel costs = random_costs(dice, schedule);
+  expect_times_of_reference(schedule, costs, kBuffered);
+  expect_path_holds_the_step(schedule, costs, kBuffered);
+  if (has_messages(schedule)) {
+    const int smallest = smallest_channel_capacity(schedule);
+    for (const int more : {0, 1, 2}) {
+      expect_times_of_reference(schedule, costs, {smallest + more});
+      expect_path_holds_the_step(schedule, costs, {smallest + more});
+    }
+  } else {
+    const Schedule lowered = add_communication(schedule);
+    if (has_messages(lowered)) {
+      check(lowered, dice);
+    }
+    costs.occupies_sender = false;
+    EXPECT_EQ(simulate(lowered, costs).makespan, simulate(schedule, costs).makespan);
+  }
+}
+
+class ReferenceTest : public ::testing::TestWithParam<int> {};
+
+TEST_P(ReferenceTest, RandomSchedulesAndCosts) {
+  Dice dice(static_cast<unsigned>(GetParam()));
+  for (int i = 0; i < 12; ++i) {
+    check(random_schedule(dice), dice);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ReferenceTest, ::testing::Range(1, 9));
+
+TEST(ReferenceFamiliesTest, AllFamilies) {
+  Dice dice(42);
+  for (const std::string& name : family_names()) {
+    for (const int ranks : {2, 4}) {
+      check(testing::family(name, ranks), dice);
+    }
+  }
+}
+
+TEST(ReferenceFamiliesTest, WrittenByHand) {
+  Dice dice(43);
+  const char* schedules[] = {
+      // a V
+      "# halfback schedule micro_batches=2 placement=0,1,1,0\n"
+      "0F0,0F1,3F0,3I0,3F1,3I1,3W0,3W1,0I0,0W0,0B1\n"
+      "1F0,2F0,1F1,2F1,2I0,1I0,2B1,1B1,2W0,1W0\n",
+      // a loop
+      "# halfback schedule micro_batches=2 placement=0,1,0,1\n"
+      "0F0,0F1,2F0,2F1,2I0,2I1,0I0,0I1,2W0,2W1,0W0,0W1\n"
+      "1F0,1F1,3F0,3I0,3F1,3I1,1I0,1I1,3W0,3W1,1W0,1W1\n",
+      // two copies, in opposite directions
+      "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
+      "0F0,1F1,1I1,0I0,1W1,0W0\n"
+      "0F1,1F0,1I0,0I1,1W0,0W1\n",
+      // both ranks send before they receive: runs with capacity 1, not as a rendezvous
+      "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
+      "0F0,0SEND_F0,1RECV_F1,1F1,1B1,1SEND_B1,0RECV_B0,0B0\n"
+      "0F1,0SEND_F1,1RECV_F0,1F0,1B0,1SEND_B0,0RECV_B1,0B1\n",
+  };
+  for (const char* text : schedules) {
+    const Schedule schedule = testing::parse(text);
+    for (int i = 0; i < 10; ++i) {
+      check(schedule, dice);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfback
