@@ -58,8 +58,9 @@ SimulationResult simulate(const Schedule& schedule,
 // Returns what determines the makespan, in the order of time: each action could not start (a
 // message: not end) before the one in front of it had ended, but for the time that a message was on
 // its way. Where a message waited for its link, the one in front is the send, or without messages
-// the maker, with which the link became busy. An update after a list has an index beyond it.
-// Simulates, with 16 more bytes an action and message; errors are those of simulate().
+// the maker, with which the link became busy. Of several that end together it is the one on the
+// same rank, else on the lowest. An update after a list has an index beyond it. Simulates, with 16
+// more bytes an action and message; errors are those of simulate().
 std::vector<Position> critical_path(const Schedule& schedule,
                                     const CostModel& costs,
                                     const SimulateOptions& options = {});

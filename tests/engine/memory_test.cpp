@@ -1,6 +1,9 @@
 #include "halfback/engine/memory.h"
 
 #include "halfback/models/cut.h"
+#include "halfback/schedule/csv.h"
+#include "halfback/schedule/families.h"
+#include "halfback/schedule/validate.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/small_model.h"
 
@@ -65,11 +68,8 @@ TEST(CountingAllocatorTest, AFreedBlockServesTheNextRequestOfItsSize) {
 
 // The formulas of the layers, added up along the schedule by the memory model, against what the
 // allocator counts.
-void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& shape) {
-  SCOPED_TRACE(request.schedule + ", " + std::to_string(request.num_ranks) + " ranks, " +
-               std::to_string(request.num_micro_batches) + " micro-batches, two-stage " +
-               std::to_string(request.two_stage));
-  const auto pipeline = make_pipeline(request);
+void expect_predicted_bytes(const Schedule& schedule, const BatchShape& shape) {
+  const auto pipeline = make_pipeline(schedule);
   const std::vector<int> cut =
       equal_cut(static_cast<int>(small_llama().num_layers), pipeline->num_stages());
   const std::vector<StageBytes> stages = stage_bytes(
@@ -86,6 +86,17 @@ void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& sh
   }
 }
 
+void expect_predicted_bytes(const PipelineRequest& request, const BatchShape& shape) {
+  SCOPED_TRACE(request.schedule + ", " + std::to_string(request.num_ranks) + " ranks, " +
+               std::to_string(request.num_micro_batches) + " micro-batches, two-stage " +
+               std::to_string(request.two_stage));
+  expect_predicted_bytes(
+      build_schedule(request.schedule, {.num_ranks = request.num_ranks,
+                                        .num_micro_batches = request.num_micro_batches,
+                                        .two_stage = request.two_stage}),
+      shape);
+}
+
 TEST(MemoryModelTest, PredictsTheActivationPeakToTheByte) {
   for (const int ranks : {1, 2, 4}) {
     for (const bool two_stage : {false, true}) {
@@ -98,6 +109,42 @@ TEST(MemoryModelTest, PredictsTheActivationPeakToTheByte) {
   }
   for (const char* name : {"1f1b-2-flush", "1f1b-2-capped"}) {
     expect_predicted_bytes({name, 4, 8, true}, {.num_micro_batches = 8, .num_sequences = 3});
+  }
+}
+
+TEST(MemoryModelTest, PredictsRanksWithSeveralStagesToTheByte) {
+  const char* schedules[] = {
+      // a V, all forwards first
+      "# halfback schedule micro_batches=3 placement=0,1,1,0\n"
+      "0F0,0F1,0F2,3F0,3I0,3F1,3I1,3F2,3I2,0I0,3W0,0W0,0I1,3W1,0W1,0I2,3W2,0W2\n"
+      "1F0,2F0,1F1,2F1,1F2,2F2,2I0,1I0,2I1,1I1,2W0,1W0,2I2,1I2,2W1,1W1,2W2,1W2\n",
+      // a V, one micro-batch up before the next comes down, some backwards in one
+      "# halfback schedule micro_batches=3 placement=0,1,1,0\n"
+      "0F0,0F1,3F0,3B0,0F2,3F1,3I1,0B0,3F2,3B2,3W1,0I1,0W1,0B2\n"
+      "1F0,2F0,2B0,1I0,1F1,2F1,1W0,2B1,1B1,1F2,2F2,2I2,1I2,1W2,2W2\n",
+      // a loop
+      "# halfback schedule micro_batches=3 placement=0,1,0,1\n"
+      "0F0,0F1,0F2,2F0,2F1,2I0,2F2,0I0,2I1,0I1,2W0,0W0,2I2,0I2,2W1,2W2,0W1,0W2\n"
+      "1F0,1F1,3F0,3I0,1F2,3F1,3I1,1I0,3F2,3I2,1I1,3W0,1W0,1I2,3W1,3W2,1W1,1W2\n",
+      // two neighbors a rank
+      "# halfback schedule micro_batches=3 placement=0,0,1,1\n"
+      "0F0,1F0,0F1,1F1,1I0,0F2,1F2,0I0,1I1,0B1,1W0,0W0,1W1,1B2,0B2\n"
+      "2F0,3F0,3I0,2I0,2F1,3F1,3B1,2B1,3W0,2W0,2F2,3F2,3I2,2B2,3W2\n",
+      // all on one rank
+      "# halfback schedule micro_batches=2 placement=0,0,0,0\n"
+      "0F0,0F1,1F1,1F0,2F0,2F1,3F0,3I0,3F1,3B1,2I0,2I1,1B1,3W0,2W0,1I0,2W1,0B0,1W0,0B1\n",
+      // a V with its own messages, received early
+      "# halfback schedule micro_batches=2 placement=0,1,1,0\n"
+      "0F0,0SEND_F0,0F1,0SEND_F1,3RECV_F0,3RECV_F1,3F0,3I0,3SEND_B0,3F1,3B1,3SEND_B1,3W0,"
+      "0RECV_B0,0RECV_B1,0B0,0B1\n"
+      "1RECV_F0,1RECV_F1,1F0,2F0,2SEND_F0,1F1,2F1,2SEND_F1,2RECV_B0,2RECV_B1,2I0,1I0,1SEND_B0,"
+      "2B1,1B1,1SEND_B1,2W0,1W0\n",
+  };
+  for (const char* text : schedules) {
+    SCOPED_TRACE(text);
+    const Schedule schedule = parse_schedule(text, "test.csv");
+    validate(schedule);
+    expect_predicted_bytes(schedule, {.num_micro_batches = schedule.num_micro_batches});
   }
 }
 

@@ -76,10 +76,14 @@ PipelineOptions parity_options() {
 
 std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
                                         const PipelineOptions& options) {
-  const Schedule schedule =
+  return make_pipeline(
       build_schedule(request.schedule, {.num_ranks = request.num_ranks,
                                         .num_micro_batches = request.num_micro_batches,
-                                        .two_stage = request.two_stage});
+                                        .two_stage = request.two_stage}),
+      options);
+}
+
+std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule, const PipelineOptions& options) {
   const LlamaConfig config = small_llama();
   auto pipeline = std::make_unique<Pipeline>(
       build_llama(config, equal_cut(static_cast<int>(config.num_layers), schedule.num_stages())),

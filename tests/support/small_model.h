@@ -35,6 +35,8 @@ struct PipelineRequest {
 };
 std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
                                         const PipelineOptions& options = parity_options());
+std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule,
+                                        const PipelineOptions& options = parity_options());
 
 // All bytes of values or gradients, parameter after parameter in model order.
 enum class Buffer { Values, Gradients };

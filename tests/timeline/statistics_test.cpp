@@ -24,6 +24,27 @@ TEST(StatisticsTest, CountsComputingOnly) {
   EXPECT_DOUBLE_EQ(sums.bubble_fraction, 1.0 - 6.0 / 9.0);
 }
 
+TEST(StatisticsTest, StageStepIsTheLongestPeriodOfOneRank) {
+  const Statistics sums = statistics(two_ranks());
+  EXPECT_DOUBLE_EQ(sums.stage_step_seconds, 4.5);  // rank 1 begins with its F, after the receive
+  EXPECT_DOUBLE_EQ(sums.stage_step_bubble_fraction, 1.0 - 6.0 / 9.0);
+  Timeline shifted = two_ranks();
+  shifted.spans.pop_back();
+  shifted.spans.push_back({1, {ActionKind::Forward, 1, 0}, 5.0, 10.0, 5.0});
+  EXPECT_DOUBLE_EQ(statistics(shifted).makespan_seconds, 9.0);
+  EXPECT_DOUBLE_EQ(statistics(shifted).stage_step_seconds, 5.0);
+}
+
+TEST(StatisticsTest, StageStepHasUpdatesWithoutTheWaitForOtherRanks) {
+  const Timeline timeline{.num_ranks = 1,
+                          .spans = {{0, {ActionKind::Forward, 0, 0}, 1.0, 2.0, 1.0},
+                                    {0, {ActionKind::RecvBackward, 0, 0}, 2.0, 3.0, 0.0},
+                                    {0, {ActionKind::Backward, 0, 0}, 3.0, 5.0, 2.0},
+                                    {0, {ActionKind::Update, 0, 0}, 9.0, 11.0, 2.0}}};
+  EXPECT_DOUBLE_EQ(statistics(timeline).makespan_seconds, 10.0);
+  EXPECT_DOUBLE_EQ(statistics(timeline).stage_step_seconds, 6.0);
+}
+
 TEST(StatisticsTest, EmptyTimelineIsAllZero) {
   const Statistics sums = statistics({.num_ranks = 2, .spans = {}});
   EXPECT_EQ(sums.makespan_seconds, 0.0);
