@@ -120,23 +120,26 @@ void print_times(const Simulation& done) {
 }
 
 void print_memory(const Simulation& done) {
-  std::cout << fmt::format("\n{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank",
-                           "constant", "until I", "until W", "gradients", "messages", "peak");
+  std::cout << fmt::format("\n{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>13}\n", "rank",
+                           "constant", "until I", "until W", "gradients", "messages", "total");
   for (std::size_t rank = 0; rank < done.constant.size(); ++rank) {
     const MemoryParts& parts = done.prediction.at_peak[rank];
-    std::cout << fmt::format("{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>11}\n", rank,
+    std::cout << fmt::format("{:>4} {:>13} {:>11} {:>11} {:>11} {:>11} {:>13}\n", rank,
                              done.constant[rank].total(), parts.until_input, parts.until_weight,
-                             parts.gradients, parts.messages, parts.total());
+                             parts.gradients, parts.messages,
+                             done.constant[rank].total() + parts.total());
   }
   std::cout
-      << "\nBytes. constant: parameters, their gradients and optimizer state. The rest is what "
-         "is\nheld beside it when that is most: for I, for W, as stored gradients, as "
-         "messages.\n";
+      << "\nBytes. constant: parameters, their gradients and optimizer state. The rest: what\n"
+         "is held beside them when it is most, for I, for W, as stored gradients and as\n"
+         "messages; total: all of it.\n";
 }
 
 void print_grid(const Simulation& done) {
-  std::cout << headline(done.schedule) << (done.messages_added ? ", messages added\n" : "\n")
-            << draw_timeline(done.result.timeline);
+  std::cout << headline(done.schedule) << '\n' << draw_timeline(done.result.timeline);
+  if (done.messages_added) {
+    std::cout << "(with sends and receives added, for channels that hold up their ranks)\n";
+  }
   print_times(done);
   if (done.memory) {
     print_memory(done);
@@ -144,10 +147,15 @@ void print_grid(const Simulation& done) {
 }
 
 nlohmann::json memory_json(const StateBytes& constant, const MemoryParts& at_peak) {
-  return {{"parameters", constant.parameters},  {"parameter_gradients", constant.gradients},
-          {"optimizer", constant.optimizer},    {"peak", at_peak.total()},
-          {"until_input", at_peak.until_input}, {"until_weight", at_peak.until_weight},
-          {"gradients", at_peak.gradients},     {"messages", at_peak.messages}};
+  return {{"parameters", constant.parameters},
+          {"parameter_gradients", constant.gradients},
+          {"optimizer", constant.optimizer},
+          {"total", constant.total() + at_peak.total()},
+          {"peak", at_peak.total()},
+          {"until_input", at_peak.until_input},
+          {"until_weight", at_peak.until_weight},
+          {"gradients", at_peak.gradients},
+          {"messages", at_peak.messages}};
 }
 
 void print_json(const Simulation& done) {

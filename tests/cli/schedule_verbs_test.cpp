@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <unistd.h>
 
 namespace halfback {
@@ -94,6 +95,79 @@ TEST_F(CommandLineTest, SimulatesNamesAndFiles) {
       file("costs.json", R"({"stages": [{"forward": 2, "input": 1, "weight": 1}]})");
   EXPECT_NE(run_halfback("simulate naive --cost-file " + costs).output.find("makespan 13"),
             std::string::npos);
+}
+
+TEST_F(CommandLineTest, SimulatesSharesOfTheModel) {
+  // Two stages a rank: each takes half of the time given for 1/N of the model.
+  const std::string folded =
+      file("v.csv",
+           "# halfback schedule micro_batches=1 placement=0,1,1,0\n0F0,3F0,3B0,0B0\n"
+           "1F0,2F0,2B0,1B0\n");
+  EXPECT_NE(run_halfback("simulate " + folded).output.find("makespan 6,"), std::string::npos);
+  const auto json =
+      nlohmann::json::parse(run_halfback("simulate " + folded + " --format json").output);
+  EXPECT_EQ(json.at("stages"), 4);
+  EXPECT_EQ(json.at("stage_step"), 6.0);
+  EXPECT_EQ(json.at("messages_added"), false);
+  EXPECT_EQ(json.at("ranks").at(0).at("activation_peak"), 1.0);
+  EXPECT_EQ(json.at("ranks").at(1).at("busy"), 3.0);
+  EXPECT_NE(run_halfback("schedule " + folded).output.find("rank 0  F..FBB....BB\n"),
+            std::string::npos);
+}
+
+TEST_F(CommandLineTest, SimulatesChannelsAndLinks) {
+  const std::string costs =
+      file("costs.json", R"({"stages": [{"forward": 1, "input": 1, "weight": 1,
+      "activation_bytes": 8, "gradient_bytes": 4}], "bandwidth": 4})");
+  const std::string command = "simulate naive --ranks 2 --format json --cost-file " + costs;
+  EXPECT_EQ(nlohmann::json::parse(run_halfback(command).output).at("makespan"), 5 + 2 + 1);
+  const auto bounded = nlohmann::json::parse(
+      run_halfback(command + " --bandwidth 8 --latency 1 --channel rendezvous").output);
+  EXPECT_EQ(bounded.at("makespan"), 5 + 1 + 0.5 + 2);
+  EXPECT_EQ(bounded.at("messages_added"), true);
+  expect_error("simulate 1f1b --ranks 2 --channel rendezvous", 1, "ranks wait for each other");
+  expect_error("simulate naive --bandwidth 8", 2, "--bandwidth without the bytes of messages");
+  expect_error("simulate naive --channel full", 2, "'full' is no rule");
+}
+
+TEST_F(CommandLineTest, SimulatesBytes) {
+  const std::string bytes = R"({"until_input": 1, "until_weight": 2, "gradients": 4,
+      "activation_message": 8, "gradient_message": 16, "parameters": 100, "optimizer": 200})";
+  const std::string memory = file("memory.json", R"({"stages": [)" + bytes + "]}");
+  const std::string command = "simulate gpipe --ranks 2 --micro-batches 2 --memory-file " + memory;
+  const auto json = nlohmann::json::parse(run_halfback(command + " --format json").output);
+  EXPECT_EQ(json.at("ranks").at(1).at("memory"), nlohmann::json({{"parameters", 100},
+                                                                 {"parameter_gradients", 100},
+                                                                 {"optimizer", 200},
+                                                                 {"total", 412},
+                                                                 {"peak", 12},
+                                                                 {"until_input", 0},
+                                                                 {"until_weight", 4},
+                                                                 {"gradients", 8},
+                                                                 {"messages", 0}}));
+  const CommandResult text = run_halfback(command);
+  EXPECT_NE(text.output.find(
+                "   1           400           0           4           8           0           412"),
+            std::string::npos)
+      << text.output;
+  const std::string costs =
+      file("costs.json",
+           R"({"stages": [{"forward": 1, "input": 1, "weight": 1, "memory": )" + bytes + "}]}");
+  EXPECT_EQ(run_halfback("simulate gpipe --ranks 2 --micro-batches 2 --cost-file " + costs).output,
+            text.output);
+}
+
+TEST_F(CommandLineTest, SimulationsFitALine) {
+  const std::string memory = file(
+      "memory.json", R"({"stages": [{"until_input": 9999999999, "until_weight": 2, "gradients": 4,
+      "activation_message": 8, "gradient_message": 16, "parameters": 300000000000}]})");
+  std::istringstream lines(run_halfback("simulate 1f1b --micro-batches 99 --channel 2 --cost "
+                                        "1.23456789,1,1 --memory-file " +
+                                        memory)
+                               .output);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_LE(line.size(), 80U) << line;
+  }
 }
 
 TEST_F(CommandLineTest, UsageErrorsSuggestAndExitWithTwo) {
