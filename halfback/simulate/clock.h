@@ -18,7 +18,7 @@ using ActionNumber = std::int64_t;
 inline constexpr ActionNumber kNoAction = -1;
 
 // A time and, where causes are traced, the action whose end made it no earlier.
-template <bool kTraces>
+template <bool Traces>
 struct Moment {
   double time = 0.0;
   ActionNumber cause = kNoAction;
@@ -39,8 +39,8 @@ struct Moment<false> {
   Moment later_by(double duration) const { return {time + duration, kNoAction}; }
 };
 
-template <bool kTraces>
-void wait_for(const Moment<kTraces>& other, Moment<kTraces>& moment) {
+template <bool Traces>
+void wait_for(const Moment<Traces>& other, Moment<Traces>& moment) {
   if (other.time > moment.time) {
     moment = other;
   }
@@ -51,7 +51,7 @@ void wait_for(const Moment<kTraces>& other, Moment<kTraces>& moment) {
 std::vector<std::vector<int>> updates_after_lists(const Schedule& schedule, const CostModel& costs);
 
 // `Duration` gives the time of a compute or update action on a rank of speed 1.
-template <typename Duration, bool kTraces>
+template <typename Duration, bool Traces>
 class Clock {
  public:
   Clock(const Schedule& schedule,
@@ -74,7 +74,7 @@ class Clock {
     if (options.keeps_timeline) {
       spans_.resize(static_cast<std::size_t>(num_actions_));
     }
-    if constexpr (kTraces) {
+    if constexpr (Traces) {
       causes_.resize(static_cast<std::size_t>(num_actions_), kNoAction);
     }
   }
@@ -138,7 +138,7 @@ class Clock {
   }
 
  private:
-  using Time = Moment<kTraces>;
+  using Time = Moment<Traces>;
 
   struct Rank {
     const Action* list = nullptr;
@@ -269,7 +269,7 @@ class Clock {
       const double cpu = is_message(action.kind) ? 0.0 : end - start.time;
       spans_[at] = {rank.number, action, start.time, end, cpu};
     }
-    if constexpr (kTraces) {
+    if constexpr (Traces) {
       causes_[at] = start.known_cause();
     }
     rank.period.add(action.kind, start.time, end);
