@@ -22,12 +22,29 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   verb.add_option("--two-stage", two_stage,
                   "Backward split into I and W, on or off (a family: on; a file: its own)")
       ->type_name("on|off");
+  verb.add_option("--stages-per-rank", stages_per_rank,
+                  "Stages on each rank, for the looped and the wave families")
+      ->type_name("V");
+  verb.add_option("--group-size", group_size,
+                  "Micro-batches that pass one stage of a rank before its next, for gis (N)")
+      ->type_name("G");
+  verb.add_option("--memory-limit", memory_limit,
+                  "Micro-batches that a rank may hold until their W, counted on 1/N of the model, "
+                  "for the families that search within a limit (N)")
+      ->type_name("K");
+  verb.add_option("--released-at-input", released_at_input,
+                  "Part of that memory that I frees, 0 to 1 (0)")
+      ->type_name("PART");
 }
 
-Schedule ScheduleOptions::load(bool verifies) const {
+Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
   ShapeRequest request{.num_ranks = num_ranks,
                        .num_micro_batches = num_micro_batches,
-                       .two_stage = std::nullopt,
+                       .stages_per_rank = stages_per_rank,
+                       .group_size = group_size,
+                       .memory_limit = memory_limit,
+                       .released_at_input = released_at_input,
+                       .times = times,
                        .verifies = verifies};
   if (!two_stage.empty()) {
     request.two_stage = is_on("--two-stage", two_stage);

@@ -11,19 +11,23 @@
 
 namespace halfback::cli {
 
-// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage.
+// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, and what some families take.
 struct ScheduleOptions {
   std::string source;
   std::optional<int> num_ranks;
   std::optional<int> num_micro_batches;
   std::string two_stage;
+  std::optional<int> stages_per_rank;
+  std::optional<int> group_size;
+  std::optional<double> memory_limit;
+  std::optional<double> released_at_input;
 
   // Adds all of them, the source as a required positional or, given its name, as an option. The
   // verb's callback must keep this object alive.
   void add_to(CLI::App& verb, const std::string& source_option = "");
-  // Returns the schedule that they name; a file is validated if `verifies`. Throws as
-  // load_or_build().
-  Schedule load(bool verifies = true) const;
+  // Returns the schedule that they name; a file is validated if `verifies`; families that search an
+  // order do so for these times. Throws as load_or_build().
+  Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
 };
 
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.

@@ -24,19 +24,24 @@ struct Options {
 };
 
 void print_families() {
-  std::cout << fmt::format("{:<14} {:<18} {:<24} {:<7} {}\n", "name", "M micro-batches", "bubble",
-                           "peak", "paper");
+  const auto print = [](const auto&... columns) {
+    std::cout << fmt::format("{:<17} {:<28} {:<27} {:<16} {:<9} {:<7} {}\n", columns...);
+  };
+  print("name", "M micro-batches on N ranks", "idle", "peak", "messages", "weights", "paper");
   for (const Family& family : families()) {
-    std::cout << fmt::format("{:<14} {:<18} {:<24} {:<7} {}\n", family.name, family.conditions,
-                             family.bubble, family.peak_memory, family.paper);
+    print(family.name, family.conditions, family.idle, family.peak_memory, family.messages,
+          family.replicas, family.paper);
   }
   std::cout << "\n";
   for (const Family& family : families()) {
-    std::cout << fmt::format("{:<14} {}\n", family.name, family.summary);
+    std::cout << fmt::format("{:<17} {}\n", family.name, family.summary);
   }
   std::cout
-      << "\nN ranks. Bubble: idle share of the step with the backward in two stages, F = I = W "
-         "= 1.\nPeak: micro-batches that rank r holds until their W.\n";
+      << "\nN ranks with v stages each. Idle: time of a rank in a step of 3M, the backward in "
+         "two stages,\nF = I = W = 1 on 1/N of the model, no communication; \"a rank\": from "
+         "its own begin to its own\nend. Peak: micro-batches that a rank holds until their W, "
+         "counted on 1/N of the model.\nMessages: of one micro-batch. Weights: copies of "
+         "them.\n";
 }
 
 std::string to_json(const Schedule& schedule) {
@@ -74,7 +79,7 @@ void run(const Options& options) {
   }
   require_choice("--format", options.format,
                  {"grid", "numbers", "csv", "torch", "torch-comm", "json"});
-  const Schedule schedule = options.schedule.load();
+  const Schedule schedule = options.schedule.load(true, share_times(parse_costs(options.cost), 1));
   if (options.format == "csv") {
     std::cout << to_csv(schedule);
   } else if (options.format == "torch") {

@@ -44,23 +44,31 @@ struct Simulation {
   MemoryPrediction prediction;
 };
 
-CostFile costs_of(const Options& options, const Schedule& schedule) {
+// The costs that were given; those of a share, where they are one for all stages of any schedule.
+CostFile given_costs(const Options& options) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
     throw ConfigError("simulate: --cost and --cost-file are both given; one of them");
   }
   CostFile file;
   if (options.cost_file.empty()) {
-    const CostModel share = parse_costs(options.cost.empty() ? "1,1,1" : options.cost);
-    file.costs = uniform_costs(share.stages.front(), schedule);
+    file.costs = parse_costs(options.cost.empty() ? "1,1,1" : options.cost);
   } else {
     file = load_cost_file(options.cost_file);
+  }
+  file.costs.latency = options.latency.value_or(file.costs.latency);
+  file.costs.bandwidth = options.bandwidth.value_or(file.costs.bandwidth);
+  return file;
+}
+
+// Fits them to a schedule.
+CostFile costs_of(const Options& options, CostFile file, const Schedule& schedule) {
+  if (options.cost_file.empty()) {
+    file.costs.stages = uniform_costs(file.costs.stages.front(), schedule).stages;
   }
   if (!options.memory_file.empty()) {
     file.memory = load_memory_file(options.memory_file);
     take_message_bytes(file.costs, *file.memory);
   }
-  file.costs.latency = options.latency.value_or(file.costs.latency);
-  file.costs.bandwidth = options.bandwidth.value_or(file.costs.bandwidth);
   return file;
 }
 
@@ -77,8 +85,11 @@ void require_bytes(const Options& options, const CostModel& costs) {
 }
 
 Simulation simulate_request(const Options& options) {
-  Simulation done{.schedule = options.schedule.load()};
-  CostFile file = costs_of(options, done.schedule);
+  const CostFile given = given_costs(options);
+  const ShareTimes times =
+      share_times(given.costs, options.schedule.num_ranks.value_or(kDefaultRanks));
+  Simulation done{.schedule = options.schedule.load(true, times)};
+  CostFile file = costs_of(options, given, done.schedule);
   require_bytes(options, file.costs);
   const ChannelRule channel = parse_channel_rule(options.channel);
   done.messages_added =

@@ -1,24 +1,33 @@
-// The schedule families, one declaration each; their sources are one file a family. All place
-// stage s on rank s. families.h is the table that the command line reads.
+// The schedule families, one declaration each; their sources are in families/, one file a family or
+// a few that are close. families.h is the table that the command line reads.
 //
-// N ranks, M micro-batches, rank r = 0..N-1, k x = repeated k times. With two_stage off each (I, W)
-// is one B, and what is said of W does not apply. F, I and W of a stage ascend in the micro-batch.
-// Bubble = idle time over step time, for F = I = W = 1 and no communication. Peaks are in
-// micro-batches: "until I" and "until W" count what F keeps for either, "G" the gradients kept
-// from I to W.
+// N ranks, M micro-batches, rank r = 0..N-1, v stages on each rank; k x = repeated k times. With
+// two_stage off each (I, W) is one B, and what is said of W does not apply. F, I and W of a stage
+// ascend in the micro-batch. Idle = the step minus the work of a rank, for no communication; f, i
+// and w are the times of F, I and W on 1/N of the model, of which a stage takes 1/v. Peaks are in
+// M_B, what a micro-batch keeps on 1/N of the model: "until I" and "until W" count what F keeps for
+// either, "G" the gradients kept from I to W; "peak" is until W.
 //
-// Source of the orders: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv 2405.18047, with
-// the order inside the cool-down as in its authors' code.
+// Source of the first ones' orders: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv
+// 2405.18047, with the order inside the cool-down as in its authors' code.
 #pragma once
 
 #include "halfback/schedule/schedule.h"
+#include "halfback/schedule/search/task_graph.h"
 
 namespace halfback {
 
+// What a schedule is built for. Only some families take what follows two_stage: build_schedule() in
+// families.h fills in the family's own choice for 0, and refuses what a family does not take.
 struct PipelineShape {
   int num_ranks = 0;
   int num_micro_batches = 0;
   bool two_stage = true;
+  int stages_per_rank = 0;
+  int group_size = 0;              // micro-batches that pass one stage of a rank before its next
+  double memory_limit = 0.0;       // of each rank, in M_B until W
+  double released_at_input = 0.0;  // the part of it that I frees, 0 to 1
+  ShareTimes times = {};           // what searches find an order for
 };
 
 // Returns F, I, W on each rank, for the whole mini-batch as one micro-batch: M = 1, else
@@ -55,5 +64,110 @@ Schedule build_one_f_one_b_2_flush(const PipelineShape& shape);
 // Not in the paper; the cap is that of ZB-H1, Qi et al., "Zero Bubble Pipeline Parallelism",
 // ICLR 2024, arXiv 2401.10241.
 Schedule build_one_f_one_b_2_capped(const PipelineShape& shape);
+
+// Returns 1f1b in which W follows the rank's r-th later I, so that no rank holds more than 1f1b
+// with B: (N-r) x F; r x (I, F); then (I, W of the oldest, F) until no F is left; (N-r) x (I, W); r
+// x W. Any M; two-stage. Idle (N-1)(f+i-w), peak min(N, M). Source: Qi et al., "Zero Bubble
+// Pipeline Parallelism", ICLR 2024, arXiv 2401.10241 (ZB-H1).
+Schedule build_zb_h1(const PipelineShape& shape);
+
+// Returns the same with 2(N-r)-1 forwards before the first I, and W after the rank's 2r-th later I.
+// Any M; two-stage. Idle of each rank (N-1)(f+i-2w), from its own begin to its own end (M >= 2N-1);
+// peak min(2N-1, M). Source: as ZB-H1 (ZB-H2).
+Schedule build_zb_h2(const PipelineShape& shape);
+
+// Returns the best order that a search finds for these times, with one stage a rank (or v, looped):
+// of the shortest stage step within the memory limit, or within N. Any M; two-stage. At f = i = w
+// with a limit of 2N-1 and M >= 2N: no rank is idle from its begin to its end.
+// Source of the idea: as ZB-H1, its automatic schedules ZB-1p (limit N) and ZB-2p (limit 2N).
+Schedule build_zb_auto(const PipelineShape& shape);
+
+// Returns Megatron's interleaved order over looped stages, v on each rank (2). Groups of micro-
+// batches pass stage after stage of a rank: N, or the M / N rounded down that share M evenly.
+// 2(N-r-1)+(v-1)N+1 forwards before the first backward; W right after its I. Any M.
+// Idle (N-1)(f+i)/v, off (N-1)(f+i+w)/v; peak ((v-1)N+2N-1)/v; messages v times those of 1f1b.
+// Source: Narayanan et al., "Efficient Large-Scale Language Model Training on GPU Clusters Using
+// Megatron-LM", SC 2021, arXiv 2104.04473.
+Schedule build_interleaved(const PipelineShape& shape);
+
+// Returns the size of its largest group, of at least `group_size` where M allows.
+int largest_group(int num_micro_batches, int group_size);
+
+// Returns the interleaved order in groups of g micro-batches, (N+1)/2 to N (N), with (v-1)g+N-r
+// forwards before the first backward. Any M.
+// Idle (N-1)(f+i)/v + (N-g)(v-1)/v f; peak ((v-1)g+N)/v.
+// Source: Wan et al., "PipeOffload: Improving Scalability of Pipeline Parallelism with Memory
+// Optimization", ICML 2025, arXiv 2503.01328 (generalized interleaved schedule, GIS).
+Schedule build_gis(const PipelineShape& shape);
+
+// Returns gpipe over looped stages, v on each rank (2): all micro-batches pass stage after stage of
+// a rank; the W last. Any M. Idle (N-1)(f+i)/v at M >= N, off (N-1)(f+i+w)/v; peak M.
+// Source: Lamy-Poirier, "Breadth-First Pipeline Parallelism", MLSys 2023, arXiv 2211.05953.
+Schedule build_looped_bfs(const PipelineShape& shape);
+
+// The V placement has stages r and 2N-1-r on rank r. Source of the following five: Qi et al.,
+// "Pipeline Parallelism with Controllable Memory", NeurIPS 2024, arXiv 2405.15362.
+
+// Returns the best order that a search finds for these times over a V, within a memory of N: no
+// rank is idle from its begin to its end at f = i = w and M >= 2N. Any M; two-stage.
+Schedule build_zb_v(const PipelineShape& shape);
+
+// Returns the same within a memory of (N+2)/2, rounded down, and for the shortest step.
+Schedule build_v_half(const PipelineShape& shape);
+
+// Returns the stable pattern of the paper, repeated every six half-slots: F at r and 2N-1-r, I at
+// 2N+c+r and 4N+c-r-1 with c = 2 if 3 divides N, else 0, W in the next free ones. Any M; two-stage.
+// Peak (N+4)/3, rounded down; idle (N odd: -, f = i = w) as simulated.
+Schedule build_v_min(const PipelineShape& shape);
+
+// Returns the same search within the memory limit given, 1 to N (N). At f = i = w, M >= 2N and a
+// limit of k/2 with N <= k <= 2N-2 a rank's idle time is (6N-1-3k)/2 f.
+Schedule build_v_search(const PipelineShape& shape);
+
+// Returns the search over a V for a backward that is one: about 2/3 of 1f1b's memory, (4N/3+2)/2
+// with 4N/3 rounded down. Any M.
+Schedule build_one_f_one_b_v(const PipelineShape& shape);
+
+// Returns the best order that a search finds over v stages a rank (4), looped or in a wave, within
+// a memory of N or the limit given. Any M; two-stage. Idle (N-1)/v f at f = i = w and M = N: the
+// least that any order with one copy of the weights has, since the last rank cannot begin sooner.
+// This project's own.
+Schedule build_zb_looped(const PipelineShape& shape);
+Schedule build_zb_wave(const PipelineShape& shape);
+
+// Returns the best order that a search finds over W waves, v = 2W stages a rank (2), within a
+// memory of N. Any M.
+// Source: Liu et al., "Hanayo: Harnessing Wave-like Pipeline Parallelism for Enhanced Large Model
+// Training Efficiency", SC 2023, arXiv 2308.15762.
+Schedule build_hanayo(const PipelineShape& shape);
+
+// The following have two replicas of the weights, the second on the ranks in reverse, and even
+// micro-batches pass the first, odd ones the second.
+
+// Returns the best order that a search finds for two pipelines of N stages in opposite directions,
+// within a memory of N. N even, M even. Idle N-2 slots where f = i+w, two_stage off.
+// Source: Li, Hoefler, "Chimera: Efficiently Training Large-Scale Neural Networks with
+// Bidirectional Pipelines", SC 2021, arXiv 2107.06925.
+Schedule build_chimera(const PipelineShape& shape);
+
+// Returns the eight phases of DualPipe; where these do not split the backward it stays B. N even, M
+// even and at least 2N. Idle (N/2-1)(f + 2(i+w) - 3w) with F before B in each pair, peak N+1.
+// Source: DeepSeek-AI, "DeepSeek-V3 Technical Report", arXiv 2412.19437, and its authors' code.
+Schedule build_dualpipe(const PipelineShape& shape);
+
+// Returns the same phases over a V and one copy of the weights. M at least 2N. Peak N+1/2.
+Schedule build_dualpipe_v(const PipelineShape& shape);
+
+// Returns two V placements in opposite directions, with the orders of the paper's code; W right
+// after its I. N even and at least 4, M a multiple of N. Peak N. At M = kN idle (N-2)/2 f where
+// f = i+w, (k+1)(N/2-1) f where 2f = i+w, with two_stage off.
+// Source: Wu, Chen, Yu, "BitPipe: Bidirectional Interleaved Pipeline Parallelism for Accelerating
+// Large Models Training", arXiv 2410.19367.
+Schedule build_bitpipe(const PipelineShape& shape);
+
+// Returns bitpipe with each W where its rank would wait for longer than W takes, or where memory
+// would grow beyond N. Two-stage. Idle .5 f (N = 4), 1.5 f (N = 8) at f = i = w.
+// This project's own.
+Schedule build_bitpipe_split(const PipelineShape& shape);
 
 }  // namespace halfback

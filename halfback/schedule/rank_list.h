@@ -1,44 +1,75 @@
-// Writes the action list of one rank that holds one stage. Each call takes the next micro-batch
-// of its kind, so that a family reads as its phases.
+// Writes the action list of one rank. Each call takes the next micro-batch of its kind, so that a
+// family reads as its phases.
 #pragma once
 
 #include "halfback/schedule/builders.h"
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
 
 namespace halfback {
 
+// A stage on a rank and the micro-batches that pass it there: first, first + stride, ...
+struct Chunk {
+  int stage = 0;
+  int first_micro_batch = 0;
+  int stride = 1;
+};
+
 class RankList {
  public:
-  RankList(int stage, bool two_stage);
+  RankList(std::vector<Chunk> chunks, bool two_stage);
 
-  void forward();
+  void forward(int chunk = 0);
   // Adds I, or B when the backward is not split.
-  void backward();
-  // Adds the W of the oldest micro-batch pending; nothing when none is.
+  void backward(int chunk = 0);
+  // Adds B.
+  void whole_backward(int chunk = 0);
+  // Adds the W of the oldest I whose W is not there yet; nothing when none is.
   void weight();
   // Adds all W pending.
   void flush();
-  // Returns how many micro-batches have their I but not their W.
-  int num_pending() const { return two_stage_ ? next_backward_ - next_weight_ : 0; }
+  // Returns how many have their I but not their W.
+  int num_pending() const { return static_cast<int>(pending_.size()); }
   // Returns the list; leaves this one empty.
   std::vector<Action> take() { return std::move(actions_); }
 
  private:
-  int stage_;
+  struct Next {
+    int forward;
+    int backward;
+  };
+  void add(ActionKind kind, int chunk, int& micro_batch);
+
+  std::vector<Chunk> chunks_;
+  std::vector<Next> next_;  // by chunk
   bool two_stage_;
-  int next_forward_ = 0;
-  int next_backward_ = 0;
-  int next_weight_ = 0;
+  std::deque<Action> pending_;  // the W, in the order of their I
   std::vector<Action> actions_;
 };
 
-// Returns a schedule of one stage a rank, with write(rank, list) called once for each rank. Throws
-// ConfigError for a shape that no family admits: below 1, or more than 2^28 actions.
+// Throws ConfigError for a shape that no family admits: below 1, or more than 2^28 actions.
+void check_shape(const std::string& name, const PipelineShape& shape);
+
+// Throws ConfigError for a shape whose backward is not in two stages.
+void require_two_stage(const std::string& name, const PipelineShape& shape);
+
+// Returns a schedule over a placement, with write(rank, list) called once for each rank. The chunks
+// of a rank are its stages in model order, those of the first replica first; of two replicas even
+// micro-batches pass the first.
+Schedule build_ranks(const std::string& name,
+                     const PipelineShape& shape,
+                     const Placement& placement,
+                     const std::function<void(int, RankList&)>& write);
+
+// The same with one stage a rank.
 Schedule build_ranks(const std::string& name,
                      const PipelineShape& shape,
                      const std::function<void(int, RankList&)>& write);
+
+// Returns the placement and its mirror image, as above.
+Placement with_mirror(const Placement& placement, const PipelineShape& shape);
 
 }  // namespace halfback

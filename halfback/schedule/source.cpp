@@ -14,8 +14,6 @@ namespace halfback {
 
 namespace {
 
-constexpr int kDefaultRanks = 4;
-
 bool names_file(const std::string& text) {
   std::error_code error;
   return text.ends_with(".csv") || text.find('/') != std::string::npos ||
@@ -31,7 +29,23 @@ void require_same(const std::string& file, const char* what, int found, std::opt
   }
 }
 
+// Throws unless what was asked for, if anything, is above 0: in a shape 0 means not given.
+template <typename T>
+T positive(std::optional<T> asked, const char* option) {
+  if (asked && !(*asked > T{0})) {
+    throw ConfigError(fmt::format("{}: {}; it must be above 0", option, *asked));
+  }
+  return asked.value_or(T{0});
+}
+
 Schedule load(const std::string& file, const ShapeRequest& request) {
+  if (request.stages_per_rank || request.group_size || request.memory_limit ||
+      request.released_at_input) {
+    throw ConfigError(fmt::format(
+        "{}: a file has its own stages and order; leave --stages-per-rank, --group-size, "
+        "--memory-limit and --released-at-input out",
+        file));
+  }
   Schedule schedule = load_schedule(file);
   if (request.verifies) {
     validate(schedule, {.where = file});
@@ -61,7 +75,12 @@ Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& requ
   }
   PipelineShape shape{.num_ranks = request.num_ranks.value_or(kDefaultRanks),
                       .num_micro_batches = request.num_micro_batches.value_or(1),
-                      .two_stage = request.two_stage.value_or(true)};
+                      .two_stage = request.two_stage.value_or(true),
+                      .stages_per_rank = positive(request.stages_per_rank, "--stages-per-rank"),
+                      .group_size = positive(request.group_size, "--group-size"),
+                      .memory_limit = positive(request.memory_limit, "--memory-limit"),
+                      .released_at_input = request.released_at_input.value_or(0.0),
+                      .times = request.times};
   if (family != all.end() && !request.num_micro_batches) {
     shape.num_micro_batches = family->default_micro_batches(shape.num_ranks);
   }

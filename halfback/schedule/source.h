@@ -2,19 +2,30 @@
 #pragma once
 
 #include "halfback/schedule/schedule.h"
+#include "halfback/schedule/search/task_graph.h"
 
 #include <optional>
 #include <string>
 
 namespace halfback {
 
-// What was asked for; what is not given comes from the file, or from the family's defaults: 4
-// ranks, its natural number of micro-batches, two-stage.
+// Of a family, where none is asked for.
+inline constexpr int kDefaultRanks = 4;
+
+// What was asked for; what is not given comes from the file, or from the family's defaults:
+// kDefaultRanks, its natural number of micro-batches, two-stage, and what Family says of the
+// others.
 struct ShapeRequest {
   std::optional<int> num_ranks = std::nullopt;
   std::optional<int> num_micro_batches = std::nullopt;
   std::optional<bool> two_stage = std::nullopt;
-  bool verifies = true;  // a file; families are valid by construction
+  // Refused for files and for families that do not take them.
+  std::optional<int> stages_per_rank = std::nullopt;
+  std::optional<int> group_size = std::nullopt;
+  std::optional<double> memory_limit = std::nullopt;
+  std::optional<double> released_at_input = std::nullopt;
+  ShareTimes times = {};  // for families that search; others and files do not need them
+  bool verifies = true;   // a file; families are valid by construction
 };
 
 // Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash. A

@@ -134,6 +134,22 @@ CostModel parse_costs(std::string_view text) {
   return {.stages = {cost}};
 }
 
+ShareTimes share_times(const CostModel& costs, int num_ranks) {
+  ShareTimes times{0.0, 0.0, 0.0, costs.latency};
+  const double share = costs.stages.size() == 1 ? 1.0 : 1.0 / num_ranks;
+  for (const StageCost& stage : costs.stages) {
+    times.forward += stage.forward * share;
+    times.input += stage.input * share;
+    times.weight += stage.weight * share;
+  }
+  const double longest = std::max({times.forward, times.input, times.weight});
+  const double least = longest > 0.0 ? longest * 1e-6 : 1.0;
+  times.forward = std::max(times.forward, least);
+  times.input = std::max(times.input, least);
+  times.weight = std::max(times.weight, least);
+  return times;
+}
+
 int ranks_per_copy(const Placement& placement) {
   std::vector<int> ranks = placement.replicas.front();
   std::sort(ranks.begin(), ranks.end());

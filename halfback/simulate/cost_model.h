@@ -10,6 +10,7 @@
 
 #include "halfback/schedule/action.h"
 #include "halfback/schedule/schedule.h"
+#include "halfback/schedule/search/task_graph.h"
 
 #include <limits>
 #include <optional>
@@ -66,6 +67,11 @@ struct CostModel {
 
 // Reads "f,i,w" or "f,i,w,b" as the cost of one stage. Throws ConfigError.
 CostModel parse_costs(std::string_view text);
+
+// Returns what a search for an order goes by: the mean of the stages and the latency, of
+// `num_ranks` ranks where each stage has its own cost, else of the share that the one cost is. Of a
+// time of 0 it takes a millionth of the longest.
+ShareTimes share_times(const CostModel& costs, int num_ranks);
 
 // Returns the ranks that hold the first copy of the model: N of the shares.
 int ranks_per_copy(const Placement& placement);

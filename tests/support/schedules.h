@@ -26,14 +26,19 @@ inline Schedule parse(const std::string& text) { return parse_schedule(text, "te
 
 // Returns a family's schedule with its natural number of micro-batches.
 inline Schedule family(const std::string& name, int num_ranks, bool two_stage = true) {
-  for (const Family& entry : families()) {
-    if (entry.name == name) {
-      return entry.build({.num_ranks = num_ranks,
-                          .num_micro_batches = entry.default_micro_batches(num_ranks),
-                          .two_stage = two_stage});
-    }
+  const Family& entry = halfback::family(name);
+  return entry.build({.num_ranks = num_ranks,
+                      .num_micro_batches = entry.default_micro_batches(num_ranks),
+                      .two_stage = two_stage});
+}
+
+// The same, but on 4 ranks, which every family admits, where it does not admit that many.
+inline Schedule family_or_on_four(const std::string& name, int num_ranks) {
+  try {
+    return family(name, num_ranks);
+  } catch (const ConfigError&) {
+    return family(name, 4);
   }
-  return build_schedule(name, {});  // throws
 }
 
 // Returns a rank's list as "0F0 0I0 0W0".

@@ -1,0 +1,108 @@
+#include "halfback/schedule/builders.h"
+#include "halfback/schedule/rank_list.h"
+#include "halfback/schedule/search/order_search.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halfback {
+
+namespace {
+
+constexpr int kPeriod = 6;  // half-slots from one micro-batch to the next: F, I and W of two stages
+
+SearchProblem v_problem(const std::string& name, const PipelineShape& shape, double memory_limit) {
+  check_shape(name, shape);
+  return {.placement = wave_placement(shape.num_ranks, 2),
+          .num_micro_batches = shape.num_micro_batches,
+          .two_stage = shape.two_stage,
+          .times = shape.times,
+          .memory_limit = memory_limit,
+          .released_at_input = shape.released_at_input,
+          .goal = SearchGoal::StageStep};
+}
+
+// The half-slots of F, F, I, I on one rank, in this order; returns those of W and W: the first
+// after their I that the pattern leaves free.
+std::array<int, 2> free_slots(const std::array<int, 4>& slots) {
+  std::array<bool, kPeriod> taken = {};
+  for (const int slot : slots) {
+    taken[static_cast<std::size_t>(slot % kPeriod)] = true;
+  }
+  std::array<int, 2> weights = {slots[2], slots[3]};
+  for (int& slot : weights) {
+    while (taken[static_cast<std::size_t>(slot % kPeriod)]) {
+      ++slot;
+    }
+    taken[static_cast<std::size_t>(slot % kPeriod)] = true;
+  }
+  return weights;
+}
+
+}  // namespace
+
+Schedule build_zb_v(const PipelineShape& shape) {
+  require_two_stage("zb-v", shape);
+  return search_order("zb-v", v_problem("zb-v", shape, shape.num_ranks));
+}
+
+Schedule build_v_half(const PipelineShape& shape) {
+  require_two_stage("v-half", shape);
+  const int limit = (shape.num_ranks + 2) / 2;
+  SearchProblem problem = v_problem("v-half", shape, limit);
+  problem.goal = SearchGoal::Makespan;
+  return search_order("v-half", problem);
+}
+
+Schedule build_v_min(const PipelineShape& shape) {
+  check_shape("v-min", shape);
+  require_two_stage("v-min", shape);
+  const int ranks = shape.num_ranks;
+  const int shift = ranks % 3 == 0 ? 2 : 0;
+  const Placement placement = wave_placement(ranks, 2);
+  return build_ranks("v-min", shape, placement, [&](int rank, RankList& list) {
+    const std::array<int, 4> slots = {rank, 2 * ranks - 1 - rank, 2 * ranks + shift + rank,
+                                      4 * ranks + shift - rank - 1};
+    const std::array<int, 2> weights = free_slots(slots);
+    enum Kind { Forward0, Forward1, Backward1, Backward0, Weight };
+    std::vector<std::pair<int, Kind>> order;
+    for (int i = 0; i < shape.num_micro_batches; ++i) {
+      for (const Kind kind : {Forward0, Forward1, Backward1, Backward0}) {
+        order.emplace_back(slots[static_cast<std::size_t>(kind)] + kPeriod * i, kind);
+      }
+      for (const int slot : weights) {
+        order.emplace_back(slot + kPeriod * i, Weight);
+      }
+    }
+    std::sort(order.begin(), order.end());
+    for (const auto& [slot, kind] : order) {
+      if (kind == Weight) {
+        list.weight();
+      } else if (kind == Forward0 || kind == Forward1) {
+        list.forward(kind == Forward0 ? 0 : 1);
+      } else {
+        list.backward(kind == Backward0 ? 0 : 1);
+      }
+    }
+  });
+}
+
+Schedule build_v_search(const PipelineShape& shape) {
+  require_two_stage("v-search", shape);
+  return search_order("v-search", v_problem("v-search", shape, shape.memory_limit));
+}
+
+Schedule build_one_f_one_b_v(const PipelineShape& shape) {
+  const double limit = (4 * shape.num_ranks / 3 + 2) / 2.0;
+  SearchProblem problem = v_problem("1f1b-v", shape, limit);
+  problem.goal = SearchGoal::Makespan;
+  problem.memory_limit = limit - 0.5;
+  problem.known = {search_order("1f1b-v", problem)};
+  problem.memory_limit = limit;
+  return search_order("1f1b-v", problem);
+}
+
+}  // namespace halfback
