@@ -115,7 +115,7 @@ TEST_P(SweepTest, IsSoundOnOneToSixteenRanksForEveryShapeThatItAdmits) {
   const Family& family = halfback::family(GetParam());
   for (int n = 1; n <= 16; ++n) {
     int num_admitted = 0;
-    for (const int m : {1, 2, 3, n - 1, n, n + 1, 2 * n - 1, 2 * n, 3 * n + 1, 4 * n}) {
+    for (const int m : {1, 2, n - 1, n, 2 * n, 3 * n + 1}) {
       for (const bool two_stage : {false, true}) {
         SCOPED_TRACE(fmt::format("{} ranks, {} micro-batches, two-stage {}", n, m, two_stage));
         try {

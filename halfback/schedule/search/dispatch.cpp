@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <queue>
-#include <tuple>
 #include <utility>
 
 namespace halfback {
@@ -20,17 +20,21 @@ class Dispatcher {
         rules_(rules),
         reversed_(rules.direction == TaskGraph::Direction::Reversed),
         ranks_(static_cast<std::size_t>(graph.num_ranks())),
-        seen_(static_cast<std::size_t>(graph.num_kinds_and_stages()), 0) {
+        next_(static_cast<std::size_t>(graph.size()), kNone),
+        queues_(static_cast<std::size_t>(graph.num_queues())) {
     times_.begin.assign(static_cast<std::size_t>(graph.size()), kNever);
     times_.end = times_.begin;
-    for (int id = 0; id < graph.size(); ++id) {
-      rank_of(id).waiting.push_back(id);
-    }
-    for (Rank& rank : ranks_) {
-      std::sort(rank.waiting.begin(), rank.waiting.end(), [&](int a, int b) {
-        return std::pair(keys[static_cast<std::size_t>(a)], a) <
-               std::pair(keys[static_cast<std::size_t>(b)], b);
-      });
+    std::vector<int> order(static_cast<std::size_t>(graph.size()));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+      return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
+    });
+    for (auto id = order.rbegin(); id != order.rend(); ++id) {
+      next_[static_cast<std::size_t>(*id)] = rank_of(*id).first;
+      rank_of(*id).first = *id;
+      if (queue_of(*id).num_waiting++ == 0) {
+        ++rank_of(*id).num_queues;
+      }
     }
   }
 
@@ -51,18 +55,22 @@ class Dispatcher {
 
  private:
   static constexpr std::int64_t kNever = -1;
+  static constexpr int kNone = -1;
   struct Rank {
-    std::vector<int> waiting;  // by key; those begun stay until they are in front
-    std::size_t front = 0;
+    int first = kNone;   // of those that wait, by key; next_ has the others
+    int num_queues = 0;  // that are not empty
     std::int64_t free_at = 0;
     std::int64_t held = 0;
   };
+  struct Queue {
+    int num_waiting = 0;
+    std::int64_t seen = 0;  // the last look that passed one of it over
+  };
 
   Rank& rank_of(int id) { return ranks_[static_cast<std::size_t>(graph_.task(id).rank)]; }
+  Queue& queue_of(int id) { return queues_[static_cast<std::size_t>(graph_.task(id).queue)]; }
   std::int64_t end_of(int id) const { return times_.end[static_cast<std::size_t>(id)]; }
   bool begun(int id) const { return times_.begin[static_cast<std::size_t>(id)] != kNever; }
-
-  std::int64_t memory(int id) const { return reversed_ ? -graph_.memory(id) : graph_.memory(id); }
 
   bool is_ready(int id, std::int64_t time) const {
     const auto arrived = [&](int source) {
@@ -86,29 +94,27 @@ class Dispatcher {
 
   void begin_next(int index, std::int64_t time) {
     Rank& rank = ranks_[static_cast<std::size_t>(index)];
-    while (rank.front < rank.waiting.size() && begun(rank.waiting[rank.front])) {
-      ++rank.front;
-    }
     ++stamp_;
     std::int64_t held = rank.held;
     std::int64_t peak = held;
     std::int64_t due = std::numeric_limits<std::int64_t>::max();
-    int looked_at = 0;
-    for (std::size_t i = rank.front; i < rank.waiting.size() && looked_at < rules_.window; ++i) {
-      const int id = rank.waiting[i];
-      if (begun(id)) {
-        continue;
-      }
-      ++looked_at;
-      const std::int64_t change = memory(id);
-      std::int64_t& seen = seen_[static_cast<std::size_t>(graph_.kind_and_stage(id))];
+    int* link = &rank.first;
+    int num_seen = 0;
+    for (int i = 0; *link != kNone && i < rules_.window && num_seen < rank.num_queues; ++i) {
+      const int id = *link;
+      const TaskGraph::Task& task = graph_.task(id);
+      const std::int64_t change = reversed_ ? -task.memory : task.memory;
+      Queue& queue = queue_of(id);
       const bool fits =
           change <= 0 || rules_.memory_limit == 0 || peak + change <= rules_.memory_limit;
-      const bool may_begin = seen != stamp_ && fits;
+      const bool may_begin = queue.seen != stamp_ && fits;
       if (may_begin && is_ready(id, time)) {
         if (static_cast<double>(due - time) < patience_of(id)) {
           wakes_.emplace(due, index);
         } else {
+          *link = next_[static_cast<std::size_t>(id)];
+          rank.held += change;
+          rank.num_queues -= --queue.num_waiting == 0 ? 1 : 0;
           begin(id, time);
         }
         return;
@@ -116,9 +122,11 @@ class Dispatcher {
       if (may_begin) {
         due = std::min(due, due_time(id));
       }
-      seen = stamp_;
+      num_seen += queue.seen != stamp_ ? 1 : 0;
+      queue.seen = stamp_;
       held += change;
       peak = std::max(peak, held);
+      link = &next_[static_cast<std::size_t>(id)];
     }
   }
 
@@ -129,9 +137,7 @@ class Dispatcher {
     times_.end[static_cast<std::size_t>(id)] = end;
     times_.last_end = std::max(times_.last_end, end);
     ++num_done_;
-    Rank& rank = rank_of(id);
-    rank.free_at = end;
-    rank.held += memory(id);
+    rank_of(id).free_at = end;
     wakes_.emplace(end, task.rank);
     const auto wake = [&](int next) {
       if (next >= 0 && graph_.task(next).rank != task.rank) {
@@ -151,7 +157,8 @@ class Dispatcher {
   const bool reversed_;
   TaskTimes times_;
   std::vector<Rank> ranks_;
-  std::vector<std::int64_t> seen_;  // by kind and stage: the last look that passed one over
+  std::vector<int> next_;  // by task
+  std::vector<Queue> queues_;
   std::int64_t stamp_ = 0;
   int num_done_ = 0;
   using Wake = std::pair<std::int64_t, int>;

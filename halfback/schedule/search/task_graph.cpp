@@ -57,7 +57,8 @@ TaskGraph::TaskGraph(Placement placement,
   hop_ = std::llround(times.latency * stages / num_ranks_ / longest * kTicksOfLongest);
 
   const auto released = std::llround(released_at_input * kMemoryUnit);
-  memory_ = {kMemoryUnit, two_stage ? -released : -kMemoryUnit, released - kMemoryUnit};
+  const std::array<std::int64_t, 3> memory = {kMemoryUnit, two_stage ? -released : -kMemoryUnit,
+                                              released - kMemoryUnit};
 
   const int kinds = two_stage ? 3 : 2;
   tasks_.resize(static_cast<std::size_t>(kinds) * static_cast<std::size_t>(stages) *
@@ -66,8 +67,11 @@ TaskGraph::TaskGraph(Placement placement,
     for (int stage = 0; stage < stages; ++stage) {
       for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
         Task& task = tasks_[static_cast<std::size_t>(id(kind, stage, micro_batch))];
-        task.rank = placement_.rank_of(stage, placement_.replica_of(micro_batch));
+        const int replica = placement_.replica_of(micro_batch);
+        task.rank = placement_.rank_of(stage, replica);
+        task.queue = (kind * stages + stage) * placement_.num_replicas() + replica;
         task.ticks = ticks[static_cast<std::size_t>(kind)];
+        task.memory = memory[static_cast<std::size_t>(kind)];
       }
     }
   }
@@ -97,11 +101,11 @@ void TaskGraph::connect(int stage, int micro_batch) {
 
 Action TaskGraph::action(int id) const {
   const int stages = placement_.num_stages();
-  const int kind = kind_and_stage(id) / stages;
+  const int kind_and_stage = id / num_micro_batches_;
   const ActionKind backward = two_stage_ ? ActionKind::BackwardInput : ActionKind::Backward;
   const std::array<ActionKind, 3> kinds = {ActionKind::Forward, backward,
                                            ActionKind::BackwardWeight};
-  return {kinds[static_cast<std::size_t>(kind)], kind_and_stage(id) % stages,
+  return {kinds[static_cast<std::size_t>(kind_and_stage / stages)], kind_and_stage % stages,
           id % num_micro_batches_};
 }
 
@@ -114,10 +118,6 @@ int TaskGraph::id_of(const Action& action) const {
     default:
       return backward(action.stage, action.micro_batch);
   }
-}
-
-std::int64_t TaskGraph::memory(int id) const {
-  return memory_[static_cast<std::size_t>(kind_and_stage(id) / placement_.num_stages())];
 }
 
 std::vector<std::int64_t> TaskGraph::earliest_begins() const {

@@ -30,7 +30,11 @@ class TaskGraph {
   // and micro-batch.
   struct Task {
     int rank = 0;
+    int queue = 0;  // numbers kind, stage and replica, whose tasks keep their micro-batches' order
     std::int64_t ticks = 0;
+    // What it adds to the memory of its rank when it begins (above 0) or ends (below), in units of
+    // which one micro-batch on one stage keeps kMemoryUnit.
+    std::int64_t memory = 0;
     int before = -1;                      // the task whose result it takes; -1: none
     std::array<int, 2> after = {-1, -1};  // those that take its own
   };
@@ -56,14 +60,9 @@ class TaskGraph {
   // Returns the task of a compute action that the graph has.
   int id_of(const Action& action) const;
 
-  // The tasks of one stage and kind keep the order of their micro-batches; this names the class.
-  int kind_and_stage(int id) const { return id / num_micro_batches_; }
-  int num_kinds_and_stages() const { return size() / num_micro_batches_; }
+  int num_queues() const { return size() / num_micro_batches_ * placement_.num_replicas(); }
 
-  // What a task adds to the memory of its rank when it begins (above 0) or ends (below), in units
-  // of which one micro-batch on one stage keeps kMemoryUnit.
   static constexpr std::int64_t kMemoryUnit = 1 << 16;
-  std::int64_t memory(int id) const;
 
   // Ticks from the end of one task to the earliest begin of one that takes its result.
   std::int64_t hop(int from, int to) const { return task(from).rank == task(to).rank ? 0 : hop_; }
@@ -83,7 +82,6 @@ class TaskGraph {
   int num_micro_batches_ = 0;
   bool two_stage_ = true;
   std::int64_t hop_ = 0;
-  std::array<std::int64_t, 3> memory_ = {};
   std::vector<Task> tasks_;
 };
 
