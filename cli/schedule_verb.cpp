@@ -25,16 +25,17 @@ struct Options {
 
 void print_families() {
   const auto print = [](const auto&... columns) {
-    std::cout << fmt::format("{:<17} {:<28} {:<27} {:<16} {:<9} {:<7} {}\n", columns...);
+    std::cout << fmt::format("{:<16} {:<24} {:<26} {:<16} {:<8} {}\n", columns...);
   };
-  print("name", "M micro-batches on N ranks", "idle", "peak", "messages", "weights", "paper");
+  print("name", "N ranks, M micro-batches", "idle", "peak", "messages", "weights");
   for (const Family& family : families()) {
     print(family.name, family.conditions, family.idle, family.peak_memory, family.messages,
-          family.replicas, family.paper);
+          family.replicas);
   }
   std::cout << "\n";
   for (const Family& family : families()) {
-    std::cout << fmt::format("{:<17} {}\n", family.name, family.summary);
+    std::cout << fmt::format("{:<16} {}{}{}\n", family.name, family.summary,
+                             family.paper.empty() ? "" : "; ", family.paper);
   }
   std::cout
       << "\nN ranks with v stages each. Idle: time of a rank in a step of 3M, the backward in "

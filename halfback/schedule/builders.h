@@ -112,12 +112,13 @@ Schedule build_looped_bfs(const PipelineShape& shape);
 // rank is idle from its begin to its end at f = i = w and M >= 2N. Any M; two-stage.
 Schedule build_zb_v(const PipelineShape& shape);
 
-// Returns the same within a memory of (N+2)/2, rounded down, and for the shortest step.
+// Returns the same within a memory of (N+2)/2, rounded down, and for the shortest step. Idle
+// (3N-7)/2 f, (3N-4)/2 f for odd N, at f = i = w.
 Schedule build_v_half(const PipelineShape& shape);
 
 // Returns the stable pattern of the paper, repeated every six half-slots: F at r and 2N-1-r, I at
 // 2N+c+r and 4N+c-r-1 with c = 2 if 3 divides N, else 0, W in the next free ones. Any M; two-stage.
-// Peak (N+4)/3, rounded down; idle (N odd: -, f = i = w) as simulated.
+// Peak (N+4)/3, rounded down; idle 2N-5/2 f, 2N-3/2 f where 3 divides N, at f = i = w.
 Schedule build_v_min(const PipelineShape& shape);
 
 // Returns the same search within the memory limit given, 1 to N (N). At f = i = w, M >= 2N and a
@@ -136,7 +137,7 @@ Schedule build_zb_looped(const PipelineShape& shape);
 Schedule build_zb_wave(const PipelineShape& shape);
 
 // Returns the best order that a search finds over W waves, v = 2W stages a rank (2), within a
-// memory of N. Any M.
+// memory of N. Any M. Idle (N-1)/v f at f = i = w.
 // Source: Liu et al., "Hanayo: Harnessing Wave-like Pipeline Parallelism for Enhanced Large Model
 // Training Efficiency", SC 2023, arXiv 2308.15762.
 Schedule build_hanayo(const PipelineShape& shape);
@@ -145,7 +146,8 @@ Schedule build_hanayo(const PipelineShape& shape);
 // micro-batches pass the first, odd ones the second.
 
 // Returns the best order that a search finds for two pipelines of N stages in opposite directions,
-// within a memory of N. N even, M even. Idle N-2 slots where f = i+w, two_stage off.
+// within a memory of N. N even, M even. Idle (N/2-1) f at f = i = w, (N-2) f with two_stage off and
+// f = i+w.
 // Source: Li, Hoefler, "Chimera: Efficiently Training Large-Scale Neural Networks with
 // Bidirectional Pipelines", SC 2021, arXiv 2107.06925.
 Schedule build_chimera(const PipelineShape& shape);
@@ -166,7 +168,8 @@ Schedule build_dualpipe_v(const PipelineShape& shape);
 Schedule build_bitpipe(const PipelineShape& shape);
 
 // Returns bitpipe with each W where its rank would wait for longer than W takes, or where memory
-// would grow beyond N. Two-stage. Idle .5 f (N = 4), 1.5 f (N = 8) at f = i = w.
+// would grow beyond N. Two-stage. Idle (N-2)/4 f at f = i = w: the middle
+// ranks cannot begin sooner.
 // This project's own.
 Schedule build_bitpipe_split(const PipelineShape& shape);
 

@@ -278,6 +278,27 @@ TEST(PublishedTest, ZeroBubbleHOneIsAThird) {
   }
 }
 
+// Closed forms that the table of families states, with the backward in two stages.
+TEST(PublishedTest, IdleTimesInClosedForm) {
+  for (const int n : {4, 6, 8, 10}) {
+    for (const int m : {n, 2 * n, 3 * n}) {
+      const auto idle = [&](const char* family) {
+        return measure(family, {.num_ranks = n, .num_micro_batches = m}).step_idle;
+      };
+      EXPECT_EQ(idle("chimera"), n / 2 - 1) << n << " " << m;
+      EXPECT_EQ(idle("bitpipe"), n / 2 - 1) << n << " " << m;
+      EXPECT_EQ(idle("bitpipe-split"), (n - 2) / 4.0) << n << " " << m;
+      EXPECT_EQ(idle("hanayo"), (n - 1) / 2.0) << n << " " << m;
+      EXPECT_EQ(idle("zb-v"), (n - 1) / 2.0) << n << " " << m;
+      EXPECT_EQ(idle("interleaved-1f1b"), n - 1) << n << " " << m;
+      EXPECT_EQ(idle("looped-bfs"), n - 1) << n << " " << m;
+      EXPECT_EQ(idle("v-min"), n % 3 == 0 ? 2 * n - 1.5 : 2 * n - 2.5) << n << " " << m;
+      EXPECT_EQ(idle("v-half"), (3 * n - 7) / 2.0) << n << " " << m;
+      EXPECT_LT(idle("1f1b-v"), n - 1) << n << " " << m;
+    }
+  }
+}
+
 // This project's own: the last rank cannot begin before (N-1)/v, so that no order with one copy of
 // the weights has less; at N = M = 4 and 9 stages a rank the step is 12.333.
 TEST(PublishedTest, ManyChunksReachTheLeastThatOneCopyAllows) {
