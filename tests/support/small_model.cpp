@@ -48,8 +48,8 @@ void append_numbers(Stage& stage, Buffer buffer, std::vector<double>& numbers) {
 
 }  // namespace
 
-LlamaConfig small_llama() {
-  return {.num_layers = 4,
+LlamaConfig small_llama(int num_layers) {
+  return {.num_layers = num_layers,
           .width = 24,
           .num_heads = 4,
           .num_key_value_heads = 2,
@@ -57,6 +57,8 @@ LlamaConfig small_llama() {
           .sequence = 7,
           .vocabulary = 31};
 }
+
+int layers_for(int num_stages) { return num_stages <= 4 ? 4 : num_stages <= 8 ? 8 : 16; }
 
 std::vector<MicroBatch> make_batches(const BatchShape& shape, std::int64_t step) {
   std::vector<MicroBatch> batches;
@@ -84,7 +86,7 @@ std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
 }
 
 std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule, const PipelineOptions& options) {
-  const LlamaConfig config = small_llama();
+  const LlamaConfig config = small_llama(layers_for(schedule.num_stages()));
   auto pipeline = std::make_unique<Pipeline>(
       build_llama(config, equal_cut(static_cast<int>(config.num_layers), schedule.num_stages())),
       schedule, options);

@@ -12,7 +12,10 @@
 namespace halfback::testing {
 
 // 4 blocks, width 24, 4 heads that share 2 key/value heads; most sizes are no vector's multiple.
-LlamaConfig small_llama();
+LlamaConfig small_llama(int num_layers = 4);
+
+// Returns how many layers the small model has for so many stages: 4, 8 or 16.
+int layers_for(int num_stages);
 
 struct BatchShape {
   int num_micro_batches = 4;
