@@ -66,6 +66,16 @@ void Executor::run(const StepContext& context) {
     peak_between_actions_ = std::max(peak_between_actions_, live_bytes(rank_));
   }
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
+  if (context.is_training) {
+    for (const auto& [number, stage] : stages_) {
+      if (const auto micro_batch = stage->finish_step(static_cast<int>(count))) {
+        throw ScheduleError(fmt::format(
+            "the list ends and stage {} is not through with micro-batch {}; it must run F and "
+            "either B or I and W",
+            number, *micro_batch));
+      }
+    }
+  }
 }
 
 void Executor::require_possible(const Action& action) const {

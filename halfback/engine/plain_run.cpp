@@ -25,6 +25,7 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
     stage_.backward_input(number, {}, scale);
     stage_.backward_weight({&number, 1});
   }
+  stage_.finish_step(static_cast<int>(micro_batches.size()));
   double squares = 0.0;
   for (const double square : stage_.store().squared_gradient_norms()) {
     squares += square;

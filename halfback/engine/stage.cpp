@@ -23,7 +23,7 @@ Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   }
   InFlight& one = in_flight_[index];
   if (one.phase != from) {
-    constexpr std::array kDone = {"nothing", "F", "I"};
+    constexpr std::array kDone = {"nothing", "F", "I", "all"};
     throw ScheduleError(fmt::format(
         "micro-batch {} stands after {} of its stage; this action must follow {}", micro_batch,
         kDone[static_cast<std::size_t>(one.phase)], kDone[static_cast<std::size_t>(from)]));
@@ -72,7 +72,7 @@ at::Tensor Stage::backward_input(int micro_batch, at::Tensor grad_output, double
 }
 
 at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_scale) {
-  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Empty),
+  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Done),
                          std::move(grad_output), loss_scale,
                          [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
 }
@@ -80,7 +80,7 @@ at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_
 void Stage::backward_weight(std::span<const int> micro_batches) {
   std::vector<InFlight*> batches;
   for (const int micro_batch : micro_batches) {
-    batches.push_back(&advance(micro_batch, Phase::AfterInput, Phase::Empty));
+    batches.push_back(&advance(micro_batch, Phase::AfterInput, Phase::Done));
   }
   std::vector<Saved*> saved(batches.size());
   const auto collect = [&](auto member) {
@@ -94,6 +94,18 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
     collect([i](InFlight* one) { return &one->layers[i]; });
     layers_.layers[i]->backward_weight_concatenated(saved);
   }
+}
+
+std::optional<int> Stage::finish_step(int num_micro_batches) {
+  in_flight_.resize(static_cast<std::size_t>(num_micro_batches));
+  for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
+    InFlight& one = in_flight_[static_cast<std::size_t>(micro_batch)];
+    if (one.phase != Phase::Done) {
+      return micro_batch;
+    }
+    one.phase = Phase::Empty;
+  }
+  return std::nullopt;
 }
 
 at::Tensor Stage::infer(at::Tensor input) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -58,12 +59,16 @@ class Stage {
   at::Tensor infer(at::Tensor input);
   double infer_loss(at::Tensor input, const at::Tensor& targets);
 
+  // Ends a step of so many micro-batches: the next begins with their F again. Returns the first that
+  // is not through, after which the stage cannot be used again; or nothing.
+  std::optional<int> finish_step(int num_micro_batches);
+
   // True when no micro-batch has anything saved.
   bool is_idle() const;
 
  private:
   // Where a micro-batch stands.
-  enum class Phase { Empty, AfterForward, AfterInput };
+  enum class Phase { Empty, AfterForward, AfterInput, Done };
   // What is kept of one micro-batch: a Saved for each layer, and one for the loss.
   struct InFlight {
     Phase phase = Phase::Empty;

@@ -120,6 +120,17 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
   }
 }
 
+// Two W of one micro-batch would be refused at the second; a missing one shows at the end only.
+TEST(FailureTest, AMissingWeightGradientIsFoundAtTheEndOfTheStep) {
+  const auto pipeline = pipeline_of(
+      "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0I1\n"
+      "1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1\n",
+      5.0);
+  EXPECT_EQ(error_of(*pipeline, make_batches({.num_micro_batches = 2})),
+            "rank 0, end of the step: the list ends and stage 0 is not through with micro-batch 1; "
+            "it must run F and either B or I and W");
+}
+
 TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {
   try {
     pipeline_of("0F0,0SEND_F0,0RECV_B0,0B0,0U\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n", 5.0);
