@@ -3,7 +3,9 @@
 #include "cli/verbs.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/torch_rules.h"
 #include "halfback/schedule/validate.h"
+#include "halfback/simulate/simulator.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -12,6 +14,8 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace halfback::cli {
 
@@ -20,7 +24,15 @@ namespace {
 struct Options {
   std::string file;
   std::string channel = "buffered";
+  std::string reader;  // "" or "torch"
   bool json = false;
+};
+
+// What PyTorch makes of the file; times are makespans for F = I = W = 1.
+struct TorchFindings {
+  std::vector<TorchFinding> faults;
+  double step = 0.0;
+  double step_there = 0.0;
 };
 
 struct Findings {
@@ -30,6 +42,7 @@ struct Findings {
   bool runs_nccl = false;
   bool runs_nccl_pair = false;
   std::int64_t num_messages = 0;  // sends
+  std::optional<TorchFindings> torch;
 };
 
 std::int64_t count_sends(const Schedule& schedule) {
@@ -52,8 +65,25 @@ Schedule validated(const Options& options, const Schedule& schedule, ChannelRule
   return lowered;
 }
 
+// Stage 0 does nothing at its I there, and its whole backward at W.
+TorchFindings check_torch(const std::string& text, const Schedule& schedule) {
+  CostModel costs = uniform_costs({}, schedule);
+  const double step = simulate(schedule, costs, {.validates = false}).makespan;
+  costs.stages.resize(static_cast<std::size_t>(schedule.num_stages()), costs.stages.front());
+  StageCost& first = costs.stages.front();
+  first.weight += first.input;
+  first.input = 0.0;
+  return {.faults = check_for_torch(schedule, text),
+          .step = step,
+          .step_there = simulate(schedule, costs, {.validates = false}).makespan};
+}
+
 Findings verify(const Options& options) {
-  Findings findings{.schedule = load_schedule(options.file),
+  if (!options.reader.empty()) {
+    require_choice("--for", options.reader, {"torch"});
+  }
+  const std::string text = read_schedule_text(options.file);
+  Findings findings{.schedule = parse_schedule(text, options.file),
                     .channel = parse_channel_rule(options.channel)};
   const Schedule lowered = validated(options, findings.schedule, findings.channel);
   const auto runs = [&](ChannelRule rule) { return dry_run(lowered, rule).finished; };
@@ -63,6 +93,9 @@ Findings verify(const Options& options) {
   findings.runs_nccl = runs(kNccl);
   findings.runs_nccl_pair = runs(kNcclPair);
   findings.num_messages = count_sends(findings.schedule);
+  if (options.reader == "torch") {
+    findings.torch = check_torch(text, findings.schedule);
+  }
   return findings;
 }
 
@@ -72,6 +105,21 @@ std::string describe_capacity(const Findings& findings) {
   }
   return *findings.smallest_capacity == 0 ? "0 (rendezvous)"
                                           : fmt::format("{}", *findings.smallest_capacity);
+}
+
+std::string_view name_of(TorchFinding::Kind kind) {
+  return kind == TorchFinding::Kind::Refused ? "refused" : "wrong";
+}
+
+void print_torch(const TorchFindings& torch) {
+  std::cout << fmt::format("\ntorch.distributed.pipelining 2.13: {}\n",
+                           torch.faults.empty() ? "runs it" : "does not run it as it should");
+  for (const TorchFinding& fault : torch.faults) {
+    std::cout << fmt::format("  {}: {}\n", name_of(fault.kind), fault.text);
+  }
+  std::cout << fmt::format(
+      "  step for F = I = W = 1: {:.6g}; there {:.6g}, since stage 0 does all at its W\n",
+      torch.step, torch.step_there);
 }
 
 void print_text(const Options& options, const Findings& findings) {
@@ -93,6 +141,9 @@ void print_text(const Options& options, const Findings& findings) {
                                                   findings.runs_nccl_pair ? "yes" : "no"));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
+  if (findings.torch) {
+    print_torch(*findings.torch);
+  }
 }
 
 void print_json(const Options& options, const Findings& findings) {
@@ -116,6 +167,15 @@ void print_json(const Options& options, const Findings& findings) {
   if (findings.smallest_capacity) {
     document["smallest_channel_capacity"] = *findings.smallest_capacity;
   }
+  if (findings.torch) {
+    nlohmann::json faults = nlohmann::json::array();
+    for (const TorchFinding& fault : findings.torch->faults) {
+      faults.push_back({{"kind", name_of(fault.kind)}, {"text", fault.text}});
+    }
+    document["torch"] = {{"faults", std::move(faults)},
+                         {"step", findings.torch->step},
+                         {"step_there", findings.torch->step_there}};
+  }
   std::cout << document.dump(2) << '\n';
 }
 
@@ -133,11 +193,18 @@ void add_verify_verb(CLI::App& app) {
           "receive), a number of messages that a channel holds, nccl (posted to a stream "
           "for each pair and direction), or nccl-pair (a stream for each pair)")
       ->type_name("RULE");
+  verb->add_option("--for", options->reader,
+                   "Also what another program makes of the file: torch, its schedule runtime; "
+                   "exits with 1 where that refuses the file or runs it wrongly")
+      ->type_name("torch");
   verb->add_flag("--json", options->json, "Print JSON");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {
     const Findings findings = verify(*options);
     options->json ? print_json(*options, findings) : print_text(*options, findings);
+    if (findings.torch && !findings.torch->faults.empty()) {
+      throw Exit{1};
+    }
   });
 }
 

@@ -17,6 +17,7 @@ namespace {
 
 using detail::CsvFault;
 
+constexpr std::string_view kOverlapped = "OVERLAP_F_B";
 constexpr std::size_t kMaxShown = 40;
 constexpr std::string_view kSpace = " \t\r";
 
@@ -122,12 +123,28 @@ class Reader {
       if (++num_cells > kMaxCsvCellsPerRow) {
         fail(line, {begin, 1, fmt::format("more than {} cells in a row", kMaxCsvCellsPerRow)});
       }
-      if (!cell.empty() && !is_data_parallel_cell(cell)) {
+      if (!cell.empty() && cell.front() == '(') {
+        read_overlapped(line, cell, actions);
+      } else if (!cell.empty() && !is_data_parallel_cell(cell)) {
         actions.push_back(read_cell(line, cell));
       }
       begin = end + 1;
     }
     return actions;
+  }
+
+  // "(1F3;2B1)OVERLAP_F_B": the actions in their order.
+  void read_overlapped(std::string_view line, std::string_view cell, std::vector<Action>& actions) {
+    const std::size_t end = cell.find(')');
+    if (end == std::string_view::npos || cell.substr(end + 1) != kOverlapped) {
+      fail_cell(line, cell,
+                fmt::format("is no group of actions; expected (1F3;2B1){}", kOverlapped));
+    }
+    for (std::size_t begin = 1; begin <= end;) {
+      const std::size_t stop = std::min(cell.find(';', begin), end);
+      actions.push_back(read_cell(line, trimmed(cell.substr(begin, stop - begin))));
+      begin = stop + 1;
+    }
   }
 
   Action read_cell(std::string_view line, std::string_view cell) {
@@ -259,7 +276,7 @@ Schedule parse_schedule(std::string_view text, std::string_view source_name) {
   return Reader(text, source_name).read();
 }
 
-Schedule load_schedule(const std::filesystem::path& path) {
+std::string read_schedule_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::error_code error;
   if (!file || std::filesystem::is_directory(path, error)) {
@@ -274,7 +291,11 @@ Schedule load_schedule(const std::filesystem::path& path) {
   if (file.bad()) {
     throw FileError(fmt::format("{}: reading failed", path.string()));
   }
-  return parse_schedule(text, path.string());
+  return text;
+}
+
+Schedule load_schedule(const std::filesystem::path& path) {
+  return parse_schedule(read_schedule_text(path), path.string());
 }
 
 std::string to_csv(const Schedule& schedule, CsvDialect dialect) {

@@ -10,12 +10,14 @@
 //   comment = "#" any text
 //   row     = cell { "," cell }
 //   cell    = [ action ]                        an empty cell is skipped
+//           | "(" action { ";" action } ")OVERLAP_F_B"
 //   action  = STAGE letters MICRO_BATCH | STAGE "U"
 //   letters = F | I | W | B | SEND_F | RECV_F | SEND_B | RECV_B
 //
 // Files of PyTorch's pipelining have no header: a stage belongs to the rank that computes it, and
 // there is one micro-batch more than the largest index. Their cells UNSHARD, RESHARD and
-// REDUCE_GRAD speak of data parallelism and are skipped. White space around cells, "\r\n" and blank
+// REDUCE_GRAD speak of data parallelism and are skipped; those of an OVERLAP_F_B cell run one after
+// the other, as PyTorch runs them where nobody says how they overlap. White space around cells, "\r\n" and blank
 // last lines are allowed; nothing else is.
 #pragma once
 
@@ -41,6 +43,10 @@ enum class CsvDialect {
 // is for validate() to say. Throws ScheduleError with source_name, line, column, the line around it
 // and a caret. Linear in the text.
 Schedule parse_schedule(std::string_view text, std::string_view source_name);
+
+// Returns the text of a file, or one byte more of it than parse_schedule() takes. Throws FileError
+// when it cannot be read.
+std::string read_schedule_text(const std::filesystem::path& path);
 
 // Reads a file, as parse_schedule. Throws FileError when it cannot be read.
 Schedule load_schedule(const std::filesystem::path& path);

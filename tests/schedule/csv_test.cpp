@@ -89,6 +89,10 @@ TEST(CsvTest, FaultNamesFileLineColumnAndCell) {
             "       ^^^^\n");
 }
 
+TEST(CsvTest, OverlappedActionsRunOneAfterTheOther) {
+  EXPECT_EQ(testing::parse("0F0,(0F1; 0B0)OVERLAP_F_B,0B1\n"), testing::parse("0F0,0F1,0B0,0B1\n"));
+}
+
 TEST(CsvTest, RefusesWhatIsNoSchedule) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "no row of actions"},
@@ -101,7 +105,10 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
       {"0F0,0F1048576", "is no action"},
       {"0F0,5B0", "no rank computes stage 1, of 6"},
       {"0F0,2SEND_F0", "no rank computes stage 1"},
-      {"0F0,(0F1;0B0)OVERLAP_F_B", "is no action"},
+      {"0F0,(0F1;0B0)OVERLAP", "is no group of actions; expected (1F3;2B1)OVERLAP_F_B"},
+      {"0F0,(0F1;0B0", "is no group of actions"},
+      {"0F0,(0F1;)OVERLAP_F_B", "is no action"},
+      {"0F0,()OVERLAP_F_B", "is no action"},
       {"0F0,0UNSHARD1", "is no action"},
       {"# halfback schedule microbatches=1\n0F0", "unknown key (did you mean micro_batches?)"},
       {"# halfback schedule micro_batches=0\n0F0", "a number from 1"},
