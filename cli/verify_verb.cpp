@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 namespace halfback::cli {
 
@@ -25,7 +26,9 @@ struct Options {
 struct Findings {
   Schedule schedule;
   ChannelRule channel;
-  int smallest_capacity = 0;
+  std::optional<int> smallest_capacity;  // none: only streams let it run
+  bool runs_nccl = false;
+  bool runs_nccl_pair = false;
   std::int64_t num_messages = 0;  // sends
 };
 
@@ -38,21 +41,37 @@ std::int64_t count_sends(const Schedule& schedule) {
   return count;
 }
 
+// Returns the schedule with messages, as validated under the rule asked for.
+Schedule validated(const Options& options, const Schedule& schedule, ChannelRule channel) {
+  validate(schedule, {.channel = channel, .where = options.file});
+  if (has_messages(schedule)) {
+    return schedule;
+  }
+  Schedule lowered = add_communication(schedule);
+  validate(lowered, {.channel = channel, .where = options.file + " with messages added"});
+  return lowered;
+}
+
 Findings verify(const Options& options) {
   Findings findings{.schedule = load_schedule(options.file),
                     .channel = parse_channel_rule(options.channel)};
-  const Schedule& schedule = findings.schedule;
-  validate(schedule, {.channel = findings.channel, .where = options.file});
-  if (has_messages(schedule)) {
-    findings.smallest_capacity = smallest_channel_capacity(schedule);
-  } else {
-    const Schedule lowered = add_communication(schedule);
-    validate(lowered,
-             {.channel = findings.channel, .where = options.file + " with messages added"});
+  const Schedule lowered = validated(options, findings.schedule, findings.channel);
+  const auto runs = [&](ChannelRule rule) { return dry_run(lowered, rule).finished; };
+  if (findings.channel.streams == Streams::None || runs(kBuffered)) {
     findings.smallest_capacity = smallest_channel_capacity(lowered);
   }
-  findings.num_messages = count_sends(schedule);
+  findings.runs_nccl = runs(kNccl);
+  findings.runs_nccl_pair = runs(kNcclPair);
+  findings.num_messages = count_sends(findings.schedule);
   return findings;
+}
+
+std::string describe_capacity(const Findings& findings) {
+  if (!findings.smallest_capacity) {
+    return "none: receives stand too early, and only streams let it run";
+  }
+  return *findings.smallest_capacity == 0 ? "0 (rendezvous)"
+                                          : fmt::format("{}", *findings.smallest_capacity);
 }
 
 void print_text(const Options& options, const Findings& findings) {
@@ -69,16 +88,16 @@ void print_text(const Options& options, const Findings& findings) {
   print("messages", has_messages(schedule) ? fmt::format("{}", findings.num_messages)
                                            : "none in the file; checked with those added");
   print("channels checked", to_string(findings.channel));
-  print("smallest channel capacity", findings.smallest_capacity == 0
-                                         ? std::string("0 (rendezvous)")
-                                         : fmt::format("{}", findings.smallest_capacity));
+  print("smallest channel capacity", describe_capacity(findings));
+  print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
+                                                  findings.runs_nccl_pair ? "yes" : "no"));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
 }
 
 void print_json(const Options& options, const Findings& findings) {
   const Schedule& schedule = findings.schedule;
-  const nlohmann::json document = {
+  nlohmann::json document = {
       {"file", options.file},
       {"valid", true},
       {"name", schedule.name},
@@ -89,9 +108,14 @@ void print_json(const Options& options, const Findings& findings) {
       {"two_stage", is_two_stage(schedule)},
       {"messages", findings.num_messages},
       {"channel", to_string(findings.channel)},
-      {"smallest_channel_capacity", findings.smallest_capacity},
+      {"runs_under_nccl", findings.runs_nccl},
+      {"runs_under_nccl_pair", findings.runs_nccl_pair},
       {"weight_gradients_ascend", weight_gradients_ascend(schedule)},
   };
+  document["smallest_channel_capacity"] = nullptr;
+  if (findings.smallest_capacity) {
+    document["smallest_channel_capacity"] = *findings.smallest_capacity;
+  }
   std::cout << document.dump(2) << '\n';
 }
 
@@ -103,11 +127,14 @@ void add_verify_verb(CLI::App& app) {
   verb->add_option("file", options->file, "CSV file, with or without messages")
       ->required()
       ->type_name("FILE");
-  verb->add_option("--channel", options->channel,
-                   "What a channel holds: buffered, rendezvous or a number of messages")
+  verb->add_option(
+          "--channel", options->channel,
+          "How messages pass: buffered (sends never wait), rendezvous (a send waits for its "
+          "receive), a number of messages that a channel holds, nccl (posted to a stream "
+          "for each pair and direction), or nccl-pair (a stream for each pair)")
       ->type_name("RULE");
   verb->add_flag("--json", options->json, "Print JSON");
-  verb->footer("Example: halfback verify plan.csv --channel 1");
+  verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {
     const Findings findings = verify(*options);
     options->json ? print_json(*options, findings) : print_text(*options, findings);

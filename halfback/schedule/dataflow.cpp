@@ -95,6 +95,9 @@ Channels::Channels(const Placement& placement)
     const auto place = std::lower_bound(pairs_.begin(), pairs_.end(), std::pair(from, to));
     return static_cast<int>(place - pairs_.begin());
   };
+  for (const auto& [from, to] : pairs_) {
+    reverse_.push_back(number(to, from));
+  }
   for (const std::vector<int>& ranks : placement.replicas) {
     for (std::size_t stage = 0; stage + 1 < ranks.size(); ++stage) {
       forward_.push_back(number(ranks[stage], ranks[stage + 1]));

@@ -38,11 +38,13 @@ class Channels {
   int count() const { return static_cast<int>(pairs_.size()); }
   int from(int channel) const { return pairs_[static_cast<std::size_t>(channel)].first; }
   int to(int channel) const { return pairs_[static_cast<std::size_t>(channel)].second; }
+  // Returns the channel between the same ranks the other way.
+  int reverse(int channel) const { return reverse_[static_cast<std::size_t>(channel)]; }
   // Returns the channel of a message between two stages on different ranks.
   int of(const Action& message) const;
 
  private:
-  // By replica and stage s: the channels from s to s + 1 and back.
+  // In forward_ and backward_, by replica and stage s: the channels from s to s + 1 and back.
   std::size_t boundary(int stage, int micro_batch) const {
     return static_cast<std::size_t>(placement_->replica_of(micro_batch)) * num_boundaries_ +
            static_cast<std::size_t>(stage);
@@ -51,6 +53,7 @@ class Channels {
   const Placement* placement_;
   std::size_t num_boundaries_;
   std::vector<std::pair<int, int>> pairs_;  // ranks, ascending
+  std::vector<int> reverse_;                // by channel
   std::vector<int> forward_;
   std::vector<int> backward_;
 };

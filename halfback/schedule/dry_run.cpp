@@ -3,15 +3,28 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/streams.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 
 namespace halfback {
 
 namespace {
+
+struct NamedRule {
+  std::string_view name;
+  ChannelRule rule;
+};
+
+constexpr std::array kNamedRules = {NamedRule{"buffered", kBuffered},
+                                    NamedRule{"rendezvous", kRendezvous}, NamedRule{"nccl", kNccl},
+                                    NamedRule{"nccl-pair", kNcclPair}};
 
 struct ChannelState {
   int num_sent = 0;
@@ -29,7 +42,10 @@ class Runner {
         states_(static_cast<std::size_t>(channels_.count())),
         cursors_(schedule.ranks.size(), 0),
         queued_(schedule.ranks.size(), false) {
-    if (!with_messages_) {
+    if (with_messages_ && rule.streams != Streams::None) {
+      streams_.emplace(channels_, rule.streams);
+    }
+    if (!with_messages_ || streams_) {
       const auto size = static_cast<std::size_t>(schedule.num_stages()) *
                         static_cast<std::size_t>(schedule.num_micro_batches);
       has_activation_.resize(size, false);
@@ -47,7 +63,7 @@ class Runner {
       queued_[index(rank)] = false;
       advance(rank);
     }
-    DryRun result{.stopped_at = cursors_, .finished = true};
+    DryRun result{.stopped_at = cursors_, .finished = !streams_ || streams_->are_empty()};
     for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
       result.finished = result.finished && current(rank) == nullptr;
     }
@@ -101,9 +117,27 @@ class Runner {
         }
       }
       publish(action);
+    } else if (streams_) {
+      const auto receive = needed_receive(schedule_.placement, action);
+      if (receive && !received(*receive)[cell(*receive)]) {
+        return false;
+      }
     }
     complete(rank);
     return true;
+  }
+
+  // Where it is noted that a message has passed its stream.
+  std::vector<bool>& received(const Action& receive) {
+    return receive.kind == ActionKind::RecvForward ? has_activation_ : has_gradient_;
+  }
+
+  void post(int rank, const Action& message) {
+    streams_->post(message, [&](const Action& receive) {
+      received(receive)[cell(receive)] = true;
+      wake(schedule_.placement.rank_of(receive));
+    });
+    complete(rank);
   }
 
   void publish(const Action& action) {
@@ -119,6 +153,10 @@ class Runner {
   }
 
   bool pass_message(int rank, const Action& message) {
+    if (streams_) {
+      post(rank, message);
+      return true;
+    }
     const int channel = channels_.of(message);
     return is_send(message.kind) ? send(rank, channel) : receive(rank, channel);
   }
@@ -175,6 +213,7 @@ class Runner {
   bool with_messages_;
   Channels channels_;
   std::vector<ChannelState> states_;
+  std::optional<detail::MessageStreams> streams_;
   std::vector<int> cursors_;
   std::vector<bool> queued_;
   std::vector<int> queue_;
@@ -185,24 +224,25 @@ class Runner {
 }  // namespace
 
 std::string to_string(ChannelRule rule) {
-  if (rule == kBuffered) {
-    return "buffered";
-  }
-  return rule == kRendezvous ? "rendezvous" : fmt::format("capacity {}", rule.capacity);
+  const auto named = std::find_if(kNamedRules.begin(), kNamedRules.end(),
+                                  [&](const NamedRule& entry) { return entry.rule == rule; });
+  return named == kNamedRules.end() ? fmt::format("capacity {}", rule.capacity)
+                                    : std::string(named->name);
 }
 
 ChannelRule parse_channel_rule(std::string_view text) {
-  if (text == "buffered") {
-    return kBuffered;
-  }
-  if (text == "rendezvous") {
-    return kRendezvous;
+  std::vector<std::string> names;
+  for (const NamedRule& entry : kNamedRules) {
+    if (entry.name == text) {
+      return entry.rule;
+    }
+    names.emplace_back(entry.name);
   }
   const std::optional<std::int64_t> capacity = parse_integer(text);
   if (!capacity || *capacity < 0 || *capacity >= ChannelRule::kUnbounded) {
-    throw ConfigError(fmt::format(
-        "channel: '{}' is no rule; expected buffered, rendezvous or a number of messages{}",
-        text.substr(0, 40), suggestion(text.substr(0, 40), {"buffered", "rendezvous"})));
+    throw ConfigError(fmt::format("channel: '{}' is no rule; expected {} or a number of messages{}",
+                                  text.substr(0, 40), fmt::join(names, ", "),
+                                  suggestion(text.substr(0, 40), names)));
   }
   return {static_cast<int>(*capacity)};
 }

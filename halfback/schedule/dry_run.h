@@ -12,34 +12,50 @@
 
 namespace halfback {
 
+// Rules under which a rank does not wait where a message stands in its list: SEND and RECV are put
+// into a stream, which carries its messages one after the other, each once both its ends are at the
+// front of their streams; the rank waits for a tensor only where a compute action takes it. This is
+// how NCCL moves messages that a host thread posts.
+enum class Streams {
+  None,          // a rank waits at its sends and receives
+  PerDirection,  // a stream for each ordered pair of ranks
+  PerPair,       // one for both directions, as torch.distributed has it for single messages
+};
+
 // How many messages a channel (an ordered pair of ranks) holds between send and receive. A send
 // waits while its channel is full; with capacity 0 a send and its receive complete together.
 struct ChannelRule {
   static constexpr int kUnbounded = std::numeric_limits<int>::max();
 
   int capacity = kUnbounded;
+  Streams streams = Streams::None;  // with any other, capacity is 0
 
   bool operator==(const ChannelRule&) const = default;
 };
 
+// With all messages of a rank in one stream, as torch.distributed has it for batches of messages,
+// exactly the schedules run that run as a rendezvous.
 inline constexpr ChannelRule kBuffered{ChannelRule::kUnbounded};
 inline constexpr ChannelRule kRendezvous{0};
+inline constexpr ChannelRule kNccl{0, Streams::PerDirection};
+inline constexpr ChannelRule kNcclPair{0, Streams::PerPair};
 
-// Returns "buffered", "rendezvous" or "capacity 2".
+// Returns "buffered", "rendezvous", "nccl", "nccl-pair" or "capacity 2".
 std::string to_string(ChannelRule rule);
 
-// Reads "buffered", "rendezvous" or a capacity; else ConfigError.
+// Reads "buffered", "rendezvous", "nccl", "nccl-pair" or a capacity; else ConfigError.
 ChannelRule parse_channel_rule(std::string_view text);
 
 struct DryRun {
   std::vector<int> stopped_at;  // by rank: index of the first action that did not complete
-  bool finished = false;        // all lists ran to their ends
+  bool finished = false;        // all lists ran to their ends, and no stream holds a message
 };
 
 // Runs the lists and calls on_done for each action as it completes: an order in which everything
-// that an action waits for comes before it. Without messages, F, I and B wait for the other stage's
-// compute action; with messages, receives wait for sends. Expects stages, micro-batches and message
-// pairs as validate() checks them. Linear in the number of actions.
+// that an action waits for comes before it; with streams, a message is done when it is posted.
+// Without messages, F, I and B wait for the other stage's compute action; with messages, receives
+// wait for sends. Expects stages, micro-batches and message pairs as validate() checks them. Linear
+// in the number of actions.
 DryRun dry_run(const Schedule& schedule,
                ChannelRule rule,
                const std::function<void(Position)>& on_done = {});

@@ -13,8 +13,6 @@ namespace halfback::detail {
 
 namespace {
 
-constexpr std::size_t kMaxBlockedLines = 16;
-
 std::optional<Position> find_action(const Schedule& schedule, const Action& action) {
   const int rank = schedule.placement.rank_of(action);
   const auto& list = schedule.ranks[static_cast<std::size_t>(rank)];
@@ -23,26 +21,6 @@ std::optional<Position> find_action(const Schedule& schedule, const Action& acti
     return std::nullopt;
   }
   return Position{rank, static_cast<int>(found - list.begin())};
-}
-
-// Returns what a blocked action waits for, as the end of "2F0 waits for ...".
-std::string describe_wait(const Schedule& schedule, Position position, ChannelRule channel) {
-  const Action& action = action_at(schedule, position);
-  if (is_send(action.kind)) {
-    const Action receive = counterpart(action);
-    if (channel == kRendezvous) {
-      return fmt::format("{} ({})", to_string(receive),
-                         describe_place(schedule, receive, position.rank));
-    }
-    return fmt::format("room on the channel to rank {}, which holds {}",
-                       schedule.placement.rank_of(receive), channel.capacity);
-  }
-  Action needed = is_receive(action.kind) ? counterpart(action)
-                                          : taken_from(schedule.placement, action).value_or(action);
-  if (needed.kind == ActionKind::BackwardInput && !find_action(schedule, needed)) {
-    needed.kind = ActionKind::Backward;
-  }
-  return fmt::format("{} ({})", to_string(needed), describe_place(schedule, needed, position.rank));
 }
 
 using ChannelSends = std::vector<std::vector<Action>>;
@@ -114,32 +92,6 @@ void check_channel_order(const Schedule& schedule, const std::string& where) {
       ++place.index;
     }
   }
-}
-
-void throw_deadlock(const Schedule& schedule,
-                    const std::string& where,
-                    const std::vector<int>& stopped_at,
-                    ChannelRule channel) {
-  std::vector<Position> blocked;
-  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
-    const int index = stopped_at[static_cast<std::size_t>(rank)];
-    if (index < static_cast<int>(schedule.ranks[static_cast<std::size_t>(rank)].size())) {
-      blocked.push_back({rank, index});
-    }
-  }
-  std::string text = fmt::format(
-      "{}: rank {}, position {}: {} waits for ever: {} ranks wait for each other ({})\n", where,
-      blocked[0].rank, blocked[0].index, to_string(action_at(schedule, blocked[0])), blocked.size(),
-      to_string(channel));
-  for (std::size_t i = 0; i < blocked.size() && i < kMaxBlockedLines; ++i) {
-    text += fmt::format("  rank {}, position {}: {} waits for {}\n", blocked[i].rank,
-                        blocked[i].index, to_string(action_at(schedule, blocked[i])),
-                        describe_wait(schedule, blocked[i], channel));
-  }
-  if (blocked.size() > kMaxBlockedLines) {
-    text += fmt::format("  and {} ranks more\n", blocked.size() - kMaxBlockedLines);
-  }
-  throw ScheduleError(text + draw_lists(schedule, {.marked = blocked[0]}));
 }
 
 }  // namespace halfback::detail

@@ -25,7 +25,8 @@ void check_lists(const Schedule& schedule, const std::string& where);
 // Checks that the k-th send of each channel is its k-th receive. Expects in-range actions.
 void check_channel_order(const Schedule& schedule, const std::string& where);
 
-// Throws the fault of a schedule whose ranks wait for each other: one line a rank.
+// Throws the fault of a schedule that a dry run has not finished: the cycle of ranks that wait for
+// each other, a sentence a rank.
 [[noreturn]] void throw_deadlock(const Schedule& schedule,
                                  const std::string& where,
                                  const std::vector<int>& stopped_at,

@@ -11,7 +11,8 @@
 //             received once, before it is taken; the k-th send of a channel is its k-th receive
 //   progress  no set of ranks waits for each other, under the channel rule
 //
-// The first fault is named with rank, position (0-based), action and the lists around it.
+// The first fault is named with rank, position (0-based), action and the lists around it; ranks
+// that wait for each other with a sentence each.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"
@@ -31,7 +32,8 @@ struct ValidateOptions {
 void validate(const Schedule& schedule, const ValidateOptions& options = {});
 
 // Returns the smallest channel capacity under which a schedule runs to its end; 0 is rendezvous. A
-// schedule without messages is taken with those of add_communication(). Throws as validate().
+// schedule without messages is taken with those of add_communication(). Throws as validate(), also
+// for a schedule that only streams let run.
 int smallest_channel_capacity(const Schedule& schedule);
 
 }  // namespace halfback

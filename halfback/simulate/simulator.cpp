@@ -36,6 +36,12 @@ void check_request(const Schedule& schedule,
                    const CostModel& costs,
                    const SimulateOptions& options) {
   costs.check(schedule);
+  if (options.channel.streams != Streams::None) {
+    throw ConfigError(fmt::format(
+        "simulate: times under {} are not known; expected buffered, rendezvous or a number of "
+        "messages; verify says whether a schedule runs under it",
+        to_string(options.channel)));
+  }
   if (options.validates) {
     validate(schedule, {.channel = options.channel});
   }

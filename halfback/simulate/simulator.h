@@ -43,7 +43,8 @@ struct SimulationResult {
 
 // Simulates one step. Stages whose update has a cost are updated after the lists, unless the
 // schedule says where. Throws ScheduleError for a schedule that does not run, ConfigError for costs
-// of another schedule, and for a bounded channel without messages. Linear in the number of actions.
+// of another schedule, for a bounded channel without messages, and for channels that are streams.
+// Linear in the number of actions.
 SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options = {});

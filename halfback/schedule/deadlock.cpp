@@ -1,0 +1,207 @@
+// Ranks that wait for each other: who waits for whom, and the sentences that say so.
+#include "halfback/base/error.h"
+#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/fault.h"
+#include "halfback/schedule/grid.h"
+#include "halfback/schedule/streams.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+namespace halfback::detail {
+
+namespace {
+
+constexpr std::size_t kMaxSentences = 16;
+
+// Why a rank goes no further: always for one other rank, in a way that leads to a cycle.
+struct Wait {
+  int rank = 0;      // the one waited for
+  std::string text;  // "waits for ..."
+};
+
+class Deadlock {
+ public:
+  Deadlock(const Schedule& schedule, const std::vector<int>& stopped_at, ChannelRule rule)
+      : schedule_(schedule), stopped_at_(stopped_at), rule_(rule), channels_(schedule.placement) {
+    if (rule.streams != Streams::None && has_messages(schedule)) {
+      post_all();
+    }
+  }
+
+  // Returns the ranks of a cycle, each waiting for the next, the lowest first.
+  std::vector<int> cycle() const {
+    std::vector<bool> visited(stopped_at_.size(), false);
+    int rank = first_blocked();
+    while (!visited[index(rank)]) {
+      visited[index(rank)] = true;
+      rank = wait(rank).rank;
+    }
+    std::vector<int> ranks;
+    do {
+      ranks.push_back(rank);
+      rank = wait(rank).rank;
+    } while (rank != ranks.front());
+    std::rotate(ranks.begin(), std::min_element(ranks.begin(), ranks.end()), ranks.end());
+    return ranks;
+  }
+
+  int num_blocked() const {
+    int count = 0;
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      count += is_blocked(rank) ? 1 : 0;
+    }
+    return count;
+  }
+
+  Position position(int rank) const { return {rank, stopped_at_[index(rank)]}; }
+
+  // Returns the action that a rank cannot complete, or "its end".
+  std::string name(int rank) const {
+    return is_at_end(rank) ? "its end" : to_string(action_at(schedule_, position(rank)));
+  }
+
+  std::string sentence(int rank) const {
+    return fmt::format("rank {}, position {}: {} {}", rank, position(rank).index, name(rank),
+                       wait(rank).text);
+  }
+
+ private:
+  static std::size_t index(int value) { return static_cast<std::size_t>(value); }
+
+  bool is_at_end(int rank) const {
+    return index(stopped_at_[index(rank)]) == schedule_.ranks[index(rank)].size();
+  }
+
+  bool is_blocked(int rank) const {
+    return !is_at_end(rank) || (streams_ && streams_->any_waiting(rank) != nullptr);
+  }
+
+  int first_blocked() const {
+    int rank = 0;
+    while (!is_blocked(rank)) {
+      ++rank;
+    }
+    return rank;
+  }
+
+  // Brings the streams to where they were when the ranks stopped.
+  void post_all() {
+    streams_.emplace(channels_, rule_.streams);
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      for (Position at{rank, 0}; at.index < stopped_at_[index(rank)]; ++at.index) {
+        if (const Action& action = action_at(schedule_, at); is_message(action.kind)) {
+          streams_->post(action, [](const Action&) {});
+        }
+      }
+    }
+  }
+
+  // Returns "1SEND_F0 (rank 1, position 3)", or the position alone on the rank itself.
+  std::string place(const Action& action, int from_rank) const {
+    return fmt::format("{} ({})", to_string(action), describe_place(schedule_, action, from_rank));
+  }
+
+  Wait wait(int rank) const {
+    if (is_at_end(rank)) {
+      return wait_in_stream(rank, *streams_->any_waiting(rank), "waits");
+    }
+    const Action& action = action_at(schedule_, position(rank));
+    if (is_message(action.kind)) {
+      return wait_in_message(rank, action);
+    }
+    if (streams_) {
+      const Action receive = needed_receive(schedule_.placement, action).value_or(action);
+      return wait_in_stream(rank, receive, fmt::format("waits for {}", place(receive, rank)));
+    }
+    return wait_for_maker(rank, action);
+  }
+
+  // Of a schedule without messages.
+  Wait wait_for_maker(int rank, const Action& action) const {
+    Action maker = taken_from(schedule_.placement, action).value_or(action);
+    const int other = schedule_.placement.rank_of(maker);
+    const auto& list = schedule_.ranks[index(other)];
+    if (std::find(list.begin(), list.end(), maker) == list.end()) {
+      maker.kind = ActionKind::Backward;
+    }
+    return {other, fmt::format("waits for {}", place(maker, rank))};
+  }
+
+  Wait wait_in_message(int rank, const Action& action) const {
+    const Action other_end = counterpart(action);
+    const int other = schedule_.placement.rank_of(other_end);
+    if (rule_.capacity == 0 || is_receive(action.kind)) {
+      return {other, fmt::format("waits for {}", place(other_end, rank))};
+    }
+    return {other, fmt::format("waits for room in the channel to rank {}, which holds {}; {} would "
+                               "make some",
+                               other, rule_.capacity, place(next_receive(other, action), rank))};
+  }
+
+  // Returns the receive that comes next to a full channel's other end.
+  Action next_receive(int rank, const Action& send) const {
+    const auto& list = schedule_.ranks[index(rank)];
+    return *std::find_if(
+        list.begin() + stopped_at_[index(rank)], list.end(), [&](const Action& action) {
+          return is_receive(action.kind) && channels_.of(action) == channels_.of(send);
+        });
+  }
+
+  // `message` has been posted on the rank and has not passed.
+  Wait wait_in_stream(int rank, const Action& message, const std::string& front_text) const {
+    const Action& first = *streams_->front(message);
+    const Action other_end = counterpart(first);
+    const int other = schedule_.placement.rank_of(other_end);
+    std::string text = front_text;
+    if (first != message) {
+      text += fmt::format(", in a stream behind {}", place(first, rank));
+    } else if (front_text == "waits") {
+      text += fmt::format(" for {}", place(first, rank));
+    }
+    text += fmt::format(", whose other end is {}", place(other_end, rank));
+    if (const Action* in_front = streams_->other_front(message)) {
+      text += fmt::format(", behind {}", place(*in_front, rank));
+    } else {
+      text += fmt::format(", to which rank {} does not come", other);
+    }
+    return {other, text};
+  }
+
+  const Schedule& schedule_;
+  const std::vector<int>& stopped_at_;
+  ChannelRule rule_;
+  Channels channels_;
+  std::optional<MessageStreams> streams_;
+};
+
+}  // namespace
+
+void throw_deadlock(const Schedule& schedule,
+                    const std::string& where,
+                    const std::vector<int>& stopped_at,
+                    ChannelRule channel) {
+  const Deadlock deadlock(schedule, stopped_at, channel);
+  const std::vector<int> cycle = deadlock.cycle();
+  const Position first = deadlock.position(cycle.front());
+  std::string text = fmt::format(
+      "{}: rank {}, position {}: {} waits for ever: {} ranks wait for each other ({})\n", where,
+      first.rank, first.index, deadlock.name(first.rank), cycle.size(), to_string(channel));
+  for (std::size_t i = 0; i < cycle.size() && i < kMaxSentences; ++i) {
+    text += fmt::format("  {}\n", deadlock.sentence(cycle[i]));
+  }
+  if (cycle.size() > kMaxSentences) {
+    text += fmt::format("  and {} ranks more of this cycle\n", cycle.size() - kMaxSentences);
+  }
+  const int num_behind = deadlock.num_blocked() - static_cast<int>(cycle.size());
+  if (num_behind > 0) {
+    text += fmt::format("  {} {} for one of these, or for one that does\n", num_behind,
+                        num_behind == 1 ? "other rank waits" : "other ranks wait");
+  }
+  throw ScheduleError(text + draw_lists(schedule, {.marked = first}));
+}
+
+}  // namespace halfback::detail
