@@ -44,7 +44,8 @@ void Executor::run(const StepContext& context) {
   const std::size_t count = context.micro_batches.size();
   mail_.clear();
   for (const auto& [number, stage] : stages_) {
-    mail_[number] = {.activations_in = std::vector<at::Tensor>(count),
+    mail_[number] = {.has_forward = std::vector<bool>(count, false),
+                     .activations_in = std::vector<at::Tensor>(count),
                      .activations_out = std::vector<at::Tensor>(count),
                      .gradients_in = std::vector<at::Tensor>(count),
                      .gradients_out = std::vector<at::Tensor>(count)};
@@ -66,6 +67,22 @@ void Executor::run(const StepContext& context) {
     peak_between_actions_ = std::max(peak_between_actions_, live_bytes(rank_));
   }
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
+  require_complete();
+}
+
+void Executor::require_complete() const {
+  for (const auto& [number, mail] : mail_) {
+    const auto missing = std::find(mail.has_forward.begin(), mail.has_forward.end(), false);
+    if (missing != mail.has_forward.end()) {
+      const auto micro_batch = static_cast<int>(missing - mail.has_forward.begin());
+      throw ScheduleError(fmt::format("the list has ended without {}",
+                                      to_string({ActionKind::Forward, number, micro_batch})));
+    }
+    if (!stages_.at(number)->is_idle()) {
+      throw ScheduleError(
+          fmt::format("the list has ended and stage {} still waits for backward actions", number));
+    }
+  }
 }
 
 void Executor::require_possible(const Action& action) const {
@@ -115,6 +132,11 @@ void Executor::run_action(const Action& action) {
 void Executor::forward(const Action& action) {
   const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
   Stage& stage = *stages_.at(action.stage);
+  auto has_come = mail_.at(action.stage).has_forward[static_cast<std::size_t>(action.micro_batch)];
+  if (has_come) {
+    throw ScheduleError("comes a second time; each stage runs each micro-batch once");
+  }
+  has_come = true;
   at::Tensor input = action.stage == 0 ? batch.inputs
                                        : take(mail_.at(action.stage).activations_in,
                                               action.micro_batch, "activation");

@@ -40,6 +40,7 @@ class Executor {
   Executor(int rank, Stages& stages, Transport& transport);
 
   // Runs the whole list. Throws what an action throws; position() is then that of the action.
+  // Throws ScheduleError at the end of a list that leaves something undone.
   void run(const StepContext& context);
 
   // Where the list is, for messages of other ranks: may be called from any thread.
@@ -56,8 +57,9 @@ class Executor {
   void timed(const Action& action, Work work);
 
  private:
-  // Tensors of a stage that are on their way, by micro-batch.
+  // Tensors of a stage that are on their way, and whether its F has come, by micro-batch.
   struct Mail {
+    std::vector<bool> has_forward;
     std::vector<at::Tensor> activations_in;
     std::vector<at::Tensor> activations_out;
     std::vector<at::Tensor> gradients_in;
@@ -66,6 +68,7 @@ class Executor {
 
   // Throws ScheduleError for what no rank could do here; only schedules that nobody verified.
   void require_possible(const Action& action) const;
+  void require_complete() const;
   void run_action(const Action& action);
   void forward(const Action& action);
   void backward(const Action& action);

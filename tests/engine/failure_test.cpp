@@ -109,7 +109,10 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
   constexpr const char* kLast = "\n1RECV_F0,1F0,1B0,1SEND_B0\n";
   const std::vector<std::pair<std::string, const char*>> cases = {
       {"0F0,0SEND_F0,0W0,0RECV_B0,0I0", "rank 0, position 2, 0W0: micro-batch 0 stands after F"},
-      {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: micro-batch 0 stands after F"},
+      {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: comes a second time"},
+      {"0F0,0SEND_F0,0RECV_B0,0B0,0F0,0B0", "rank 0, position 4, 0F0: comes a second time"},
+      {"0F0,0SEND_F0,0RECV_B0,0I0",
+       "rank 0, end of the step: the list has ended and stage 0 still"},
       {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0", "rank 0, position 2, 0SEND_F0: finds no activation"},
       {"0F0,0SEND_F0,0RECV_B0,0B0,0RECV_F0", "rank 0, position 4, 0RECV_F0: there is no stage -1"},
   };
@@ -118,6 +121,15 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
     const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 1}));
     EXPECT_EQ(error.find(expected), 0U) << error;
   }
+}
+
+TEST(FailureTest, AMicroBatchThatNoListNamesIsMissed) {
+  const auto pipeline = pipeline_of(
+      "# halfback schedule micro_batches=2 placement=0,1\n"
+      "0F0,0SEND_F0,0RECV_B0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n",
+      5.0);
+  const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 2}));
+  EXPECT_NE(error.find("end of the step: the list has ended without"), std::string::npos) << error;
 }
 
 TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {
