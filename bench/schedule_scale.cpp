@@ -1,4 +1,4 @@
-// User CPU seconds of what is done to a schedule before it runs, by its size: build, add messages,
+// CPU seconds of what is done to a schedule before it runs, by its size: build, add messages,
 // verify, simulate. Prints JSON. One size a process, since the peak of memory is the process's.
 #include "halfback/base/error.h"
 #include "halfback/schedule/families.h"
@@ -9,6 +9,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
+#include <ctime>
 #include <functional>
 #include <iostream>
 #include <string>
@@ -19,15 +21,17 @@ namespace {
 
 using halfback::Schedule;
 
-rusage usage() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return used;
+// Of the process, kernel included: a rusage splits user and system by ticks too coarse for this.
+double cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-double user_seconds() {
-  const timeval time = usage().ru_utime;
-  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+std::int64_t peak_bytes() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return std::int64_t{1024} * used.ru_maxrss;
 }
 
 struct Options {
@@ -40,9 +44,9 @@ struct Options {
 class Stopwatch {
  public:
   void time(const std::function<void()>& work) {
-    const double start = user_seconds();
+    const double start = cpu_seconds();
     work();
-    seconds_.push_back(user_seconds() - start);
+    seconds_.push_back(cpu_seconds() - start);
   }
   const std::vector<double>& seconds() const { return seconds_; }
 
@@ -81,7 +85,7 @@ nlohmann::json measure(const Options& options) {
                        {"simulate", simulate.seconds()}};
   record["ranks"] = options.shape.num_ranks;
   record["micro_batches"] = options.shape.num_micro_batches;
-  record["peak_bytes"] = std::int64_t{1024} * usage().ru_maxrss;
+  record["peak_bytes"] = peak_bytes();
   return record;
 }
 
