@@ -4,6 +4,7 @@
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
+#include "halfback/simulate/held_peaks.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@ namespace {
 struct Options {
   std::string file;
   std::string channel = "buffered";
+  std::optional<double> activation_limit;
   bool json = false;
 };
 
@@ -43,7 +45,9 @@ std::int64_t count_sends(const Schedule& schedule) {
 
 // Returns the schedule with messages, as validated under the rule asked for.
 Schedule validated(const Options& options, const Schedule& schedule, ChannelRule channel) {
-  validate(schedule, {.channel = channel, .where = options.file});
+  validate(
+      schedule,
+      {.channel = channel, .where = options.file, .activation_limit = options.activation_limit});
   if (has_messages(schedule)) {
     return schedule;
   }
@@ -74,6 +78,12 @@ std::string describe_capacity(const Findings& findings) {
                                           : fmt::format("{}", *findings.smallest_capacity);
 }
 
+// In M_B, of the rank that holds most until W.
+double most_held(const Schedule& schedule) {
+  const std::vector<double> peaks = activation_peaks(schedule);
+  return *std::max_element(peaks.begin(), peaks.end());
+}
+
 void print_text(const Options& options, const Findings& findings) {
   const Schedule& schedule = findings.schedule;
   const auto print = [](const char* what, const auto& value) {
@@ -91,6 +101,7 @@ void print_text(const Options& options, const Findings& findings) {
   print("smallest channel capacity", describe_capacity(findings));
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
                                                   findings.runs_nccl_pair ? "yes" : "no"));
+  print("most activations held", fmt::format("{:.6g} M_B", most_held(schedule)));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
 }
@@ -108,6 +119,7 @@ void print_json(const Options& options, const Findings& findings) {
       {"two_stage", is_two_stage(schedule)},
       {"messages", findings.num_messages},
       {"channel", to_string(findings.channel)},
+      {"activation_peak", most_held(schedule)},
       {"runs_under_nccl", findings.runs_nccl},
       {"runs_under_nccl_pair", findings.runs_nccl_pair},
       {"weight_gradients_ascend", weight_gradients_ascend(schedule)},
@@ -133,6 +145,10 @@ void add_verify_verb(CLI::App& app) {
           "receive), a number of messages that a channel holds, nccl (posted to a stream "
           "for each pair and direction), or nccl-pair (a stream for each pair)")
       ->type_name("RULE");
+  verb->add_option("--activation-limit", options->activation_limit,
+                   "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
+                   "model for N ranks")
+      ->type_name("M_B");
   verb->add_flag("--json", options->json, "Print JSON");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {

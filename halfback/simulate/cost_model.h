@@ -67,9 +67,6 @@ struct CostModel {
 // Reads "f,i,w" or "f,i,w,b" as the cost of one stage. Throws ConfigError.
 CostModel parse_costs(std::string_view text);
 
-// Returns the ranks that hold the first copy of the model: N of the shares.
-int ranks_per_copy(const Placement& placement);
-
 // Returns the costs of a schedule's stages out of the time of 1/N of the model: N/S of it for each
 // of S stages, of the update too.
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule);

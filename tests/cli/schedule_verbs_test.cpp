@@ -99,6 +99,15 @@ TEST_F(CommandLineTest, VerifiesUnderStreams) {
   EXPECT_TRUE(none.at("smallest_channel_capacity").is_null());
 }
 
+TEST_F(CommandLineTest, VerifiesALimitOfActivations) {
+  const std::string path = file("plan.csv", "0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1\n");
+  EXPECT_NE(run_halfback("verify --activation-limit 2 " + path)
+                .output.find("most activations held      2 M_B"),
+            std::string::npos);
+  expect_error("verify --activation-limit 1.5 " + path, 1,
+               "0F1 makes the rank hold the activations of 2 micro-batches");
+}
+
 TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
   expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
   expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");
