@@ -11,7 +11,7 @@ import pathlib
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-PARTS = ("peers", "schedules", "split_cost")
+PARTS = ("peers", "schedules", "split_cost", "schedule_scale")
 
 
 def load(folder, name):
@@ -54,13 +54,27 @@ def split_aims(record):
                    verdict(row["ratio"][1] <= 1.0))
 
 
+def scale_aims(record):
+    rows = {(row["ranks"], row["micro_batches"]): row for row in record["rows"]} if record else {}
+    row = rows.get((1024, 4096))
+    if row is None:
+        return
+    name = f"{row['actions'] / 1e6:.1f} million actions, 1024 ranks"
+    for phase, seconds in row["seconds"].items():
+        best = min(seconds)
+        yield (f"{name}: {phase.replace('_', ' ')}", "under 2 s", f"{best:.2f} s", verdict(best < 2.0))
+    gibibytes = row["peak_bytes"] / 2**30
+    yield f"{name}: memory of the process", "under 4 GiB", f"{gibibytes:.2f} GiB", verdict(gibibytes < 4.0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs/benchmarks.md", metavar="FILE")
     options = parser.parse_args()
     records = {name: load(options.results, name) for name in PARTS}
-    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *split_aims(records["split_cost"])]
+    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *split_aims(records["split_cost"]),
+            *scale_aims(records["schedule_scale"])]
     text = (results.ROOT / "bench/benchmarks.md.in").read_text()
     text = text.replace("@aims@\n", results.table(["what", "aim", "found", ""], aims) if aims else MISSING)
     for name, record in records.items():

@@ -5,6 +5,7 @@
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/torch_rules.h"
 #include "halfback/schedule/validate.h"
+#include "halfback/simulate/held_peaks.h"
 #include "halfback/simulate/simulator.h"
 
 #include <fmt/format.h>
@@ -25,6 +26,7 @@ struct Options {
   std::string file;
   std::string channel = "buffered";
   std::string reader;  // "" or "torch"
+  std::optional<double> activation_limit;
   bool json = false;
 };
 
@@ -56,7 +58,9 @@ std::int64_t count_sends(const Schedule& schedule) {
 
 // Returns the schedule with messages, as validated under the rule asked for.
 Schedule validated(const Options& options, const Schedule& schedule, ChannelRule channel) {
-  validate(schedule, {.channel = channel, .where = options.file});
+  validate(
+      schedule,
+      {.channel = channel, .where = options.file, .activation_limit = options.activation_limit});
   if (has_messages(schedule)) {
     return schedule;
   }
@@ -122,6 +126,12 @@ void print_torch(const TorchFindings& torch) {
       torch.step, torch.step_there);
 }
 
+// In M_B, of the rank that holds most until W.
+double most_held(const Schedule& schedule) {
+  const std::vector<double> peaks = activation_peaks(schedule);
+  return *std::max_element(peaks.begin(), peaks.end());
+}
+
 void print_text(const Options& options, const Findings& findings) {
   const Schedule& schedule = findings.schedule;
   const auto print = [](const char* what, const auto& value) {
@@ -139,6 +149,7 @@ void print_text(const Options& options, const Findings& findings) {
   print("smallest channel capacity", describe_capacity(findings));
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
                                                   findings.runs_nccl_pair ? "yes" : "no"));
+  print("most activations held", fmt::format("{:.6g} M_B", most_held(schedule)));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
   if (findings.torch) {
@@ -159,6 +170,7 @@ void print_json(const Options& options, const Findings& findings) {
       {"two_stage", is_two_stage(schedule)},
       {"messages", findings.num_messages},
       {"channel", to_string(findings.channel)},
+      {"activation_peak", most_held(schedule)},
       {"runs_under_nccl", findings.runs_nccl},
       {"runs_under_nccl_pair", findings.runs_nccl_pair},
       {"weight_gradients_ascend", weight_gradients_ascend(schedule)},
@@ -197,6 +209,10 @@ void add_verify_verb(CLI::App& app) {
                    "Also what another program makes of the file: torch, its schedule runtime; "
                    "exits with 1 where that refuses the file or runs it wrongly")
       ->type_name("torch");
+  verb->add_option("--activation-limit", options->activation_limit,
+                   "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
+                   "model for N ranks")
+      ->type_name("M_B");
   verb->add_flag("--json", options->json, "Print JSON");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {

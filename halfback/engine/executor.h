@@ -40,6 +40,7 @@ class Executor {
   Executor(int rank, Stages& stages, Transport& transport);
 
   // Runs the whole list. Throws what an action throws; position() is then that of the action.
+  // Throws ScheduleError at the end of a list that leaves something undone.
   void run(const StepContext& context);
 
   // Where the list is, for messages of other ranks: may be called from any thread.

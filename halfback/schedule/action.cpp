@@ -30,18 +30,6 @@ std::optional<int> take_index(std::string_view& text) {
 
 std::string_view letters(ActionKind kind) { return kLetters[static_cast<std::size_t>(kind)]; }
 
-bool is_send(ActionKind kind) {
-  return kind == ActionKind::SendForward || kind == ActionKind::SendBackward;
-}
-
-bool is_receive(ActionKind kind) {
-  return kind == ActionKind::RecvForward || kind == ActionKind::RecvBackward;
-}
-
-bool is_message(ActionKind kind) { return is_send(kind) || is_receive(kind); }
-
-bool is_compute(ActionKind kind) { return !is_message(kind) && kind != ActionKind::Update; }
-
 std::string to_string(const Action& action) {
   if (action.kind == ActionKind::Update) {
     return fmt::format("{}U", action.stage);

@@ -42,12 +42,18 @@ struct Action {
 std::string_view letters(ActionKind kind);
 
 // True for the two sends, for the two receives, for all four.
-bool is_send(ActionKind kind);
-bool is_receive(ActionKind kind);
-bool is_message(ActionKind kind);
+constexpr bool is_send(ActionKind kind) {
+  return kind == ActionKind::SendForward || kind == ActionKind::SendBackward;
+}
+constexpr bool is_receive(ActionKind kind) {
+  return kind == ActionKind::RecvForward || kind == ActionKind::RecvBackward;
+}
+constexpr bool is_message(ActionKind kind) {
+  return kind >= ActionKind::SendForward && kind <= ActionKind::RecvBackward;
+}
 
 // True for what computes with a micro-batch: F, B, I and W.
-bool is_compute(ActionKind kind);
+constexpr bool is_compute(ActionKind kind) { return kind < ActionKind::SendForward; }
 
 // Returns for instance "2F0"; an update is "2U".
 std::string to_string(const Action& action);

@@ -6,6 +6,7 @@
 
 #include "halfback/schedule/schedule.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,22 +14,69 @@
 
 namespace halfback {
 
+// By kind, where the other stage of an action's tensor is: above, below, or nowhere.
+inline constexpr std::array<int, kNumActionKinds> kOtherStage = {-1, 1, 1, 0, 1, -1, -1, 1, 0};
+
+constexpr int step_to_other_stage(ActionKind kind) {
+  return kOtherStage[static_cast<std::size_t>(kind)];
+}
+
 // Returns the stage that an action's tensor comes from or goes to: F and RECV_F the previous, B, I
 // and RECV_B the next for what they take; SEND_F the next, SEND_B the previous. Nothing at the ends
 // of the model, for W and for U.
-std::optional<int> other_stage(const Placement& placement, const Action& action);
+inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
+  const int step = step_to_other_stage(action.kind);
+  const int stage = action.stage + step;
+  return step != 0 && stage >= 0 && stage < placement.num_stages() ? std::optional(stage)
+                                                                   : std::nullopt;
+}
 
 // Returns the action whose tensor this compute action takes from another stage, as F of the stage
 // before for F; for I and B it is an I or a B, given as I.
-std::optional<Action> taken_from(const Placement& placement, const Action& action);
+inline std::optional<Action> taken_from(const Placement& placement, const Action& action) {
+  const std::optional<int> stage = other_stage(placement, action);
+  if (!stage || is_message(action.kind)) {
+    return std::nullopt;
+  }
+  return Action{
+      action.kind == ActionKind::Forward ? ActionKind::Forward : ActionKind::BackwardInput, *stage,
+      action.micro_batch};
+}
+
+// Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
+inline Action counterpart(const Action& message) {
+  constexpr std::array kOtherEnd = {ActionKind::RecvForward, ActionKind::SendForward,
+                                    ActionKind::RecvBackward, ActionKind::SendBackward};
+  const auto number =
+      static_cast<std::size_t>(message.kind) - static_cast<std::size_t>(ActionKind::SendForward);
+  return {kOtherEnd[number], message.stage + step_to_other_stage(message.kind),
+          message.micro_batch};
+}
 
 // Returns the receive that a compute action needs, and the send that it makes possible: only where
 // the other stage is on another rank.
-std::optional<Action> needed_receive(const Placement& placement, const Action& action);
-std::optional<Action> resulting_send(const Placement& placement, const Action& action);
-
-// Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
-Action counterpart(const Action& message);
+inline std::optional<Action> needed_receive(const Placement& placement, const Action& action) {
+  const std::optional<Action> source = taken_from(placement, action);
+  if (!source || placement.rank_of(*source) == placement.rank_of(action)) {
+    return std::nullopt;
+  }
+  return Action{
+      action.kind == ActionKind::Forward ? ActionKind::RecvForward : ActionKind::RecvBackward,
+      action.stage, action.micro_batch};
+}
+inline std::optional<Action> resulting_send(const Placement& placement, const Action& action) {
+  if (!is_compute(action.kind) || action.kind == ActionKind::BackwardWeight) {
+    return std::nullopt;
+  }
+  const Action send{
+      action.kind == ActionKind::Forward ? ActionKind::SendForward : ActionKind::SendBackward,
+      action.stage, action.micro_batch};
+  if (!other_stage(placement, send) ||
+      placement.rank_of(counterpart(send)) == placement.rank_of(action)) {
+    return std::nullopt;
+  }
+  return send;
+}
 
 // Numbers the channels of a placement, which must outlive it.
 class Channels {
@@ -41,7 +89,13 @@ class Channels {
   // Returns the channel between the same ranks the other way.
   int reverse(int channel) const { return reverse_[static_cast<std::size_t>(channel)]; }
   // Returns the channel of a message between two stages on different ranks.
-  int of(const Action& message) const;
+  int of(const Action& message) const {
+    const bool is_forward =
+        message.kind == ActionKind::SendForward || message.kind == ActionKind::RecvForward;
+    const bool is_lower = step_to_other_stage(message.kind) > 0;
+    const std::size_t lower = boundary(message.stage, message.micro_batch) - (is_lower ? 0U : 1U);
+    return (is_forward ? forward_ : backward_)[lower];
+  }
 
  private:
   // In forward_ and backward_, by replica and stage s: the channels from s to s + 1 and back.

@@ -151,6 +151,13 @@ class Deadlock {
         });
   }
 
+  bool is_posted(const Action& message) const {
+    const int rank = schedule_.placement.rank_of(message);
+    const auto& list = schedule_.ranks[index(rank)];
+    const auto end = list.begin() + stopped_at_[index(rank)];
+    return std::find(list.begin(), end, message) != end;
+  }
+
   // `message` has been posted on the rank and has not passed.
   Wait wait_in_stream(int rank, const Action& message, const std::string& front_text) const {
     const Action& first = *streams_->front(message);
@@ -163,10 +170,11 @@ class Deadlock {
       text += fmt::format(" for {}", place(first, rank));
     }
     text += fmt::format(", whose other end is {}", place(other_end, rank));
-    if (const Action* in_front = streams_->other_front(message)) {
-      text += fmt::format(", behind {}", place(*in_front, rank));
-    } else {
+    const Action* in_front = streams_->other_front(message);
+    if (!is_posted(other_end)) {
       text += fmt::format(", to which rank {} does not come", other);
+    } else if (in_front != nullptr) {
+      text += fmt::format(", behind {}", place(*in_front, rank));
     }
     return {other, text};
   }

@@ -25,6 +25,10 @@ void check_lists(const Schedule& schedule, const std::string& where);
 // Checks that the k-th send of each channel is its k-th receive. Expects in-range actions.
 void check_channel_order(const Schedule& schedule, const std::string& where);
 
+// Checks that no rank holds more micro-batches between F and W than `limit`, counted in what one
+// keeps on 1/N of the model. Expects lists that pass check_lists().
+void check_held(const Schedule& schedule, const std::string& where, double limit);
+
 // Throws the fault of a schedule that a dry run has not finished: the cycle of ranks that wait for
 // each other, a sentence a rank.
 [[noreturn]] void throw_deadlock(const Schedule& schedule,

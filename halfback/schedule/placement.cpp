@@ -1,5 +1,6 @@
 #include "halfback/schedule/placement.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace halfback {
@@ -14,6 +15,12 @@ std::vector<int> Placement::stages_of(int rank) const {
     }
   }
   return stages;
+}
+
+int ranks_per_copy(const Placement& placement) {
+  std::vector<int> ranks = placement.replicas.front();
+  std::sort(ranks.begin(), ranks.end());
+  return static_cast<int>(std::unique(ranks.begin(), ranks.end()) - ranks.begin());
 }
 
 Placement single_copy(std::vector<int> rank_of_stage) {

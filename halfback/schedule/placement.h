@@ -37,6 +37,9 @@ struct Placement {
   bool operator==(const Placement&) const = default;
 };
 
+// Returns the ranks that hold the first copy of the model: N of the shares.
+int ranks_per_copy(const Placement& placement);
+
 // Returns the placement of one copy of the model.
 Placement single_copy(std::vector<int> rank_of_stage);
 

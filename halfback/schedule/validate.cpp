@@ -91,6 +91,9 @@ void validate(const Schedule& schedule, const ValidateOptions& options) {
   if (has_messages(schedule)) {
     detail::check_channel_order(schedule, options.where);
   }
+  if (options.activation_limit) {
+    detail::check_held(schedule, options.where, *options.activation_limit);
+  }
   const DryRun run = dry_run(schedule, options.channel);
   if (!run.finished) {
     detail::throw_deadlock(schedule, options.where, run.stopped_at, options.channel);

@@ -9,6 +9,7 @@
 //             that it takes from, where one rank holds both; what F kept is so freed at the end
 //   messages  (if there are any) each tensor that crosses ranks is sent once, after it is made, and
 //             received once, before it is taken; the k-th send of a channel is its k-th receive
+//   memory    no rank holds more micro-batches between F and W than a limit that was given
 //   progress  no set of ranks waits for each other, under the channel rule
 //
 // The first fault is named with rank, position (0-based), action and the lists around it; ranks
@@ -18,6 +19,7 @@
 #include "halfback/schedule/dry_run.h"
 #include "halfback/schedule/schedule.h"
 
+#include <optional>
 #include <string>
 
 namespace halfback {
@@ -25,6 +27,9 @@ namespace halfback {
 struct ValidateOptions {
   ChannelRule channel = kBuffered;
   std::string where = "schedule";  // front of every message, for instance a file name
+  // Activations that a rank may hold until W, in M_B: what one micro-batch keeps on 1/N of the
+  // model.
+  std::optional<double> activation_limit = {};
 };
 
 // Throws ScheduleError for the first fault: "where: what", then lines with the lists around it.

@@ -150,12 +150,6 @@ ShareTimes share_times(const CostModel& costs, int num_ranks) {
   return times;
 }
 
-int ranks_per_copy(const Placement& placement) {
-  std::vector<int> ranks = placement.replicas.front();
-  std::sort(ranks.begin(), ranks.end());
-  return static_cast<int>(std::unique(ranks.begin(), ranks.end()) - ranks.begin());
-}
-
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
   const double num_ranks = ranks_per_copy(schedule.placement);
   const double num_stages = schedule.num_stages();

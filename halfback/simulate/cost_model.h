@@ -73,9 +73,6 @@ CostModel parse_costs(std::string_view text);
 // time of 0 it takes a millionth of the longest.
 ShareTimes share_times(const CostModel& costs, int num_ranks);
 
-// Returns the ranks that hold the first copy of the model: N of the shares.
-int ranks_per_copy(const Placement& placement);
-
 // Returns the costs of a schedule's stages out of the time of 1/N of the model: N/S of it for each
 // of S stages, of the update too.
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule);

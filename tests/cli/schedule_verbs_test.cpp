@@ -75,6 +75,39 @@ TEST_F(CommandLineTest, VerifiesWhatItWrites) {
   expect_error("verify --channel rendezvous " + path, 1, "ranks wait for each other");
 }
 
+TEST_F(CommandLineTest, VerifiesUnderStreams) {
+  // Both ranks send before they receive: the stream of the pair never moves.
+  const std::string path = file("cross.csv",
+                                "# halfback schedule micro_batches=2 placement=0,1\n"
+                                "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1\n"
+                                "1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1\n");
+  const auto json =
+      nlohmann::json::parse(run_halfback("verify --json --channel nccl " + path).output);
+  EXPECT_EQ(json.at("runs_under_nccl"), true);
+  EXPECT_EQ(json.at("runs_under_nccl_pair"), false);
+  EXPECT_EQ(json.at("smallest_channel_capacity"), 1);
+  expect_error("verify --channel nccl-pair " + path, 1, "1F1 waits for 1RECV_F1 (position 4)");
+  expect_error("simulate --channel nccl " + path, 2, "times under nccl are not known");
+  expect_error("verify --channel ncll " + path, 2, "did you mean nccl?");
+  const std::string early =
+      file("early.csv", "0F0,0RECV_B0,0SEND_F0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n");
+  EXPECT_NE(run_halfback("verify --channel nccl " + early)
+                .output.find("none: receives stand too early, and only streams let it run"),
+            std::string::npos);
+  const auto none =
+      nlohmann::json::parse(run_halfback("verify --json --channel nccl " + early).output);
+  EXPECT_TRUE(none.at("smallest_channel_capacity").is_null());
+}
+
+TEST_F(CommandLineTest, VerifiesALimitOfActivations) {
+  const std::string path = file("plan.csv", "0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1\n");
+  EXPECT_NE(run_halfback("verify --activation-limit 2 " + path)
+                .output.find("most activations held      2 M_B"),
+            std::string::npos);
+  expect_error("verify --activation-limit 1.5 " + path, 1,
+               "0F1 makes the rank hold the activations of 2 micro-batches");
+}
+
 TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
   expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
   expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");

@@ -110,6 +110,10 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
   const std::vector<std::pair<std::string, const char*>> cases = {
       {"0F0,0SEND_F0,0W0,0RECV_B0,0I0", "rank 0, position 2, 0W0: micro-batch 0 stands after F"},
       {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: micro-batch 0 stands after F"},
+      {"0F0,0SEND_F0,0RECV_B0,0B0,0F0,0B0",
+       "rank 0, position 4, 0F0: micro-batch 0 stands after all"},
+      {"0F0,0SEND_F0,0RECV_B0,0I0",
+       "rank 0, end of the step: the list ends and stage 0 is not through"},
       {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0", "rank 0, position 2, 0SEND_F0: finds no activation"},
       {"0F0,0SEND_F0,0RECV_B0,0B0,0RECV_F0", "rank 0, position 4, 0RECV_F0: there is no stage -1"},
   };
@@ -129,6 +133,15 @@ TEST(FailureTest, AMissingWeightGradientIsFoundAtTheEndOfTheStep) {
   EXPECT_EQ(error_of(*pipeline, make_batches({.num_micro_batches = 2})),
             "rank 0, end of the step: the list ends and stage 0 is not through with micro-batch 1; "
             "it must run F and either B or I and W");
+}
+
+TEST(FailureTest, AMicroBatchThatNoListNamesIsMissed) {
+  const auto pipeline = pipeline_of(
+      "# halfback schedule micro_batches=2 placement=0,1\n"
+      "0F0,0SEND_F0,0RECV_B0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n",
+      5.0);
+  const std::string error = error_of(*pipeline, make_batches({.num_micro_batches = 2}));
+  EXPECT_NE(error.find("is not through with micro-batch 1"), std::string::npos) << error;
 }
 
 TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {

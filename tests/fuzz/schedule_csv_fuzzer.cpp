@@ -11,7 +11,9 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
     const std::string_view text(reinterpret_cast<const char*>(data), size);
-    halfback::validate(halfback::parse_schedule(text, "fuzz"));
+    const halfback::Schedule schedule = halfback::parse_schedule(text, "fuzz");
+    halfback::validate(schedule, {.channel = halfback::kNcclPair});
+    halfback::validate(schedule);
   } catch (const halfback::Error&) {
     // What bad input should cause.
   }

@@ -116,6 +116,25 @@ TEST(ValidateTest, NamesEveryRankOfACycle) {
             "rank 1     1F1 1B1 1F0 1B0\n");
 }
 
+TEST(ValidateTest, RejectsMoreActivationsThanTheLimit) {
+  const auto error = [](const Schedule& schedule, double limit) {
+    return error_of([&] { validate(schedule, {.activation_limit = limit}); });
+  };
+  const Schedule gpipe = testing::family("gpipe", 4);
+  EXPECT_EQ(error(gpipe, 4.0), "no error");
+  EXPECT_TRUE(has_text(error(gpipe, 3.0),
+                       "rank 0, position 3: 0F3 makes the rank hold the activations of 4 "
+                       "micro-batches of a stage, 4 M_B; the limit is 3 M_B\n"));
+  // I frees nothing of what W needs; two stages a rank count half each.
+  const Schedule two = parse(
+      "# halfback schedule micro_batches=2 placement=0,0\n"
+      "0F0,1F0,1I0,0F1,1W0,0I0,0W0,1F1,1B1,0B1\n");
+  EXPECT_EQ(error(two, 1.5), "no error");
+  EXPECT_TRUE(has_text(error(two, 1.4),
+                       "rank 0, position 3: 0F1 makes the rank hold the "
+                       "activations of 3 micro-batches of a stage, 1.5 M_B"));
+}
+
 TEST(ValidateTest, RejectsMessagesOutOfPlace) {
   expect_fault("0SEND_F0,0F0,0RECV_B0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n",
                "rank 0, position 0: 0SEND_F0 comes before 0F0 (position 1); an activation is made "
