@@ -91,12 +91,16 @@ class Deadlock {
   // Brings the streams to where they were when the ranks stopped.
   void post_all() {
     streams_.emplace(channels_, rule_.streams);
-    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
-      for (Position at{rank, 0}; at.index < stopped_at_[index(rank)]; ++at.index) {
-        if (const Action& action = action_at(schedule_, at); is_message(action.kind)) {
-          streams_->post(action, [](const Action&) {});
-        }
-      }
+    for (std::size_t rank = 0; rank < stopped_at_.size(); ++rank) {
+      const auto& list = schedule_.ranks[rank];
+      std::for_each(list.begin(), list.begin() + stopped_at_[rank],
+                    [this](const Action& action) { post(action); });
+    }
+  }
+
+  void post(const Action& action) {
+    if (is_message(action.kind)) {
+      streams_->post(action, [](const Action&) {});
     }
   }
 
