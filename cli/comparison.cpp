@@ -99,9 +99,7 @@ class Comparison {
     CostModel model;
     model.stages.assign(static_cast<std::size_t>(candidates.front()->schedule.num_stages()), {});
     for (const Candidate* one : candidates) {
-      for (const ActionCost& cost : median_costs(one->all_spans, clock())) {
-        set_cost(model.stages[static_cast<std::size_t>(cost.stage)], cost);
-      }
+      take_measured_costs(model, one->all_spans, clock());
     }
     return model;
   }
@@ -206,28 +204,6 @@ class Comparison {
       update = std::max(update, sum);
     }
     return {simulated.makespan + update, simulated.bubble_fraction};
-  }
-
-  static void set_cost(StageCost& stage, const ActionCost& cost) {
-    switch (cost.kind) {
-      case ActionKind::Forward:
-        stage.forward = cost.median_seconds;
-        break;
-      case ActionKind::BackwardInput:
-        stage.input = cost.median_seconds;
-        break;
-      case ActionKind::BackwardWeight:
-        stage.weight = cost.median_seconds;
-        break;
-      case ActionKind::Backward:
-        stage.full = cost.median_seconds;
-        break;
-      case ActionKind::Update:
-        stage.update = cost.median_seconds;
-        break;
-      default:
-        break;
-    }
   }
 
   const TrainingOptions& options_;

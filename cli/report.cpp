@@ -1,8 +1,12 @@
 #include "cli/report.h"
 
+#include "cli/page.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
+#include "halfback/layers/stage_layers.h"
+#include "halfback/models/cut.h"
+#include "halfback/models/llama.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
@@ -90,9 +94,19 @@ void RunReport::add(const StepReport& step) {
   }
 }
 
-void RunReport::finish(const Timeline& timeline) {
+void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
   events_.flush();
   write_file_atomically(directory_ / "trace.json", to_chrome_trace(timeline));
+  if (!timeline.spans.empty()) {
+    const std::vector<int> cut =
+        parse_cut(config.cut, {.num_blocks = static_cast<int>(config.model.num_layers),
+                               .num_stages = config.schedule.num_stages()});
+    const std::vector<StageBytes> bytes =
+        stage_bytes(build_llama(config.model, cut),
+                    {config.micro_batch_size, config.model.sequence}, sizeof(float));
+    write_file_atomically(directory_ / "report.html",
+                          to_html(measured_page(config.schedule, timeline, {.stages = bytes})));
+  }
 }
 
 void RunSummary::add(const StepReport& step) {

@@ -13,7 +13,8 @@
 
 namespace halfback::cli {
 
-// The files of --report DIR: metrics.jsonl, TensorBoard events, trace.json, config.toml.
+// The files of --report DIR: metrics.jsonl, TensorBoard events, config.toml, and
+// of the last step trace.json and report.html.
 class RunReport {
  public:
   // Makes the directory and writes config.toml. `resumed_step`: the one that the run goes on from;
@@ -23,8 +24,8 @@ class RunReport {
             std::optional<std::int64_t> resumed_step);
 
   void add(const StepReport& step);
-  // Writes the trace of the last step.
-  void finish(const Timeline& timeline);
+  // Writes the trace and the page of the last step; without spans there is none.
+  void finish(const TrainingConfig& config, const Timeline& timeline);
 
  private:
   std::filesystem::path directory_;

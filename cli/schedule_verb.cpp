@@ -1,5 +1,6 @@
 // halfback schedule NAME: builds a schedule and prints it.
 #include "cli/options.h"
+#include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
@@ -66,7 +67,7 @@ std::string to_grid(const Schedule& schedule, const std::string& cost, bool with
   const Timeline timeline = simulate(schedule, costs, {.validates = false}).timeline;
   const std::string grid =
       with_numbers ? draw_numbered_timeline(timeline) : draw_timeline(timeline);
-  return headline(schedule) + '\n' + grid;
+  return headline(schedule) + '\n' + for_terminal(grid);
 }
 
 Schedule with_messages(const Schedule& schedule) {

@@ -1,5 +1,7 @@
 // halfback simulate NAME or FILE: when a schedule would run, and what it would hold.
 #include "cli/options.h"
+#include "cli/page.h"
+#include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/schedule/passes.h"
@@ -37,6 +39,8 @@ struct Options {
 struct Simulation {
   Schedule schedule;
   bool messages_added = false;
+  CostModel costs;
+  SimulateOptions simulate_options;
   std::optional<MemoryModel> memory;
   SimulationResult result;
   std::vector<double> activation_peaks;
@@ -97,10 +101,11 @@ Simulation simulate_request(const Options& options) {
   if (done.messages_added) {
     done.schedule = add_communication(done.schedule);
   }
-  done.result = simulate(done.schedule, file.costs,
-                         {.channel = channel,
-                          .validates = false,  // a file is when it is loaded
-                          .keeps_timeline = options.format != "json"});
+  done.costs = std::move(file.costs);
+  done.simulate_options = {.channel = channel,
+                           .validates = false,  // a file is when it is loaded
+                           .keeps_timeline = options.format != "json"};
+  done.result = simulate(done.schedule, done.costs, done.simulate_options);
   done.activation_peaks = activation_peaks(done.schedule);
   done.memory = std::move(file.memory);
   if (done.memory) {
@@ -147,7 +152,7 @@ void print_memory(const Simulation& done) {
 }
 
 void print_grid(const Simulation& done) {
-  std::cout << headline(done.schedule) << '\n' << draw_timeline(done.result.timeline);
+  std::cout << headline(done.schedule) << '\n' << for_terminal(draw_timeline(done.result.timeline));
   if (done.messages_added) {
     std::cout << "(with sends and receives added, for channels that hold up their ranks)\n";
   }
@@ -199,10 +204,15 @@ void print_json(const Simulation& done) {
 }
 
 void run(const Options& options) {
-  require_choice("--format", options.format, {"grid", "json", "trace"});
+  require_choice("--format", options.format, {"grid", "json", "trace", "svg", "html"});
   const Simulation done = simulate_request(options);
   if (options.format == "trace") {
     std::cout << to_chrome_trace(done.result.timeline);
+  } else if (options.format == "svg") {
+    std::cout << to_svg(done.result.timeline, headline(done.schedule));
+  } else if (options.format == "html") {
+    std::cout << to_html(
+        simulated_page(done.schedule, done.costs, done.simulate_options, done.memory));
   } else if (options.format == "json") {
     print_json(done);
   } else {
@@ -236,9 +246,10 @@ void add_simulate_verb(CLI::App& app) {
   verb->add_option("--memory-file", options->memory_file,
                    "JSON file with the bytes of each stage, for a table of bytes")
       ->type_name("FILE");
-  verb->add_option("--format", options->format, "grid, json, or trace (Chrome, Perfetto)")
+  verb->add_option("--format", options->format,
+                   "grid, json, trace (Chrome, Perfetto), svg, or html (a page)")
       ->type_name("FORMAT");
-  verb->footer("Example: halfback simulate 1f1b-2 --ranks 4 --cost 1,1,0.5 --latency 0.1");
+  verb->footer("Example: halfback simulate zb-v --ranks 8 --latency 0.1 --format html > zb-v.html");
   verb->callback([options] { run(*options); });
 }
 

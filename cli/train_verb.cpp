@@ -136,7 +136,7 @@ int run(const Options& options, const CLI::App& verb) {
   }
   summary.print(std::cout);
   if (report) {
-    report->finish(summary.last_timeline());
+    report->finish(training.config(), summary.last_timeline());
     std::cout << fmt::format("report: {}\n", options.report);
   }
   if (!options.checkpoint.empty()) {

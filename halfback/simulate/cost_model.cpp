@@ -134,6 +134,38 @@ CostModel parse_costs(std::string_view text) {
   return {.stages = {cost}};
 }
 
+namespace {
+
+void set_cost(StageCost& stage, const ActionCost& cost) {
+  switch (cost.kind) {
+    case ActionKind::Forward:
+      stage.forward = cost.median_seconds;
+      break;
+    case ActionKind::BackwardInput:
+      stage.input = cost.median_seconds;
+      break;
+    case ActionKind::BackwardWeight:
+      stage.weight = cost.median_seconds;
+      break;
+    case ActionKind::Backward:
+      stage.full = cost.median_seconds;
+      break;
+    case ActionKind::Update:
+      stage.update = cost.median_seconds;
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock clock) {
+  for (const ActionCost& cost : median_costs(timeline, clock)) {
+    set_cost(costs.stages[static_cast<std::size_t>(cost.stage)], cost);
+  }
+}
+
 ShareTimes share_times(const CostModel& costs, int num_ranks) {
   ShareTimes times{0.0, 0.0, 0.0, costs.latency};
   const double share = costs.stages.size() == 1 ? 1.0 : 1.0 / num_ranks;

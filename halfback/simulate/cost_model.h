@@ -11,6 +11,7 @@
 #include "halfback/schedule/action.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/schedule/search/task_graph.h"
+#include "halfback/timeline/statistics.h"
 
 #include <limits>
 #include <optional>
@@ -67,6 +68,9 @@ struct CostModel {
 
 // Reads "f,i,w" or "f,i,w,b" as the cost of one stage. Throws ConfigError.
 CostModel parse_costs(std::string_view text);
+
+// Sets the costs of what a timeline shows to their medians; `costs` has a cost for each stage.
+void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock clock);
 
 // Returns what a search for an order goes by: the mean of the stages and the latency, of
 // `num_ranks` ranks where each stage has its own cost, else of the share that the one cost is. Of a

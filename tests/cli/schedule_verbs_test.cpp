@@ -37,6 +37,38 @@ void expect_error(const std::string& arguments, int exit_code, const std::string
   EXPECT_NE(result.output.find(text), std::string::npos) << result.output;
 }
 
+// `script` gives the program a terminal.
+TEST_F(CommandLineTest, GridsHaveColorsOnATerminalOnly) {
+  const std::string command = std::string(HALFBACK_BINARY) + " schedule zb-h1 --ranks 2";
+  const std::string on_terminal = "script -qc '" + command + "' /dev/null";
+  EXPECT_NE(testing::run_command(on_terminal).output.find("\x1b[48;2;"), std::string::npos);
+  EXPECT_EQ(testing::run_command("NO_COLOR=1 " + on_terminal).output.find('\x1b'),
+            std::string::npos);
+  EXPECT_EQ(testing::run_command(command).output.find('\x1b'), std::string::npos);
+}
+
+TEST_F(CommandLineTest, DrawsForPapersAndPages) {
+  const CommandResult svg = run_halfback("simulate zb-v --ranks 2 --format svg");
+  EXPECT_EQ(svg.exit_code, 0);
+  EXPECT_EQ(svg.output.find("<svg xmlns="), 0U);
+  const CommandResult page = run_halfback("simulate bitpipe --ranks 4 --format html");
+  EXPECT_EQ(page.exit_code, 0);
+  EXPECT_EQ(page.output.find("<!doctype html>"), 0U);
+}
+
+TEST_F(CommandLineTest, OptionsOfFamiliesAreTakenOrRefused) {
+  EXPECT_NE(run_halfback("schedule zb-wave --ranks 2 --stages-per-rank 6").output.find("12 stages"),
+            std::string::npos);
+  expect_error("schedule 1f1b --stages-per-rank 2", 2, "1f1b: it takes no --stages-per-rank");
+  expect_error("schedule v-search --memory-limit 0", 2, "--memory-limit: 0; it must be above 0");
+  expect_error("simulate gis --ranks 8 --group-size 3", 2, "4 to 8 are admitted");
+  expect_error("verify " + file("a.csv", "0F0,0B0\n") + " --for onnx", 2, "--for: 'onnx'");
+  const CommandResult torch =
+      run_halfback("verify " + file("b.csv", "# x\n0F0,0B0\n") + " --for torch");
+  EXPECT_EQ(torch.exit_code, 1);
+  EXPECT_NE(torch.output.find("refused: line 1: a comment"), std::string::npos) << torch.output;
+}
+
 TEST_F(CommandLineTest, DrawsASchedule) {
   const CommandResult result = run_halfback("schedule naive --ranks 2");
   EXPECT_EQ(result.exit_code, 0);

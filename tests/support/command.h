@@ -13,10 +13,8 @@ struct CommandResult {
   std::string output;  // stdout, then stderr where asked for
 };
 
-// Runs "halfback ARGUMENTS" in a shell; HALFBACK_BINARY is the path of the binary. A crash of the
-// binary inside a pipe shows in the output only.
-inline CommandResult run_halfback(const std::string& arguments) {
-  const std::string command = std::string(HALFBACK_BINARY) + " " + arguments;
+// Runs a command in a shell.
+inline CommandResult run_command(const std::string& command) {
   CommandResult result;
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) {
@@ -30,6 +28,12 @@ inline CommandResult run_halfback(const std::string& arguments) {
   const int status = pclose(pipe);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return result;
+}
+
+// Runs "halfback ARGUMENTS" in a shell; HALFBACK_BINARY is the path of the binary. A crash of the
+// binary inside a pipe shows in the output only.
+inline CommandResult run_halfback(const std::string& arguments) {
+  return run_command(std::string(HALFBACK_BINARY) + " " + arguments);
 }
 
 }  // namespace halfback::testing

@@ -1,0 +1,77 @@
+#include "cli/page.h"
+
+#include "cli/options.h"
+#include "halfback/schedule/passes.h"
+
+#include <utility>
+
+namespace halfback::cli {
+
+namespace {
+
+double share_of(const Schedule& schedule) {
+  return static_cast<double>(ranks_per_copy(schedule.placement)) / schedule.num_stages();
+}
+
+// The spans at positions of the lists; an update after a list has none.
+std::vector<std::size_t> spans_at(const Timeline& timeline,
+                                  const std::vector<Position>& positions) {
+  std::vector<std::vector<std::size_t>> by_rank(static_cast<std::size_t>(timeline.num_ranks));
+  for (std::size_t i = 0; i < timeline.spans.size(); ++i) {
+    by_rank[static_cast<std::size_t>(timeline.spans[i].rank)].push_back(i);
+  }
+  std::vector<std::size_t> spans;
+  for (const Position& position : positions) {
+    const auto& list = by_rank[static_cast<std::size_t>(position.rank)];
+    if (static_cast<std::size_t>(position.index) < list.size()) {
+      spans.push_back(list[static_cast<std::size_t>(position.index)]);
+    }
+  }
+  return spans;
+}
+
+// How the schedule would run, with its critical path.
+ReportTrack predicted_track(const Schedule& schedule,
+                            const CostModel& costs,
+                            const SimulateOptions& options) {
+  ReportTrack track{.name = "predicted", .timeline = simulate(schedule, costs, options).timeline};
+  track.critical = spans_at(track.timeline, critical_path(schedule, costs, options));
+  return track;
+}
+
+}  // namespace
+
+Report simulated_page(const Schedule& schedule,
+                      const CostModel& costs,
+                      const SimulateOptions& options,
+                      const std::optional<MemoryModel>& memory) {
+  ReportTrack track = predicted_track(schedule, costs, options);
+  track.memory = memory ? memory_curves(track.timeline, predict_memory(schedule, *memory).curve)
+                        : activation_curves(track.timeline, share_of(schedule));
+  return {.title = schedule.name,
+          .subtitle = headline(schedule),
+          .memory_unit = memory ? "bytes" : "M_B",
+          .tracks = {std::move(track)}};
+}
+
+Report measured_page(const Schedule& schedule,
+                     const Timeline& measured,
+                     const MemoryModel& memory) {
+  const Schedule running = has_messages(schedule) ? schedule : add_communication(schedule);
+  CostModel costs;
+  costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), StageCost{0.0, 0.0, 0.0});
+  take_measured_costs(costs, measured, SpanClock::Wall);
+  const auto held = predict_memory(running, memory).curve;
+  ReportTrack predicted = predicted_track(running, costs, {.validates = false});
+  predicted.memory = memory_curves(predicted.timeline, held);
+  ReportTrack ran{.name = "measured", .timeline = measured};
+  ran.memory = memory_curves(measured, held);
+  return {.title = schedule.name,
+          .subtitle = headline(schedule) +
+                      "; the last step, above it the prediction from the medians of its actions",
+          .time_unit = "s",
+          .memory_unit = "bytes",
+          .tracks = {std::move(predicted), std::move(ran)}};
+}
+
+}  // namespace halfback::cli

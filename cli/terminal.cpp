@@ -1,0 +1,86 @@
+#include "cli/terminal.h"
+
+#include "halfback/timeline/report/colors.h"
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <iterator>
+#include <string_view>
+#include <unistd.h>
+
+namespace halfback::cli {
+
+namespace {
+
+// The color of a letter of a grid, see text_grid.h; "" for none.
+std::string_view color_of_letter(char letter) {
+  switch (letter) {
+    case 'F':
+      return color_of(ActionKind::Forward);
+    case 'B':
+      return color_of(ActionKind::Backward);
+    case 'b':
+    case 'I':
+      return color_of(ActionKind::BackwardInput);
+    case 'w':
+    case 'W':
+      return color_of(ActionKind::BackwardWeight);
+    case 'u':
+    case 'U':
+      return color_of(ActionKind::Update);
+    default:
+      return "";
+  }
+}
+
+// Of "#rrggbb".
+fmt::text_style on(std::string_view color) {
+  const unsigned long value = std::stoul(std::string(color.substr(1)), nullptr, 16);
+  return fmt::fg(fmt::color::black) | fmt::bg(fmt::rgb(static_cast<std::uint32_t>(value)));
+}
+
+void append_row(std::string_view line, std::string& text) {
+  const std::size_t label = line.find("  ");
+  text += line.substr(0, label);
+  std::string_view running;  // "--" goes on with the action before
+  for (const char letter : line.substr(std::min(label, line.size()))) {
+    if (const std::string_view color = color_of_letter(letter); !color.empty()) {
+      running = color;
+    } else if (letter == '.' || letter == ' ') {
+      running = "";
+    }
+    if (running.empty()) {
+      text += letter;
+    } else {
+      fmt::format_to(std::back_inserter(text), on(running), "{}", letter);
+    }
+  }
+}
+
+}  // namespace
+
+std::string colored(const std::string& grid) {
+  std::string text;
+  for (std::size_t begin = 0; begin < grid.size();) {
+    const std::size_t end = std::min(grid.find('\n', begin), grid.size());
+    const std::string_view line = std::string_view(grid).substr(begin, end - begin);
+    if (line.starts_with("rank ")) {
+      append_row(line, text);
+    } else {
+      text += line;
+    }
+    text += '\n';
+    begin = end + 1;
+  }
+  return text;
+}
+
+std::string for_terminal(const std::string& grid) {
+  return isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr ? colored(grid) : grid;
+}
+
+}  // namespace halfback::cli

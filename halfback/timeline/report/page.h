@@ -1,0 +1,11 @@
+// The page of report.h as text, made from page.html when the build is configured.
+#pragma once
+
+#include <string_view>
+
+namespace halfback {
+
+// Has the place "{{data}}" once.
+extern const std::string_view kReportPage;
+
+}  // namespace halfback

@@ -1,0 +1,115 @@
+#include "halfback/timeline/report/report.h"
+
+#include "halfback/schedule/action.h"
+#include "halfback/timeline/report/colors.h"
+#include "halfback/timeline/report/page.h"
+#include "halfback/timeline/statistics.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace halfback {
+
+namespace {
+
+double first_start(const Timeline& timeline) {
+  double first = std::numeric_limits<double>::infinity();
+  for (const Span& span : timeline.spans) {
+    first = std::min(first, span.start_seconds);
+  }
+  return timeline.spans.empty() ? 0.0 : first;
+}
+
+nlohmann::json spans_of(const Timeline& timeline, double origin) {
+  nlohmann::json spans = nlohmann::json::array();
+  for (const Span& span : timeline.spans) {
+    spans.push_back({span.rank, to_string(span.action), span.action.stage, span.action.micro_batch,
+                     letters(span.action.kind), span.start_seconds - origin,
+                     span.end_seconds - origin});
+  }
+  return spans;
+}
+
+nlohmann::json memory_of(const ReportTrack& track, double origin) {
+  nlohmann::json ranks = nlohmann::json::array();
+  for (const std::vector<MemoryPoint>& curve : track.memory) {
+    nlohmann::json& points = ranks.emplace_back(nlohmann::json::array());
+    for (const MemoryPoint& point : curve) {
+      points.push_back({point.seconds - origin, point.held});
+    }
+  }
+  return ranks;
+}
+
+nlohmann::json to_json(const ReportTrack& track) {
+  const double origin = first_start(track.timeline);
+  const Statistics numbers = statistics(track.timeline);
+  return {{"name", track.name},
+          {"num_ranks", track.timeline.num_ranks},
+          {"spans", spans_of(track.timeline, origin)},
+          {"critical", track.critical},
+          {"memory", memory_of(track, origin)},
+          {"makespan", numbers.makespan_seconds},
+          {"bubble_fraction", numbers.bubble_fraction},
+          {"stage_step", numbers.stage_step_seconds},
+          {"stage_step_bubble_fraction", numbers.stage_step_bubble_fraction},
+          {"busy", numbers.busy_seconds}};
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Report& report) {
+  nlohmann::json colors;
+  for (int kind = 0; kind < kNumActionKinds; ++kind) {
+    const auto action = static_cast<ActionKind>(kind);
+    colors[std::string(letters(action))] = color_of(action);
+  }
+  nlohmann::json tracks = nlohmann::json::array();
+  for (const ReportTrack& track : report.tracks) {
+    tracks.push_back(to_json(track));
+  }
+  return {{"title", report.title},         {"subtitle", report.subtitle},
+          {"time_unit", report.time_unit}, {"memory_unit", report.memory_unit},
+          {"colors", std::move(colors)},   {"tracks", std::move(tracks)}};
+}
+
+std::string to_html(const Report& report) {
+  // Inside a script element only its end tag could end it early.
+  std::string data = to_json(report).dump();
+  for (std::size_t at = 0; (at = data.find("</", at)) != std::string::npos;) {
+    data.replace(at, 2, "<\\/");
+  }
+  std::string page(kReportPage);
+  constexpr std::string_view kPlace = "{{data}}";
+  return page.replace(page.find(kPlace), kPlace.size(), data);
+}
+
+std::vector<std::vector<MemoryPoint>> memory_curves(
+    const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held) {
+  std::vector<std::vector<MemoryPoint>> curves(static_cast<std::size_t>(timeline.num_ranks));
+  for (const Span& span : timeline.spans) {
+    const auto rank = static_cast<std::size_t>(span.rank);
+    std::vector<MemoryPoint>& curve = curves[rank];
+    if (curve.size() < held[rank].size()) {
+      curve.push_back({span.end_seconds, static_cast<double>(held[rank][curve.size()])});
+    }
+  }
+  return curves;
+}
+
+std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share) {
+  std::vector<std::vector<MemoryPoint>> curves(static_cast<std::size_t>(timeline.num_ranks));
+  for (const Span& span : timeline.spans) {
+    std::vector<MemoryPoint>& curve = curves[static_cast<std::size_t>(span.rank)];
+    const double held = curve.empty() ? 0.0 : curve.back().held;
+    const ActionKind kind = span.action.kind;
+    if (kind == ActionKind::Forward) {
+      curve.push_back({span.start_seconds, held + share});
+    } else if (kind == ActionKind::BackwardWeight || kind == ActionKind::Backward) {
+      curve.push_back({span.end_seconds, held - share});
+    }
+  }
+  return curves;
+}
+
+}  // namespace halfback

@@ -1,0 +1,61 @@
+// One schedule on one page: how it would run and how it ran, one above the other on one axis, with
+// what each rank holds meanwhile. A single file, without a network.
+#pragma once
+
+#include "halfback/timeline/timeline.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// What a rank holds from a time on.
+struct MemoryPoint {
+  double seconds = 0.0;
+  double held = 0.0;
+
+  bool operator==(const MemoryPoint&) const = default;
+};
+
+// One run of the schedule.
+struct ReportTrack {
+  std::string name;  // "predicted", "measured"
+  Timeline timeline;
+  std::vector<std::size_t> critical = {};             // spans that determine the makespan
+  std::vector<std::vector<MemoryPoint>> memory = {};  // by rank, in ascending time; or empty
+};
+
+struct Report {
+  std::string title;
+  std::string subtitle;
+  std::string time_unit = "";    // of all tracks: "s", or "" for units
+  std::string memory_unit = "";  // "bytes" or "M_B"
+  std::vector<ReportTrack> tracks;
+};
+
+// Returns all that the page shows: for each track its spans as [rank, action, stage, micro-batch,
+// letters, start, end], which of them are critical, memory as [time, held] by rank, and its
+// makespan, stage step and bubble fractions. Times are from the first start of the track.
+nlohmann::json to_json(const Report& report);
+
+// Returns the page. Its script element with the id "data" holds to_json().
+std::string to_html(const Report& report);
+
+// Returns one track as a drawing for papers, `width` pixels wide: a row a rank, micro-batches in
+// the actions that have room.
+std::string to_svg(const Timeline& timeline, const std::string& title, int width = 960);
+
+// Returns what each rank holds after each of its spans, given that by rank and action; updates
+// after the lists change nothing.
+std::vector<std::vector<MemoryPoint>> memory_curves(
+    const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held);
+
+// Returns what each rank holds of activations: a stage of S counts N/S from the begin of its F to
+// the end of its W or B, as activation_peaks() counts it. `share` is that N/S.
+std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share);
+
+}  // namespace halfback
