@@ -59,8 +59,8 @@ class Stage {
   at::Tensor infer(at::Tensor input);
   double infer_loss(at::Tensor input, const at::Tensor& targets);
 
-  // Ends a step of so many micro-batches: the next begins with their F again. Returns the first that
-  // is not through, after which the stage cannot be used again; or nothing.
+  // Ends a step of so many micro-batches: the next begins with their F again. Returns the first
+  // that is not through, after which the stage cannot be used again; or nothing.
   std::optional<int> finish_step(int num_micro_batches);
 
   // True when no micro-batch has anything saved.

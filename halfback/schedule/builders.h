@@ -108,6 +108,11 @@ Schedule build_looped_bfs(const PipelineShape& shape);
 // The V placement has stages r and 2N-1-r on rank r. Source of the following five: Qi et al.,
 // "Pipeline Parallelism with Controllable Memory", NeurIPS 2024, arXiv 2405.15362.
 
+// What the following hold on N ranks, in M_B.
+double v_half_memory(int num_ranks);
+double v_min_memory(int num_ranks);
+double one_f_one_b_v_memory(int num_ranks);
+
 // Returns the best order that a search finds for these times over a V, within a memory of N: no
 // rank is idle from its begin to its end at f = i = w and M >= 2N. Any M; two-stage.
 Schedule build_zb_v(const PipelineShape& shape);

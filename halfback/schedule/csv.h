@@ -17,8 +17,8 @@
 // Files of PyTorch's pipelining have no header: a stage belongs to the rank that computes it, and
 // there is one micro-batch more than the largest index. Their cells UNSHARD, RESHARD and
 // REDUCE_GRAD speak of data parallelism and are skipped; those of an OVERLAP_F_B cell run one after
-// the other, as PyTorch runs them where nobody says how they overlap. White space around cells, "\r\n" and blank
-// last lines are allowed; nothing else is.
+// the other, as PyTorch runs them where nobody says how they overlap. White space around cells,
+// "\r\n" and blank last lines are allowed; nothing else is.
 #pragma once
 
 #include "halfback/schedule/schedule.h"

@@ -37,7 +37,13 @@ double gis(const Shape& shape) {
   return at_most(((stages - 1) * group + shape.num_ranks) / stages, shape);
 }
 
-std::vector<Family> single_stage_families() {
+double one_f_one_b_v(const Shape& shape) {
+  return at_most(one_f_one_b_v_memory(shape.num_ranks), shape);
+}
+double v_half(const Shape& shape) { return at_most(v_half_memory(shape.num_ranks), shape); }
+double v_min(const Shape& shape) { return at_most(v_min_memory(shape.num_ranks), shape); }
+
+std::vector<Family> two_stage_families() {
   return {
       {.name = "naive",
        .summary = "the whole mini-batch passes the ranks one after the other",
@@ -86,6 +92,11 @@ std::vector<Family> single_stage_families() {
        .micro_batches_per_rank = 2,
        .builder = build_one_f_one_b_2,
        .peak_of = all_or_ranks},
+  };
+}
+
+std::vector<Family> moved_weight_families() {
+  return {
       {.name = "1f1b-2-flush",
        .summary = "1f1b-2 with one flush of W after N backwards",
        .conditions = "M = 2N, two-stage",
@@ -197,20 +208,8 @@ std::vector<Family> looped_families() {
   };
 }
 
-std::vector<Family> wave_families() {
+std::vector<Family> v_families() {
   return {
-      {.name = "1f1b-v",
-       .summary = "two stages a rank in a V, backward in one: 2/3 of 1f1b's memory; a search",
-       .conditions = "any M",
-       .idle = "below N-1",
-       .peak_memory = "2N/3+1",
-       .messages = "4(N-1)",
-       .paper = "arXiv 2405.15362",
-       .micro_batches_per_rank = 2,
-       .takes_times = true,
-       .builder = build_one_f_one_b_v,
-       .peak_of =
-           [](const Shape& shape) { return at_most((4 * shape.num_ranks / 3 + 2) / 2.0, shape); }},
       {.name = "zb-v",
        .summary = "two stages a rank in a V: no rank idles, at the memory of 1f1b; a search",
        .conditions = "any M, two-stage",
@@ -232,7 +231,7 @@ std::vector<Family> wave_families() {
        .micro_batches_per_rank = 2,
        .takes_times = true,
        .builder = build_v_half,
-       .peak_of = [](const Shape& shape) { return at_most((shape.num_ranks + 2) / 2, shape); }},
+       .peak_of = v_half},
       {.name = "v-min",
        .summary = "two stages a rank in a V, in the pattern that keeps the least",
        .conditions = "any M, two-stage",
@@ -242,7 +241,7 @@ std::vector<Family> wave_families() {
        .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2,
        .builder = build_v_min,
-       .peak_of = [](const Shape& shape) { return at_most((shape.num_ranks + 4) / 3, shape); }},
+       .peak_of = v_min},
       {.name = "v-search",
        .summary = "two stages a rank in a V, within any memory limit k; a search",
        .conditions = "any M, two-stage",
@@ -255,6 +254,22 @@ std::vector<Family> wave_families() {
        .takes_times = true,
        .builder = build_v_search,
        .peak_of = limit},
+  };
+}
+
+std::vector<Family> wave_families() {
+  return {
+      {.name = "1f1b-v",
+       .summary = "two stages a rank in a V, backward in one: 2/3 of 1f1b's memory; a search",
+       .conditions = "any M",
+       .idle = "below N-1",
+       .peak_memory = "2N/3+1",
+       .messages = "4(N-1)",
+       .paper = "arXiv 2405.15362",
+       .micro_batches_per_rank = 2,
+       .takes_times = true,
+       .builder = build_one_f_one_b_v,
+       .peak_of = one_f_one_b_v},
       {.name = "hanayo",
        .summary = "v/2 waves over the ranks; a search",
        .conditions = "any M, v even",
@@ -374,8 +389,8 @@ void check_options(const Family& family, const Shape& shape) {
 const std::vector<Family>& families() {
   static const std::vector<Family> kFamilies = [] {
     std::vector<Family> joined;
-    for (const auto& group :
-         {single_stage_families(), looped_families(), wave_families(), replica_families()}) {
+    for (const auto& group : {two_stage_families(), moved_weight_families(), looped_families(),
+                              v_families(), wave_families(), replica_families()}) {
       joined.insert(joined.end(), group.begin(), group.end());
     }
     return joined;

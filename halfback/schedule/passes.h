@@ -10,8 +10,9 @@ namespace halfback {
 // stands right after the action that makes its tensor (so a gradient leaves before any W); a
 // receive right before the action that takes it, or before an earlier one where its channel's order
 // demands, since receives of a channel keep the order of its sends. Adds no wait that the lists do
-// not have when channels are buffered; capacity 1 is enough for families of one stage a rank; rendezvous is not.
-// Throws ScheduleError for a schedule that already has messages or that does not run.
+// not have when channels are buffered; capacity 1 is enough for families of one stage a rank;
+// rendezvous is not. Throws ScheduleError for a schedule that already has messages or that does not
+// run.
 Schedule add_communication(const Schedule& schedule);
 
 // Returns the schedule without its sends and receives.

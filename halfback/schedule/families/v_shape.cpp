@@ -42,7 +42,61 @@ std::array<int, 2> free_slots(const std::array<int, 4>& slots) {
   return weights;
 }
 
+// The actions of one micro-batch on a rank; the first stage is that of the way down.
+enum class Step { Forward0, Forward1, Backward1, Backward0, Weight };
+
+void add(Step step, RankList& list) {
+  switch (step) {
+    case Step::Forward0:
+      return list.forward(0);
+    case Step::Forward1:
+      return list.forward(1);
+    case Step::Backward1:
+      return list.backward(1);
+    case Step::Backward0:
+      return list.backward(0);
+    case Step::Weight:
+      return list.weight();
+  }
+}
+
+void write_v_min(const PipelineShape& shape, int rank, RankList& list) {
+  const int ranks = shape.num_ranks;
+  const int shift = ranks % 3 == 0 ? 2 : 0;
+  const std::array<int, 4> slots = {rank, 2 * ranks - 1 - rank, 2 * ranks + shift + rank,
+                                    4 * ranks + shift - rank - 1};
+  const std::array<int, 2> weights = free_slots(slots);
+  std::vector<std::pair<int, Step>> order;
+  for (int i = 0; i < shape.num_micro_batches; ++i) {
+    for (const Step step : {Step::Forward0, Step::Forward1, Step::Backward1, Step::Backward0}) {
+      order.emplace_back(slots[static_cast<std::size_t>(step)] + kPeriod * i, step);
+    }
+    for (const int slot : weights) {
+      order.emplace_back(slot + kPeriod * i, Step::Weight);
+    }
+  }
+  std::sort(order.begin(), order.end());
+  for (const auto& [slot, step] : order) {
+    add(step, list);
+  }
+}
+
 }  // namespace
+
+double v_half_memory(int num_ranks) {
+  const int whole = (num_ranks + 2) / 2;
+  return whole;
+}
+
+double v_min_memory(int num_ranks) {
+  const int whole = (num_ranks + 4) / 3;
+  return whole;
+}
+
+double one_f_one_b_v_memory(int num_ranks) {
+  const int halves = 4 * num_ranks / 3 + 2;
+  return 0.5 * halves;
+}
 
 Schedule build_zb_v(const PipelineShape& shape) {
   require_two_stage("zb-v", shape);
@@ -51,8 +105,7 @@ Schedule build_zb_v(const PipelineShape& shape) {
 
 Schedule build_v_half(const PipelineShape& shape) {
   require_two_stage("v-half", shape);
-  const int limit = (shape.num_ranks + 2) / 2;
-  SearchProblem problem = v_problem("v-half", shape, limit);
+  SearchProblem problem = v_problem("v-half", shape, v_half_memory(shape.num_ranks));
   problem.goal = SearchGoal::Makespan;
   return search_order("v-half", problem);
 }
@@ -60,34 +113,9 @@ Schedule build_v_half(const PipelineShape& shape) {
 Schedule build_v_min(const PipelineShape& shape) {
   check_shape("v-min", shape);
   require_two_stage("v-min", shape);
-  const int ranks = shape.num_ranks;
-  const int shift = ranks % 3 == 0 ? 2 : 0;
-  const Placement placement = wave_placement(ranks, 2);
-  return build_ranks("v-min", shape, placement, [&](int rank, RankList& list) {
-    const std::array<int, 4> slots = {rank, 2 * ranks - 1 - rank, 2 * ranks + shift + rank,
-                                      4 * ranks + shift - rank - 1};
-    const std::array<int, 2> weights = free_slots(slots);
-    enum Kind { Forward0, Forward1, Backward1, Backward0, Weight };
-    std::vector<std::pair<int, Kind>> order;
-    for (int i = 0; i < shape.num_micro_batches; ++i) {
-      for (const Kind kind : {Forward0, Forward1, Backward1, Backward0}) {
-        order.emplace_back(slots[static_cast<std::size_t>(kind)] + kPeriod * i, kind);
-      }
-      for (const int slot : weights) {
-        order.emplace_back(slot + kPeriod * i, Weight);
-      }
-    }
-    std::sort(order.begin(), order.end());
-    for (const auto& [slot, kind] : order) {
-      if (kind == Weight) {
-        list.weight();
-      } else if (kind == Forward0 || kind == Forward1) {
-        list.forward(kind == Forward0 ? 0 : 1);
-      } else {
-        list.backward(kind == Backward0 ? 0 : 1);
-      }
-    }
-  });
+  const Placement placement = wave_placement(shape.num_ranks, 2);
+  return build_ranks("v-min", shape, placement,
+                     [&](int rank, RankList& list) { write_v_min(shape, rank, list); });
 }
 
 Schedule build_v_search(const PipelineShape& shape) {
@@ -96,7 +124,7 @@ Schedule build_v_search(const PipelineShape& shape) {
 }
 
 Schedule build_one_f_one_b_v(const PipelineShape& shape) {
-  const double limit = (4 * shape.num_ranks / 3 + 2) / 2.0;
+  const double limit = one_f_one_b_v_memory(shape.num_ranks);
   SearchProblem problem = v_problem("1f1b-v", shape, limit);
   problem.goal = SearchGoal::Makespan;
   problem.memory_limit = limit - 0.5;

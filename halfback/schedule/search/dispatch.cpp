@@ -92,42 +92,56 @@ class Dispatcher {
     return task.after[0] < 0 ? rules_.patience * static_cast<double>(task.ticks) : 0.0;
   }
 
+  // What a rank has seen of its waiting tasks, from the first on.
+  struct Look {
+    int* link;          // to the task looked at
+    std::int64_t held;  // with those passed over done in their order
+    std::int64_t peak;
+    std::int64_t due = std::numeric_limits<std::int64_t>::max();  // when one of these will be ready
+    int num_queues = 0;                                           // seen
+  };
+
   void begin_next(int index, std::int64_t time) {
     Rank& rank = ranks_[static_cast<std::size_t>(index)];
     ++stamp_;
-    std::int64_t held = rank.held;
-    std::int64_t peak = held;
-    std::int64_t due = std::numeric_limits<std::int64_t>::max();
-    int* link = &rank.first;
-    int num_seen = 0;
-    for (int i = 0; *link != kNone && i < rules_.window && num_seen < rank.num_queues; ++i) {
-      const int id = *link;
-      const TaskGraph::Task& task = graph_.task(id);
-      const std::int64_t change = reversed_ ? -task.memory : task.memory;
-      Queue& queue = queue_of(id);
-      const bool fits =
-          change <= 0 || rules_.memory_limit == 0 || peak + change <= rules_.memory_limit;
-      const bool may_begin = queue.seen != stamp_ && fits;
-      if (may_begin && is_ready(id, time)) {
-        if (static_cast<double>(due - time) < patience_of(id)) {
-          wakes_.emplace(due, index);
-        } else {
-          *link = next_[static_cast<std::size_t>(id)];
-          rank.held += change;
-          rank.num_queues -= --queue.num_waiting == 0 ? 1 : 0;
-          begin(id, time);
-        }
+    Look look{.link = &rank.first, .held = rank.held, .peak = rank.held};
+    for (int i = 0; i < rules_.window && look.num_queues < rank.num_queues; ++i) {
+      if (decides(index, time, look)) {
         return;
       }
-      if (may_begin) {
-        due = std::min(due, due_time(id));
-      }
-      num_seen += queue.seen != stamp_ ? 1 : 0;
-      queue.seen = stamp_;
-      held += change;
-      peak = std::max(peak, held);
-      link = &next_[static_cast<std::size_t>(id)];
     }
+  }
+
+  // Begins the task looked at, or waits for one in front of it; or passes it over: then false.
+  bool decides(int index, std::int64_t time, Look& look) {
+    const int id = *look.link;
+    const TaskGraph::Task& task = graph_.task(id);
+    const std::int64_t change = reversed_ ? -task.memory : task.memory;
+    Queue& queue = queue_of(id);
+    const bool fits =
+        change <= 0 || rules_.memory_limit == 0 || look.peak + change <= rules_.memory_limit;
+    const bool may_begin = queue.seen != stamp_ && fits;
+    if (may_begin && is_ready(id, time)) {
+      if (static_cast<double>(look.due - time) < patience_of(id)) {
+        wakes_.emplace(look.due, index);
+        return true;
+      }
+      *look.link = next_[static_cast<std::size_t>(id)];
+      Rank& rank = ranks_[static_cast<std::size_t>(index)];
+      rank.held += change;
+      rank.num_queues -= --queue.num_waiting == 0 ? 1 : 0;
+      begin(id, time);
+      return true;
+    }
+    if (may_begin) {
+      look.due = std::min(look.due, due_time(id));
+    }
+    look.num_queues += queue.seen != stamp_ ? 1 : 0;
+    queue.seen = stamp_;
+    look.held += change;
+    look.peak = std::max(look.peak, look.held);
+    look.link = &next_[static_cast<std::size_t>(id)];
+    return false;
   }
 
   void begin(int id, std::int64_t time) {

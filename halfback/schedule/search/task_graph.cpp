@@ -96,7 +96,7 @@ void TaskGraph::connect(int stage, int micro_batch) {
 }
 
 Action TaskGraph::action(int id) const {
-  const int stages = placement_.num_stages();
+  const int stages = std::max(1, placement_.num_stages());
   const int kind_and_stage = id / num_micro_batches_;
   const ActionKind backward = two_stage_ ? ActionKind::BackwardInput : ActionKind::Backward;
   const std::array<ActionKind, 3> kinds = {ActionKind::Forward, backward,
