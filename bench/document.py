@@ -11,7 +11,7 @@ import pathlib
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-PARTS = ("peers", "schedules", "split_cost", "schedule_scale")
+PARTS = ("peers", "schedules", "predictions", "split_cost", "schedule_scale")
 
 
 def load(folder, name):
@@ -54,6 +54,13 @@ def split_aims(record):
                    verdict(row["ratio"][1] <= 1.0))
 
 
+def prediction_aims(record):
+    if record:
+        found = record["distribution"]
+        yield (f"2 ranks, {found['count']} schedules: error of the simulator, 90th percentile", "at most 3 %",
+               f"{found['p90']:.1%}", verdict(found["p90"] <= 0.03))
+
+
 def scale_aims(record):
     rows = {(row["ranks"], row["micro_batches"]): row for row in record["rows"]} if record else {}
     row = rows.get((1024, 4096))
@@ -73,7 +80,8 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs/benchmarks.md", metavar="FILE")
     options = parser.parse_args()
     records = {name: load(options.results, name) for name in PARTS}
-    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *split_aims(records["split_cost"]),
+    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *prediction_aims(records["predictions"]),
+            *split_aims(records["split_cost"]),
             *scale_aims(records["schedule_scale"])]
     text = (results.ROOT / "bench/benchmarks.md.in").read_text()
     text = text.replace("@aims@\n", results.table(["what", "aim", "found", ""], aims) if aims else MISSING)

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""How far the simulator is off: every family that runs, on as many ranks as there are cores, measured and simulated.
+
+Runs `halfback compare --json` over all families with one copy of the weights, backward off and on where they have both.
+The simulator gets the median times of the actions of the same rounds and no number beside them; the error is the
+measured step over the simulated one, minus 1.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import results
+
+
+def families(halfback):
+    """The names with one copy of the weights; schedule list has the copies in its last column."""
+    listed = subprocess.run([str(halfback), "schedule", "list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    rows = listed.split("\n\n")[0].splitlines()[1:]
+    return [row.split()[0] for row in rows if row.split()[-1] == "1"]
+
+
+def quantile(values, part):
+    """Linear between the nearest two."""
+    ordered = sorted(values)
+    at = part * (len(ordered) - 1)
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+
+
+def errors_of(rows):
+    return [row["step_over_simulated"] - 1.0 for row in rows]
+
+
+def distribution(rows):
+    """Of the errors: median, and of their absolute values the 50th, 90th percentile and the largest."""
+    errors = errors_of(rows)
+    sizes = [abs(error) for error in errors]
+    return {"count": len(rows), "median": quantile(errors, 0.5), "p50": quantile(sizes, 0.5),
+            "p90": quantile(sizes, 0.9), "largest": max(sizes)}
+
+
+def render(record):
+    rows = sorted(record["rows"], key=lambda row: row["step_over_simulated"])
+    lines = [[row["schedule"], row["micro_batches"], "on" if row["two_stage"] else "off",
+              f"{row['step_seconds'] * 1e3:.1f} ± {row['spread_seconds'] * 1e3:.1f}",
+              f"{100 * (row['step_over_simulated'] - 1):+.1f} %", "yes" if row["bit_equal"] else "no",
+              "emulated" if row["emulated"] else "wall clock"] for row in rows]
+    found = record["distribution"]
+    summary = results.table(["schedules", "median", "50 % within", "90 % within", "largest"],
+                            [[found["count"], *(f"{100 * found[key]:.1f} %" for key in ("median", "p50", "p90", "largest"))]])
+    detail = results.table(["schedule", "M", "2BP", "step ms", "error", "bit-equal", "time"], lines)
+    return f"{summary}\n\n{detail}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="(default %(default)s)")
+    parser.add_argument("--warmup-rounds", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
+    options = parser.parse_args()
+    if not os.access(options.halfback, os.X_OK):
+        results.fail(f"{os.path.relpath(options.halfback)} is missing; 'bench/run build' makes it")
+    results.warn_if_busy()
+    command = [str(options.halfback), "compare", "--json", "--schedules", ",".join(families(options.halfback)), "--ranks",
+               str(options.ranks), "--rounds", str(options.rounds), "--warmup-rounds", str(options.warmup_rounds)]
+    shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+    print(f"==> {shown}", file=sys.stderr)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        results.fail(f"it ended with {done.returncode}; its own message is above")
+    rows = json.loads(done.stdout)
+    record = {"machine": results.machine(), "rounds": options.rounds, "warmup_rounds": options.warmup_rounds,
+              "command": shown, "rows": rows, "distribution": distribution(rows)}
+    results.write(options.output, "predictions", record,
+                  f"{results.describe(record)}\n\n    {shown}\n\n{render(record)}")
+
+
+if __name__ == "__main__":
+    main()
