@@ -126,7 +126,8 @@ Schedule build_v_half(const PipelineShape& shape);
 // Peak (N+4)/3, rounded down; idle 2N-5/2 f, 2N-3/2 f where 3 divides N, at f = i = w.
 Schedule build_v_min(const PipelineShape& shape);
 
-// Returns the same search within the memory limit given, 1 to N (N). At f = i = w, M >= 2N and a
+// Returns the same search within the memory limit given, 1 to N (N), never worse than v-min where
+// that fits. At f = i = w, M >= 2N and a
 // limit of k/2 with N <= k <= 2N-2 a rank's idle time is (6N-1-3k)/2 f.
 Schedule build_v_search(const PipelineShape& shape);
 

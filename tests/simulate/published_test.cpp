@@ -198,6 +198,16 @@ TEST(PublishedTest, FrontierOfTheVFamily) {
   }
 }
 
+TEST(PublishedTest, TheSearchIsNeverWorseThanThePatternWithinItsMemory) {
+  for (const int ranks : {3, 5, 7, 8, 10, 13}) {
+    const PipelineShape shape = {.num_ranks = ranks, .num_micro_batches = 2 * ranks};
+    PipelineShape limited = shape;
+    limited.memory_limit = v_min_memory(ranks);
+    EXPECT_LE(measure("v-search", limited).stage_idle, measure("v-min", shape).stage_idle) << ranks;
+    EXPECT_LE(measure("v-search", limited).peak, v_min_memory(ranks)) << ranks;
+  }
+}
+
 // Two or more stages a rank, 8 ranks, 24 micro-batches: from the code of PipeOffload's authors.
 TEST(PublishedTest, GroupedInterleaving) {
   const double idle[3][3] = {{7, 8, 9}, {14 / 3.0, 6, 22 / 3.0}, {3.5, 5, 6.5}};

@@ -120,7 +120,11 @@ Schedule build_v_min(const PipelineShape& shape) {
 
 Schedule build_v_search(const PipelineShape& shape) {
   require_two_stage("v-search", shape);
-  return search_order("v-search", v_problem("v-search", shape, shape.memory_limit));
+  SearchProblem problem = v_problem("v-search", shape, shape.memory_limit);
+  if (shape.memory_limit >= v_min_memory(shape.num_ranks)) {
+    problem.known = {build_v_min(shape)};
+  }
+  return search_order("v-search", problem);
 }
 
 Schedule build_one_f_one_b_v(const PipelineShape& shape) {
