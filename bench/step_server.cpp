@@ -78,7 +78,7 @@ std::vector<MicroBatch> make_micro_batches(const Options& options) {
   std::vector<MicroBatch> batches;
   for (int i = 0; i < options.shape.num_micro_batches; ++i) {
     MicroBatch batch;
-    batch.inputs = tokens.take({options.micro_batch_size, options.model.sequence});
+    batch.inputs = {tokens.take({options.micro_batch_size, options.model.sequence})};
     batch.targets = tokens.take({options.micro_batch_size, options.model.sequence});
     batches.push_back(batch);
   }

@@ -139,9 +139,9 @@ class Comparison {
 
   void fill_micro_batches(int count) {
     for (int i = 0; i < count; ++i) {
-      MicroBatch batch{at::empty({sequences_, config_.model.sequence}, at::kLong),
+      MicroBatch batch{{at::empty({sequences_, config_.model.sequence}, at::kLong)},
                        at::empty({sequences_, config_.model.sequence}, at::kLong)};
-      for (at::Tensor* tensor : {&batch.inputs, &batch.targets}) {
+      for (at::Tensor* tensor : {&batch.inputs[0], &batch.targets}) {
         auto* ids = tensor->mutable_data_ptr<std::int64_t>();
         for (std::int64_t k = 0; k < tensor->numel(); ++k) {
           const std::uint64_t key = keyed_hash({config_.seed, kComparison, num_drawn_++});

@@ -15,13 +15,21 @@ namespace halfback {
 
 namespace {
 
-at::Tensor take(std::vector<at::Tensor>& tensors, int micro_batch, const char* what) {
-  at::Tensor tensor = std::exchange(tensors[static_cast<std::size_t>(micro_batch)], {});
-  if (!tensor.defined()) {
+Tensors take(std::vector<Tensors>& mail, int micro_batch, const char* what) {
+  Tensors tensors = std::exchange(mail[static_cast<std::size_t>(micro_batch)], {});
+  if (tensors.empty()) {
     throw ScheduleError(
         fmt::format("finds no {}; nothing before it on this rank has made or received it", what));
   }
-  return tensor;
+  return tensors;
+}
+
+void hand_over_all(const Tensors& tensors, int rank) {
+  for (const at::Tensor& tensor : tensors) {
+    if (tensor.defined()) {
+      hand_over(tensor, rank);
+    }
+  }
 }
 
 }  // namespace
@@ -44,10 +52,10 @@ void Executor::run(const StepContext& context) {
   const std::size_t count = context.micro_batches.size();
   mail_.clear();
   for (const auto& [number, stage] : stages_) {
-    mail_[number] = {.activations_in = std::vector<at::Tensor>(count),
-                     .activations_out = std::vector<at::Tensor>(count),
-                     .gradients_in = std::vector<at::Tensor>(count),
-                     .gradients_out = std::vector<at::Tensor>(count)};
+    mail_[number] = {.activations_in = std::vector<Tensors>(count),
+                     .activations_out = std::vector<Tensors>(count),
+                     .gradients_in = std::vector<Tensors>(count),
+                     .gradients_out = std::vector<Tensors>(count)};
   }
   losses_.assign(count, 0.0);
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
@@ -125,30 +133,31 @@ void Executor::run_action(const Action& action) {
 void Executor::forward(const Action& action) {
   const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
   Stage& stage = *stages_.at(action.stage);
-  at::Tensor input = action.stage == 0 ? batch.inputs
-                                       : take(mail_.at(action.stage).activations_in,
-                                              action.micro_batch, "activation");
+  Tensors inputs =
+      action.stage == 0
+          ? batch.inputs
+          : take(mail_.at(action.stage).activations_in, action.micro_batch, "activation");
   if (stage.has_loss()) {
     losses_[static_cast<std::size_t>(action.micro_batch)] =
         context_->is_training
-            ? stage.forward_loss(action.micro_batch, std::move(input), batch.targets)
-            : stage.infer_loss(std::move(input), batch.targets);
+            ? stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets)
+            : stage.infer_loss(std::move(inputs), batch.targets);
     return;
   }
   deliver_activation(action, context_->is_training
-                                 ? stage.forward(action.micro_batch, std::move(input))
-                                 : stage.infer(std::move(input)));
+                                 ? stage.forward(action.micro_batch, std::move(inputs))
+                                 : stage.infer(std::move(inputs)));
 }
 
 void Executor::backward(const Action& action) {
   Stage& stage = *stages_.at(action.stage);
-  at::Tensor gradient =
-      stage.has_loss() ? at::Tensor()
+  Tensors gradients =
+      stage.has_loss() ? Tensors()
                        : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
   const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
-  gradient = (stage.*half)(action.micro_batch, std::move(gradient), context_->loss_scale);
+  gradients = (stage.*half)(action.micro_batch, std::move(gradients), context_->loss_scale);
   if (action.stage > 0) {
-    deliver_gradient(action, std::move(gradient));
+    deliver_gradient(action, std::move(gradients));
   }
 }
 
@@ -181,43 +190,43 @@ std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t be
   return end - begin;
 }
 
-void Executor::deliver_activation(const Action& action, at::Tensor tensor) {
+void Executor::deliver_activation(const Action& action, Tensors tensors) {
   const auto slot = static_cast<std::size_t>(action.micro_batch);
   if (is_local(action.stage + 1)) {
-    mail_.at(action.stage + 1).activations_in[slot] = std::move(tensor);
+    mail_.at(action.stage + 1).activations_in[slot] = std::move(tensors);
   } else {
-    mail_.at(action.stage).activations_out[slot] = std::move(tensor);
+    mail_.at(action.stage).activations_out[slot] = std::move(tensors);
   }
 }
 
-void Executor::deliver_gradient(const Action& action, at::Tensor tensor) {
+void Executor::deliver_gradient(const Action& action, Tensors tensors) {
   const auto slot = static_cast<std::size_t>(action.micro_batch);
   if (is_local(action.stage - 1)) {
-    mail_.at(action.stage - 1).gradients_in[slot] = std::move(tensor);
+    mail_.at(action.stage - 1).gradients_in[slot] = std::move(tensors);
   } else {
-    mail_.at(action.stage).gradients_out[slot] = std::move(tensor);
+    mail_.at(action.stage).gradients_out[slot] = std::move(tensors);
   }
 }
 
 void Executor::send(const Action& action) {
   const bool is_forward = action.kind == ActionKind::SendForward;
   Mail& mail = mail_.at(action.stage);
-  at::Tensor tensor = is_forward ? take(mail.activations_out, action.micro_batch, "activation")
-                                 : take(mail.gradients_out, action.micro_batch, "gradient");
+  Tensors tensors = is_forward ? take(mail.activations_out, action.micro_batch, "activation")
+                               : take(mail.gradients_out, action.micro_batch, "gradient");
   const int to = context_->schedule->placement.rank_of(counterpart(action));
-  hand_over(tensor, kNoRank);
-  transport_.send({.from = rank_, .to = to}, action, std::move(tensor));
+  hand_over_all(tensors, kNoRank);
+  transport_.send({.from = rank_, .to = to}, action, std::move(tensors));
 }
 
 void Executor::receive(const Action& action) {
   const bool is_forward = action.kind == ActionKind::RecvForward;
   const int from = context_->schedule->placement.rank_of(counterpart(action));
-  at::Tensor tensor = transport_.receive({.from = from, .to = rank_}, action);
-  hand_over(tensor, rank_);
+  Tensors tensors = transport_.receive({.from = from, .to = rank_}, action);
+  hand_over_all(tensors, rank_);
   Mail& mail = mail_.at(action.stage);
   (is_forward ? mail.activations_in
               : mail.gradients_in)[static_cast<std::size_t>(action.micro_batch)] =
-      std::move(tensor);
+      std::move(tensors);
 }
 
 }  // namespace halfback

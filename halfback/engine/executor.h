@@ -15,9 +15,10 @@
 
 namespace halfback {
 
-// Inputs and targets of one micro-batch; token ids [N, T] for language models.
+// Inputs and targets of one micro-batch: token ids [N, T] for language models, images [N, C, H, W]
+// and their classes [N]. Behind the first input may stand others, such as a mask.
 struct MicroBatch {
-  at::Tensor inputs;
+  Tensors inputs;
   at::Tensor targets;
 };
 
@@ -26,6 +27,7 @@ struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
   double loss_scale = 1.0;  // 1 / number of targets of the step
+  std::int64_t step = 0;    // number, from 1
   bool is_training = true;  // false: forward only, nothing is kept
   double origin_seconds = 0.0;
 };
@@ -59,10 +61,10 @@ class Executor {
  private:
   // Tensors of a stage that are on their way, by micro-batch.
   struct Mail {
-    std::vector<at::Tensor> activations_in;
-    std::vector<at::Tensor> activations_out;
-    std::vector<at::Tensor> gradients_in;
-    std::vector<at::Tensor> gradients_out;
+    std::vector<Tensors> activations_in;
+    std::vector<Tensors> activations_out;
+    std::vector<Tensors> gradients_in;
+    std::vector<Tensors> gradients_out;
   };
 
   // Throws ScheduleError for what no rank could do here; only schedules that nobody verified.
@@ -75,8 +77,8 @@ class Executor {
   // Runs the W actions of one stage that stand together at `begin`; returns how many.
   std::size_t weight_run(const std::vector<Action>& list, std::size_t begin);
 
-  void deliver_activation(const Action& action, at::Tensor tensor);
-  void deliver_gradient(const Action& action, at::Tensor tensor);
+  void deliver_activation(const Action& action, Tensors tensors);
+  void deliver_gradient(const Action& action, Tensors tensors);
   bool is_local(int stage) const { return stages_.count(stage) > 0; }
   void note(const Action& action, double start, double cpu_start);
 

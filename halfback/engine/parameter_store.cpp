@@ -26,23 +26,28 @@ std::int64_t padded(std::int64_t elements) {
 
 ParameterStore::ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype)
     : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
-  std::int64_t total = 0;
-  for (const bool decays : {true, false}) {
+  // Lays out the parameters that fit after each other; returns the size.
+  const auto lay_out = [this](std::int64_t begin, auto fits) {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      if (parameters_[i]->decays == decays) {
-        offsets_[i] = total;
-        total += padded(parameters_[i]->numel());
+      if (fits(*parameters_[i])) {
+        offsets_[i] = begin;
+        begin += padded(parameters_[i]->numel());
       }
     }
-    if (decays) {
-      num_decaying_ = total;
-    }
-  }
+    return begin;
+  };
+  num_decaying_ = lay_out(0, [](const Parameter& one) { return one.trains && one.decays; });
+  const std::int64_t total =
+      lay_out(num_decaying_, [](const Parameter& one) { return one.trains && !one.decays; });
   values_ = at::zeros({total}, dtype);
   gradients_ = at::zeros({total}, dtype);
+  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, dtype);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    parameters_[i]->value = view(values_, i);
-    parameters_[i]->gradient = view(gradients_, i);
+    Parameter& one = *parameters_[i];
+    one.value = view(one.trains ? values_ : statistics_, i);
+    if (one.trains) {
+      one.gradient = view(gradients_, i);
+    }
   }
 }
 
@@ -68,6 +73,14 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
 void ParameterStore::forget_gradients() {
   for (Parameter* const parameter : parameters_) {
     parameter->has_gradient = false;
+  }
+}
+
+void ParameterStore::complete_gradients() {
+  for (Parameter* const parameter : parameters_) {
+    if (parameter->trains && !parameter->has_gradient) {
+      parameter->gradient.zero_();
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // The memory of a stage's parameters: one flat buffer of values and one of gradients, decaying
-// parameters first, so that an optimizer needs one call for each of the two groups.
+// parameters first, so that an optimizer needs one call for each of the two groups. Parameters that
+// do not train stand behind, in a buffer of their own without gradients.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -17,16 +18,18 @@ class ParameterStore {
   // outlive the store.
   ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype);
 
-  // In model order.
+  // In model order; those that do not train among them.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
+  const at::Tensor& statistics() const { return statistics_; }  // what does not train
 
   // Elements [0, num_decaying()) of a buffer decay, the rest do not.
   std::int64_t num_decaying() const { return num_decaying_; }
 
-  // Returns the part of a buffer of the same layout that belongs to a parameter, in its shape.
+  // Returns the part of a buffer of the same layout that belongs to a parameter that trains, in its
+  // shape.
   at::Tensor view(const at::Tensor& buffer, std::size_t parameter) const;
 
   // Draws initial values. Parameter i of this stage is number first_index + i of the model: values
@@ -35,6 +38,9 @@ class ParameterStore {
 
   // Makes the next accumulation into each gradient overwrite it.
   void forget_gradients();
+
+  // Sets to zero what no accumulation has written since, before an optimizer reads it.
+  void complete_gradients();
 
   // Returns the sum of squares of each gradient, in model order. A parameter without a gradient in
   // this step counts 0.
@@ -46,6 +52,7 @@ class ParameterStore {
   std::int64_t num_decaying_ = 0;
   at::Tensor values_;
   at::Tensor gradients_;
+  at::Tensor statistics_;
 };
 
 }  // namespace halfback

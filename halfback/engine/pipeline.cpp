@@ -129,6 +129,7 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
   const StepContext context{.schedule = &schedule_,
                             .micro_batches = micro_batches,
                             .loss_scale = 1.0 / targets,
+                            .step = update != nullptr ? update->number : 0,
                             .origin_seconds = now_seconds()};
   run_all(context, update);
   StepResult result;
@@ -200,7 +201,7 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
   rank.idle_bytes = live_bytes(rank.number);
   if (context.is_training) {
     for (const auto& [number, stage] : rank.stages) {
-      stage->store().forget_gradients();
+      stage->begin_step(context.step);
     }
   }
   rank.executor.run(context);
@@ -241,6 +242,7 @@ void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
   const bool clips = options_.clip_norm > 0.0 && norm > options_.clip_norm;
   for (const auto& [number, stage] : rank.stages) {
     rank.executor.timed({ActionKind::Update, number, 0}, [&] {
+      stage->store().complete_gradients();
       stage->optimizer().step(stage->store(),
                               {.step = options.number,
                                .learning_rate = options.learning_rate,
@@ -256,7 +258,8 @@ void Pipeline::collect(StepResult& result) {
     result.timeline.spans.insert(result.timeline.spans.end(), spans.begin(), spans.end());
     RankMemory memory;
     for (const auto& [number, stage] : rank->stages) {
-      memory.parameters += bytes_of(stage->store().values());
+      memory.parameters +=
+          bytes_of(stage->store().values()) + bytes_of(stage->store().statistics());
       memory.gradients += bytes_of(stage->store().gradients());
       for (const auto& [name, buffer] : stage->optimizer().state()) {
         memory.optimizer_state += bytes_of(buffer);

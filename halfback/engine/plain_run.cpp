@@ -10,20 +10,21 @@ namespace halfback {
 PlainRun::PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm)
     : stage_(std::move(whole), options), clip_norm_(clip_norm) {}
 
-PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
+PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micro_batches,
+                                                std::int64_t number) {
   const c10::InferenceMode no_graph;
   std::int64_t num_targets = 0;
   for (const MicroBatch& one : micro_batches) {
     num_targets += one.targets.numel();
   }
-  stage_.store().forget_gradients();
+  stage_.begin_step(number);
   const double scale = 1.0 / static_cast<double>(num_targets);
   double loss = 0.0;
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
-    const int number = static_cast<int>(i);
-    loss += stage_.forward_loss(number, micro_batches[i].inputs, micro_batches[i].targets);
-    stage_.backward_input(number, {}, scale);
-    stage_.backward_weight({&number, 1});
+    const int index = static_cast<int>(i);
+    loss += stage_.forward_loss(index, micro_batches[i].inputs, micro_batches[i].targets);
+    stage_.backward_input(index, {}, scale);
+    stage_.backward_weight({&index, 1});
   }
   stage_.finish_step(static_cast<int>(micro_batches.size()));
   double squares = 0.0;
@@ -37,8 +38,9 @@ PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
                                       std::int64_t number,
                                       double learning_rate) {
   const c10::InferenceMode no_graph;
-  const Result result = accumulate_gradients(micro_batches);
+  const Result result = accumulate_gradients(micro_batches, number);
   const bool clips = clip_norm_ > 0.0 && result.gradient_norm > clip_norm_;
+  stage_.store().complete_gradients();
   stage_.optimizer().step(stage_.store(),
                           {.step = number,
                            .learning_rate = learning_rate,

@@ -21,7 +21,7 @@ class PlainRun {
     double gradient_norm = 0.0;  // before clipping
   };
   // Gradients of all micro-batches, in order, into the stage's store.
-  Result accumulate_gradients(std::span<const MicroBatch> micro_batches);
+  Result accumulate_gradients(std::span<const MicroBatch> micro_batches, std::int64_t number = 0);
   // The same, then clipping and one update. `number` counts steps from 1.
   Result train_step(std::span<const MicroBatch> micro_batches,
                     std::int64_t number,

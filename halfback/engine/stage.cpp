@@ -1,6 +1,7 @@
 #include "halfback/engine/stage.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/keyed_random.h"
 
 #include <fmt/format.h>
 
@@ -9,6 +10,20 @@
 #include <utility>
 
 namespace halfback {
+
+namespace {
+
+constexpr std::uint64_t kMicroBatch = 5;  // purpose, part of the key
+
+// Riders belong to this stage and to the next, which may be elsewhere: each has its own.
+Tensors with_own_riders(Tensors outputs) {
+  for (std::size_t i = 1; i < outputs.size(); ++i) {
+    outputs[i] = outputs[i].clone();
+  }
+  return outputs;
+}
+
+}  // namespace
 
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
@@ -33,47 +48,61 @@ Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   return one;
 }
 
-at::Tensor Stage::forward_layers(InFlight& saved, at::Tensor input) {
-  at::Tensor activation = std::move(input);
+void Stage::begin_step(std::int64_t number) {
+  step_ = number;
+  store_.forget_gradients();
+}
+
+Tensors Stage::forward_layers(InFlight& saved, int micro_batch, Tensors inputs) {
+  const std::uint64_t key =
+      keyed_hash({options_.seed, kMicroBatch, static_cast<std::uint64_t>(step_),
+                  static_cast<std::uint64_t>(micro_batch)});
+  saved.riders.assign(inputs.begin() + 1, inputs.end());
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
-    activation = layers_.layers[i]->forward(activation, saved.layers[i]);
+    saved.layers[i].key = key;
+    inputs = layers_.layers[i]->forward_all(std::move(inputs), saved.layers[i]);
   }
-  return activation;
+  saved.loss.key = key;
+  return inputs;
 }
 
-at::Tensor Stage::forward(int micro_batch, at::Tensor input) {
-  return forward_layers(advance(micro_batch, Phase::Empty, Phase::AfterForward), std::move(input));
+Tensors Stage::forward(int micro_batch, Tensors inputs) {
+  return with_own_riders(forward_layers(advance(micro_batch, Phase::Empty, Phase::AfterForward),
+                                        micro_batch, std::move(inputs)));
 }
 
-double Stage::forward_loss(int micro_batch, at::Tensor input, const at::Tensor& targets) {
+double Stage::forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets) {
   InFlight& saved = advance(micro_batch, Phase::Empty, Phase::AfterForward);
-  return layers_.loss->forward(forward_layers(saved, std::move(input)), targets, saved.loss);
+  return layers_.loss->forward(forward_layers(saved, micro_batch, std::move(inputs)).front(),
+                               targets, saved.loss);
 }
 
 template <typename AfterInput>
-at::Tensor Stage::backward_layers(InFlight& saved,
-                                  at::Tensor gradient,
-                                  double loss_scale,
-                                  AfterInput after_input) {
+Tensors Stage::backward_layers(InFlight& saved,
+                               Tensors gradients,
+                               double loss_scale,
+                               AfterInput after_input) {
   if (layers_.loss) {
-    gradient = layers_.loss->backward_input(loss_scale, saved.loss);
+    gradients.assign(1 + saved.riders.size(), {});
+    gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss);
     after_input(*layers_.loss, saved.loss);
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradient = layers_.layers[i]->backward_input(gradient, saved.layers[i]);
+    gradients = layers_.layers[i]->backward_input_all(std::move(gradients), saved.layers[i]);
     after_input(*layers_.layers[i], saved.layers[i]);
   }
-  return gradient;
+  saved.riders.clear();
+  return gradients;
 }
 
-at::Tensor Stage::backward_input(int micro_batch, at::Tensor grad_output, double loss_scale) {
+Tensors Stage::backward_input(int micro_batch, Tensors grad_outputs, double loss_scale) {
   return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
-                         std::move(grad_output), loss_scale, [](auto&, Saved&) {});
+                         std::move(grad_outputs), loss_scale, [](auto&, Saved&) {});
 }
 
-at::Tensor Stage::backward(int micro_batch, at::Tensor grad_output, double loss_scale) {
+Tensors Stage::backward(int micro_batch, Tensors grad_outputs, double loss_scale) {
   return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Done),
-                         std::move(grad_output), loss_scale,
+                         std::move(grad_outputs), loss_scale,
                          [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
 }
 
@@ -108,18 +137,17 @@ std::optional<int> Stage::finish_step(int num_micro_batches) {
   return std::nullopt;
 }
 
-at::Tensor Stage::infer(at::Tensor input) {
-  at::Tensor activation = std::move(input);
+Tensors Stage::infer(Tensors inputs) {
   for (const auto& layer : layers_.layers) {
-    Saved dropped;
-    activation = layer->forward(activation, dropped);
+    Saved dropped{.is_training = false};
+    inputs = layer->forward_all(std::move(inputs), dropped);
   }
-  return activation;
+  return with_own_riders(std::move(inputs));
 }
 
-double Stage::infer_loss(at::Tensor input, const at::Tensor& targets) {
-  Saved dropped;
-  return layers_.loss->forward(infer(std::move(input)), targets, dropped);
+double Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
+  Saved dropped{.is_training = false};
+  return layers_.loss->forward(infer(std::move(inputs)).front(), targets, dropped);
 }
 
 bool Stage::is_idle() const {
@@ -127,7 +155,7 @@ bool Stage::is_idle() const {
     return saved.until_input.empty() && saved.until_weight.empty();
   };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
-    return one.phase == Phase::Empty && is_empty(one.loss) &&
+    return one.phase == Phase::Empty && is_empty(one.loss) && one.riders.empty() &&
            std::all_of(one.layers.begin(), one.layers.end(), is_empty);
   });
 }

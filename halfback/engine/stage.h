@@ -30,6 +30,7 @@ class Stage {
   struct Options {
     at::ScalarType dtype = at::kFloat;
     WeightGradients weight_gradients = WeightGradients::Looped;
+    std::uint64_t seed = 0;  // of random masks
     OptimizerOptions optimizer;
   };
   Stage(StageLayers layers, const Options& options);
@@ -40,24 +41,28 @@ class Stage {
   Optimizer& optimizer() { return *optimizer_; }
   const StageLayers& layers() const { return layers_; }
 
-  // F. Takes the input of a micro-batch, returns the activation for the next stage.
-  at::Tensor forward(int micro_batch, at::Tensor input);
-  // F on the stage with the loss: returns the summed loss.
-  double forward_loss(int micro_batch, at::Tensor input, const at::Tensor& targets);
+  // Begins training step `number`, from 1: its gradients start anew, its random masks are its own.
+  void begin_step(std::int64_t number);
 
-  // I. Takes the gradient of the output (undefined on the stage with the loss, where the gradient
-  // starts at `loss_scale`), returns that of the input.
-  at::Tensor backward_input(int micro_batch, at::Tensor grad_output, double loss_scale);
+  // F. Takes the inputs of a micro-batch, returns the activations for the next stage, which share
+  // no memory with what this one keeps.
+  Tensors forward(int micro_batch, Tensors inputs);
+  // F on the stage with the loss: returns the summed loss.
+  double forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets);
+
+  // I. Takes the gradients of the outputs (none on the stage with the loss, where the gradient
+  // starts at `loss_scale`), returns those of the inputs.
+  Tensors backward_input(int micro_batch, Tensors grad_outputs, double loss_scale);
 
   // W of one micro-batch, or of several at once as one product.
   void backward_weight(std::span<const int> micro_batches);
 
   // B: I and W of every layer in turn, so that nothing waits.
-  at::Tensor backward(int micro_batch, at::Tensor grad_output, double loss_scale);
+  Tensors backward(int micro_batch, Tensors grad_outputs, double loss_scale);
 
   // Forward without keeping anything.
-  at::Tensor infer(at::Tensor input);
-  double infer_loss(at::Tensor input, const at::Tensor& targets);
+  Tensors infer(Tensors inputs);
+  double infer_loss(Tensors inputs, const at::Tensor& targets);
 
   // Ends a step of so many micro-batches: the next begins with their F again. Returns the first
   // that is not through, after which the stage cannot be used again; or nothing.
@@ -69,26 +74,29 @@ class Stage {
  private:
   // Where a micro-batch stands.
   enum class Phase { Empty, AfterForward, AfterInput, Done };
-  // What is kept of one micro-batch: a Saved for each layer, and one for the loss.
+  // What is kept of one micro-batch: a Saved for each layer and one for the loss, and what rides
+  // along, from F to I.
   struct InFlight {
     Phase phase = Phase::Empty;
     std::vector<Saved> layers;
     Saved loss;
+    Tensors riders;
   };
   // Returns what is kept and moves on to the next phase. Throws ScheduleError when the micro-batch
   // does not stand where it must.
   InFlight& advance(int micro_batch, Phase from, Phase to);
-  at::Tensor forward_layers(InFlight& saved, at::Tensor input);
+  Tensors forward_layers(InFlight& saved, int micro_batch, Tensors inputs);
   template <typename AfterInput>
-  at::Tensor backward_layers(InFlight& saved,
-                             at::Tensor gradient,
-                             double loss_scale,
-                             AfterInput after_input);
+  Tensors backward_layers(InFlight& saved,
+                          Tensors gradients,
+                          double loss_scale,
+                          AfterInput after_input);
 
   StageLayers layers_;
   Options options_;
   ParameterStore store_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::int64_t step_ = 0;
   std::deque<InFlight> in_flight_;  // by micro-batch; growing moves none of them
 };
 

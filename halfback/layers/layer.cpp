@@ -13,6 +13,16 @@ SavedBytes& SavedBytes::operator+=(const SavedBytes& other) {
   return *this;
 }
 
+Tensors Layer::forward_all(Tensors inputs, Saved& saved) {
+  inputs.front() = forward(inputs.front(), saved);
+  return inputs;
+}
+
+Tensors Layer::backward_input_all(Tensors grad_outputs, Saved& saved) {
+  grad_outputs.front() = backward_input(grad_outputs.front(), saved);
+  return grad_outputs;
+}
+
 void Layer::backward_weight_concatenated(std::span<Saved*> saved) {
   for (Saved* one : saved) {
     backward_weight(*one);

@@ -29,6 +29,10 @@ struct NamedRows {
   std::int64_t end = 0;
 };
 
+// What travels between layers. Layers work on the first tensor; behind it may ride others, such as
+// a mask, that belong to the micro-batch too.
+using Tensors = std::vector<at::Tensor>;
+
 // A tensor that training changes. The stage gives value and gradient their memory; the layer reads
 // the one and accumulates into the other.
 struct Parameter {
@@ -36,6 +40,7 @@ struct Parameter {
   std::vector<std::int64_t> shape;
   Init init;
   bool decays = true;  // weight decay applies: matrices yes, norms and biases no
+  bool trains = true;  // false: a running statistic, which has no gradient and which W changes
   std::vector<NamedRows> checkpoint_rows = {};
   at::Tensor value = {};
   at::Tensor gradient = {};
@@ -44,10 +49,12 @@ struct Parameter {
   std::int64_t numel() const;
 };
 
-// What one layer keeps of one micro-batch between its calls.
+// What one layer keeps of one micro-batch between its calls, and what it may know about it.
 struct Saved {
-  std::vector<at::Tensor> until_input;   // dropped by backward_input
-  std::vector<at::Tensor> until_weight;  // dropped by backward_weight
+  Tensors until_input;       // dropped by backward_input
+  Tensors until_weight;      // dropped by backward_weight
+  std::uint64_t key = 0;     // of the micro-batch in its step: random masks are drawn from it
+  bool is_training = true;   // false: no dropout, running statistics are read
 };
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its
@@ -80,6 +87,12 @@ class Layer {
   // Returns the gradient of the input, given that of the output, and frees what W does not need.
   // A layer whose input has no gradient (token ids) returns an undefined tensor.
   virtual at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) = 0;
+
+  // Both on all that travels. As they stand, the layer works on the first tensor and the others
+  // pass by; a layer that reads or makes several overrides them. Tensors without a gradient (ids,
+  // masks) have an undefined one.
+  virtual Tensors forward_all(Tensors inputs, Saved& saved);
+  virtual Tensors backward_input_all(Tensors grad_outputs, Saved& saved);
 
   // Accumulates the gradients of the parameters and frees the rest.
   virtual void backward_weight(Saved& saved) = 0;

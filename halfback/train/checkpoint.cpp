@@ -30,17 +30,32 @@ struct Slot {
   at::Tensor tensor;
 };
 
-// Returns the named parts of a buffer in the layout of the store, for instance of the values.
-std::vector<Slot> slots(const ParameterStore& store, const at::Tensor& buffer) {
+// Appends the named parts of a tensor in the shape of the parameter.
+void append_slots(const Parameter& parameter, const at::Tensor& whole, std::vector<Slot>& all) {
+  if (parameter.checkpoint_rows.empty()) {
+    all.push_back({parameter.name, whole});
+  }
+  for (const NamedRows& rows : parameter.checkpoint_rows) {
+    all.push_back({rows.name, whole.narrow(0, rows.begin, rows.end - rows.begin)});
+  }
+}
+
+// Returns the named parts of the values, those that do not train among them.
+std::vector<Slot> value_slots(const ParameterStore& store) {
+  std::vector<Slot> all;
+  for (const Parameter* const parameter : store.parameters()) {
+    append_slots(*parameter, parameter->value, all);
+  }
+  return all;
+}
+
+// Returns the named parts of a buffer of the optimizer in the layout of the store.
+std::vector<Slot> state_slots(const ParameterStore& store, const at::Tensor& buffer) {
   std::vector<Slot> all;
   for (std::size_t i = 0; i < store.parameters().size(); ++i) {
     const Parameter& parameter = *store.parameters()[i];
-    const at::Tensor whole = store.view(buffer, i);
-    if (parameter.checkpoint_rows.empty()) {
-      all.push_back({parameter.name, whole});
-    }
-    for (const NamedRows& rows : parameter.checkpoint_rows) {
-      all.push_back({rows.name, whole.narrow(0, rows.begin, rows.end - rows.begin)});
+    if (parameter.trains) {
+      append_slots(parameter, store.view(buffer, i), all);
     }
   }
   return all;
@@ -54,7 +69,7 @@ void for_each_state_tensor(const StageList& stages, Visit visit) {
   for (std::size_t k = 0; k < num_kinds; ++k) {
     for (Stage* const stage : stages) {
       const auto [kind, buffer] = stage->optimizer().state()[k];
-      for (const Slot& slot : slots(stage->store(), buffer)) {
+      for (const Slot& slot : state_slots(stage->store(), buffer)) {
         visit(kind + "." + slot.name, slot.tensor);
       }
     }
@@ -87,7 +102,7 @@ void save_checkpoint(const std::filesystem::path& directory,
   StagedDirectory staged(directory, kConfigFile);
   std::vector<NamedTensor> parameters;
   for (Stage* const stage : stages) {
-    for (Slot& slot : slots(stage->store(), stage->store().values())) {
+    for (Slot& slot : value_slots(stage->store())) {
       parameters.push_back({std::move(slot.name), std::move(slot.tensor)});
     }
   }
@@ -115,7 +130,7 @@ void load_parameters(const std::filesystem::path& directory, const StageList& st
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory);
   for (Stage* const stage : stages) {
-    for (Slot& slot : slots(stage->store(), stage->store().values())) {
+    for (Slot& slot : value_slots(stage->store())) {
       slot.tensor.copy_(files.expect(slot.name, slot.tensor.sizes(), slot.tensor.scalar_type()));
     }
   }

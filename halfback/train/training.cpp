@@ -92,7 +92,7 @@ std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
   for (int i = 0; i < pipeline_->num_micro_batches(); ++i) {
     TokenBatch batch =
         data_->text.train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size);
-    all.push_back({std::move(batch.inputs), std::move(batch.targets)});
+    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
   }
   return all;
 }
@@ -108,7 +108,7 @@ double Training::validation_loss() {
   for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
     TokenBatch batch =
         data_->text.validation_batch(first, std::min(config_.micro_batch_size, count - first));
-    all.push_back({std::move(batch.inputs), std::move(batch.targets)});
+    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
   }
   return pipeline_->evaluate(all);
 }

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Envelope {
   Action action;
-  at::Tensor tensor;
+  Message message;
 };
 
 struct Channel {
@@ -43,21 +43,21 @@ class InProcessTransport final : public Transport {
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
         gathered_(static_cast<std::size_t>(options.num_ranks)) {}
 
-  void send(const Route& route, const Action& action, at::Tensor tensor) override {
+  void send(const Route& route, const Action& action, Message message) override {
     Channel& channel = channel_of(route);
     std::unique_lock lock(channel.mutex);
     wait(
         lock, channel.changed, [&] { return is_not_full(channel); },
         [&] {
-          return fmt::format("room in the channel from rank {} to rank {} (it holds {} tensors)",
+          return fmt::format("room in the channel from rank {} to rank {} (it holds {} messages)",
                              route.from, route.to, options_.capacity);
         });
-    channel.waiting.push_back({action, std::move(tensor)});
+    channel.waiting.push_back({action, std::move(message)});
     lock.unlock();
     channel.changed.notify_all();
   }
 
-  at::Tensor receive(const Route& route, const Action& action) override {
+  Message receive(const Route& route, const Action& action) override {
     Channel& channel = channel_of(route);
     std::unique_lock lock(channel.mutex);
     wait(
@@ -73,7 +73,7 @@ class InProcessTransport final : public Transport {
           "pair of ranks must have one order",
           route.to, to_string(sender_of(action)), route.from, to_string(envelope.action)));
     }
-    return std::move(envelope.tensor);
+    return std::move(envelope.message);
   }
 
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {

@@ -10,7 +10,7 @@ namespace halfback {
 
 struct InProcessOptions {
   int num_ranks = 1;
-  int capacity = 16;  // tensors that a channel holds before a send waits; at least 1
+  int capacity = 16;  // messages that a channel holds before a send waits; at least 1
   std::chrono::duration<double> timeout{60.0};
 };
 

@@ -11,6 +11,9 @@
 
 namespace halfback {
 
+// What one SEND carries: one tensor for most models; some may be undefined.
+using Message = std::vector<at::Tensor>;
+
 // The two ends of a channel.
 struct Route {
   int from = 0;
@@ -32,11 +35,12 @@ class Transport {
   Transport& operator=(const Transport&) = delete;
   virtual ~Transport() = default;
 
-  // Puts the tensor of an action (a SEND) into the channel; waits while the channel is full.
-  virtual void send(const Route& route, const Action& action, at::Tensor tensor) = 0;
+  // Puts the tensors of an action (a SEND) into the channel; waits while the channel is full.
+  virtual void send(const Route& route, const Action& action, Message message) = 0;
 
-  // Takes the oldest tensor out of the channel, which must be the one that `action` (a RECV) means.
-  virtual at::Tensor receive(const Route& route, const Action& action) = 0;
+  // Takes the oldest message out of the channel, which must be the one that `action` (a RECV)
+  // means.
+  virtual Message receive(const Route& route, const Action& action) = 0;
 
   // Returns the values of all ranks, by rank. Every rank must call it.
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;

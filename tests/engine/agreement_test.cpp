@@ -67,7 +67,7 @@ class NullRun {
       : schedule_(schedule),
         transport_(schedule.num_ranks(), rule),
         batches_(static_cast<std::size_t>(schedule.num_micro_batches),
-                 {at::zeros({1}), at::zeros({1})}),
+                 MicroBatch{{at::zeros({1})}, at::zeros({1})}),
         stages_(schedule.ranks.size()) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
       const int rank = schedule.placement.rank_of(stage);

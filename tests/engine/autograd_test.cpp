@@ -50,7 +50,7 @@ class GraphModel {
   // Summed loss of one micro-batch.
   at::Tensor loss(const MicroBatch& batch) {
     leaves_.rewind();
-    at::Tensor x = at::embedding(leaves_.next(), batch.inputs);
+    at::Tensor x = at::embedding(leaves_.next(), batch.inputs[0]);
     for (std::int64_t i = 0; i < config_.num_layers; ++i) {
       x = x + attention(x);
       x = x + feed_forward(x);

@@ -53,7 +53,7 @@ TEST(FailureTest, AFailingActionStopsAllRanksAndIsNamed) {
   const auto pipeline =
       make_pipeline({.schedule = "gpipe", .num_ranks = 3, .num_micro_batches = 3});
   std::vector<MicroBatch> batches = make_batches({.num_micro_batches = 3});
-  batches[1].inputs = at::full({2, 7}, 1000, at::kLong);  // beyond the vocabulary
+  batches[1].inputs = {at::full({2, 7}, 1000, at::kLong)};  // beyond the vocabulary
   const std::string error = error_of(*pipeline, batches);
   EXPECT_EQ(error.find("rank 0, position 2, 0F1: "), 0U) << error;
 }

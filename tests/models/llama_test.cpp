@@ -184,10 +184,10 @@ TEST(LlamaTest, ATiedHeadIsRefusedOnSeveralStages) {
 }
 
 MicroBatch batch_of(const LlamaConfig& config, std::uint64_t key) {
-  MicroBatch batch{at::empty({2, config.sequence}, at::kLong),
+  MicroBatch batch{{at::empty({2, config.sequence}, at::kLong)},
                    at::empty({2, config.sequence}, at::kLong)};
   std::uint64_t count = 0;
-  for (at::Tensor* tensor : {&batch.inputs, &batch.targets}) {
+  for (at::Tensor* tensor : {&batch.inputs[0], &batch.targets}) {
     for (std::int64_t i = 0; i < tensor->numel(); ++i) {
       tensor->mutable_data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(
           keyed_hash({key, count++}) % static_cast<std::uint64_t>(config.vocabulary));

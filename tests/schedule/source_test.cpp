@@ -1,6 +1,7 @@
 #include "halfback/schedule/source.h"
 
 #include "tests/support/schedules.h"
+#include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
@@ -16,14 +17,13 @@ using testing::has_text;
 class SourceTest : public ::testing::Test {
  protected:
   SourceTest() { std::ofstream(path_) << "0F0,0I0,0W0\n1F0,1I0,1W0\n"; }
-  ~SourceTest() override { std::filesystem::remove(path_); }
 
   std::string error(const ShapeRequest& request) const {
     return error_of([&] { load_or_build(path_, request); });
   }
 
-  std::string path_ =
-      (std::filesystem::temp_directory_path() / "halfback_source_test.csv").string();
+  TemporaryDirectory directory_;
+  std::string path_ = (directory_ / "halfback_source_test.csv").string();
 };
 
 TEST_F(SourceTest, FamilyWithItsDefaults) {

@@ -24,14 +24,14 @@ class MeetingTransport final : public Transport {
   MeetingTransport(int num_ranks, ChannelRule rule)
       : rule_(rule), ended_(index(num_ranks), false), waits_(index(num_ranks)) {}
 
-  void send(const Route& route, const Action& action, at::Tensor tensor) override {
+  void send(const Route& route, const Action& action, Message message) override {
     std::unique_lock lock(mutex_);
     Channel& channel = channels_[{route.from, route.to}];
     if (rule_.capacity > 0) {
       wait(lock, route.from,
            [&] { return channel.num_sent - channel.num_received < rule_.capacity; });
     }
-    channel.waiting.emplace_back(action, std::move(tensor));
+    channel.waiting.emplace_back(action, std::move(message));
     const int number = channel.num_sent++;
     changed_.notify_all();
     if (rule_.capacity == 0) {
@@ -39,18 +39,18 @@ class MeetingTransport final : public Transport {
     }
   }
 
-  at::Tensor receive(const Route& route, const Action& action) override {
+  Message receive(const Route& route, const Action& action) override {
     std::unique_lock lock(mutex_);
     Channel& channel = channels_[{route.from, route.to}];
     wait(lock, route.to, [&] { return !channel.waiting.empty(); });
-    auto [sent, tensor] = std::move(channel.waiting.front());
+    auto [sent, message] = std::move(channel.waiting.front());
     channel.waiting.pop_front();
     ++channel.num_received;
     changed_.notify_all();
     if (sent != counterpart(action)) {
       throw TransportError(to_string(action) + " meets " + to_string(sent));
     }
-    return tensor;
+    return message;
   }
 
   std::vector<std::vector<double>> all_gather(int /*rank*/, std::vector<double> values) override {
@@ -71,7 +71,7 @@ class MeetingTransport final : public Transport {
 
  private:
   struct Channel {
-    std::deque<std::pair<Action, at::Tensor>> waiting;
+    std::deque<std::pair<Action, Message>> waiting;
     int num_sent = 0;
     int num_received = 0;
   };

@@ -64,7 +64,7 @@ std::vector<MicroBatch> make_batches(const BatchShape& shape, std::int64_t step)
   std::vector<MicroBatch> batches;
   for (int i = 0; i < shape.num_micro_batches; ++i) {
     const auto key = static_cast<std::uint64_t>(step * 1000 + 2 * i);
-    batches.push_back({make_tokens(shape, key), make_tokens(shape, key + 1)});
+    batches.push_back({{make_tokens(shape, key)}, make_tokens(shape, key + 1)});
   }
   return batches;
 }

@@ -41,13 +41,13 @@ at::Tensor tokens_of(const LlamaConfig& config, std::uint64_t key) {
 
 void write_logits(const LlamaConfig& config, const StageList& stages, const std::string& path) {
   const at::Tensor tokens = tokens_of(config, 99);
-  at::Tensor activation = tokens;
+  halfback::Tensors activations = {tokens};
   for (Stage* const stage : stages) {
-    activation = stage->infer(activation);
+    activations = stage->infer(std::move(activations));
   }
   const auto& head =
       dynamic_cast<const halfback::LanguageModelHead&>(*stages.back()->layers().loss);
-  halfback::save_safetensors(path, {{"tokens", tokens}, {"logits", head.logits(activation)}});
+  halfback::save_safetensors(path, {{"tokens", tokens}, {"logits", head.logits(activations.front())}});
 }
 
 void train(const std::vector<std::string>& arguments) {
@@ -70,7 +70,7 @@ void train(const std::vector<std::string>& arguments) {
   std::vector<MicroBatch> batches;
   for (int i = 0; i < num_stages; ++i) {
     const auto key = static_cast<std::uint64_t>(i);
-    batches.push_back({tokens_of(config, key), tokens_of(config, 50 + key)});
+    batches.push_back({{tokens_of(config, key)}, tokens_of(config, 50 + key)});
   }
   for (int step = 1; step <= 2; ++step) {
     pipeline.train_step(batches, {.number = step, .learning_rate = 0.02});

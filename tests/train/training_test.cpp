@@ -222,7 +222,7 @@ TEST_F(TrainingTest, ValidatesOnTheTextsEndAfterEveryNthAndTheLastStep) {
         std::vector<MicroBatch> batches;
         for (int i = 0; i < 8; ++i) {
           const TokenBatch batch = text.validation_batch(2 * i, i < 7 ? 2 : 1);
-          batches.push_back({batch.inputs, batch.targets});
+          batches.push_back({{batch.inputs}, batch.targets});
         }
         EXPECT_EQ(*report.validation_loss, training.pipeline().evaluate(batches));
       },

@@ -26,13 +26,15 @@ Action receive_forward(int micro_batch) { return {ActionKind::RecvForward, 1, mi
 Action send_backward(int micro_batch) { return {ActionKind::SendBackward, 1, micro_batch}; }
 Action receive_backward(int micro_batch) { return {ActionKind::RecvBackward, 0, micro_batch}; }
 
-at::Tensor tensor_of(std::int64_t value) {
+Message message_of(std::int64_t value) {
   at::Tensor tensor = at::empty({1}, at::kLong);
   *tensor.mutable_data_ptr<std::int64_t>() = value;
-  return tensor;
+  return {tensor};
 }
 
-std::int64_t value_of(const at::Tensor& tensor) { return *tensor.const_data_ptr<std::int64_t>(); }
+std::int64_t value_of(const Message& message) {
+  return *message.at(0).const_data_ptr<std::int64_t>();
+}
 
 std::unique_ptr<Transport> transport_of(int num_ranks, int capacity, double timeout = 30.0) {
   return make_in_process_transport({.num_ranks = num_ranks,
@@ -43,7 +45,7 @@ std::unique_ptr<Transport> transport_of(int num_ranks, int capacity, double time
 TEST(InProcessTest, TensorsComeInTheOrderTheyWereSent) {
   const auto transport = transport_of(2, 8);
   for (int i = 0; i < 8; ++i) {
-    transport->send(kThere, send_forward(i), tensor_of(10 + i));
+    transport->send(kThere, send_forward(i), message_of(10 + i));
   }
   for (int i = 0; i < 8; ++i) {
     EXPECT_EQ(value_of(transport->receive(kThere, receive_forward(i))), 10 + i);
@@ -52,30 +54,30 @@ TEST(InProcessTest, TensorsComeInTheOrderTheyWereSent) {
 
 TEST(InProcessTest, EachOrderedPairOfRanksHasItsOwnChannel) {
   const auto transport = transport_of(2, 1);
-  transport->send(kThere, send_forward(0), tensor_of(1));
-  transport->send(kBack, send_backward(0), tensor_of(2));
+  transport->send(kThere, send_forward(0), message_of(1));
+  transport->send(kBack, send_backward(0), message_of(2));
   EXPECT_EQ(value_of(transport->receive(kBack, receive_backward(0))), 2);
   EXPECT_EQ(value_of(transport->receive(kThere, receive_forward(0))), 1);
 }
 
 TEST(InProcessTest, StorageChangesHandsWithoutACopy) {
   const auto transport = transport_of(2, 1);
-  at::Tensor tensor = at::empty({64, 64}, at::kFloat);
-  const void* const storage = tensor.const_data_ptr();
-  transport->send(kThere, send_forward(0), std::move(tensor));
-  const at::Tensor received = transport->receive(kThere, receive_forward(0));
-  EXPECT_EQ(received.const_data_ptr(), storage);
-  EXPECT_EQ(received.use_count(), 1U) << "the channel keeps a tensor that it has handed over";
+  Message message = {at::empty({64, 64}, at::kFloat)};
+  const void* const storage = message.front().const_data_ptr();
+  transport->send(kThere, send_forward(0), std::move(message));
+  const Message received = transport->receive(kThere, receive_forward(0));
+  EXPECT_EQ(received.front().const_data_ptr(), storage);
+  EXPECT_EQ(received.front().use_count(), 1U) << "the channel keeps a tensor that it has handed over";
 }
 
 TEST(InProcessTest, AFullChannelHoldsTheSenderUntilThereIsRoom) {
   const auto transport = transport_of(2, 2);
   std::promise<void> is_full;
   std::future<void> sender = std::async(std::launch::async, [&] {
-    transport->send(kThere, send_forward(0), tensor_of(0));
-    transport->send(kThere, send_forward(1), tensor_of(1));
+    transport->send(kThere, send_forward(0), message_of(0));
+    transport->send(kThere, send_forward(1), message_of(1));
     is_full.set_value();
-    transport->send(kThere, send_forward(2), tensor_of(2));
+    transport->send(kThere, send_forward(2), message_of(2));
   });
   is_full.get_future().wait();
   EXPECT_EQ(sender.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
@@ -90,7 +92,7 @@ TEST(InProcessTest, AChannelOfOnePassesManyTensorsInOrder) {
   const auto transport = transport_of(2, 1);
   std::thread sender([&] {
     for (int i = 0; i < kCount; ++i) {
-      transport->send(kThere, send_forward(i), tensor_of(i));
+      transport->send(kThere, send_forward(i), message_of(i));
     }
   });
   for (int i = 0; i < kCount; ++i) {
@@ -105,27 +107,27 @@ TEST(InProcessTest, DeadlinesSayWhatWasWaitedFor) {
             "waited 0.05 s for 0SEND_F3 from rank 0");
   EXPECT_EQ(text_of_thrown<TransportError>([&] { transport->receive(kBack, receive_backward(2)); }),
             "waited 0.05 s for 1SEND_B2 from rank 1");
-  transport->send(kThere, send_forward(0), tensor_of(0));
+  transport->send(kThere, send_forward(0), message_of(0));
   EXPECT_EQ(text_of_thrown<TransportError>(
-                [&] { transport->send(kThere, send_forward(1), tensor_of(1)); }),
-            "waited 0.05 s for room in the channel from rank 0 to rank 1 (it holds 1 tensors)");
+                [&] { transport->send(kThere, send_forward(1), message_of(1)); }),
+            "waited 0.05 s for room in the channel from rank 0 to rank 1 (it holds 1 messages)");
   EXPECT_EQ(text_of_thrown<TransportError>([&] { transport->all_gather(0, {1.0}); }),
             "waited 0.05 s for all ranks at the end of the step (1 of 2 are there)");
 }
 
 TEST(InProcessTest, ATensorThatCouldNotBeSentLeavesTheOrderAlone) {
   const auto transport = transport_of(2, 1, 0.01);
-  transport->send(kThere, send_forward(0), tensor_of(0));
-  EXPECT_THROW(transport->send(kThere, send_forward(1), tensor_of(1)), TransportError);
+  transport->send(kThere, send_forward(0), message_of(0));
+  EXPECT_THROW(transport->send(kThere, send_forward(1), message_of(1)), TransportError);
   EXPECT_EQ(value_of(transport->receive(kThere, receive_forward(0))), 0);
-  transport->send(kThere, send_forward(2), tensor_of(2));
+  transport->send(kThere, send_forward(2), message_of(2));
   EXPECT_EQ(value_of(transport->receive(kThere, receive_forward(2))), 2);
 }
 
 TEST(InProcessTest, AnotherActionThanExpectedIsRefused) {
   const auto refusal = [](const Action& sent, const Action& wanted) {
     const auto transport = transport_of(2, 4);
-    transport->send(kThere, sent, tensor_of(0));
+    transport->send(kThere, sent, message_of(0));
     return text_of_thrown<TransportError>([&] { transport->receive(kThere, wanted); });
   };
   EXPECT_EQ(refusal(send_forward(1), receive_forward(0)),
@@ -139,9 +141,9 @@ TEST(InProcessTest, AnotherActionThanExpectedIsRefused) {
 
 TEST(InProcessTest, StopWakesEveryWait) {
   const auto transport = transport_of(4, 1);
-  transport->send(kThere, send_forward(0), tensor_of(0));
+  transport->send(kThere, send_forward(0), message_of(0));
   const std::vector<std::function<void()>> waits = {
-      [&] { transport->send(kThere, send_forward(1), tensor_of(1)); },
+      [&] { transport->send(kThere, send_forward(1), message_of(1)); },
       [&] { transport->receive(kBack, receive_backward(0)); },
       [&] { transport->receive({.from = 3, .to = 2}, receive_forward(0)); },
       [&] { transport->all_gather(2, {1.0}); },
@@ -173,7 +175,7 @@ TEST(InProcessTest, AfterStopNothingWaitsAnyMore) {
   transport->stop();
   transport->stop();
   EXPECT_THROW(transport->receive(kThere, receive_forward(0)), StoppedError);
-  EXPECT_THROW(transport->send(kThere, send_forward(0), tensor_of(0)), StoppedError);
+  EXPECT_THROW(transport->send(kThere, send_forward(0), message_of(0)), StoppedError);
   EXPECT_THROW(transport->all_gather(0, {}), StoppedError);
 }
 
