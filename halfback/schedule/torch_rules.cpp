@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <cstdint>
+#include <map>
+#include <optional>
 
 namespace halfback {
 
@@ -15,68 +17,101 @@ using Kind = TorchFinding::Kind;
 
 constexpr std::string_view kReduce = "REDUCE_GRAD";
 
+// A cell of data parallelism, as in "0REDUCE_GRAD".
+struct DataParallelCell {
+  std::string_view text;
+  std::size_t line = 0;  // 1-based
+  int rank = 0;
+  std::int64_t stage = -1;  // -1: beyond all numbers
+  int num_before = 0;       // weight gradients (W or B) of the stage before it in its row
+
+  bool reduces() const { return text.ends_with(kReduce); }
+};
+
 // What the text says beyond the actions. Line numbers are 1-based; 0: nowhere.
 struct TextFacts {
   std::size_t comment_line = 0;
   std::size_t blank_line = 0;
   std::size_t empty_cell_line = 0;
-  std::string data_parallel_cell;  // the first
-  std::set<std::string> reduced_stages;
+  std::vector<DataParallelCell> data_parallel;
 };
 
 bool is_data_parallel(std::string_view cell) {
   return cell.ends_with("UNSHARD") || cell.ends_with("RESHARD") || cell.ends_with(kReduce);
 }
 
-void read_cells(std::string_view line, std::size_t number, TextFacts& facts) {
-  for (const std::string_view part : split(line, ',')) {
-    const std::string_view cell = trim(part);
-    if (cell.empty() && facts.empty_cell_line == 0) {
-      facts.empty_cell_line = number;
-    }
-    if (is_data_parallel(cell) && facts.data_parallel_cell.empty()) {
-      facts.data_parallel_cell = cell;
-    }
-    if (cell.ends_with(kReduce)) {
-      facts.reduced_stages.emplace(cell.substr(0, cell.size() - kReduce.size()));
+class TextReader {
+ public:
+  explicit TextReader(std::string_view text) {
+    std::size_t number = 0;
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find('\n', begin), text.size());
+      read_line(trim(text.substr(begin, end - begin)), ++number);
+      begin = end + 1;
     }
   }
-}
 
-TextFacts facts_of(std::string_view text) {
-  TextFacts facts;
-  std::size_t number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = trim(text.substr(begin, end - begin));
-    ++number;
+  TextFacts take() { return std::move(facts_); }
+
+ private:
+  void read_line(std::string_view line, std::size_t number) {
     if (line.starts_with('#')) {
-      facts.comment_line = facts.comment_line == 0 ? number : facts.comment_line;
+      facts_.comment_line = facts_.comment_line == 0 ? number : facts_.comment_line;
     } else if (line.empty()) {
-      facts.blank_line = facts.blank_line == 0 ? number : facts.blank_line;
+      facts_.blank_line = facts_.blank_line == 0 ? number : facts_.blank_line;
     } else {
-      read_cells(line, number, facts);
+      num_weight_gradients_.clear();
+      for (const std::string_view part : split(line, ',')) {
+        read_cell(trim(part), number);
+      }
+      ++rank_;
     }
-    begin = end + 1;
   }
-  return facts;
-}
+
+  void read_cell(std::string_view cell, std::size_t number) {
+    if (cell.empty()) {
+      facts_.empty_cell_line = facts_.empty_cell_line == 0 ? number : facts_.empty_cell_line;
+    } else if (is_data_parallel(cell)) {
+      const std::size_t digits = cell.find_first_not_of("0123456789");
+      const std::int64_t stage = parse_integer(cell.substr(0, digits)).value_or(-1);
+      facts_.data_parallel.push_back({cell, number, rank_, stage, num_weight_gradients_[stage]});
+    } else if (cell.starts_with('(')) {
+      for (const std::string_view part : split(cell.substr(1, cell.find(')') - 1), ';')) {
+        count_weight_gradient(trim(part));
+      }
+    } else {
+      count_weight_gradient(cell);
+    }
+  }
+
+  void count_weight_gradient(std::string_view cell) {
+    const std::optional<Action> action = try_parse_action(cell);
+    if (action &&
+        (action->kind == ActionKind::Backward || action->kind == ActionKind::BackwardWeight)) {
+      ++num_weight_gradients_[action->stage];
+    }
+  }
+
+  TextFacts facts_;
+  int rank_ = 0;
+  std::map<std::int64_t, int> num_weight_gradients_;  // by stage, of the row so far
+};
 
 class Checker {
  public:
   Checker(const Schedule& schedule, std::string_view text)
-      : schedule_(schedule), facts_(facts_of(text)) {}
+      : schedule_(schedule), facts_(TextReader(text).take()) {}
 
   std::vector<TorchFinding> run() {
     check_what_it_knows();
     check_lines();
     if (has_messages(schedule_)) {
       check_with_messages();
-    } else if (!facts_.data_parallel_cell.empty()) {
+    } else if (!facts_.data_parallel.empty()) {
       refuse(
           "'{}' in a file without messages; its reader takes F, I, W and B there: leave the "
           "cells of data parallelism out, it adds them itself",
-          facts_.data_parallel_cell);
+          facts_.data_parallel.front().text);
     }
     check_last_stage();
     return std::move(findings_);
@@ -125,13 +160,47 @@ class Checker {
       refuse("line {}: an empty cell; a file with messages has none there: delete it",
              facts_.empty_cell_line);
     }
-    for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
-      if (facts_.reduced_stages.count(std::to_string(stage)) == 0) {
+    std::vector<const DataParallelCell*> reduces(static_cast<std::size_t>(schedule_.num_stages()));
+    for (const DataParallelCell& cell : facts_.data_parallel) {
+      check_cell(cell, reduces);
+    }
+    for (std::size_t stage = 0; stage < reduces.size(); ++stage) {
+      if (reduces[stage] == nullptr) {
         warn(
             "stage {} has no {}{} cell; its gradients stay {} times too large, without a word: "
             "put one after its last backward, as --format torch-comm does",
             stage, stage, kReduce, schedule_.num_micro_batches);
       }
+    }
+  }
+
+  // Gradients are divided by the number of micro-batches where REDUCE_GRAD stands: what is added
+  // later is not, and what is there at a second one is divided twice.
+  void check_cell(const DataParallelCell& cell, std::vector<const DataParallelCell*>& reduces) {
+    if (cell.stage < 0 || cell.stage >= schedule_.num_stages() ||
+        schedule_.placement.rank_of(static_cast<int>(cell.stage)) != cell.rank) {
+      refuse("line {}: '{}' speaks of a stage that is not on rank {}: delete it", cell.line,
+             cell.text, cell.rank);
+      return;
+    }
+    if (!cell.reduces()) {
+      return;
+    }
+    const DataParallelCell*& first = reduces[static_cast<std::size_t>(cell.stage)];
+    if (first != nullptr) {
+      warn(
+          "line {}: '{}' a second time; gradients are divided by {} twice, without a word: delete "
+          "it",
+          cell.line, cell.text, schedule_.num_micro_batches);
+      return;
+    }
+    first = &cell;
+    if (cell.num_before < schedule_.num_micro_batches) {
+      warn(
+          "line {}: '{}' stands after {} of {} backwards of its stage; what the others add stays "
+          "{} times too large, without a word: put it after the last",
+          cell.line, cell.text, cell.num_before, schedule_.num_micro_batches,
+          schedule_.num_micro_batches);
     }
   }
 

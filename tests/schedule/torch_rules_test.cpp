@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 namespace halfback {
 namespace {
 
@@ -53,6 +55,32 @@ TEST(TorchRulesTest, FilesWithMessagesNeedTheirReduceCells) {
   EXPECT_TRUE(has_text(found[0].text, "line 1: an empty cell"));
   EXPECT_EQ(found[1].kind, TorchFinding::Kind::Wrong);
   EXPECT_TRUE(has_text(found[1].text, "stage 1 has no 1REDUCE_GRAD cell"));
+}
+
+TEST(TorchRulesTest, ReduceCellsStandOnceAfterTheLastBackwardOfTheirRank) {
+  const std::string first = "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,";
+  const std::string second =
+      "\n1RECV_F0,1F0,1RECV_F1,1F1,1I0,1SEND_B0,1B1,1SEND_B1,1W0,1REDUCE_GRAD\n";
+  const auto with = [&](const std::string& end) { return findings(first + end + second); };
+  EXPECT_TRUE(with("0B1,0REDUCE_GRAD").empty());
+  EXPECT_TRUE(with("0B1,00REDUCE_GRAD,0RESHARD").empty());
+  EXPECT_TRUE(with("(0B1)OVERLAP_F_B,0REDUCE_GRAD").empty());
+  const std::vector<std::tuple<const char*, TorchFinding::Kind, const char*>> cases = {
+      {"0REDUCE_GRAD,0B1", TorchFinding::Kind::Wrong, "line 1: '0REDUCE_GRAD' stands after 1 of 2"},
+      {"0B1,0REDUCE_GRAD,0REDUCE_GRAD", TorchFinding::Kind::Wrong, "'0REDUCE_GRAD' a second time"},
+      {"0B1,0REDUCE_GRAD,1REDUCE_GRAD", TorchFinding::Kind::Refused,
+       "'1REDUCE_GRAD' speaks of a stage that is not on rank 0"},
+      {"0B1,0REDUCE_GRAD,7UNSHARD", TorchFinding::Kind::Refused,
+       "'7UNSHARD' speaks of a stage that is not on rank 0"},
+      {"0B1,0REDUCE_GRAD,99999999999999999999RESHARD", TorchFinding::Kind::Refused,
+       "speaks of a stage that is not on rank 0"},
+  };
+  for (const auto& [end, kind, expected] : cases) {
+    const auto found = with(end);
+    ASSERT_EQ(found.size(), 1U) << end;
+    EXPECT_EQ(found.front().kind, kind) << end;
+    EXPECT_TRUE(has_text(found.front().text, expected)) << found.front().text;
+  }
 }
 
 TEST(TorchRulesTest, WhatItCannotSayIsRefused) {
