@@ -25,14 +25,15 @@ struct Options {
 
 void print_table(const std::vector<ComparisonRow>& rows) {
   std::cout << fmt::format("{:<14} {:>3} {:>4} {:>17} {:>9} {:>8} {:>9} {:>9} {:>6} {:>14} {:>9}\n",
-                           "schedule", "M", "2BP", "step ms", "tokens/s", "speed-up", "predicted",
-                           "step/sim", "bubble", "activations", "bit-equal");
+                           "schedule", "M", "2BP", "step ms",
+                           rows.empty() ? "" : rows.front().item_name + "/s", "speed-up",
+                           "predicted", "step/sim", "bubble", "activations", "bit-equal");
   for (const ComparisonRow& row : rows) {
     std::cout << fmt::format(
         "{:<14} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} "
         "r{:<2} {:>9}\n",
         row.schedule, row.num_micro_batches, row.two_stage ? "on" : "off", row.step_seconds * 1e3,
-        row.spread_seconds * 1e3, format_count(row.tokens_per_second), row.speed_up,
+        row.spread_seconds * 1e3, format_count(row.items_per_second), row.speed_up,
         row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction,
         format_bytes(row.peak_activation_bytes), row.peak_rank, row.is_bit_equal ? "yes" : "no");
   }
@@ -57,7 +58,7 @@ void print_json(const std::vector<ComparisonRow>& rows) {
                         {"emulated", row.is_emulated},
                         {"step_seconds", row.step_seconds},
                         {"spread_seconds", row.spread_seconds},
-                        {"tokens_per_second", row.tokens_per_second},
+                        {row.item_name + "_per_second", row.items_per_second},
                         {"speed_up", row.speed_up},
                         {"predicted_speed_up", row.predicted_speed_up},
                         {"step_over_simulated", row.step_over_simulated},

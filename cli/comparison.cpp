@@ -10,8 +10,8 @@
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
+#include "halfback/train/synthetic.h"
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,20 +52,20 @@ class Comparison {
   Comparison(const TrainingOptions& options, const Schedule& like)
       : options_(options), is_emulated_(like.num_ranks() > num_cores()) {
     config_ = options.config(like);
+    config_.pipeline.stage.seed = config_.seed;
     check(config_.model);
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
-    sequences_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
+    num_samples_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
     fill_micro_batches(like.num_micro_batches);
   }
 
   Candidate candidate(const Schedule& schedule) {
     validate_for_run(schedule, options_.channel_capacity);
     Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
-    std::vector<StageLayers> stages = build_llama(
-        config_.model,
-        parse_cut(config_.cut, {.num_blocks = static_cast<int>(config_.model.num_layers),
-                                .num_stages = schedule.num_stages()}));
-    made.bytes = stage_bytes(stages, {sequences_, config_.model.sequence}, sizeof(float));
+    std::vector<StageLayers> stages =
+        build_model(config_.model, parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
+                                                           .num_stages = schedule.num_stages()}));
+    made.bytes = stage_bytes(stages, {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(std::move(stages), made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed);
     made.is_bit_equal = equals_plain_run(*made.pipeline);
@@ -112,8 +112,8 @@ class Comparison {
   ComparisonRow row(const Candidate& one) const {
     const double seconds = median(one.step_seconds);
     const MemoryPrediction memory = predict_memory(one.schedule, {.stages = one.bytes});
-    const auto tokens =
-        static_cast<double>(sequences_ * config_.model.sequence * one.schedule.num_micro_batches);
+    const auto items = static_cast<double>(num_samples_ * items_per_sample(config_.model) *
+                                           one.schedule.num_micro_batches);
     return {.schedule = one.schedule.name,
             .num_ranks = one.schedule.num_ranks(),
             .num_micro_batches = one.schedule.num_micro_batches,
@@ -121,7 +121,8 @@ class Comparison {
             .is_emulated = is_emulated_,
             .step_seconds = seconds,
             .spread_seconds = quartile_spread(one.step_seconds),
-            .tokens_per_second = tokens / seconds,
+            .items_per_second = items / seconds,
+            .item_name = item_name(config_.model),
             .bubble_fraction = one.bubble_fraction,
             .peak_activation_bytes = one.peak,
             .predicted_activation_bytes = *std::max_element(memory.peak.begin(), memory.peak.end()),
@@ -139,26 +140,18 @@ class Comparison {
 
   void fill_micro_batches(int count) {
     for (int i = 0; i < count; ++i) {
-      MicroBatch batch{{at::empty({sequences_, config_.model.sequence}, at::kLong)},
-                       at::empty({sequences_, config_.model.sequence}, at::kLong)};
-      for (at::Tensor* tensor : {&batch.inputs[0], &batch.targets}) {
-        auto* ids = tensor->mutable_data_ptr<std::int64_t>();
-        for (std::int64_t k = 0; k < tensor->numel(); ++k) {
-          const std::uint64_t key = keyed_hash({config_.seed, kComparison, num_drawn_++});
-          ids[k] =
-              static_cast<std::int64_t>(key % static_cast<std::uint64_t>(config_.model.vocabulary));
-        }
-      }
-      micro_batches_.push_back(batch);
+      const std::uint64_t key =
+          keyed_hash({config_.seed, kComparison, static_cast<std::uint64_t>(i)});
+      Batch batch = synthetic_batch(config_.model, num_samples_, key);
+      micro_batches_.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
     }
   }
 
   bool equals_plain_run(Pipeline& pipeline) {
     if (!plain_) {
       plain_ = std::make_unique<PlainRun>(
-          std::move(
-              build_llama(config_.model, {static_cast<int>(config_.model.num_layers)}).front()),
-          Stage::Options{}, 0.0);
+          std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
+          Stage::Options{.seed = config_.seed}, 0.0);
       plain_->initialize(config_.seed);
       plain_->accumulate_gradients(micro_batches_);
     }
@@ -168,7 +161,8 @@ class Comparison {
     for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
       for (const Parameter* found : pipeline.stage(stage).store().parameters()) {
         const at::Tensor& gradient = expected[index++]->gradient;
-        if (std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(),
+        if (found->trains &&
+            std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(),
                         gradient.nbytes()) != 0) {
           return false;
         }
@@ -209,8 +203,7 @@ class Comparison {
   const TrainingOptions& options_;
   TrainingConfig config_;
   bool is_emulated_;
-  std::int64_t sequences_ = 0;
-  std::uint64_t num_drawn_ = 0;
+  std::int64_t num_samples_ = 0;
   std::vector<MicroBatch> micro_batches_;
   std::unique_ptr<PlainRun> plain_;
 };

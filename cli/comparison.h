@@ -22,7 +22,8 @@ struct ComparisonRow {
   bool is_emulated = false;     // more ranks than cores: replayed thread CPU times
   double step_seconds = 0.0;    // median
   double spread_seconds = 0.0;  // half the distance between the quartiles
-  double tokens_per_second = 0.0;
+  double items_per_second = 0.0;
+  std::string item_name;             // "tokens" or "images"
   double speed_up = 1.0;             // over its own row with the backward in one; median of rounds
   double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
   double step_over_simulated = 1.0;  // measured step over the simulated one

@@ -6,7 +6,7 @@
 #include "halfback/base/text.h"
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/cut.h"
-#include "halfback/models/llama.h"
+#include "halfback/models/model.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
@@ -40,23 +40,23 @@ nlohmann::json to_json(const RankMemory& memory) {
           {"peak", memory.peak}};
 }
 
-nlohmann::json to_json(const StepReport& step) {
+nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   const StepResult& result = *step.result;
   nlohmann::json memory = nlohmann::json::array();
   for (const RankMemory& rank : result.memory) {
     memory.push_back(to_json(rank));
   }
-  nlohmann::json line = {
-      {"step", step.step},
-      {"loss", result.loss},
-      {"gradient_norm", result.gradient_norm},
-      {"learning_rate", step.learning_rate},
-      {"seconds", result.seconds},
-      {"tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds},
-      {"bubble_fraction", statistics(result.timeline).bubble_fraction},
-      {"memory_bytes", std::move(memory)}};
-  if (step.validation_loss) {
-    line["validation_loss"] = *step.validation_loss;
+  nlohmann::json line = {{"step", step.step},
+                         {"loss", result.loss},
+                         {"gradient_norm", result.gradient_norm},
+                         {"learning_rate", step.learning_rate},
+                         {"seconds", result.seconds},
+                         {speed_name, static_cast<double>(step.num_items) / result.seconds},
+                         {"bubble_fraction", statistics(result.timeline).bubble_fraction},
+                         {"memory_bytes", std::move(memory)}};
+  if (step.validation) {
+    line["validation_loss"] = step.validation->loss;
+    line["validation_accuracy"] = step.validation->accuracy;
   }
   return line;
 }
@@ -74,23 +74,26 @@ double median(std::vector<double> values) {
 
 RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,
+                     std::string item_name,
                      std::optional<std::int64_t> resumed_step)
     : directory_(made(directory)),
+      item_name_(std::move(item_name)),
       metrics_(directory_ / "metrics.jsonl", resumed_step),
       events_(directory_, resumed_step) {
   write_file_atomically(directory_ / "config.toml", config_toml);
 }
 
 void RunReport::add(const StepReport& step) {
-  metrics_.append(to_json(step));
+  const std::string speed_name = item_name_ + "_per_second";
+  metrics_.append(to_json(step, speed_name));
   const StepResult& result = *step.result;
   events_.scalar("loss/train", result.loss, step.step);
   events_.scalar("gradient_norm", result.gradient_norm, step.step);
   events_.scalar("learning_rate", step.learning_rate, step.step);
-  events_.scalar("tokens_per_second", static_cast<double>(step.num_tokens) / result.seconds,
-                 step.step);
-  if (step.validation_loss) {
-    events_.scalar("loss/validation", *step.validation_loss, step.step);
+  events_.scalar(speed_name, static_cast<double>(step.num_items) / result.seconds, step.step);
+  if (step.validation) {
+    events_.scalar("loss/validation", step.validation->loss, step.step);
+    events_.scalar("accuracy/validation", step.validation->accuracy, step.step);
   }
 }
 
@@ -98,12 +101,12 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
   events_.flush();
   write_file_atomically(directory_ / "trace.json", to_chrome_trace(timeline));
   if (!timeline.spans.empty()) {
-    const std::vector<int> cut =
-        parse_cut(config.cut, {.num_blocks = static_cast<int>(config.model.num_layers),
-                               .num_stages = config.schedule.num_stages()});
+    const std::vector<int> cut = parse_cut(
+        config.cut,
+        {.num_blocks = num_blocks(config.model), .num_stages = config.schedule.num_stages()});
     const std::vector<StageBytes> bytes =
-        stage_bytes(build_llama(config.model, cut),
-                    {config.micro_batch_size, config.model.sequence}, sizeof(float));
+        stage_bytes(build_model(config.model, cut),
+                    {.input_shape = input_shape(config.model, config.micro_batch_size)});
     write_file_atomically(directory_ / "report.html",
                           to_html(measured_page(config.schedule, timeline, {.stages = bytes})));
   }
@@ -113,11 +116,11 @@ void RunSummary::add(const StepReport& step) {
   if (!first_loss_) {
     first_loss_ = step.result->loss;
   }
-  if (step.validation_loss) {
-    validation_loss_ = step.validation_loss;
+  if (step.validation) {
+    validation_ = step.validation;
   }
   step_seconds_.push_back(step.result->seconds);
-  num_tokens_ = step.num_tokens;
+  num_items_ = step.num_items;
   last_ = *step.result;
 }
 
@@ -127,13 +130,14 @@ void RunSummary::print(std::ostream& out) const {
     return;
   }
   out << fmt::format("loss: {:.4f} -> {:.4f}", *first_loss_, last_.loss);
-  if (validation_loss_) {
-    out << fmt::format(", validation {:.4f}", *validation_loss_);
+  if (validation_) {
+    out << fmt::format(", validation {:.4f}, accuracy {:.1f} %", validation_->loss,
+                       100.0 * validation_->accuracy);
   }
   const double seconds = median(step_seconds_);
-  out << fmt::format("\nspeed: {} tokens/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",
-                     format_count(static_cast<double>(num_tokens_) / seconds), seconds * 1e3,
-                     statistics(last_.timeline).bubble_fraction);
+  out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",
+                     format_count(static_cast<double>(num_items_) / seconds), item_name_,
+                     seconds * 1e3, statistics(last_.timeline).bubble_fraction);
   out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
                      "gradients", "optimizer", "activations", "peak");
   for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {

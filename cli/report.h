@@ -9,6 +9,7 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace halfback::cli {
@@ -21,6 +22,7 @@ class RunReport {
   // without it, what an older run has left there is replaced.
   RunReport(const std::filesystem::path& directory,
             const std::string& config_toml,
+            std::string item_name,
             std::optional<std::int64_t> resumed_step);
 
   void add(const StepReport& step);
@@ -29,6 +31,7 @@ class RunReport {
 
  private:
   std::filesystem::path directory_;
+  std::string item_name_;
   MetricsLog metrics_;
   EventWriter events_;
 };
@@ -36,6 +39,9 @@ class RunReport {
 // Collects steps for the closing lines.
 class RunSummary {
  public:
+  // `item_name` is what speed is counted in.
+  explicit RunSummary(std::string item_name) : item_name_(std::move(item_name)) {}
+
   void add(const StepReport& step);
   // Prints losses, speed, bubble fraction and a table of memory by rank.
   void print(std::ostream& out) const;
@@ -43,9 +49,10 @@ class RunSummary {
 
  private:
   std::optional<double> first_loss_;
-  std::optional<double> validation_loss_;
+  std::optional<Evaluation> validation_;
   std::vector<double> step_seconds_;
-  std::int64_t num_tokens_ = 0;
+  std::string item_name_;
+  std::int64_t num_items_ = 0;
   StepResult last_;
 };
 

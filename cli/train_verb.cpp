@@ -1,4 +1,4 @@
-// halfback train: trains a LLaMA-like model on a text.
+// halfback train: trains a model.
 #include "cli/config.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -30,7 +30,7 @@ struct Options {
   std::int64_t warmup_steps = 20;
   double floor_fraction = 0.1;
   std::int64_t evaluate_every = 50;
-  std::int64_t evaluate_sequences = 64;
+  std::int64_t evaluate_samples = 64;
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
@@ -58,7 +58,7 @@ TrainingConfig config_of(const Options& options) {
   config.learning_rate.num_steps = options.num_steps;
   config.num_steps = options.num_steps;
   config.evaluate_every = options.evaluate_every;
-  config.evaluate_sequences = options.evaluate_sequences;
+  config.evaluate_samples = options.evaluate_samples;
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
@@ -72,9 +72,9 @@ TrainingConfig config_of(const Options& options) {
   require(options.num_steps >= 1,
           fmt::format("--steps is {}; expected 1 or more", options.num_steps));
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
-              options.checkpoint_every >= 0 && options.evaluate_sequences >= 1,
+              options.checkpoint_every >= 0 && options.evaluate_samples >= 1,
           "--warmup, --evaluate-every, --checkpoint-every: expected 0 or more; "
-          "--evaluate-sequences: 1 or more");
+          "--evaluate-samples: 1 or more");
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
@@ -83,21 +83,18 @@ TrainingConfig config_of(const Options& options) {
   const std::string& source = options.resumes ? options.checkpoint : options.initial;
   if (!source.empty() && !options.training.has_model_size()) {
     config.model = load_config(source);
-    options.training.note_model(config.model);
   }
+  options.training.note_model(config.model);
   return config;
 }
 
 void print_start(const Training& training) {
   const TrainingConfig& config = training.config();
-  const LlamaConfig& model = config.model;
   std::cout << fmt::format(
-      "model: {} layers, width {}, {} heads, hidden {}, sequence {}: {:.2f} M parameters\n"
+      "model: {}\n"
       "schedule: {}\n"
       "threads: {} a rank\n",
-      model.num_layers, model.width, model.num_heads, model.hidden, model.sequence,
-      static_cast<double>(num_parameters(model)) * 1e-6, headline(config.schedule),
-      config.pipeline.threads_per_rank);
+      describe(config.model), headline(config.schedule), config.pipeline.threads_per_rank);
   if (!weight_gradients_ascend(config.schedule)) {
     std::cout
         << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
@@ -114,23 +111,24 @@ int run(const Options& options, const CLI::App& verb) {
   Training training(config_of(options));
   std::optional<RunReport> report;
   if (!options.report.empty()) {
-    report.emplace(options.report, to_toml(verb),
+    report.emplace(options.report, to_toml(verb), item_name(training.config().model),
                    options.resumes ? std::optional(training.first_step()) : std::nullopt);
   }
   print_start(training);
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
-  RunSummary summary;
+  RunSummary summary(item_name(training.config().model));
   TrainingOutcome outcome;
   {
-    Progress progress(stderr, options.num_steps, training.first_step());
+    Progress progress(stderr, options.num_steps, training.first_step(),
+                      item_name(training.config().model));
     outcome = training.run(
         [&](const StepReport& step) {
           summary.add(step);
           if (report) {
             report->add(step);
           }
-          progress.update(step.step, step.result->loss, step.num_tokens);
+          progress.update(step.step, step.result->loss, step.num_items);
         },
         stop_requested);
   }
@@ -153,7 +151,7 @@ int run(const Options& options, const CLI::App& verb) {
 }  // namespace
 
 void add_train_verb(CLI::App& app) {
-  CLI::App* verb = app.add_subcommand("train", "Train a LLaMA-like model on a text");
+  CLI::App* verb = app.add_subcommand("train", "Train a model over pipeline stages");
   const auto options = std::make_shared<Options>();
   verb->add_option("--data", options->training.data, "Text file, read as bytes")
       ->required()
@@ -168,7 +166,7 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--evaluate-every", options->evaluate_every,
                    "Steps between validations; 0: never")
       ->type_name("N");
-  verb->add_option("--evaluate-sequences", options->evaluate_sequences, "Sequences of a validation")
+  verb->add_option("--evaluate-samples", options->evaluate_samples, "Samples of a validation")
       ->type_name("N");
   verb->add_option("--validation-fraction", options->validation_fraction,
                    "Part of the text, its end")

@@ -6,6 +6,7 @@
 #include "halfback/schedule/validate.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -49,7 +50,7 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   add("--threads", options.threads_per_rank, "Threads a rank; 0: its share of the cores")
       ->type_name("N");
   add("--channel-capacity", options.channel_capacity,
-      "Tensors that wait between two ranks before a send waits")
+      "Messages that wait between two ranks before a send waits")
       ->type_name("N");
   add("--timeout", options.timeout_seconds, "Longest wait of a rank for another")
       ->type_name("SECONDS");
@@ -75,45 +76,86 @@ int resolve_threads(int asked, int num_ranks) {
 }
 
 void TrainingOptions::add_to(CLI::App& verb) {
-  const auto size = [&](const char* name, auto& value, const char* help, const char* type) {
-    model_sizes_.push_back(
-        verb.add_option(name, value, help)->type_name(type)->group("Model (LLaMA-like)"));
-  };
-  size("--layers", model.num_layers, "Blocks of attention and feed-forward", "N");
-  size("--width", model.width, "Channels", "N");
-  size("--heads", model.num_heads, "Attention heads", "N");
-  size("--kv-heads", num_key_value_heads, "Key/value heads (as many as heads)", "N");
-  size("--hidden", model.hidden, "Channels inside the feed-forward", "N");
-  size("--sequence", model.sequence, "Tokens of a sequence", "N");
-  size("--vocabulary", model.vocabulary, "Tokens there are; text is bytes, so at least 256", "N");
-  size("--rope-theta", model.rope_theta, "Base of rotary positions", "X");
-  size("--norm-epsilon", model.norm_epsilon, "Of RMSNorm", "X");
-  model_sizes_.push_back(verb.add_flag("--tied-head", model.has_tied_head,
-                                       "One matrix for embedding and head (on one stage)")
-                             ->group("Model (LLaMA-like)"));
+  add_model(verb);
   verb.add_option("--cut", cut, "Blocks of each stage, as in 3,2,3 (equal)")->type_name("LIST");
-  verb.add_option("--micro-batch-size", micro_batch_size, "Sequences of a micro-batch")
+  verb.add_option("--micro-batch-size", micro_batch_size, "Samples of a micro-batch")
       ->type_name("N");
-  verb.add_option("--seed", seed, "Of initialization and data order")->type_name("N");
+  verb.add_option("--seed", seed, "Of initialization, data order and dropout")->type_name("N");
   add_optimizer(*this, verb);
   add_execution(*this, verb);
 }
 
-bool TrainingOptions::has_model_size() const {
-  return std::any_of(model_sizes_.begin(), model_sizes_.end(),
-                     [](const CLI::Option* option) { return option->count() > 0; });
+// One option for all models that have a size of that name; its help says each one's default.
+void TrainingOptions::add_model(CLI::App& verb) {
+  const std::string group = "Model";
+  model_option_ =
+      verb.add_option("--model", model_name, fmt::format("{}", fmt::join(model_names(), ", ")))
+          ->type_name("NAME")
+          ->group(group);
+  std::map<std::string, std::string> defaults;
+  std::vector<ModelConfig> models;
+  for (const std::string& name : model_names()) {
+    models.push_back(default_model(name));
+    for (const ModelSize& size : sizes_of(models.back())) {
+      std::string& text = defaults[size.name];
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, to_text(size));
+    }
+  }
+  for (ModelConfig& model : models) {
+    for (const ModelSize& size : sizes_of(model)) {
+      if (sizes_.count(size.name) > 0) {
+        continue;
+      }
+      const std::string option = fmt::format("--{}", size.name);
+      const std::string help = fmt::format("{} ({})", size.help, defaults.at(size.name));
+      const bool is_flag = std::holds_alternative<bool*>(size.value);
+      const bool is_whole = std::holds_alternative<std::int64_t*>(size.value);
+      sizes_[size.name] = is_flag ? verb.add_flag(option, help)
+                                  : verb.add_option(option, help)->type_name(is_whole ? "N" : "X");
+      sizes_[size.name]->group(group);
+    }
+  }
 }
 
-void TrainingOptions::note_model(const LlamaConfig& found) const {
-  const std::vector<std::string> values = {
-      std::to_string(found.num_layers),      std::to_string(found.width),
-      std::to_string(found.num_heads),       std::to_string(found.num_key_value_heads),
-      std::to_string(found.hidden),          std::to_string(found.sequence),
-      std::to_string(found.vocabulary),      fmt::format("{}", found.rope_theta),
-      fmt::format("{}", found.norm_epsilon), found.has_tied_head ? "true" : "false"};
-  HALFBACK_CHECK(values.size() == model_sizes_.size(), std::to_string(model_sizes_.size()));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    model_sizes_[i]->add_result(values[i]);
+bool TrainingOptions::has_model_size() const {
+  return model_option_->count() > 0 ||
+         std::any_of(sizes_.begin(), sizes_.end(),
+                     [](const auto& size) { return size.second->count() > 0; });
+}
+
+ModelConfig TrainingOptions::model() const {
+  ModelConfig found = default_model(model_name);
+  const ModelSizes known = sizes_of(found);
+  for (const auto& [name, option] : sizes_) {
+    if (option->count() == 0) {
+      continue;
+    }
+    const auto size = std::find_if(known.begin(), known.end(),
+                                   [&](const ModelSize& one) { return one.name == name; });
+    const std::string text = option->results().back();
+    if (size != known.end()) {
+      set_from_text(*size, text);
+    } else if (text != "false") {
+      throw ConfigError(fmt::format("--{} is no size of {}; leave it out or use another --model",
+                                    name, model_name));
+    }
+  }
+  if (auto* const llama = std::get_if<LlamaConfig>(&found);
+      llama != nullptr && sizes_.at("kv-heads")->count() == 0) {
+    llama->num_key_value_heads = llama->num_heads;
+  }
+  return found;
+}
+
+void TrainingOptions::note_model(const ModelConfig& found) const {
+  if (model_option_->count() == 0) {
+    model_option_->add_result(halfback::model_name(found));
+  }
+  ModelConfig copy = found;
+  for (const ModelSize& size : sizes_of(copy)) {
+    if (sizes_.at(size.name)->count() == 0) {
+      sizes_.at(size.name)->add_result(to_text(size));
+    }
   }
 }
 
@@ -139,8 +181,7 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require(settings.weight_decay >= 0.0, "weight-decay", settings.weight_decay, "0 or more");
 
   TrainingConfig config;
-  config.model = model;
-  config.model.num_key_value_heads = num_key_value_heads.value_or(model.num_heads);
+  config.model = model();
   config.cut = cut;
   config.schedule = schedule;
   config.pipeline.stage.optimizer = settings;

@@ -1,20 +1,19 @@
 // The options that describe a model and its training; train and compare have them.
 #pragma once
 
-#include "halfback/models/llama.h"
+#include "halfback/models/model.h"
 #include "halfback/train/training.h"
 
 #include <CLI/CLI.hpp>
 
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace halfback::cli {
 
 struct TrainingOptions {
-  LlamaConfig model;
-  std::optional<std::int64_t> num_key_value_heads;  // as many as heads when not given
+  std::string model_name = "llama";
   std::string cut;
   std::string data;
   std::int64_t micro_batch_size = 4;
@@ -31,18 +30,25 @@ struct TrainingOptions {
   // Adds all of them. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Returns whether a size of the model was given, on the command line or in a config file.
+  // Returns whether the model or a size of it was given, on the command line or in a config file.
   bool has_model_size() const;
 
   // Makes the sizes that a checkpoint gave the options' values, so that a written configuration
   // has them. Only for options without model sizes.
-  void note_model(const LlamaConfig& found) const;
+  void note_model(const ModelConfig& found) const;
+
+  // Returns the model with the sizes that were given. Throws ConfigError for a size that it has not
+  // or that is no such value.
+  ModelConfig model() const;
 
   // Returns the configuration for a schedule. Throws ConfigError for values out of range.
   TrainingConfig config(const Schedule& schedule) const;
 
  private:
-  std::vector<CLI::Option*> model_sizes_;  // in the order of add_to()
+  void add_model(CLI::App& verb);
+
+  CLI::Option* model_option_ = nullptr;
+  std::map<std::string, CLI::Option*> sizes_;  // of all models, by name
 };
 
 // Throws ScheduleError unless the schedule, with its messages or those that it will get, runs to

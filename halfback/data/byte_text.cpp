@@ -76,12 +76,12 @@ std::size_t ByteText::train_begin(std::int64_t position) const {
   return offset + static_cast<std::size_t>(order(position % num_train_windows_) * length_);
 }
 
-TokenBatch ByteText::empty_batch(std::int64_t num_sequences) const {
+Batch ByteText::empty_batch(std::int64_t num_sequences) const {
   return {.inputs = at::empty({num_sequences, length_}, at::kLong),
           .targets = at::empty({num_sequences, length_}, at::kLong)};
 }
 
-void ByteText::fill(TokenBatch& batch,
+void ByteText::fill(Batch& batch,
                     std::int64_t row,
                     std::string_view part,
                     std::size_t begin) const {
@@ -95,22 +95,22 @@ void ByteText::fill(TokenBatch& batch,
   std::transform(window.begin() + 1, window.end(), targets, to_token);
 }
 
-TokenBatch ByteText::train_batch(std::int64_t position, std::int64_t num_sequences) const {
+Batch ByteText::train_batch(std::int64_t position, std::int64_t num_sequences) const {
   HALFBACK_CHECK(position >= 0 && num_sequences >= 0,
                  fmt::format("position {}, {} sequences", position, num_sequences));
-  TokenBatch batch = empty_batch(num_sequences);
+  Batch batch = empty_batch(num_sequences);
   for (std::int64_t row = 0; row < num_sequences; ++row) {
     fill(batch, row, train_, train_begin(position + row));
   }
   return batch;
 }
 
-TokenBatch ByteText::validation_batch(std::int64_t index, std::int64_t num_sequences) const {
+Batch ByteText::validation_batch(std::int64_t index, std::int64_t num_sequences) const {
   HALFBACK_CHECK(
       index >= 0 && num_sequences >= 0 && index <= num_validation_windows_ &&
           num_sequences <= num_validation_windows_ - index,
       fmt::format("windows {} to {} of {}", index, index + num_sequences, num_validation_windows_));
-  TokenBatch batch = empty_batch(num_sequences);
+  Batch batch = empty_batch(num_sequences);
   for (std::int64_t row = 0; row < num_sequences; ++row) {
     fill(batch, row, validation_, static_cast<std::size_t>((index + row) * length_));
   }

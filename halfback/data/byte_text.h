@@ -9,19 +9,13 @@
 #pragma once
 
 #include "halfback/base/file.h"
-
-#include <ATen/core/Tensor.h>
+#include "halfback/data/dataset.h"
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace halfback {
-
-struct TokenBatch {
-  at::Tensor inputs;   // [N, T] int64
-  at::Tensor targets;  // [N, T] int64: the byte after each input
-};
 
 struct ByteTextOptions {
   std::string path;
@@ -31,7 +25,7 @@ struct ByteTextOptions {
 };
 
 // Thread-safe once made.
-class ByteText {
+class ByteText final : public Dataset {
  public:
   static constexpr std::int64_t kVocabularySize = 256;
 
@@ -41,19 +35,19 @@ class ByteText {
 
   // Windows in an epoch: about (training bytes - 1) / T, less one that gives room to the start.
   std::int64_t num_train_windows() const { return num_train_windows_; }
-  std::int64_t num_validation_windows() const { return num_validation_windows_; }
+  std::int64_t num_validation_samples() const override { return num_validation_windows_; }
+  std::int64_t num_bytes() const override {
+    return static_cast<std::int64_t>(file_.bytes().size());
+  }
 
-  // Returns the sequences `position` ... `position + num_sequences - 1` of the endless training
-  // order; `position` is the number of sequences consumed so far. Epochs may meet in a batch.
-  TokenBatch train_batch(std::int64_t position, std::int64_t num_sequences) const;
-
-  // Returns validation windows `index` ... in file order; all must be there.
-  TokenBatch validation_batch(std::int64_t index, std::int64_t num_sequences) const;
+  // Inputs [N, T] and, as targets, the byte after each. Epochs may meet in a batch.
+  Batch train_batch(std::int64_t position, std::int64_t num_sequences) const override;
+  Batch validation_batch(std::int64_t index, std::int64_t num_sequences) const override;
 
  private:
   std::size_t train_begin(std::int64_t position) const;
-  TokenBatch empty_batch(std::int64_t num_sequences) const;
-  void fill(TokenBatch& batch, std::int64_t row, std::string_view part, std::size_t begin) const;
+  Batch empty_batch(std::int64_t num_sequences) const;
+  void fill(Batch& batch, std::int64_t row, std::string_view part, std::size_t begin) const;
 
   MappedFile file_;
   std::uint64_t seed_;

@@ -34,6 +34,16 @@ void hand_over_all(const Tensors& tensors, int rank) {
 
 }  // namespace
 
+std::int64_t num_targets(std::span<const MicroBatch> micro_batches) {
+  std::int64_t count = 0;
+  for (const MicroBatch& one : micro_batches) {
+    const auto* const targets = one.targets.const_data_ptr<std::int64_t>();
+    count += std::count_if(targets, targets + one.targets.numel(),
+                           [](std::int64_t target) { return target >= 0; });
+  }
+  return count;
+}
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -57,7 +67,7 @@ void Executor::run(const StepContext& context) {
                      .gradients_in = std::vector<Tensors>(count),
                      .gradients_out = std::vector<Tensors>(count)};
   }
-  losses_.assign(count, 0.0);
+  losses_.assign(context.is_training ? count : 2 * count, 0.0);
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
   spans_.reserve(list.size() + stages_.size());
@@ -133,15 +143,18 @@ void Executor::run_action(const Action& action) {
 void Executor::forward(const Action& action) {
   const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
   Stage& stage = *stages_.at(action.stage);
-  Tensors inputs =
-      action.stage == 0
-          ? batch.inputs
-          : take(mail_.at(action.stage).activations_in, action.micro_batch, "activation");
+  Tensors inputs = action.stage == 0 ? batch.inputs
+                                     : take(mail_.at(action.stage).activations_in,
+                                            action.micro_batch, "activation");
   if (stage.has_loss()) {
-    losses_[static_cast<std::size_t>(action.micro_batch)] =
-        context_->is_training
-            ? stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets)
-            : stage.infer_loss(std::move(inputs), batch.targets);
+    const auto index = static_cast<std::size_t>(action.micro_batch);
+    if (context_->is_training) {
+      losses_[index] = stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets);
+    } else {
+      const Stage::Score score = stage.infer_loss(std::move(inputs), batch.targets);
+      losses_[index] = score.loss;
+      losses_[losses_.size() / 2 + index] = static_cast<double>(score.num_correct);
+    }
     return;
   }
   deliver_activation(action, context_->is_training

@@ -22,6 +22,9 @@ struct MicroBatch {
   at::Tensor targets;
 };
 
+// Returns how many targets have a loss: those that are not below 0.
+std::int64_t num_targets(std::span<const MicroBatch> micro_batches);
+
 // What the ranks share during a step.
 struct StepContext {
   const Schedule* schedule = nullptr;
@@ -48,7 +51,8 @@ class Executor {
   // Where the list is, for messages of other ranks: may be called from any thread.
   int position() const { return position_.load(std::memory_order_relaxed); }
 
-  // Summed loss of each micro-batch; filled on the rank with the loss.
+  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation as many
+  // numbers of correct answers stand behind them.
   const std::vector<double>& losses() const { return losses_; }
   const std::vector<Span>& spans() const { return spans_; }
   // The most bytes of this rank between two actions of the last run.

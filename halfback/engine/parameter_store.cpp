@@ -88,7 +88,8 @@ std::vector<double> ParameterStore::squared_gradient_norms() const {
   std::vector<double> norms;
   norms.reserve(parameters_.size());
   for (const Parameter* const parameter : parameters_) {
-    norms.push_back(parameter->has_gradient ? kernels::sum_of_squares(parameter->gradient) : 0.0);
+    const bool counts = parameter->has_gradient && !parameter->is_copy;
+    norms.push_back(counts ? kernels::sum_of_squares(parameter->gradient) : 0.0);
   }
   return norms;
 }

@@ -43,7 +43,7 @@ class ParameterStore {
   void complete_gradients();
 
   // Returns the sum of squares of each gradient, in model order. A parameter without a gradient in
-  // this step counts 0.
+  // this step counts 0, and so does a copy, which has the gradient of its original.
   std::vector<double> squared_gradient_norms() const;
 
  private:

@@ -12,7 +12,6 @@
 
 #include <cmath>
 #include <exception>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -24,13 +23,8 @@ namespace {
 struct Totals {
   double loss = 0.0;
   double squared_norm = 0.0;
+  double num_correct = 0.0;  // of an evaluation
 };
-
-int num_targets(std::span<const MicroBatch> micro_batches) {
-  return std::accumulate(
-      micro_batches.begin(), micro_batches.end(), 0,
-      [](int sum, const MicroBatch& one) { return sum + static_cast<int>(one.targets.numel()); });
-}
 
 std::int64_t bytes_of(const at::Tensor& tensor) {
   return static_cast<std::int64_t>(tensor.nbytes());
@@ -94,6 +88,11 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
           std::move(stages[static_cast<std::size_t>(stage)]), options.stage);
     }
   });
+  std::vector<Stage*> all;
+  for (int number = 0; number < num_stages(); ++number) {
+    all.push_back(&stage(number));
+  }
+  tied_ = tied_pairs(all);
 }
 
 Pipeline::~Pipeline() = default;
@@ -111,6 +110,7 @@ void Pipeline::initialize(std::uint64_t seed) {
     store.initialize(seed, index);
     index += store.parameters().size();
   }
+  copy_values(tied_);
 }
 
 StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
@@ -125,7 +125,7 @@ StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batc
 StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOptions* update) {
   HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
                  fmt::format("{} micro-batches", micro_batches.size()));
-  const int targets = num_targets(micro_batches);
+  const auto targets = static_cast<double>(num_targets(micro_batches));
   const StepContext context{.schedule = &schedule_,
                             .micro_batches = micro_batches,
                             .loss_scale = 1.0 / targets,
@@ -140,7 +140,7 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
   return result;
 }
 
-double Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
+Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
   HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
   const Schedule forward = forward_only(schedule_, static_cast<int>(micro_batches.size()));
   run_all({.schedule = &forward,
@@ -148,7 +148,9 @@ double Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
            .is_training = false,
            .origin_seconds = now_seconds()},
           nullptr);
-  return ranks_.front()->totals.loss / num_targets(micro_batches);
+  const Totals& totals = ranks_.front()->totals;
+  const auto count = static_cast<double>(num_targets(micro_batches));
+  return {.loss = totals.loss / count, .accuracy = totals.num_correct / count};
 }
 
 void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
@@ -196,6 +198,23 @@ std::string Pipeline::blocked_ranks(const Schedule& running) const {
   return text;
 }
 
+void Pipeline::share_gradients(const Rank& rank) {
+  for (const auto& [number, stage] : rank.stages) {
+    stage->store().complete_gradients();
+  }
+  for (const TiedPair& pair : tied_) {
+    const int first = schedule_.placement.rank_of(pair.stage);
+    const int second = schedule_.placement.rank_of(pair.copy_stage);
+    if (first == second && first == rank.number) {
+      add_gradients(pair);
+    } else if (first == rank.number || second == rank.number) {
+      at::Tensor& own = (first == rank.number ? pair.original : pair.copy)->gradient;
+      const int other = first == rank.number ? second : first;
+      own.add_(transport_->swap({.from = rank.number, .to = other}, own.clone()));
+    }
+  }
+}
+
 void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
   reset_peak(rank.number);
   rank.idle_bytes = live_bytes(rank.number);
@@ -205,6 +224,9 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
     }
   }
   rank.executor.run(context);
+  if (context.is_training) {
+    share_gradients(rank);
+  }
 
   std::vector<double> sums;
   for (const auto& [number, stage] : rank.stages) {
@@ -229,8 +251,9 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
   }
   const auto owner = static_cast<std::size_t>(schedule_.placement.rank_of(num_stages() - 1));
   const std::vector<double>& last = all[owner];
+  const std::size_t count = context.micro_batches.size();
   for (std::size_t i = offsets[owner]; i < last.size(); ++i) {
-    rank.totals.loss += last[i];
+    (i < offsets[owner] + count ? rank.totals.loss : rank.totals.num_correct) += last[i];
   }
   if (update != nullptr) {
     update_stages(rank, *update);
@@ -242,7 +265,6 @@ void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
   const bool clips = options_.clip_norm > 0.0 && norm > options_.clip_norm;
   for (const auto& [number, stage] : rank.stages) {
     rank.executor.timed({ActionKind::Update, number, 0}, [&] {
-      stage->store().complete_gradients();
       stage->optimizer().step(stage->store(),
                               {.step = options.number,
                                .learning_rate = options.learning_rate,

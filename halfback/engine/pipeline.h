@@ -7,6 +7,7 @@
 
 #include "halfback/engine/executor.h"
 #include "halfback/engine/rank_threads.h"
+#include "halfback/engine/tied_parameters.h"
 
 #include <cstdint>
 #include <memory>
@@ -41,6 +42,13 @@ struct StepResult {
   std::vector<RankMemory> memory;  // by rank
 };
 
+struct Evaluation {
+  double loss = 0.0;      // mean over the targets
+  double accuracy = 0.0;  // part of the targets that had the highest score
+
+  bool operator==(const Evaluation&) const = default;
+};
+
 // Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run yet: updates
 // inside the step, and replicas of the weights.
 void check_runnable(const Schedule& schedule);
@@ -70,9 +78,9 @@ class Pipeline {
   // Accumulates gradients without updating; for tests and tools.
   StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches);
 
-  // Returns the mean loss per target, through the same stages, forward only. Takes any number of
-  // micro-batches, which may differ in size.
-  double evaluate(std::span<const MicroBatch> micro_batches);
+  // Through the same stages, forward only. Takes any number of micro-batches, which may differ in
+  // size.
+  Evaluation evaluate(std::span<const MicroBatch> micro_batches);
 
   int num_stages() const { return schedule_.num_stages(); }
   Stage& stage(int number);
@@ -82,6 +90,7 @@ class Pipeline {
  private:
   struct Rank;
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
+  void share_gradients(const Rank& rank);
   void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
   void update_stages(Rank& rank, const StepOptions& options);
   void run_all(const StepContext& context, const StepOptions* update);
@@ -92,6 +101,7 @@ class Pipeline {
   Schedule schedule_;
   std::unique_ptr<Transport> transport_;
   std::vector<std::unique_ptr<Rank>> ranks_;
+  std::vector<TiedPair> tied_;
   std::unique_ptr<RankThreads> threads_;
 };
 

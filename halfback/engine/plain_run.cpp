@@ -8,17 +8,22 @@
 namespace halfback {
 
 PlainRun::PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm)
-    : stage_(std::move(whole), options), clip_norm_(clip_norm) {}
+    : stage_(std::move(whole), options),
+      clip_norm_(clip_norm),
+      tied_(tied_pairs(std::array{&stage_})) {}
+
+void PlainRun::initialize(std::uint64_t seed) {
+  const c10::InferenceMode no_graph;
+  stage_.store().initialize(seed, 0);
+  copy_values(tied_);
+}
 
 PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micro_batches,
                                                 std::int64_t number) {
   const c10::InferenceMode no_graph;
-  std::int64_t num_targets = 0;
-  for (const MicroBatch& one : micro_batches) {
-    num_targets += one.targets.numel();
-  }
+  const auto targets = static_cast<double>(num_targets(micro_batches));
   stage_.begin_step(number);
-  const double scale = 1.0 / static_cast<double>(num_targets);
+  const double scale = 1.0 / targets;
   double loss = 0.0;
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const int index = static_cast<int>(i);
@@ -27,11 +32,15 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
     stage_.backward_weight({&index, 1});
   }
   stage_.finish_step(static_cast<int>(micro_batches.size()));
+  stage_.store().complete_gradients();
+  for (const TiedPair& pair : tied_) {
+    add_gradients(pair);
+  }
   double squares = 0.0;
   for (const double square : stage_.store().squared_gradient_norms()) {
     squares += square;
   }
-  return {.loss = loss / static_cast<double>(num_targets), .gradient_norm = std::sqrt(squares)};
+  return {.loss = loss / targets, .gradient_norm = std::sqrt(squares)};
 }
 
 PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
@@ -40,7 +49,6 @@ PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
   const c10::InferenceMode no_graph;
   const Result result = accumulate_gradients(micro_batches, number);
   const bool clips = clip_norm_ > 0.0 && result.gradient_norm > clip_norm_;
-  stage_.store().complete_gradients();
   stage_.optimizer().step(stage_.store(),
                           {.step = number,
                            .learning_rate = learning_rate,

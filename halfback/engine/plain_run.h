@@ -4,8 +4,11 @@
 
 #include "halfback/engine/executor.h"
 #include "halfback/engine/stage.h"
+#include "halfback/engine/tied_parameters.h"
 
+#include <array>
 #include <span>
+#include <vector>
 
 namespace halfback {
 
@@ -14,7 +17,7 @@ class PlainRun {
   // `whole` is the model as one stage.
   PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm);
 
-  void initialize(std::uint64_t seed) { stage_.store().initialize(seed, 0); }
+  void initialize(std::uint64_t seed);
 
   struct Result {
     double loss = 0.0;           // mean over the targets
@@ -32,6 +35,7 @@ class PlainRun {
  private:
   Stage stage_;
   double clip_norm_;
+  std::vector<TiedPair> tied_;
 };
 
 }  // namespace halfback

@@ -145,9 +145,10 @@ Tensors Stage::infer(Tensors inputs) {
   return with_own_riders(std::move(inputs));
 }
 
-double Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
+Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   Saved dropped{.is_training = false};
-  return layers_.loss->forward(infer(std::move(inputs)).front(), targets, dropped);
+  const double loss = layers_.loss->forward(infer(std::move(inputs)).front(), targets, dropped);
+  return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
 }
 
 bool Stage::is_idle() const {

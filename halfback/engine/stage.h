@@ -62,7 +62,11 @@ class Stage {
 
   // Forward without keeping anything.
   Tensors infer(Tensors inputs);
-  double infer_loss(Tensors inputs, const at::Tensor& targets);
+  struct Score {
+    double loss = 0.0;             // summed
+    std::int64_t num_correct = 0;  // targets with the highest score
+  };
+  Score infer_loss(Tensors inputs, const at::Tensor& targets);
 
   // Ends a step of so many micro-batches: the next begins with their F again. Returns the first
   // that is not through, after which the stage cannot be used again; or nothing.

@@ -20,7 +20,7 @@ namespace halfback {
 namespace {
 
 // Slots of Saved::until_input.
-enum { kInput, kInverseRms, kPacked, kLogSumExp };
+enum { kInput, kStatistics, kPacked, kLogSumExp };
 // Slots of Saved::until_weight; F fills the first, I the rest.
 enum { kAttended, kNormed, kGradPacked, kGradOutput, kGradNorm };
 
@@ -57,7 +57,7 @@ Attention::Attention(const std::string& prefix, const Options& options)
 }
 
 std::vector<Parameter*> Attention::parameters() {
-  return {&norm_.weight(), &query_key_value_, &output_};
+  return {norm_.parameters().front(), &query_key_value_, &output_};
 }
 
 at::Tensor Attention::heads_of(const at::Tensor& packed, std::int64_t first, std::int64_t count) {
@@ -76,14 +76,14 @@ at::Tensor Attention::project(const at::Tensor& normed,
 
 at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor x = as_rows(input);
-  const RmsNorm::Normed normed = norm_.normalize(x);
+  const Norm::Normed normed = norm_.normalize(x);
   const at::Tensor packed = project(normed.output, input.sizes(), 0);
   const std::int64_t heads = options_.num_heads;
   const std::int64_t pairs = options_.num_key_value_heads;
   auto [attended, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
       heads_of(packed, 0, heads), heads_of(packed, heads, pairs),
       heads_of(packed, heads + pairs, pairs), kNoDropout, kCausal);
-  saved.until_input = {input, normed.inverse_rms, packed, log_sum_exp};
+  saved.until_input = {input, normed.statistics, packed, log_sum_exp};
   // The kernel's output lies in memory as [N, T, H, D].
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
   saved.until_weight = {rows};
@@ -118,11 +118,14 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   grad_value.reset();
 
   const at::Tensor grad_packed = packed.view({g.size(0), num_packed_heads() * head_size()});
-  RmsNorm::Gradients norm =
-      norm_.backward(as_rows(saved.until_input[kInput]), saved.until_input[kInverseRms],
-                     product_backward_input(grad_packed, query_key_value_), g);
+  Norm::Gradients norm =
+      norm_.backward({.rows = as_rows(saved.until_input[kInput]),
+                      .statistics = saved.until_input[kStatistics],
+                      .grad_output = product_backward_input(grad_packed, query_key_value_),
+                      .residual = g});
   saved.until_input.clear();
-  saved.until_weight.insert(saved.until_weight.end(), {norm.output, grad_packed, g, norm.weight});
+  saved.until_weight.insert(saved.until_weight.end(),
+                            {norm.output, grad_packed, g, norm.parameters});
   return norm.input.view(grad_output.sizes());
 }
 
@@ -136,7 +139,7 @@ void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradPacked), take_rows(saved, kNormed),
                           query_key_value_);
   for (Saved* one : saved) {
-    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    norm_.accumulate_gradients(one->until_weight[kGradNorm]);
     one->until_weight.clear();
   }
 }

@@ -1,6 +1,7 @@
 #include "halfback/layers/embedding.h"
 
 #include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/index_select.h>
@@ -24,10 +25,7 @@ at::Tensor Embedding::backward_input(const at::Tensor& grad_output, Saved& saved
 }
 
 void Embedding::backward_weight(Saved& saved) {
-  if (!table_.has_gradient) {
-    table_.gradient.zero_();
-    table_.has_gradient = true;
-  }
+  start_gradient(table_);
   kernels::accumulate_rows(saved.until_weight[0], saved.until_weight[1], table_.gradient);
   saved.until_weight.clear();
 }

@@ -13,7 +13,7 @@ namespace halfback {
 namespace {
 
 // Slots of Saved::until_input.
-enum { kInput, kInverseRms, kGateUp };
+enum { kInput, kStatistics, kGateUp };
 // Slots of Saved::until_weight.
 enum { kNormed, kGradGateUp, kActivated, kGradOutput, kGradNorm };
 
@@ -32,15 +32,17 @@ FeedForward::FeedForward(const std::string& prefix, const Options& options)
             .shape = {options.num_channels, options.hidden},
             .init = {.standard_deviation = options.output_standard_deviation}} {}
 
-std::vector<Parameter*> FeedForward::parameters() { return {&norm_.weight(), &gate_up_, &down_}; }
+std::vector<Parameter*> FeedForward::parameters() {
+  return {norm_.parameters().front(), &gate_up_, &down_};
+}
 
 at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor x = as_rows(input);
-  const RmsNorm::Normed normed = norm_.normalize(x);
+  const Norm::Normed normed = norm_.normalize(x);
   const at::Tensor gate_up = product(normed.output, gate_up_);
   at::Tensor activated = at::empty({x.size(0), options_.hidden}, x.options());
   kernels::swiglu(gate_up, activated);
-  saved.until_input = {input, normed.inverse_rms, gate_up};
+  saved.until_input = {input, normed.statistics, gate_up};
   return product(activated, down_, x).view(input.sizes());
 }
 
@@ -49,11 +51,12 @@ at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& sav
   at::Tensor activated = product_backward_input(g, down_);
   at::Tensor gate_up = std::move(saved.until_input[kGateUp]);
   kernels::swiglu_backward(gate_up, activated);
-  RmsNorm::Gradients norm =
-      norm_.backward(as_rows(saved.until_input[kInput]), saved.until_input[kInverseRms],
-                     product_backward_input(gate_up, gate_up_), g);
+  Norm::Gradients norm = norm_.backward({.rows = as_rows(saved.until_input[kInput]),
+                                         .statistics = saved.until_input[kStatistics],
+                                         .grad_output = product_backward_input(gate_up, gate_up_),
+                                         .residual = g});
   saved.until_input.clear();
-  saved.until_weight = {norm.output, gate_up, activated, g, norm.weight};
+  saved.until_weight = {norm.output, gate_up, activated, g, norm.parameters};
   return norm.input.view(grad_output.sizes());
 }
 
@@ -66,7 +69,7 @@ void FeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kActivated), down_);
   product_backward_weight(take_rows(saved, kGradGateUp), take_rows(saved, kNormed), gate_up_);
   for (Saved* one : saved) {
-    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    norm_.accumulate_gradients(one->until_weight[kGradNorm]);
     one->until_weight.clear();
   }
 }

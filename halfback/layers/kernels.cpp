@@ -27,6 +27,32 @@ std::int64_t num_rows(const at::Tensor& tensor) {
   return tensor.numel() / std::max<std::int64_t>(1, last_size(tensor));
 }
 
+// Writes into `total` the sum over rows of what add_row(row, sums) adds to `width` sums. Blocks of
+// rows have sums of their own, added up in order.
+struct RowSums {
+  std::int64_t num_rows = 0;
+  std::int64_t width = 0;
+};
+template <typename Real, typename AddRow>
+void sum_over_rows(const RowSums& shape, at::Tensor& total, AddRow add_row) {
+  const std::int64_t num_blocks = (shape.num_rows + kRowsPerBlock - 1) / kRowsPerBlock;
+  std::vector<Real> partial(static_cast<std::size_t>(num_blocks * shape.width));
+  const std::int64_t grain = std::max<std::int64_t>(1, grain_rows(shape.width) / kRowsPerBlock);
+  at::parallel_for(0, num_blocks, grain, [&](auto begin, auto end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::int64_t last = std::min(shape.num_rows, (block + 1) * kRowsPerBlock);
+      for (std::int64_t row = block * kRowsPerBlock; row < last; ++row) {
+        add_row(row, partial.data() + block * shape.width);
+      }
+    }
+  });
+  auto* sums = total.mutable_data_ptr<Real>();
+  std::fill_n(sums, shape.width, Real{0});
+  for (std::int64_t block = 0; block < num_blocks; ++block) {
+    rows::add(partial.data() + block * shape.width, sums, shape.width);
+  }
+}
+
 }  // namespace
 
 void rms_norm(const at::Tensor& input,
@@ -51,8 +77,6 @@ void rms_norm(const at::Tensor& input,
 
 void rms_norm_backward(const RmsNormBackward& a) {
   const std::int64_t columns = last_size(a.input);
-  const std::int64_t count = num_rows(a.input);
-  const std::int64_t num_blocks = (count + kRowsPerBlock - 1) / kRowsPerBlock;
   AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "rms_norm_backward", [&] {
     const auto* x = a.input.const_data_ptr<scalar_t>();
     const auto* r = a.inverse_rms.const_data_ptr<scalar_t>();
@@ -60,14 +84,8 @@ void rms_norm_backward(const RmsNormBackward& a) {
     const auto* residual = a.residual ? a.residual->const_data_ptr<scalar_t>() : nullptr;
     auto* g = a.gradient.mutable_data_ptr<scalar_t>();
     auto* y = a.output ? a.output->mutable_data_ptr<scalar_t>() : nullptr;
-    auto* total = a.grad_weight.mutable_data_ptr<scalar_t>();
-    std::vector<scalar_t> partial(static_cast<std::size_t>(num_blocks * columns));
-    const std::int64_t grain = std::max<std::int64_t>(1, grain_rows(columns) / kRowsPerBlock);
-    at::parallel_for(0, num_blocks, grain, [&](auto begin, auto end) {
-      for (std::int64_t block = begin; block < end; ++block) {
-        auto* sums = partial.data() + block * columns;
-        const std::int64_t last = std::min(count, (block + 1) * kRowsPerBlock);
-        for (std::int64_t row = block * kRowsPerBlock; row < last; ++row) {
+    sum_over_rows<scalar_t>(
+        {num_rows(a.input), columns}, a.grad_weight, [&](std::int64_t row, scalar_t* sums) {
           const std::int64_t at = row * columns;
           rows::rms_norm_backward<scalar_t>({.x = x + at,
                                              .weight = w,
@@ -77,13 +95,72 @@ void rms_norm_backward(const RmsNormBackward& a) {
                                              .grad_weight = sums,
                                              .inverse_rms = r[row],
                                              .columns = columns});
-        }
+        });
+  });
+}
+
+void layer_norm(const LayerNorm& a) {
+  const std::int64_t columns = last_size(a.input);
+  AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "layer_norm", [&] {
+    const auto* x = a.input.const_data_ptr<scalar_t>();
+    const auto* w = a.weight.const_data_ptr<scalar_t>();
+    const auto* b = a.bias.const_data_ptr<scalar_t>();
+    auto* y = a.output.mutable_data_ptr<scalar_t>();
+    auto* moments = a.moments.mutable_data_ptr<scalar_t>();
+    at::parallel_for(0, num_rows(a.input), grain_rows(columns), [&](auto begin, auto end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const auto found =
+            rows::layer_norm<scalar_t>({.x = x + row * columns,
+                                        .weight = w,
+                                        .bias = b,
+                                        .output = y + row * columns,
+                                        .columns = columns,
+                                        .epsilon = static_cast<scalar_t>(a.epsilon)});
+        moments[2 * row] = found.mean;
+        moments[2 * row + 1] = found.inverse_deviation;
       }
     });
-    std::fill_n(total, columns, scalar_t{0});
-    for (std::int64_t block = 0; block < num_blocks; ++block) {
-      rows::add(partial.data() + block * columns, total, columns);
-    }
+  });
+}
+
+void layer_norm_backward(const LayerNormBackward& a) {
+  const std::int64_t columns = last_size(a.input);
+  AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "layer_norm_backward", [&] {
+    const auto* x = a.input.const_data_ptr<scalar_t>();
+    const auto* moments = a.moments.const_data_ptr<scalar_t>();
+    const auto* w = a.weight.const_data_ptr<scalar_t>();
+    const auto* b = a.bias.const_data_ptr<scalar_t>();
+    const auto* residual = a.residual ? a.residual->const_data_ptr<scalar_t>() : nullptr;
+    auto* g = a.gradient.mutable_data_ptr<scalar_t>();
+    auto* y = a.output ? a.output->mutable_data_ptr<scalar_t>() : nullptr;
+    sum_over_rows<scalar_t>(
+        {num_rows(a.input), 2 * columns}, a.grad_parameters, [&](std::int64_t row, scalar_t* sums) {
+          const std::int64_t at = row * columns;
+          rows::layer_norm_backward<scalar_t>({.x = x + at,
+                                               .weight = w,
+                                               .bias = b,
+                                               .residual = residual ? residual + at : nullptr,
+                                               .gradient = g + at,
+                                               .output = y ? y + at : nullptr,
+                                               .grad_weight = sums,
+                                               .grad_bias = sums + columns,
+                                               .moments = {moments[2 * row], moments[2 * row + 1]},
+                                               .columns = columns});
+        });
+  });
+}
+
+void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& output) {
+  constexpr double kDraws = 4294967296.0;
+  const auto threshold = static_cast<std::uint32_t>(draw.probability * kDraws);
+  AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "dropout", [&] {
+    const auto* from = input.const_data_ptr<scalar_t>();
+    auto* to = output.mutable_data_ptr<scalar_t>();
+    const auto scale = static_cast<scalar_t>(1.0 / (1.0 - draw.probability));
+    at::parallel_for(0, input.numel(), kGrainElements, [&](auto begin, auto end) {
+      rows::drop<scalar_t>(from + begin, to + begin, end - begin, scale,
+                           {.key = draw.key, .threshold = threshold, .first = begin});
+    });
   });
 }
 
@@ -222,6 +299,20 @@ void log_softmax_loss_backward(at::Tensor& log_probabilities,
                        }
                      });
   });
+}
+
+std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets) {
+  const std::int64_t columns = last_size(scores);
+  const auto* target = targets.const_data_ptr<std::int64_t>();
+  std::int64_t correct = 0;
+  AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "count_correct", [&] {
+    const auto* x = scores.const_data_ptr<scalar_t>();
+    for (std::int64_t row = 0; row < num_rows(scores); ++row) {
+      const auto* first = x + row * columns;
+      correct += std::max_element(first, first + columns) - first == target[row] ? 1 : 0;
+    }
+  });
+  return correct;
 }
 
 double sum_of_squares(const at::Tensor& values) {

@@ -30,6 +30,39 @@ struct RmsNormBackward {
 };
 void rms_norm_backward(const RmsNormBackward& arguments);
 
+// y = (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension. Writes output
+// [M, C] and moments [M, 2], the mean and the inverse deviation of each row.
+struct LayerNorm {
+  const at::Tensor& input;
+  const at::Tensor& weight;
+  const at::Tensor& bias;
+  double epsilon;
+  at::Tensor& output;
+  at::Tensor& moments;
+};
+void layer_norm(const LayerNorm& arguments);
+
+// As RmsNormBackward; grad_parameters [2, C] are those of weight and bias, overwritten.
+struct LayerNormBackward {
+  const at::Tensor& input;
+  const at::Tensor& moments;
+  const at::Tensor& weight;
+  const at::Tensor& bias;
+  at::Tensor& gradient;
+  const at::Tensor* residual;
+  at::Tensor* output;
+  at::Tensor& grad_parameters;
+};
+void layer_norm_backward(const LayerNormBackward& arguments);
+
+// output = input x keep / (1 - probability): each element is dropped or kept by a draw that is a
+// function of the key and of its index.
+struct DropoutDraw {
+  std::uint64_t key = 0;
+  double probability = 0.0;  // of dropping, 0 to below 1
+};
+void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& output);
+
 // activated[M, F] = silu(gate) * up, where gate_up is [M, 2F] = (gate, up).
 void swiglu(const at::Tensor& gate_up, at::Tensor& activated);
 
@@ -66,6 +99,9 @@ double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets);
 void log_softmax_loss_backward(at::Tensor& log_probabilities,
                                const at::Tensor& targets,
                                double scale);
+
+// Returns in how many rows of [M, V] the target [M] has the highest score, the first of equal ones.
+std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets);
 
 // Returns the sum of squares in double, in a fixed order.
 double sum_of_squares(const at::Tensor& values);

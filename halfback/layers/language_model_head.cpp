@@ -11,7 +11,7 @@ namespace halfback {
 namespace {
 
 // Slots of Saved::until_input.
-enum { kInput, kInverseRms, kLogProbabilities, kTargets };
+enum { kInput, kStatistics, kLogProbabilities, kTargets };
 // Slots of Saved::until_weight.
 enum { kNormed, kGradLogits, kGradNorm };
 
@@ -19,15 +19,14 @@ enum { kNormed, kGradLogits, kGradNorm };
 
 LanguageModelHead::LanguageModelHead(const Options& options)
     : options_(options),
-      norm_("model.norm", options.num_channels, options.epsilon),
-      own_weight_{.name = "lm_head.weight",
-                  .shape = {options.vocabulary, options.num_channels},
-                  .init = {.standard_deviation = options.standard_deviation}},
-      weight_(options.tied != nullptr ? *options.tied : own_weight_) {}
+      norm_(options.norm_name, options.num_channels, options.epsilon),
+      weight_{.name = options.weight_name,
+              .shape = {options.vocabulary, options.num_channels},
+              .init = {.standard_deviation = options.standard_deviation},
+              .is_copy = options.is_tied} {}
 
 std::vector<Parameter*> LanguageModelHead::parameters() {
-  return options_.tied != nullptr ? std::vector{&norm_.weight()}
-                                  : std::vector{&norm_.weight(), &own_weight_};
+  return {norm_.parameters().front(), &weight_};
 }
 
 at::Tensor LanguageModelHead::logits(const at::Tensor& input) const {
@@ -38,10 +37,10 @@ at::Tensor LanguageModelHead::logits(const at::Tensor& input) const {
 double LanguageModelHead::forward(const at::Tensor& input,
                                   const at::Tensor& targets,
                                   Saved& saved) {
-  const RmsNorm::Normed normed = norm_.normalize(as_rows(input));
+  const Norm::Normed normed = norm_.normalize(as_rows(input));
   at::Tensor log_probabilities = product(normed.output, weight_);
   const double loss = kernels::log_softmax_loss(log_probabilities, targets);
-  saved.until_input = {input, normed.inverse_rms, log_probabilities, targets};
+  saved.until_input = {input, normed.statistics, log_probabilities, targets};
   return loss;
 }
 
@@ -49,11 +48,16 @@ at::Tensor LanguageModelHead::backward_input(double scale, Saved& saved) {
   at::Tensor gradient = std::move(saved.until_input[kLogProbabilities]);
   kernels::log_softmax_loss_backward(gradient, saved.until_input[kTargets], scale);
   const at::Tensor input = saved.until_input[kInput];
-  RmsNorm::Gradients norm = norm_.backward(as_rows(input), saved.until_input[kInverseRms],
-                                           product_backward_input(gradient, weight_), {});
+  Norm::Gradients norm = norm_.backward({.rows = as_rows(input),
+                                         .statistics = saved.until_input[kStatistics],
+                                         .grad_output = product_backward_input(gradient, weight_)});
   saved.until_input.clear();
-  saved.until_weight = {norm.output, gradient, norm.weight};
+  saved.until_weight = {norm.output, gradient, norm.parameters};
   return norm.input.view(input.sizes());
+}
+
+std::int64_t LanguageModelHead::num_correct(const Saved& saved) const {
+  return kernels::count_correct(saved.until_input[kLogProbabilities], saved.until_input[kTargets]);
 }
 
 void LanguageModelHead::backward_weight(Saved& saved) {
@@ -64,7 +68,7 @@ void LanguageModelHead::backward_weight(Saved& saved) {
 void LanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradLogits), take_rows(saved, kNormed), weight_);
   for (Saved* one : saved) {
-    accumulate(one->until_weight[kGradNorm], norm_.weight());
+    norm_.accumulate_gradients(one->until_weight[kGradNorm]);
     one->until_weight.clear();
   }
 }

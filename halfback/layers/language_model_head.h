@@ -19,7 +19,9 @@ class LanguageModelHead : public LossLayer {
     std::int64_t vocabulary = 0;
     double epsilon = 1e-5;
     double standard_deviation = 0.02;
-    Parameter* tied = nullptr;  // the matrix of somebody else, used instead of an own one
+    std::string norm_name = "model.norm";
+    std::string weight_name = "lm_head.weight";
+    bool is_tied = false;  // the matrix is a copy of the parameter of that name
   };
   explicit LanguageModelHead(const Options& options);
 
@@ -27,6 +29,7 @@ class LanguageModelHead : public LossLayer {
   double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) override;
   at::Tensor backward_input(double scale, Saved& saved) override;
   void backward_weight(Saved& saved) override;
+  std::int64_t num_correct(const Saved& saved) const override;
   void backward_weight_concatenated(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
                          std::int64_t element_bytes) const override;
@@ -37,8 +40,7 @@ class LanguageModelHead : public LossLayer {
  private:
   Options options_;
   RmsNorm norm_;
-  Parameter own_weight_;
-  Parameter& weight_;
+  Parameter weight_;
 };
 
 }  // namespace halfback

@@ -39,8 +39,9 @@ struct Parameter {
   std::string name;
   std::vector<std::int64_t> shape;
   Init init;
-  bool decays = true;  // weight decay applies: matrices yes, norms and biases no
-  bool trains = true;  // false: a running statistic, which has no gradient and which W changes
+  bool decays = true;    // weight decay applies: matrices yes, norms and biases no
+  bool is_copy = false;  // of the parameter of that name on an earlier layer: equal at all times
+  bool trains = true;    // false: a running statistic, which has no gradient and which W changes
   std::vector<NamedRows> checkpoint_rows = {};
   at::Tensor value = {};
   at::Tensor gradient = {};
@@ -51,10 +52,12 @@ struct Parameter {
 
 // What one layer keeps of one micro-batch between its calls, and what it may know about it.
 struct Saved {
-  Tensors until_input;       // dropped by backward_input
-  Tensors until_weight;      // dropped by backward_weight
-  std::uint64_t key = 0;     // of the micro-batch in its step: random masks are drawn from it
-  bool is_training = true;   // false: no dropout, running statistics are read
+  Tensors until_input;                   // dropped by backward_input
+  Tensors until_weight;                  // dropped by backward_weight
+  std::vector<Saved> members = {};       // of the layers inside, where a layer holds others
+  std::vector<std::int64_t> shape = {};  // of the input, where no kept tensor has it
+  std::uint64_t key = 0;    // of the micro-batch in its step: random masks are drawn from it
+  bool is_training = true;  // false: no dropout, running statistics are read
 };
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its
@@ -120,8 +123,11 @@ class LossLayer {
 
   virtual std::vector<Parameter*> parameters() { return {}; }
 
-  // Returns the summed loss over all targets; nothing is divided.
+  // Returns the summed loss over all targets; nothing is divided. Targets below 0 have no loss.
   virtual double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) = 0;
+
+  // Returns for how many targets forward() found the highest score.
+  virtual std::int64_t num_correct(const Saved& saved) const = 0;
 
   // Returns the gradient of scale x loss with respect to the input.
   virtual at::Tensor backward_input(double scale, Saved& saved) = 0;

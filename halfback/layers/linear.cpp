@@ -41,9 +41,10 @@ void Linear::backward_weight(Saved& saved) {
 void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
   const at::Tensor input = take_rows(saved, 0);
   const at::Tensor gradient = take_rows(saved, 1);
-  product_backward_weight(gradient, input, weight_);
   if (options_.has_bias) {
-    accumulate(gradient.sum(0), bias_);
+    affine_backward_weight(gradient, input, weight_, bias_);
+  } else {
+    product_backward_weight(gradient, input, weight_);
   }
   for (Saved* one : saved) {
     one->until_weight.clear();

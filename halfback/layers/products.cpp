@@ -28,6 +28,21 @@ void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Pa
   }
 }
 
+void affine_backward_weight(const at::Tensor& gradient,
+                            const at::Tensor& x,
+                            Parameter& weight,
+                            Parameter& bias) {
+  product_backward_weight(gradient, x, weight);
+  accumulate(gradient.sum(0), bias);
+}
+
+void start_gradient(Parameter& parameter) {
+  if (!parameter.has_gradient) {
+    parameter.gradient.zero_();
+    parameter.has_gradient = true;
+  }
+}
+
 void accumulate(const at::Tensor& gradient, Parameter& parameter) {
   if (parameter.has_gradient) {
     parameter.gradient.add_(gradient);

@@ -11,7 +11,7 @@ namespace halfback {
 // Returns the tensor seen as rows: [M, last size]. No copy; the tensor is contiguous.
 at::Tensor as_rows(const at::Tensor& tensor);
 
-// Returns x W^T, plus `added` (same shape as the result) when it is defined.
+// Returns x W^T, plus `added` (a bias, or of the shape of the result) when it is defined.
 at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tensor& added = {});
 
 // Returns g W.
@@ -19,6 +19,15 @@ at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& w
 
 // weight.gradient += g^T x. The first of a step overwrites, so nothing needs to be zeroed.
 void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight);
+
+// The same for y = x W^T + b.
+void affine_backward_weight(const at::Tensor& gradient,
+                            const at::Tensor& x,
+                            Parameter& weight,
+                            Parameter& bias);
+
+// Makes the gradient something to add to: zero, when this is the first accumulation of a step.
+void start_gradient(Parameter& parameter);
 
 // parameter.gradient += g, for a gradient that I has already reduced to the parameter's shape.
 void accumulate(const at::Tensor& gradient, Parameter& parameter);

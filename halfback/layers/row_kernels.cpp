@@ -110,6 +110,76 @@ template <typename Real>
 }
 
 template <typename Real>
+[[gnu::always_inline]] inline Moments<Real> layer_norm(const LayerNormRow<Real>& row) {
+  const Real* x = row.x;
+  const Real* __restrict w = row.weight;
+  const Real* __restrict b = row.bias;
+  Real* __restrict y = row.output;
+  const auto count = static_cast<Real>(row.columns);
+  const Real mean = lane_sum<Real>(row.columns, [x](std::int64_t i) { return x[i]; }) / count;
+  const Real squares = lane_sum<Real>(
+      row.columns, [x, mean](std::int64_t i) { return (x[i] - mean) * (x[i] - mean); });
+  const Real r = Real{1} / std::sqrt(squares / count + row.epsilon);
+  for (std::int64_t i = 0; i < row.columns; ++i) {
+    y[i] = (x[i] - mean) * r * w[i] + b[i];
+  }
+  return {mean, r};
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void layer_norm_backward(const LayerNormBackwardRow<Real>& row) {
+  const Real* __restrict x = row.x;
+  const Real* __restrict w = row.weight;
+  Real* __restrict g = row.gradient;
+  Real* __restrict weight_sums = row.grad_weight;
+  Real* __restrict bias_sums = row.grad_bias;
+  const Real mean = row.moments.mean;
+  const Real r = row.moments.inverse_deviation;
+  const auto count = static_cast<Real>(row.columns);
+  const Real sum = lane_sum<Real>(row.columns, [=](std::int64_t i) { return g[i] * w[i]; }) / count;
+  const Real dot =
+      lane_sum<Real>(row.columns,
+                     [=](std::int64_t i) { return g[i] * w[i] * ((x[i] - mean) * r); }) /
+      count;
+  for (std::int64_t i = 0; i < row.columns; ++i) {
+    const Real normed = (x[i] - mean) * r;
+    weight_sums[i] += g[i] * normed;
+    bias_sums[i] += g[i];
+    g[i] = r * (g[i] * w[i] - sum - normed * dot);
+  }
+  if (row.residual != nullptr) {
+    const Real* __restrict residual = row.residual;
+    for (std::int64_t i = 0; i < row.columns; ++i) {
+      g[i] += residual[i];
+    }
+  }
+  if (row.output != nullptr) {
+    const Real* __restrict b = row.bias;
+    Real* __restrict output = row.output;
+    for (std::int64_t i = 0; i < row.columns; ++i) {
+      output[i] = (x[i] - mean) * r * w[i] + b[i];
+    }
+  }
+}
+
+// The mixing function is Wellons' "lowbias32" for 32 bits, with the other half of the key between.
+template <typename Real>
+[[gnu::always_inline]] inline void drop(
+    const Real* from, Real* to, std::int64_t count, Real scale, const Draw& draw) {
+  const auto low = static_cast<std::uint32_t>(draw.key) + static_cast<std::uint32_t>(draw.first);
+  const auto high = static_cast<std::uint32_t>(draw.key >> 32U);
+  const std::uint32_t threshold = draw.threshold;
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::uint32_t bits = low + static_cast<std::uint32_t>(i);
+    bits = (bits ^ (bits >> 16U)) * 0x7feb352dU;
+    bits ^= high;
+    bits = (bits ^ (bits >> 15U)) * 0x846ca68bU;
+    bits ^= bits >> 16U;
+    to[i] = bits >= threshold ? from[i] * scale : Real{0};
+  }
+}
+
+template <typename Real>
 [[gnu::always_inline]] inline void swiglu(const Real* __restrict gate,
                                           const Real* __restrict up,
                                           Real* __restrict activated,
@@ -196,51 +266,64 @@ template <typename Real>
 
 }  // namespace body
 
-#define HALFBACK_ROW_KERNELS(Real)                                                       \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,   \
-                                      std::int64_t columns, Real epsilon) {              \
-    return body::rms_norm(x, weight, output, columns, epsilon);                          \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {            \
-    body::rms_norm_backward(row);                                                        \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,   \
-                                    std::int64_t columns) {                              \
-    body::swiglu(gate, up, activated, columns);                                          \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,      \
-                                             std::int64_t columns) {                     \
-    body::swiglu_backward(gate, up, activated, columns);                                 \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,      \
-                                    const Real* sine, std::int64_t half) {               \
-    body::rotate(from, to, cosine, sine, half);                                          \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine, \
-                                         const Real* sine, std::int64_t half) {          \
-    body::rotate_back(from, to, cosine, sine, half);                                     \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {       \
-    body::add(from, to, count);                                                          \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                \
-    body::log_softmax(x, columns);                                                       \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {    \
-    body::scaled_exp(x, factor, columns);                                                \
-  }                                                                                      \
-  template <>                                                                            \
-  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {       \
-    return body::sum_of_squares(x, count);                                               \
+#define HALFBACK_ROW_KERNELS(Real)                                                            \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,        \
+                                      std::int64_t columns, Real epsilon) {                   \
+    return body::rms_norm(x, weight, output, columns, epsilon);                               \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {                 \
+    body::rms_norm_backward(row);                                                             \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU Moments<Real> layer_norm(const LayerNormRow<Real>& row) {             \
+    return body::layer_norm(row);                                                             \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void layer_norm_backward(const LayerNormBackwardRow<Real>& row) {     \
+    body::layer_norm_backward(row);                                                           \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void drop(const Real* from, Real* to, std::int64_t count, Real scale, \
+                                  const Draw& draw) {                                         \
+    body::drop(from, to, count, scale, draw);                                                 \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,        \
+                                    std::int64_t columns) {                                   \
+    body::swiglu(gate, up, activated, columns);                                               \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,           \
+                                             std::int64_t columns) {                          \
+    body::swiglu_backward(gate, up, activated, columns);                                      \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,           \
+                                    const Real* sine, std::int64_t half) {                    \
+    body::rotate(from, to, cosine, sine, half);                                               \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine,      \
+                                         const Real* sine, std::int64_t half) {               \
+    body::rotate_back(from, to, cosine, sine, half);                                          \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {            \
+    body::add(from, to, count);                                                               \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                     \
+    body::log_softmax(x, columns);                                                            \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {         \
+    body::scaled_exp(x, factor, columns);                                                     \
+  }                                                                                           \
+  template <>                                                                                 \
+  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {            \
+    return body::sum_of_squares(x, count);                                                    \
   }
 
 HALFBACK_ROW_KERNELS(float)

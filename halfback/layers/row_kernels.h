@@ -27,6 +27,54 @@ struct RmsNormRow {
 template <typename Real>
 void rms_norm_backward(const RmsNormRow<Real>& row);
 
+// Mean of a row and 1 / sqrt(variance + epsilon).
+template <typename Real>
+struct Moments {
+  Real mean;
+  Real inverse_deviation;
+};
+
+// Returns the moments and writes output = (x - mean) * inverse_deviation * weight + bias.
+template <typename Real>
+struct LayerNormRow {
+  const Real* x;
+  const Real* weight;
+  const Real* bias;
+  Real* output;
+  std::int64_t columns;
+  Real epsilon;
+};
+template <typename Real>
+Moments<Real> layer_norm(const LayerNormRow<Real>& row);
+
+// One row of LayerNormBackward; residual and output may be null; grad_weight and grad_bias are
+// added to.
+template <typename Real>
+struct LayerNormBackwardRow {
+  const Real* x;
+  const Real* weight;
+  const Real* bias;
+  const Real* residual;
+  Real* gradient;
+  Real* output;
+  Real* grad_weight;
+  Real* grad_bias;
+  Moments<Real> moments;
+  std::int64_t columns;
+};
+template <typename Real>
+void layer_norm_backward(const LayerNormBackwardRow<Real>& row);
+
+// Elements first ... of a tensor: to = from where drawn to stay, times scale, else 0. The draw is a
+// function of key and index; element i stays with probability 1 - threshold / 2^32.
+struct Draw {
+  std::uint64_t key;
+  std::uint32_t threshold;
+  std::int64_t first;
+};
+template <typename Real>
+void drop(const Real* from, Real* to, std::int64_t count, Real scale, const Draw& draw);
+
 template <typename Real>
 void swiglu(const Real* gate, const Real* up, Real* activated, std::int64_t columns);
 

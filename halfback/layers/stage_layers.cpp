@@ -2,8 +2,6 @@
 
 #include "halfback/layers/shapes.h"
 
-#include <utility>
-
 namespace halfback {
 
 std::vector<Parameter*> StageLayers::parameters() const {
@@ -21,13 +19,14 @@ std::vector<Parameter*> StageLayers::parameters() const {
 }
 
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
-                                    std::vector<std::int64_t> input_shape,
-                                    std::int64_t element_bytes) {
+                                    const MicroBatchShape& micro_batch) {
+  const std::int64_t element_bytes = micro_batch.element_bytes;
   std::vector<StageBytes> all;
-  std::vector<std::int64_t> shape = std::move(input_shape);
+  std::vector<std::int64_t> shape = micro_batch.input_shape;
   for (const StageLayers& stage : stages) {
-    SavedBytes saved;
-    StageBytes bytes{.activation_message = all.empty() ? 0 : numel(shape) * element_bytes};
+    const std::int64_t riders = all.empty() ? 0 : micro_batch.riding_bytes;
+    SavedBytes saved{.until_input = riders};
+    StageBytes bytes{.activation_message = all.empty() ? 0 : numel(shape) * element_bytes + riders};
     for (const auto& layer : stage.layers) {
       saved += layer->saved_bytes(shape, element_bytes);
       shape = layer->output_shape(shape);

@@ -17,10 +17,16 @@ struct StageLayers {
   std::vector<Parameter*> parameters() const;
 };
 
-// Returns the bytes of every stage for an input of this shape to the first one, from the formulas
-// of the layers. What comes from outside the model is no message: 0 bytes.
+// One micro-batch.
+struct MicroBatchShape {
+  std::vector<std::int64_t> input_shape;  // of the first tensor
+  std::int64_t element_bytes = 4;         // of activations
+  std::int64_t riding_bytes = 0;          // of all tensors behind the first
+};
+
+// Returns the bytes of every stage for such an input to the first one, from the formulas of the
+// layers. What comes from outside the model is no message: 0 bytes.
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
-                                    std::vector<std::int64_t> input_shape,
-                                    std::int64_t element_bytes);
+                                    const MicroBatchShape& micro_batch);
 
 }  // namespace halfback

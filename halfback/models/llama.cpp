@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -19,7 +18,7 @@ namespace halfback {
 namespace {
 
 constexpr double kStandardDeviation = 0.02;
-constexpr std::int64_t kLargestSize = std::int64_t{1} << 24;
+const std::string kEmbedding = "model.embed_tokens";
 
 // The two layers of a block; outputs into the residual stream start smaller in deep models.
 void add_block(const LlamaConfig& config,
@@ -47,21 +46,22 @@ void add_block(const LlamaConfig& config,
 
 }  // namespace
 
+ModelSizes sizes_of(LlamaConfig& config) {
+  return {{"layers", "Blocks", &config.num_layers},
+          {"width", "Channels", &config.width},
+          {"heads", "Attention heads", &config.num_heads},
+          {"kv-heads", "Key/value heads (as many as heads)", &config.num_key_value_heads},
+          {"hidden", "Channels inside the feed-forward", &config.hidden},
+          {"sequence", "Tokens of a sequence", &config.sequence},
+          {"vocabulary", "Tokens there are", &config.vocabulary},
+          {"rope-theta", "Base of rotary positions", &config.rope_theta},
+          {"norm-epsilon", "Of the norms", &config.norm_epsilon},
+          {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
+}
+
 void check(const LlamaConfig& config) {
-  const std::array<std::pair<const char*, std::int64_t>, 7> sizes = {
-      {{"layers", config.num_layers},
-       {"width", config.width},
-       {"heads", config.num_heads},
-       {"kv-heads", config.num_key_value_heads},
-       {"hidden", config.hidden},
-       {"sequence", config.sequence},
-       {"vocabulary", config.vocabulary}}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > kLargestSize) {
-      throw ConfigError(fmt::format("model: --{} is {}; expected a number from 1 to {}", name, size,
-                                    kLargestSize));
-    }
-  }
+  LlamaConfig copy = config;
+  check_whole_numbers(sizes_of(copy));
   if (config.width % config.num_heads != 0 || config.width / config.num_heads % 2 != 0) {
     throw ConfigError(
         fmt::format("model: width {} over {} heads gives heads of {:g}; expected an even whole "
@@ -98,35 +98,28 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
   HALFBACK_CHECK(
       std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
       fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
-  if (config.has_tied_head && blocks_per_stage.size() > 1) {
-    throw ConfigError(
-        fmt::format("model: a tied head shares its matrix with the embedding, which is {} stages "
-                    "away; not supported yet; use --ranks 1 or leave --tied-head out",
-                    blocks_per_stage.size() - 1));
-  }
   const RotaryAngles angles = rotary_angles({.length = config.sequence,
                                              .head_size = config.width / config.num_heads,
                                              .theta = config.rope_theta},
                                             dtype);
   std::vector<StageLayers> stages(blocks_per_stage.size());
-  auto embedding = std::make_unique<Embedding>(
-      "model.embed_tokens", Embedding::Options{.vocabulary = config.vocabulary,
-                                               .num_channels = config.width,
-                                               .standard_deviation = kStandardDeviation});
-  Parameter* const tied = config.has_tied_head ? &embedding->table() : nullptr;
-  stages.front().layers.push_back(std::move(embedding));
+  stages.front().layers.push_back(std::make_unique<Embedding>(
+      kEmbedding, Embedding::Options{.vocabulary = config.vocabulary,
+                                     .num_channels = config.width,
+                                     .standard_deviation = kStandardDeviation}));
   std::int64_t block = 0;
   for (std::size_t stage = 0; stage < stages.size(); ++stage) {
     for (int i = 0; i < blocks_per_stage[stage]; ++i) {
       add_block(config, block++, angles, stages[stage]);
     }
   }
-  stages.back().loss = std::make_unique<LanguageModelHead>(
-      LanguageModelHead::Options{.num_channels = config.width,
-                                 .vocabulary = config.vocabulary,
-                                 .epsilon = config.norm_epsilon,
-                                 .standard_deviation = kStandardDeviation,
-                                 .tied = tied});
+  stages.back().loss = std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
+      .num_channels = config.width,
+      .vocabulary = config.vocabulary,
+      .epsilon = config.norm_epsilon,
+      .standard_deviation = kStandardDeviation,
+      .weight_name = config.has_tied_head ? kEmbedding + ".weight" : "lm_head.weight",
+      .is_tied = config.has_tied_head});
   return stages;
 }
 

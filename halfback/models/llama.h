@@ -4,6 +4,7 @@
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
+#include "halfback/models/model_size.h"
 
 #include <memory>
 #include <vector>
@@ -11,6 +12,8 @@
 namespace halfback {
 
 struct LlamaConfig {
+  static constexpr const char* kName = "llama";
+
   std::int64_t num_layers = 8;
   std::int64_t width = 256;
   std::int64_t num_heads = 8;
@@ -25,14 +28,17 @@ struct LlamaConfig {
   bool operator==(const LlamaConfig&) const = default;
 };
 
+// Returns the sizes, which point into `config`.
+ModelSizes sizes_of(LlamaConfig& config);
+
 // Throws ConfigError for sizes that no model can have.
 void check(const LlamaConfig& config);
 
 // Returns the number of trained numbers.
 std::int64_t num_parameters(const LlamaConfig& config);
 
-// Returns the stages; stage s has blocks_per_stage[s] blocks. A tied head works on one stage only;
-// elsewhere it throws ConfigError. Parameters have no memory yet.
+// Returns the stages; stage s has blocks_per_stage[s] blocks. A tied head has a copy of the
+// embedding's matrix. Parameters have no memory yet.
 std::vector<StageLayers> build_llama(const LlamaConfig& config,
                                      const std::vector<int>& blocks_per_stage,
                                      at::ScalarType dtype = at::kFloat);

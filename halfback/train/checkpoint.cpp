@@ -4,7 +4,7 @@
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
 #include "halfback/base/staged_directory.h"
-#include "halfback/train/llama_json.h"
+#include "halfback/train/model_json.h"
 #include "halfback/train/safetensors.h"
 
 #include <c10/core/InferenceMode.h>
@@ -40,21 +40,28 @@ void append_slots(const Parameter& parameter, const at::Tensor& whole, std::vect
   }
 }
 
+// Whether copies of parameters are among the slots: a file has them once, under their original.
+enum class Copies { With, Without };
+
 // Returns the named parts of the values, those that do not train among them.
-std::vector<Slot> value_slots(const ParameterStore& store) {
+std::vector<Slot> value_slots(const ParameterStore& store, Copies copies) {
   std::vector<Slot> all;
   for (const Parameter* const parameter : store.parameters()) {
-    append_slots(*parameter, parameter->value, all);
+    if (copies == Copies::With || !parameter->is_copy) {
+      append_slots(*parameter, parameter->value, all);
+    }
   }
   return all;
 }
 
 // Returns the named parts of a buffer of the optimizer in the layout of the store.
-std::vector<Slot> state_slots(const ParameterStore& store, const at::Tensor& buffer) {
+std::vector<Slot> state_slots(const ParameterStore& store,
+                              const at::Tensor& buffer,
+                              Copies copies) {
   std::vector<Slot> all;
   for (std::size_t i = 0; i < store.parameters().size(); ++i) {
     const Parameter& parameter = *store.parameters()[i];
-    if (parameter.trains) {
+    if (parameter.trains && (copies == Copies::With || !parameter.is_copy)) {
       append_slots(parameter, store.view(buffer, i), all);
     }
   }
@@ -64,12 +71,12 @@ std::vector<Slot> state_slots(const ParameterStore& store, const at::Tensor& buf
 // Calls visit(name, tensor) for every tensor of the optimizers' state, kind by kind in model order,
 // so that the file does not depend on the cut.
 template <typename Visit>
-void for_each_state_tensor(const StageList& stages, Visit visit) {
+void for_each_state_tensor(const StageList& stages, Copies copies, Visit visit) {
   const std::size_t num_kinds = stages.front()->optimizer().state().size();
   for (std::size_t k = 0; k < num_kinds; ++k) {
     for (Stage* const stage : stages) {
       const auto [kind, buffer] = stage->optimizer().state()[k];
-      for (const Slot& slot : state_slots(stage->store(), buffer)) {
+      for (const Slot& slot : state_slots(stage->store(), buffer, copies)) {
         visit(kind + "." + slot.name, slot.tensor);
       }
     }
@@ -95,25 +102,25 @@ void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& directory,
-                     const LlamaConfig& config,
+                     const ModelConfig& config,
                      const StageList& stages,
                      const TrainingState& state,
                      const CheckpointOptions& options) {
   StagedDirectory staged(directory, kConfigFile);
   std::vector<NamedTensor> parameters;
   for (Stage* const stage : stages) {
-    for (Slot& slot : value_slots(stage->store())) {
+    for (Slot& slot : value_slots(stage->store(), Copies::Without)) {
       parameters.push_back({std::move(slot.name), std::move(slot.tensor)});
     }
   }
   std::vector<NamedTensor> state_tensors;
-  for_each_state_tensor(stages, [&](std::string name, const at::Tensor& tensor) {
+  for_each_state_tensor(stages, Copies::Without, [&](std::string name, const at::Tensor& tensor) {
     state_tensors.push_back({std::move(name), tensor});
   });
   save_sharded(staged.path(), "model", parameters, options.max_shard_bytes);
   save_sharded(staged.path(), kStateTensors, state_tensors, options.max_shard_bytes);
   write_json(staged.path() / kStateFile, to_json(state));
-  write_json(staged.path() / kConfigFile, llama_to_json(config));
+  write_json(staged.path() / kConfigFile, model_to_json(config));
   staged.commit();
 }
 
@@ -121,17 +128,20 @@ void require_checkpoint_place(const std::filesystem::path& directory) {
   const StagedDirectory removed_again(directory, kConfigFile);
 }
 
-LlamaConfig load_config(const std::filesystem::path& directory) {
+ModelConfig load_config(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kConfigFile;
-  return llama_from_json(parse_json(read_file(path), path.string()), path.string());
+  return model_from_json(parse_json(read_file(path), path.string()), path.string());
 }
 
 void load_parameters(const std::filesystem::path& directory, const StageList& stages) {
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory);
   for (Stage* const stage : stages) {
-    for (Slot& slot : value_slots(stage->store())) {
-      slot.tensor.copy_(files.expect(slot.name, slot.tensor.sizes(), slot.tensor.scalar_type()));
+    for (Slot& slot : value_slots(stage->store(), Copies::With)) {
+      const std::string inner = slot.name.substr(slot.name.find('.') + 1);
+      const std::string& name =
+          files.contains(inner) && !files.contains(slot.name) ? inner : slot.name;
+      slot.tensor.copy_(files.expect(name, slot.tensor.sizes(), slot.tensor.scalar_type()));
     }
   }
 }
@@ -164,39 +174,41 @@ TrainingState load_training_state(const std::filesystem::path& directory,
   }
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory, kStateTensors);
-  for_each_state_tensor(stages, [&](const std::string& name, at::Tensor tensor) {
+  for_each_state_tensor(stages, Copies::With, [&](const std::string& name, at::Tensor tensor) {
     tensor.copy_(files.expect(name, tensor.sizes(), tensor.scalar_type()));
   });
   return state;
 }
 
-void require_same_model(const LlamaConfig& found,
-                        const LlamaConfig& wanted,
+void require_same_model(const ModelConfig& found,
+                        const ModelConfig& wanted,
                         const std::filesystem::path& where) {
-  const std::array<std::pair<const char*, std::pair<double, double>>, 9> sizes = {{
-      {"layers", {found.num_layers, wanted.num_layers}},
-      {"width", {found.width, wanted.width}},
-      {"heads", {found.num_heads, wanted.num_heads}},
-      {"kv-heads", {found.num_key_value_heads, wanted.num_key_value_heads}},
-      {"hidden", {found.hidden, wanted.hidden}},
-      {"sequence", {found.sequence, wanted.sequence}},
-      {"vocabulary", {found.vocabulary, wanted.vocabulary}},
-      {"rope-theta", {found.rope_theta, wanted.rope_theta}},
-      {"norm-epsilon", {found.norm_epsilon, wanted.norm_epsilon}},
-  }};
-  for (const auto& [name, both] : sizes) {
-    if (both.first != both.second) {
-      throw ConfigError(
-          fmt::format("{}: checkpoint of another model: {} is {:g} there and {:g} in this run; "
-                      "use --{} {:g} or another --checkpoint",
-                      where.string(), name, both.first, both.second, name, both.first));
-    }
-  }
-  if (found.has_tied_head != wanted.has_tied_head) {
+  const auto refuse = [&](const std::string& there, const std::string& here,
+                          const std::string& remedy) {
     throw ConfigError(fmt::format(
-        "{}: checkpoint of another model: its head is {}tied; {} or use another --checkpoint",
-        where.string(), found.has_tied_head ? "" : "not ",
-        found.has_tied_head ? "add --tied-head" : "leave --tied-head out"));
+        "{}: checkpoint of another model: {} there and {} in this run; {} or another --checkpoint",
+        where.string(), there, here, remedy));
+  };
+  if (model_name(found) != model_name(wanted)) {
+    refuse("a " + model_name(found), "a " + model_name(wanted), "use --model " + model_name(found));
+  }
+  ModelConfig found_copy = found;
+  ModelConfig wanted_copy = wanted;
+  const ModelSizes theirs = sizes_of(found_copy);
+  const ModelSizes ours = sizes_of(wanted_copy);
+  for (std::size_t i = 0; i < theirs.size(); ++i) {
+    const std::string there = to_text(theirs[i]);
+    const std::string here = to_text(ours[i]);
+    if (there == here) {
+      continue;
+    }
+    const std::string option = fmt::format("--{}", theirs[i].name);
+    if (std::holds_alternative<bool*>(theirs[i].value)) {
+      refuse(fmt::format("{} is {}", theirs[i].name, there), here,
+             fmt::format("{} {}", there == "true" ? "add" : "leave out", option));
+    }
+    refuse(fmt::format("{} is {}", theirs[i].name, there), here,
+           fmt::format("use {} {}", option, there));
   }
 }
 

@@ -1,4 +1,4 @@
-// Checkpoints: a directory that Hugging Face's LlamaForCausalLM.from_pretrained opens (config.json,
+// Checkpoints: a directory that Hugging Face's from_pretrained opens (config.json,
 // model.safetensors or shards), with the state of training beside it (training_state.json,
 // training_state.safetensors).
 //
@@ -7,7 +7,7 @@
 #pragma once
 
 #include "halfback/engine/stage.h"
-#include "halfback/models/llama.h"
+#include "halfback/models/model.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -34,7 +34,7 @@ using StageList = std::vector<Stage*>;
 
 // Throws FileError when something cannot be written; the directory is then what it was before.
 void save_checkpoint(const std::filesystem::path& directory,
-                     const LlamaConfig& config,
+                     const ModelConfig& config,
                      const StageList& stages,
                      const TrainingState& state,
                      const CheckpointOptions& options = {});
@@ -43,10 +43,11 @@ void save_checkpoint(const std::filesystem::path& directory,
 void require_checkpoint_place(const std::filesystem::path& directory);
 
 // Reads the model's sizes out of config.json. Throws FileError for a file that is not there or is
-// of a model that is no LLaMA or has features that ours lacks.
-LlamaConfig load_config(const std::filesystem::path& directory);
+// of a model that is not known or has features that ours lacks.
+ModelConfig load_config(const std::filesystem::path& directory);
 
-// Copies the parameters into the stages. Throws FileError naming the tensor that is missing or has
+// Copies the parameters into the stages. Names may lack their first part ("bert."), as where only
+// the inner model was saved. Throws FileError naming the tensor that is missing or has
 // another shape or dtype.
 void load_parameters(const std::filesystem::path& directory, const StageList& stages);
 
@@ -57,8 +58,8 @@ TrainingState load_training_state(const std::filesystem::path& directory,
                                   const std::string& optimizer);
 
 // Throws ConfigError naming the first size in which two models differ; `where` is the checkpoint.
-void require_same_model(const LlamaConfig& found,
-                        const LlamaConfig& wanted,
+void require_same_model(const ModelConfig& found,
+                        const ModelConfig& wanted,
                         const std::filesystem::path& where);
 
 }  // namespace halfback

@@ -79,7 +79,12 @@ void generate(const GenerationOptions& options,
               const std::function<bool(std::string_view)>& on_text) {
   check(options);
   const c10::InferenceMode no_graph;
-  LlamaConfig config = load_config(options.checkpoint);
+  const ModelConfig model = load_config(options.checkpoint);
+  if (!std::holds_alternative<LlamaConfig>(model)) {
+    throw FileError(fmt::format("{}: a {}; text can be generated with llama only",
+                                options.checkpoint.string(), model_name(model)));
+  }
+  auto config = std::get<LlamaConfig>(model);
   if (config.vocabulary != ByteText::kVocabularySize) {
     throw FileError(fmt::format("{}: vocabulary {}; expected {}, a byte-level model",
                                 options.checkpoint.string(), config.vocabulary,

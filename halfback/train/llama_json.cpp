@@ -1,74 +1,22 @@
 #include "halfback/train/llama_json.h"
 
-#include "halfback/base/error.h"
-#include "halfback/base/json.h"
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
-#include <type_traits>
+#include "halfback/train/config_reader.h"
 
 namespace halfback {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& source, const std::string& found) {
-  throw FileError(fmt::format(
-      "{}: {}; expected the config of a LLaMA as Hugging Face writes it; use such a checkpoint",
-      source, found));
-}
-
-// Whether a value is what it stands for as it is: 2.5 and true are no sizes.
-template <typename Value>
-bool is_of(const nlohmann::json& value) {
-  if constexpr (std::is_same_v<Value, std::int64_t>) {
-    return value.is_number_integer();
-  } else if constexpr (std::is_same_v<Value, double>) {
-    return value.is_number();
-  } else if constexpr (std::is_same_v<Value, bool>) {
-    return value.is_boolean();
-  } else {
-    return value.is_string();
-  }
-}
-
-// Reads one value; `otherwise` (null: none) stands for one that is not there.
-template <typename Value>
-Value read(const nlohmann::json& json,
-           const std::string& key,
-           const std::string& source,
-           const nlohmann::json& otherwise = nullptr) {
-  const auto found = json.find(key);
-  const nlohmann::json value = found == json.end() || found->is_null() ? otherwise : *found;
-  if (value.is_null()) {
-    refuse(source, fmt::format("no \"{}\"", key));
-  }
-  if (!is_of<Value>(value)) {
-    refuse(source, fmt::format("\"{}\" is {}", key, quote(value.dump())));
-  }
-  return value.get<Value>();
-}
-
-// Throws unless the key is absent or has the only value that this model can have.
-void require(const nlohmann::json& json,
-             const std::string& key,
-             const nlohmann::json& only,
-             const std::string& source) {
-  const auto found = json.find(key);
-  if (found != json.end() && !found->is_null() && *found != only) {
-    refuse(source, fmt::format("\"{}\" is {}, and only {} is supported", key, quote(found->dump()),
-                               only.dump()));
-  }
-}
+constexpr const char* kWhat = "a LLaMA";
 
 // Newer files keep the base of rotary positions in rope_parameters, older ones beside it.
 double rope_theta(const nlohmann::json& json, const std::string& source) {
   const auto parameters = json.find("rope_parameters");
-  if (parameters != json.end() && parameters->is_object()) {
-    require(*parameters, "rope_type", "default", source);
-    return read<double>(*parameters, "rope_theta", source, 10000.0);
+  const bool is_newer = parameters != json.end() && parameters->is_object();
+  const ConfigReader reader(is_newer ? *parameters : json, source, kWhat);
+  if (is_newer) {
+    reader.require("rope_type", "default");
   }
-  return read<double>(json, "rope_theta", source, 10000.0);
+  return reader.read<double>("rope_theta", 10000.0);
 }
 
 }  // namespace
@@ -95,36 +43,29 @@ nlohmann::json llama_to_json(const LlamaConfig& config) {
 }
 
 LlamaConfig llama_from_json(const nlohmann::json& json, const std::string& source) {
-  if (!json.is_object()) {
-    refuse(source, "no JSON object");
+  const ConfigReader reader(json, source, kWhat);
+  if (const auto type = reader.read<std::string>("model_type"); type != "llama") {
+    reader.refuse(fmt::format("\"model_type\" is {}", quote(json.at("model_type").dump())));
   }
-  if (read<std::string>(json, "model_type", source) != "llama") {
-    refuse(source, fmt::format("\"model_type\" is {}", quote(json.at("model_type").dump())));
-  }
-  require(json, "hidden_act", "silu", source);
-  require(json, "attention_bias", false, source);
-  require(json, "mlp_bias", false, source);
-  require(json, "rope_scaling", nullptr, source);
+  reader.require("hidden_act", "silu");
+  reader.require("attention_bias", false);
+  reader.require("mlp_bias", false);
+  reader.require("rope_scaling", nullptr);
   LlamaConfig config;
-  config.num_layers = read<std::int64_t>(json, "num_hidden_layers", source);
-  config.width = read<std::int64_t>(json, "hidden_size", source);
-  config.num_heads = read<std::int64_t>(json, "num_attention_heads", source);
-  config.num_key_value_heads =
-      read<std::int64_t>(json, "num_key_value_heads", source, config.num_heads);
-  config.hidden = read<std::int64_t>(json, "intermediate_size", source);
-  config.sequence = read<std::int64_t>(json, "max_position_embeddings", source, 2048);
-  config.vocabulary = read<std::int64_t>(json, "vocab_size", source);
+  config.num_layers = reader.read<std::int64_t>("num_hidden_layers");
+  config.width = reader.read<std::int64_t>("hidden_size");
+  config.num_heads = reader.read<std::int64_t>("num_attention_heads");
+  config.num_key_value_heads = reader.read<std::int64_t>("num_key_value_heads", config.num_heads);
+  config.hidden = reader.read<std::int64_t>("intermediate_size");
+  config.sequence = reader.read<std::int64_t>("max_position_embeddings", 2048);
+  config.vocabulary = reader.read<std::int64_t>("vocab_size");
   config.rope_theta = rope_theta(json, source);
-  config.norm_epsilon = read<double>(json, "rms_norm_eps", source, 1e-6);
-  config.has_tied_head = read<bool>(json, "tie_word_embeddings", source, false);
+  config.norm_epsilon = reader.read<double>("rms_norm_eps", 1e-6);
+  config.has_tied_head = reader.read<bool>("tie_word_embeddings", false);
   if (config.width > 0 && config.num_heads > 0) {
-    require(json, "head_dim", config.width / config.num_heads, source);
+    reader.require("head_dim", config.width / config.num_heads);
   }
-  try {
-    check(config);
-  } catch (const ConfigError& error) {
-    throw FileError(fmt::format("{}: {}", source, error.what()));
-  }
+  reader.require_possible(config);
   return config;
 }
 

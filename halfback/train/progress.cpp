@@ -59,8 +59,8 @@ std::string format_count(double count) {
 
 std::string format_progress_line(const ProgressState& state) {
   std::string line = fmt::format("step {}/{} loss {:.3f}", state.step, state.num_steps, state.loss);
-  if (state.tokens_per_second > 0.0) {
-    line += fmt::format(" {} tok/s", format_count(state.tokens_per_second));
+  if (state.items_per_second > 0.0) {
+    line += fmt::format(" {} {}/s", format_count(state.items_per_second), state.item_name);
   }
   if (state.eta_seconds) {
     line += fmt::format(" ETA {}", format_duration(*state.eta_seconds));
@@ -89,11 +89,13 @@ std::string format_progress_bar(const ProgressState& state, int width) {
 Progress::Progress(std::FILE* stream,
                    std::int64_t num_steps,
                    std::int64_t first_step,
+                   std::string item_name,
                    std::int64_t line_every)
     : stream_(stream),
       is_terminal_(::isatty(::fileno(stream)) == 1),
       num_steps_(num_steps),
       first_step_(first_step),
+      item_name_(std::move(item_name)),
       line_every_(std::max<std::int64_t>(line_every, 1)),
       shown_step_(first_step) {}
 
@@ -103,8 +105,8 @@ Progress::~Progress() {
   }
 }
 
-void Progress::update(std::int64_t step, double loss, std::int64_t num_tokens) {
-  num_tokens_ += num_tokens;
+void Progress::update(std::int64_t step, double loss, std::int64_t num_items) {
+  num_items_ += num_items;
   const Clock::time_point now = Clock::now();
   if (is_due(step, now)) {
     show(state_at(step, loss));
@@ -125,9 +127,13 @@ bool Progress::is_due(std::int64_t step, Clock::time_point now) const {
 ProgressState Progress::state_at(std::int64_t step, double loss) const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - started_).count();
   const auto num_done = static_cast<double>(step - first_step_);
-  ProgressState state{.step = step, .num_steps = num_steps_, .loss = loss, .eta_seconds = {}};
+  ProgressState state{.step = step,
+                      .num_steps = num_steps_,
+                      .loss = loss,
+                      .item_name = item_name_,
+                      .eta_seconds = {}};
   if (elapsed > 0.0 && num_done > 0.0) {
-    state.tokens_per_second = static_cast<double>(num_tokens_) / elapsed;
+    state.items_per_second = static_cast<double>(num_items_) / elapsed;
     state.eta_seconds = elapsed / num_done * static_cast<double>(num_steps_ - step);
   }
   return state;

@@ -13,7 +13,8 @@ struct ProgressState {
   std::int64_t step = 0;  // done
   std::int64_t num_steps = 0;
   double loss = 0.0;
-  double tokens_per_second = 0.0;     // 0 when not known
+  double items_per_second = 0.0;  // 0 when not known
+  std::string item_name = "tokens";
   std::optional<double> eta_seconds;  // nothing when not known
 };
 
@@ -23,7 +24,7 @@ std::string format_duration(double seconds);
 // Returns a count with three digits and a letter: "987", "34.1k", "1.20M".
 std::string format_count(double count);
 
-// Returns "step 120/500 loss 2.345 34.1k tok/s ETA 0:41"; parts not known are left out.
+// Returns "step 120/500 loss 2.345 34.1k tokens/s ETA 0:41"; parts not known are left out.
 std::string format_progress_line(const ProgressState& state);
 
 // Returns "[####----] " and the line. The bar takes what `width` columns leave, from 10 to 40; the
@@ -38,15 +39,16 @@ class Progress {
   Progress(std::FILE* stream,
            std::int64_t num_steps,
            std::int64_t first_step = 0,
+           std::string item_name = "tokens",
            std::int64_t line_every = 50);
   // Ends the bar's line.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // Tells that `step` steps are done; `num_tokens` is what the last one took. Redraws at most 10
+  // Tells that `step` steps are done; `num_items` is what the last one took. Redraws at most 10
   // times a second.
-  void update(std::int64_t step, double loss, std::int64_t num_tokens);
+  void update(std::int64_t step, double loss, std::int64_t num_items);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -59,8 +61,9 @@ class Progress {
   bool is_terminal_;
   std::int64_t num_steps_;
   std::int64_t first_step_;
+  std::string item_name_;
   std::int64_t line_every_;
-  std::int64_t num_tokens_ = 0;
+  std::int64_t num_items_ = 0;
   std::int64_t shown_step_;
   Clock::time_point started_ = Clock::now();
   std::optional<Clock::time_point> shown_at_;

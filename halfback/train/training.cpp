@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/data/byte_text.h"
+#include "halfback/data/masked_text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
@@ -14,30 +15,45 @@
 
 namespace halfback {
 
-struct Training::Data {
-  ByteText text;
-  std::int64_t num_bytes;
-};
+namespace {
+
+std::unique_ptr<Dataset> open_data(const TrainingConfig& config) {
+  const std::int64_t vocabulary = vocabulary_of(config.model);
+  const bool is_masked = task_of(config.model) == Task::MaskedToken;
+  const std::int64_t needed = ByteText::kVocabularySize + (is_masked ? 1 : 0);
+  if (vocabulary < needed) {
+    throw ConfigError(
+        fmt::format("model: vocabulary {} is too small for bytes{}; use --vocabulary {}",
+                    vocabulary, is_masked ? " and the mask" : "", needed));
+  }
+  const std::int64_t length = items_per_sample(config.model);
+  auto text = std::make_unique<ByteText>(ByteTextOptions{
+      .path = config.data,
+      .sequence_length = length,
+      .validation_fraction = config.evaluate_every > 0 ? config.validation_fraction : 0.0,
+      .seed = config.seed});
+  if (!is_masked) {
+    return text;
+  }
+  return std::make_unique<MaskedText>(
+      std::move(text),
+      MaskedTextOptions{.num_masked = std::get<BertConfig>(config.model).num_masked(length),
+                        .mask_token = ByteText::kVocabularySize,
+                        .num_tokens = ByteText::kVocabularySize,
+                        .seed = config.seed});
+}
+
+}  // namespace
 
 Training::Training(TrainingConfig config) : config_(std::move(config)) {
   initialize_runtime();
   check(config_.model);
-  if (config_.model.vocabulary < ByteText::kVocabularySize) {
-    throw ConfigError(
-        fmt::format("model: vocabulary {} is too small for bytes; use --vocabulary {}",
-                    config_.model.vocabulary, ByteText::kVocabularySize));
-  }
-  data_ = std::make_unique<Data>(Data{
-      .text = ByteText(
-          {.path = config_.data,
-           .sequence_length = config_.model.sequence,
-           .validation_fraction = config_.evaluate_every > 0 ? config_.validation_fraction : 0.0,
-           .seed = config_.seed}),
-      .num_bytes = static_cast<std::int64_t>(std::filesystem::file_size(config_.data))});
-  const std::vector<int> cut =
-      parse_cut(config_.cut, {.num_blocks = static_cast<int>(config_.model.num_layers),
-                              .num_stages = config_.schedule.num_stages()});
-  pipeline_ = std::make_unique<Pipeline>(build_llama(config_.model, cut), config_.schedule,
+  data_ = open_data(config_);
+  const std::vector<int> cut = parse_cut(
+      config_.cut,
+      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
+  config_.pipeline.stage.seed = config_.seed;
+  pipeline_ = std::make_unique<Pipeline>(build_model(config_.model, cut), config_.schedule,
                                          config_.pipeline);
   restore();
   if (!config_.checkpoint.empty()) {
@@ -77,37 +93,35 @@ void Training::restore() {
     }
   };
   require("--seed", state.seed, config_.seed);
-  require("a text of this many bytes:", state.data_bytes, data_->num_bytes);
+  require("data of this many bytes:", state.data_bytes, data_->num_bytes());
   state_step_ = state.step;
   position_ = state.position;
 }
 
-std::int64_t Training::sequences_per_step() const {
+std::int64_t Training::samples_per_step() const {
   return config_.micro_batch_size * pipeline_->num_micro_batches();
 }
 
 std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
-  const std::int64_t first = position_ + (step - state_step_ - 1) * sequences_per_step();
+  const std::int64_t first = position_ + (step - state_step_ - 1) * samples_per_step();
   std::vector<MicroBatch> all;
   for (int i = 0; i < pipeline_->num_micro_batches(); ++i) {
-    TokenBatch batch =
-        data_->text.train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size);
+    Batch batch =
+        data_->train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size);
     all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
   }
   return all;
 }
 
 bool Training::validates() const {
-  return config_.evaluate_every > 0 && data_->text.num_validation_windows() > 0;
+  return config_.evaluate_every > 0 && data_->num_validation_samples() > 0;
 }
 
-double Training::validation_loss() {
-  const std::int64_t count =
-      std::min(config_.evaluate_sequences, data_->text.num_validation_windows());
+Evaluation Training::validate() {
+  const std::int64_t count = std::min(config_.evaluate_samples, data_->num_validation_samples());
   std::vector<MicroBatch> all;
   for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
-    TokenBatch batch =
-        data_->text.validation_batch(first, std::min(config_.micro_batch_size, count - first));
+    Batch batch = data_->validation_batch(first, std::min(config_.micro_batch_size, count - first));
     all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
   }
   return pipeline_->evaluate(all);
@@ -119,10 +133,10 @@ void Training::save(std::int64_t step) {
   }
   save_checkpoint(config_.checkpoint, config_.model, stages(),
                   {.step = step,
-                   .position = position_ + (step - state_step_) * sequences_per_step(),
+                   .position = position_ + (step - state_step_) * samples_per_step(),
                    .seed = config_.seed,
                    .optimizer = config_.optimizer,
-                   .data_bytes = data_->num_bytes});
+                   .data_bytes = data_->num_bytes()});
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
@@ -147,9 +161,9 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     }
     const bool is_last = step == config_.num_steps || stop;
     if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
-      report.validation_loss = validation_loss();
+      report.validation = validate();
     }
-    report.num_tokens = sequences_per_step() * config_.model.sequence;
+    report.num_items = samples_per_step() * items_per_sample(config_.model);
     report.result = &result;
     on_step(report);
     outcome.last_step = step;

@@ -1,8 +1,9 @@
-// Training of a language model on a text, from data to checkpoint.
+// Training of a model, from data to checkpoint.
 #pragma once
 
+#include "halfback/data/dataset.h"
 #include "halfback/engine/pipeline.h"
-#include "halfback/models/llama.h"
+#include "halfback/models/model.h"
 #include "halfback/train/learning_rate.h"
 
 #include <atomic>
@@ -17,21 +18,21 @@
 namespace halfback {
 
 struct TrainingConfig {
-  LlamaConfig model;
+  ModelConfig model;
   std::string cut;  // blocks per stage, as in "3,2,3"; "" for equal
   Schedule schedule;
   PipelineOptions pipeline;
   LearningRate learning_rate;
   std::string optimizer = "adamw";
 
-  std::string data;                   // a text file
+  std::string data;                   // a text file, or a directory of images
   double validation_fraction = 0.1;   // 0: none, and no validation
-  std::int64_t micro_batch_size = 4;  // sequences
+  std::int64_t micro_batch_size = 4;  // samples
   std::int64_t num_steps = 100;
   std::uint64_t seed = 1;
 
   std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
-  std::int64_t evaluate_sequences = 64;
+  std::int64_t evaluate_samples = 64;
 
   std::filesystem::path checkpoint;   // "" for none
   std::int64_t checkpoint_every = 0;  // steps; 0 only at the end
@@ -42,8 +43,8 @@ struct TrainingConfig {
 struct StepReport {
   std::int64_t step = 0;
   double learning_rate = 0.0;
-  std::int64_t num_tokens = 0;
-  std::optional<double> validation_loss;
+  std::int64_t num_items = 0;  // tokens or images
+  std::optional<Evaluation> validation;
   const StepResult* result = nullptr;
 };
 
@@ -73,17 +74,16 @@ class Training {
   Pipeline& pipeline() { return *pipeline_; }
 
  private:
-  struct Data;
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
-  double validation_loss();
+  Evaluation validate();
   void save(std::int64_t step);
-  std::int64_t sequences_per_step() const;
+  std::int64_t samples_per_step() const;
   std::vector<Stage*> stages();
 
   TrainingConfig config_;
-  std::unique_ptr<Data> data_;
+  std::unique_ptr<Dataset> data_;
   std::unique_ptr<Pipeline> pipeline_;
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;  // of step state_step_ + 1

@@ -41,6 +41,7 @@ class InProcessTransport final : public Transport {
   explicit InProcessTransport(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
+        swaps_(channels_.size()),
         gathered_(static_cast<std::size_t>(options.num_ranks)) {}
 
   void send(const Route& route, const Action& action, Message message) override {
@@ -76,6 +77,23 @@ class InProcessTransport final : public Transport {
     return std::move(envelope.message);
   }
 
+  at::Tensor swap(const Route& route, at::Tensor tensor) override {
+    Channel& there = swaps_[index_of(route)];
+    {
+      const std::lock_guard lock(there.mutex);
+      there.waiting.push_back({{}, {std::move(tensor)}});
+    }
+    there.changed.notify_all();
+    Channel& back = swaps_[index_of({.from = route.to, .to = route.from})];
+    std::unique_lock lock(back.mutex);
+    wait(
+        lock, back.changed, [&] { return !back.waiting.empty(); },
+        [&] { return fmt::format("the shared gradients of rank {}", route.to); });
+    at::Tensor received = std::move(back.waiting.front().message.front());
+    back.waiting.pop_front();
+    return received;
+  }
+
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
     std::unique_lock lock(gather_mutex_);
     wait(
@@ -101,19 +119,23 @@ class InProcessTransport final : public Transport {
 
   void stop() override {
     is_stopped_.store(true);
-    for (Channel& channel : channels_) {
-      // Taken so that no waiter is between its look at the flag and its sleep.
-      const std::lock_guard lock(channel.mutex);
-      channel.changed.notify_all();
+    for (std::deque<Channel>* channels : {&channels_, &swaps_}) {
+      for (Channel& channel : *channels) {
+        // Taken so that no waiter is between its look at the flag and its sleep.
+        const std::lock_guard lock(channel.mutex);
+        channel.changed.notify_all();
+      }
     }
     const std::lock_guard lock(gather_mutex_);
     gather_changed_.notify_all();
   }
 
  private:
-  Channel& channel_of(const Route& route) {
-    return channels_[static_cast<std::size_t>(route.from * options_.num_ranks + route.to)];
+  std::size_t index_of(const Route& route) const {
+    return static_cast<std::size_t>(route.from * options_.num_ranks + route.to);
   }
+
+  Channel& channel_of(const Route& route) { return channels_[index_of(route)]; }
 
   bool is_not_full(const Channel& channel) const {
     return channel.waiting.size() < static_cast<std::size_t>(options_.capacity);
@@ -140,6 +162,7 @@ class InProcessTransport final : public Transport {
 
   InProcessOptions options_;
   std::deque<Channel> channels_;
+  std::deque<Channel> swaps_;
   std::atomic<bool> is_stopped_{false};
   std::mutex gather_mutex_;
   std::condition_variable gather_changed_;

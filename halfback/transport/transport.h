@@ -42,6 +42,10 @@ class Transport {
   // means.
   virtual Message receive(const Route& route, const Action& action) = 0;
 
+  // Gives a tensor to the other end (route.to) and returns what that one gives. Both ends must call
+  // it, and in the same order where they do so often.
+  virtual at::Tensor swap(const Route& route, at::Tensor tensor) = 0;
+
   // Returns the values of all ranks, by rank. Every rank must call it.
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
 

@@ -46,7 +46,7 @@ class ByteTextTest : public testing::Test {
 };
 
 // Returns the first token of each sequence.
-std::vector<std::int64_t> firsts(const TokenBatch& batch) {
+std::vector<std::int64_t> firsts(const Batch& batch) {
   std::vector<std::int64_t> result;
   for (std::int64_t row = 0; row < batch.inputs.size(0); ++row) {
     result.push_back(batch.inputs[row][0].item<std::int64_t>());
@@ -56,7 +56,7 @@ std::vector<std::int64_t> firsts(const TokenBatch& batch) {
 
 TEST_F(ByteTextTest, TargetsAreTheBytesAfterTheInputs) {
   const ByteText text = make(240, 8, 0.1, 1);
-  const TokenBatch batch = text.train_batch(0, 5);
+  const Batch batch = text.train_batch(0, 5);
   EXPECT_EQ(batch.inputs.sizes(), (at::IntArrayRef{5, 8}));
   EXPECT_EQ(batch.inputs.scalar_type(), at::kLong);
   EXPECT_EQ(batch.targets.sizes(), (at::IntArrayRef{5, 8}));
@@ -97,12 +97,12 @@ TEST_F(ByteTextTest, OrderAndStartDifferByEpochAndSeed) {
 
 TEST_F(ByteTextTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
   const ByteText text = make(240, 8, 0.1, 3);
-  const TokenBatch whole = text.train_batch(20, 24);  // into the next epoch
+  const Batch whole = text.train_batch(20, 24);  // into the next epoch
   for (const std::int64_t size : {1, 2, 3, 4, 6, 12}) {
     std::vector<at::Tensor> inputs;
     std::vector<at::Tensor> targets;
     for (std::int64_t done = 0; done < 24; done += size) {
-      const TokenBatch part = text.train_batch(20 + done, size);
+      const Batch part = text.train_batch(20 + done, size);
       inputs.push_back(part.inputs);
       targets.push_back(part.targets);
     }
@@ -113,14 +113,14 @@ TEST_F(ByteTextTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
 
 TEST_F(ByteTextTest, SplitsTheFileWithoutOverlap) {
   const ByteText text = make(200, 4, 0.25, 0);
-  EXPECT_EQ(text.num_validation_windows(), 12);  // (50 - 1) / 4
-  const TokenBatch validation = text.validation_batch(0, 12);
+  EXPECT_EQ(text.num_validation_samples(), 12);  // (50 - 1) / 4
+  const Batch validation = text.validation_batch(0, 12);
   EXPECT_EQ(validation.inputs[0][0].item<std::int64_t>(), 150);
   EXPECT_EQ(validation.targets[11][3].item<std::int64_t>(), 198);
   EXPECT_TRUE(text.validation_batch(5, 2).inputs.equal(validation.inputs.slice(0, 5, 7)));
   for (std::int64_t epoch = 0; epoch < 10; ++epoch) {
     const std::int64_t num_windows = text.num_train_windows();
-    const TokenBatch batch = text.train_batch(epoch * num_windows, num_windows);
+    const Batch batch = text.train_batch(epoch * num_windows, num_windows);
     EXPECT_LT(batch.targets.max().item<std::int64_t>(), 150);
   }
 }
@@ -128,7 +128,7 @@ TEST_F(ByteTextTest, SplitsTheFileWithoutOverlap) {
 TEST_F(ByteTextTest, WorksWithExactlyOneSequence) {
   const ByteText text = make(9, 8, 0.0, 0);
   EXPECT_EQ(text.num_train_windows(), 1);
-  EXPECT_EQ(text.num_validation_windows(), 0);
+  EXPECT_EQ(text.num_validation_samples(), 0);
   EXPECT_EQ(firsts(text.train_batch(0, 3)), (std::vector<std::int64_t>{0, 0, 0}));
 }
 

@@ -43,6 +43,7 @@ class NullLoss final : public LossLayer {
                  Saved& /*saved*/) override {
     return 0.0;
   }
+  std::int64_t num_correct(const Saved& /*saved*/) const override { return 0; }
   at::Tensor backward_input(double /*scale*/, Saved& /*saved*/) override { return at::zeros({1}); }
   void backward_weight(Saved& /*saved*/) override {}
   SavedBytes saved_bytes(std::span<const std::int64_t> /*input_shape*/,

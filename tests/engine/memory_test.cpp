@@ -74,7 +74,7 @@ void expect_predicted_bytes(const Schedule& schedule, const BatchShape& shape) {
   const int num_layers = layers_for(pipeline->num_stages());
   const std::vector<StageBytes> stages = stage_bytes(
       build_llama(small_llama(num_layers), equal_cut(num_layers, pipeline->num_stages())),
-      {shape.num_sequences, shape.sequence}, sizeof(float));
+      {.input_shape = {shape.num_sequences, shape.sequence}});
   const std::vector<std::int64_t> predicted =
       predict_memory(pipeline->schedule(), {.stages = stages}).peak;
   for (int step = 1; step <= 2; ++step) {

@@ -172,7 +172,7 @@ TEST(ParityTest, ConcatenatedWeightGradientsAgreeWithinRounding) {
 
 TEST(ParityTest, EvaluationDoesNotDependOnTheCut) {
   const auto batches = make_batches({.num_micro_batches = 7}, 5);  // not what the schedules have
-  const double expected = make_pipeline({.num_ranks = 1})->evaluate(batches);
+  const Evaluation expected = make_pipeline({.num_ranks = 1})->evaluate(batches);
   for (int ranks = 2; ranks <= 4; ++ranks) {
     EXPECT_EQ(make_pipeline({.num_ranks = ranks})->evaluate(batches), expected);
   }

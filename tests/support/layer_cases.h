@@ -34,6 +34,7 @@ std::vector<LayerCase> embedding_cases();
 std::vector<LayerCase> attention_cases();
 std::vector<LayerCase> feed_forward_cases();
 std::vector<LayerCase> head_cases();
+std::vector<LayerCase> bert_cases();
 std::vector<LayerCase> all_cases();
 
 struct AttentionShape {

@@ -47,7 +47,8 @@ void write_logits(const LlamaConfig& config, const StageList& stages, const std:
   }
   const auto& head =
       dynamic_cast<const halfback::LanguageModelHead&>(*stages.back()->layers().loss);
-  halfback::save_safetensors(path, {{"tokens", tokens}, {"logits", head.logits(activations.front())}});
+  halfback::save_safetensors(path,
+                             {{"tokens", tokens}, {"logits", head.logits(activations.front())}});
 }
 
 void train(const std::vector<std::string>& arguments) {
@@ -85,7 +86,7 @@ void train(const std::vector<std::string>& arguments) {
 }
 
 void load(const std::vector<std::string>& arguments) {
-  const LlamaConfig config = halfback::load_config(arguments[1]);
+  const auto config = std::get<LlamaConfig>(halfback::load_config(arguments[1]));
   Stage stage(
       std::move(halfback::build_llama(config, {static_cast<int>(config.num_layers)}).front()), {});
   halfback::load_parameters(arguments[1], {&stage});

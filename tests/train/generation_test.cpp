@@ -72,7 +72,7 @@ TEST_F(GenerationTest, TemperatureZeroTakesTheLikeliestByteWhateverTheSeed) {
   greedy.seed = 99;
   EXPECT_EQ(text_of(greedy), text);
 
-  const LlamaConfig config = load_config(checkpoint_);
+  const auto config = std::get<LlamaConfig>(load_config(checkpoint_));
   LlamaConfig longer = config;
   longer.sequence = 64;
   Stage stage(std::move(build_llama(longer, {4}).front()), {});

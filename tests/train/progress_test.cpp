@@ -14,7 +14,7 @@ namespace {
 const ProgressState kState = {.step = 120,
                               .num_steps = 500,
                               .loss = 2.3449,
-                              .tokens_per_second = 34'100.0,
+                              .items_per_second = 34'100.0,
                               .eta_seconds = 41.0};
 
 TEST(ProgressTest, FormatsDurations) {
@@ -40,15 +40,15 @@ TEST(ProgressTest, FormatsCountsWithThreeDigits) {
 }
 
 TEST(ProgressTest, FormatsALine) {
-  EXPECT_EQ(format_progress_line(kState), "step 120/500 loss 2.345 34.1k tok/s ETA 0:41");
+  EXPECT_EQ(format_progress_line(kState), "step 120/500 loss 2.345 34.1k tokens/s ETA 0:41");
   EXPECT_EQ(format_progress_line({.step = 0, .num_steps = 5, .loss = 1.0, .eta_seconds = {}}),
             "step 0/5 loss 1.000");
 }
 
 TEST(ProgressTest, FormatsABarThatFits) {
   const std::string line = format_progress_line(kState);
-  EXPECT_EQ(format_progress_bar(kState, 57), "[##--------] " + line);
-  EXPECT_EQ(format_progress_bar(kState, 80).substr(0, 34), "[#######--------------------------");
+  EXPECT_EQ(format_progress_bar(kState, 60), "[##--------] " + line);
+  EXPECT_EQ(format_progress_bar(kState, 80).substr(0, 31), "[#######-----------------------");
   EXPECT_EQ(format_progress_bar(kState, 80).size(), 80U);
   EXPECT_EQ(format_progress_bar(kState, 500), "[#########" + std::string(31, '-') + "] " + line);
   EXPECT_EQ(format_progress_bar(kState, 20), "[##--------] step 12");
@@ -71,7 +71,7 @@ TEST(ProgressTest, WritesPlainLinesToAFile) {
   std::FILE* stream = std::fopen((directory / "log").c_str(), "w");
   ASSERT_NE(stream, nullptr);
   {
-    Progress progress(stream, /*num_steps=*/25, /*first_step=*/0, /*line_every=*/10);
+    Progress progress(stream, /*num_steps=*/25, /*first_step=*/0, "images", /*line_every=*/10);
     for (std::int64_t step = 1; step <= 25; ++step) {
       progress.update(step, 2.0, 100);
     }

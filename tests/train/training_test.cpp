@@ -142,7 +142,7 @@ TEST_F(TrainingTest, LowersTheLossAndReportsEveryStep) {
       [&](const StepReport& report) {
         EXPECT_EQ(report.step, static_cast<std::int64_t>(losses.size()) + 1);
         EXPECT_EQ(report.learning_rate, longer.learning_rate.at(report.step));
-        EXPECT_EQ(report.num_tokens, 4 * 2 * 8);
+        EXPECT_EQ(report.num_items, 4 * 2 * 8);
         losses.push_back(report.result->loss);
       },
       std::atomic<bool>{false});
@@ -209,22 +209,22 @@ TEST_F(TrainingTest, InitialTakesTheParametersAndStartsAnew) {
 TEST_F(TrainingTest, ValidatesOnTheTextsEndAfterEveryNthAndTheLastStep) {
   TrainingConfig validated = config("");
   validated.evaluate_every = 4;
-  validated.evaluate_sequences = 15;
+  validated.evaluate_samples = 15;
   Training training(validated);
   const ByteText text({.path = data_, .sequence_length = 8, .validation_fraction = 0.1, .seed = 5});
   std::vector<std::int64_t> steps;
   training.run(
       [&](const StepReport& report) {
-        if (!report.validation_loss) {
+        if (!report.validation) {
           return;
         }
         steps.push_back(report.step);
         std::vector<MicroBatch> batches;
         for (int i = 0; i < 8; ++i) {
-          const TokenBatch batch = text.validation_batch(2 * i, i < 7 ? 2 : 1);
+          const Batch batch = text.validation_batch(2 * i, i < 7 ? 2 : 1);
           batches.push_back({{batch.inputs}, batch.targets});
         }
-        EXPECT_EQ(*report.validation_loss, training.pipeline().evaluate(batches));
+        EXPECT_EQ(*report.validation, training.pipeline().evaluate(batches));
       },
       std::atomic<bool>{false});
   EXPECT_EQ(steps, (std::vector<std::int64_t>{4, 6}));
@@ -247,12 +247,12 @@ TEST_F(TrainingTest, TheValidationLossDoesNotDependOnTheStages) {
   for (const TinySchedule& schedule : kSchedules) {
     TrainingConfig validated = config("", schedule);
     validated.evaluate_every = 6;
-    validated.evaluate_sequences = 20;
+    validated.evaluate_samples = 20;
     Training training(validated);
     training.run(
         [&](const StepReport& report) {
-          if (report.validation_loss) {
-            losses.push_back(*report.validation_loss);
+          if (report.validation) {
+            losses.push_back(report.validation->loss);
           }
         },
         std::atomic<bool>{false});
@@ -274,7 +274,7 @@ TEST_F(TrainingTest, WithoutValidationTextThereIsNoValidation) {
   none.validation_fraction = 0.0;
   none.evaluate_every = 2;
   Training training(none);
-  training.run([](const StepReport& report) { EXPECT_FALSE(report.validation_loss); },
+  training.run([](const StepReport& report) { EXPECT_FALSE(report.validation); },
                std::atomic<bool>{false});
 }
 
@@ -287,9 +287,9 @@ TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   other.seed = 5;
   spit(data_, tiny_text() + "x");
   EXPECT_TRUE(contains(refusal(other),
-                       "with a text of this many bytes: 3000, this one has 3001; resume with"));
+                       "with data of this many bytes: 3000, this one has 3001; resume with"));
   spit(data_, tiny_text());
-  other.model.hidden = 32;
+  std::get<LlamaConfig>(other.model).hidden = 32;
   EXPECT_TRUE(contains(refusal(other),
                        "a: checkpoint of another model: hidden is 24 there and 32 in this run; use "
                        "--hidden 24 or another --checkpoint"));
@@ -299,7 +299,7 @@ TEST_F(TrainingTest, RefusesAnInitialCheckpointOfAnotherModel) {
   losses_of(config("a"), 1);
   TrainingConfig other = config("");
   other.initial = directory_ / "a";
-  other.model.num_key_value_heads = 4;
+  std::get<LlamaConfig>(other.model).num_key_value_heads = 4;
   EXPECT_TRUE(contains(refusal(other), "kv-heads is 2 there and 4 in this run"));
   other.initial = directory_ / "nowhere";
   EXPECT_TRUE(contains(refusal(other), "nowhere/config.json: cannot open"));
@@ -316,7 +316,7 @@ TEST_F(TrainingTest, RefusesACheckpointDirectoryBeforeTheFirstStep) {
 
 TEST_F(TrainingTest, RefusesAVocabularyThatIsTooSmallForBytes) {
   TrainingConfig small = config("");
-  small.model.vocabulary = 255;
+  std::get<LlamaConfig>(small.model).vocabulary = 255;
   EXPECT_EQ(refusal(small), "model: vocabulary 255 is too small for bytes; use --vocabulary 256");
 }
 

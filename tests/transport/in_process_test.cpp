@@ -67,7 +67,8 @@ TEST(InProcessTest, StorageChangesHandsWithoutACopy) {
   transport->send(kThere, send_forward(0), std::move(message));
   const Message received = transport->receive(kThere, receive_forward(0));
   EXPECT_EQ(received.front().const_data_ptr(), storage);
-  EXPECT_EQ(received.front().use_count(), 1U) << "the channel keeps a tensor that it has handed over";
+  EXPECT_EQ(received.front().use_count(), 1U)
+      << "the channel keeps a tensor that it has handed over";
 }
 
 TEST(InProcessTest, AFullChannelHoldsTheSenderUntilThereIsRoom) {

@@ -1,0 +1,42 @@
+// Text with tokens masked, as BERT learns from it: of each sequence so many tokens are to be told;
+// 80 % of those read MASK, 10 % another token, 10 % stay as they are. Another epoch masks others.
+// Source: Devlin et al., "BERT", arXiv:1810.04805, 3.1 and A.1; masks drawn anew for each epoch as
+// in Liu et al., "RoBERTa", arXiv:1907.11692, 4.1.
+#pragma once
+
+#include "halfback/data/dataset.h"
+
+#include <memory>
+
+namespace halfback {
+
+struct MaskedTextOptions {
+  std::int64_t num_masked = 0;  // of each sequence
+  std::int64_t mask_token = 0;
+  std::int64_t num_tokens = 0;  // other tokens are drawn from 0 ... num_tokens - 1
+  std::uint64_t seed = 0;
+};
+
+class MaskedText final : public Dataset {
+ public:
+  // Masks the inputs of `text`, whose batches have token ids [N, T].
+  MaskedText(std::unique_ptr<Dataset> text, const MaskedTextOptions& options);
+
+  // Targets [N, T] are the tokens that were masked, -1 elsewhere.
+  Batch train_batch(std::int64_t position, std::int64_t num_samples) const override;
+  Batch validation_batch(std::int64_t index, std::int64_t num_samples) const override;
+  std::int64_t num_validation_samples() const override { return text_->num_validation_samples(); }
+  std::int64_t num_bytes() const override { return text_->num_bytes(); }
+
+ private:
+  struct Keys {
+    std::uint64_t part;  // of the data
+    std::int64_t first;  // number of the first sample
+  };
+  Batch mask(Batch batch, const Keys& keys) const;
+
+  std::unique_ptr<Dataset> text_;
+  MaskedTextOptions options_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,34 @@
+// y = x where drawn to stay, divided by the probability of that, else 0; x itself in evaluation.
+// Source: Srivastava et al., "Dropout", JMLR 15 (2014).
+//
+// The draw is a function of the micro-batch, the layer's site and the element, so that all cuts and
+// schedules have the same masks. I draws the mask again: nothing is kept.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+struct DropoutOptions {
+  double probability = 0.1;  // of dropping an element, 0 to below 1
+  std::uint64_t site = 0;    // another one for each dropout of a model
+};
+
+class Dropout final : public Layer {
+ public:
+  explicit Dropout(const DropoutOptions& options);
+
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  at::Tensor masked(const at::Tensor& tensor, const Saved& saved) const;
+
+  DropoutOptions options_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,43 @@
+// The feed-forward of BERT: W_2 gelu(W_1 x + b_1) + b_2, with the exact GELU.
+// Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415.
+//
+// With M = N x T rows, C channels, F hidden:
+//   F  keeps until W: x [M, C] and the memory of h = W_1 x + b_1 [M, F].
+//   I  makes gelu(h) anew in the memory of h, after h has given the gradient of h, which it keeps
+//      with g.
+//   W  reads x, gelu(h), the gradient of h and g.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class GeluFeedForward final : public Layer {
+ public:
+  struct Options {
+    std::int64_t num_channels = 0;
+    std::int64_t hidden = 0;
+    double standard_deviation = 0.02;
+  };
+  // Parameters are called PREFIX.intermediate.dense... and PREFIX.output.dense..., as Hugging Face
+  // does.
+  GeluFeedForward(const std::string& prefix, const Options& options);
+
+  std::vector<Parameter*> parameters() override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  Options options_;
+  Parameter up_;
+  Parameter up_bias_;
+  Parameter down_;
+  Parameter down_bias_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,126 @@
+#include "halfback/layers/masked_language_model_head.h"
+
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/nonzero.h>
+#include <ATen/ops/zeros.h>
+
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+// Slots of Saved::until_input.
+enum { kRows, kTargets, kHidden, kStatistics, kLogProbabilities };
+// Slots of Saved::until_weight; F fills the first, I the rest.
+enum { kInput, kGradLogits, kNormed, kGradHidden, kGradNorm };
+
+}  // namespace
+
+MaskedLanguageModelHead::MaskedLanguageModelHead(const std::string& prefix,
+                                                 const Options& options,
+                                                 std::unique_ptr<Norm> norm)
+    : options_(options),
+      norm_(std::move(norm)),
+      transform_{.name = prefix + ".transform.dense.weight",
+                 .shape = {options.num_channels, options.num_channels},
+                 .init = {.standard_deviation = options.standard_deviation}},
+      transform_bias_{.name = prefix + ".transform.dense.bias",
+                      .shape = {options.num_channels},
+                      .init = {},
+                      .decays = false},
+      words_{.name = options.embedding_name,
+             .shape = {options.vocabulary, options.num_channels},
+             .init = {},
+             .is_copy = true},
+      bias_{.name = prefix + ".bias", .shape = {options.vocabulary}, .init = {}, .decays = false} {}
+
+std::vector<Parameter*> MaskedLanguageModelHead::parameters() {
+  std::vector<Parameter*> all = {&transform_, &transform_bias_};
+  for (Parameter* const parameter : norm_->parameters()) {
+    all.push_back(parameter);
+  }
+  all.insert(all.end(), {&words_, &bias_});
+  return all;
+}
+
+at::Tensor MaskedLanguageModelHead::logits(const at::Tensor& input) const {
+  const at::Tensor hidden = product(as_rows(input), transform_, transform_bias_.value);
+  const at::Tensor normed = norm_->normalize(at::gelu(hidden)).output;
+  return product(normed, words_, bias_.value)
+      .view(with_last_size(input.sizes(), options_.vocabulary));
+}
+
+double MaskedLanguageModelHead::forward(const at::Tensor& input,
+                                        const at::Tensor& targets,
+                                        Saved& saved) {
+  const at::Tensor all_targets = targets.flatten();
+  const at::Tensor rows = at::nonzero(all_targets.ge(0)).flatten();
+  const at::Tensor x = at::index_select(as_rows(input), 0, rows);
+  const at::Tensor own_targets = at::index_select(all_targets, 0, rows);
+  const at::Tensor hidden = product(x, transform_, transform_bias_.value);
+  const Norm::Normed normed = norm_->normalize(at::gelu(hidden));
+  at::Tensor log_probabilities = product(normed.output, words_, bias_.value);
+  const double loss = kernels::log_softmax_loss(log_probabilities, own_targets);
+  saved.until_input = {rows, own_targets, hidden, normed.statistics, log_probabilities};
+  saved.until_weight = {x};
+  saved.shape = input.sizes().vec();
+  return loss;
+}
+
+std::int64_t MaskedLanguageModelHead::num_correct(const Saved& saved) const {
+  return kernels::count_correct(saved.until_input[kLogProbabilities], saved.until_input[kTargets]);
+}
+
+at::Tensor MaskedLanguageModelHead::backward_input(double scale, Saved& saved) {
+  at::Tensor grad_logits = std::move(saved.until_input[kLogProbabilities]);
+  kernels::log_softmax_loss_backward(grad_logits, saved.until_input[kTargets], scale);
+  const at::Tensor hidden = saved.until_input[kHidden];
+  Norm::Gradients norm =
+      norm_->backward({.rows = at::gelu(hidden),
+                       .statistics = saved.until_input[kStatistics],
+                       .grad_output = product_backward_input(grad_logits, words_)});
+  at::Tensor grad_hidden = norm.input;
+  at::gelu_backward_out(grad_hidden, grad_hidden, hidden);
+  at::Tensor gradient = at::zeros(saved.shape, hidden.options());
+  as_rows(gradient).index_copy_(0, saved.until_input[kRows],
+                                product_backward_input(grad_hidden, transform_));
+  saved.until_input.clear();
+  saved.until_weight.insert(saved.until_weight.end(),
+                            {grad_logits, norm.output, grad_hidden, norm.parameters});
+  return gradient;
+}
+
+void MaskedLanguageModelHead::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void MaskedLanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
+  affine_backward_weight(take_rows(saved, kGradLogits), take_rows(saved, kNormed), words_, bias_);
+  affine_backward_weight(take_rows(saved, kGradHidden), take_rows(saved, kInput), transform_,
+                         transform_bias_);
+  for (Saved* const one : saved) {
+    norm_->accumulate_gradients(one->until_weight[kGradNorm]);
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes MaskedLanguageModelHead::saved_bytes(std::span<const std::int64_t> input_shape,
+                                                std::int64_t element_bytes) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = input_shape.front() * options_.targets_per_sample;
+  const auto index_bytes = static_cast<std::int64_t>(2 * sizeof(std::int64_t));
+  return {
+      .until_input = rows * (index_bytes + (channels + norm_->num_statistics()) * element_bytes),
+      .until_weight = rows * (channels + options_.vocabulary) * element_bytes,
+      .gradients = (rows * 2 + norm_->num_parameters()) * channels * element_bytes};
+}
+
+}  // namespace halfback

@@ -1,0 +1,55 @@
+// The end of BERT in training: the tokens that were masked are told from their activations.
+// logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding. Only rows whose
+// target is 0 or more are computed; the others have no loss.
+// Source: Devlin et al., "BERT", arXiv:1810.04805.
+//
+// With R rows that have a target, C channels, V vocabulary:
+//   F  keeps until I: the rows' numbers and targets (int64), h = W x + b [R, C], the norm's
+//      statistics; until W: x [R, C] of those rows, the memory of the logits [R, V].
+//   I  turns the log-probabilities into the gradient of the logits in place; makes the normed rows
+//      and the gradient of h.
+//   W  reads those and x.
+#pragma once
+
+#include "halfback/layers/norm.h"
+
+#include <memory>
+
+namespace halfback {
+
+class MaskedLanguageModelHead final : public LossLayer {
+ public:
+  struct Options {
+    std::int64_t num_channels = 0;
+    std::int64_t vocabulary = 0;
+    std::int64_t targets_per_sample = 0;  // for saved_bytes(): how many there are in each sample
+    double standard_deviation = 0.02;
+    std::string embedding_name;  // of the parameter that E is a copy of
+  };
+  // Parameters are called PREFIX.transform.dense... and PREFIX.bias; `norm` is PREFIX's own.
+  MaskedLanguageModelHead(const std::string& prefix,
+                          const Options& options,
+                          std::unique_ptr<Norm> norm);
+
+  std::vector<Parameter*> parameters() override;
+  double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) override;
+  std::int64_t num_correct(const Saved& saved) const override;
+  at::Tensor backward_input(double scale, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+
+  // Returns the logits [N, T, V] of activations [N, T, C].
+  at::Tensor logits(const at::Tensor& input) const;
+
+ private:
+  Options options_;
+  std::unique_ptr<Norm> norm_;
+  Parameter transform_;
+  Parameter transform_bias_;
+  Parameter words_;
+  Parameter bias_;
+};
+
+}  // namespace halfback

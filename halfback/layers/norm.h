@@ -1,0 +1,51 @@
+// What the norms over the last dimension C of rows [M, C] have in common.
+//
+//   F  keeps x and some statistics of each row until I.
+//   I  reads x and g once for the gradient of x and for this micro-batch's gradients of the
+//      parameters, which are a few times C numbers: that is all that waits for W.
+//   W  adds those.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class Norm : public Layer {
+ public:
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+  // For layers that hold a norm: the same on rows [M, C] without a Saved.
+  struct Normed {
+    at::Tensor output;
+    at::Tensor statistics;  // num_statistics() of each row
+  };
+  virtual Normed normalize(const at::Tensor& rows) const = 0;
+
+  struct Gradients {
+    at::Tensor input;       // g's own memory, overwritten
+    at::Tensor parameters;  // [parameters, C]
+    at::Tensor output;      // the forward's output, made anew when asked for
+  };
+  struct Backward {
+    const at::Tensor& rows;
+    const at::Tensor& statistics;
+    at::Tensor grad_output;
+    at::Tensor residual = {};  // added to the gradient of the input when given
+    bool makes_output = true;
+  };
+  virtual Gradients backward(Backward arguments) const = 0;
+
+  // Adds what backward() found for the parameters.
+  virtual void accumulate_gradients(const at::Tensor& parameters) = 0;
+
+  // Numbers that normalize() keeps of each row, and parameters of C numbers each.
+  virtual std::int64_t num_statistics() const = 0;
+  virtual std::int64_t num_parameters() const = 0;
+};
+
+}  // namespace halfback

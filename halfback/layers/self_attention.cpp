@@ -1,0 +1,150 @@
+#include "halfback/layers/self_attention.h"
+
+#include "halfback/layers/kernels.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/zeros.h>
+
+#include <limits>
+#include <optional>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+// Slots of Saved::until_input.
+enum { kLogSumExp, kMask };
+// Slots of Saved::until_weight; F fills the first three, I the last.
+enum { kInput, kAttended, kPacked, kGradOutput };
+
+constexpr double kNoDropout = 0.0;
+constexpr bool kCausal = false;
+
+// Returns what is added to the scores [N, 1, T, T]: nothing, or minus infinity for padding.
+std::optional<at::Tensor> added_mask(const at::Tensor& mask, at::ScalarType dtype) {
+  if (!mask.defined()) {
+    return std::nullopt;
+  }
+  const std::int64_t length = mask.size(1);
+  return at::zeros(mask.sizes(), dtype)
+      .masked_fill_(mask.eq(0), -std::numeric_limits<double>::infinity())
+      .view({mask.size(0), 1, 1, length})
+      .expand({mask.size(0), 1, length, length});
+}
+
+// Heads [N, H, T, D] of part 0 (queries), 1 (keys) or 2 (values) of packed [N, T, 3, H, D].
+at::Tensor part_of(const at::Tensor& packed, std::int64_t part) {
+  return packed.select(2, part).transpose(1, 2);
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const std::string& prefix, const Options& options)
+    : options_(options),
+      output_{.name = prefix + ".output.dense.weight",
+              .shape = {options.num_channels, options.num_channels},
+              .init = {.standard_deviation = options.standard_deviation}},
+      output_bias_{.name = prefix + ".output.dense.bias",
+                   .shape = {options.num_channels},
+                   .init = {},
+                   .decays = false} {
+  const std::int64_t channels = options.num_channels;
+  const auto rows_of = [&](const char* end) {
+    std::vector<NamedRows> rows;
+    for (const char* part : {"query", "key", "value"}) {
+      const auto begin = static_cast<std::int64_t>(rows.size()) * channels;
+      rows.push_back({prefix + ".self." + part + end, begin, begin + channels});
+    }
+    return rows;
+  };
+  query_key_value_ = {.name = prefix + ".self.query_key_value.weight",
+                      .shape = {3 * channels, channels},
+                      .init = {.standard_deviation = options.standard_deviation},
+                      .checkpoint_rows = rows_of(".weight")};
+  query_key_value_bias_ = {.name = prefix + ".self.query_key_value.bias",
+                           .shape = {3 * channels},
+                           .init = {},
+                           .decays = false,
+                           .checkpoint_rows = rows_of(".bias")};
+}
+
+std::vector<Parameter*> SelfAttention::parameters() {
+  return {&query_key_value_, &query_key_value_bias_, &output_, &output_bias_};
+}
+
+at::Tensor SelfAttention::forward(const at::Tensor& input, Saved& saved) {
+  return forward_all({input}, saved).front();
+}
+
+Tensors SelfAttention::forward_all(Tensors inputs, Saved& saved) {
+  const at::Tensor input = inputs.front();
+  const at::Tensor mask = inputs.size() > 1 ? inputs[1] : at::Tensor();
+  const at::Tensor x = as_rows(input);
+  const at::Tensor packed = product(x, query_key_value_, query_key_value_bias_.value)
+                                .view({input.size(0), input.size(1), 3, options_.num_heads,
+                                       options_.num_channels / options_.num_heads});
+  auto [attended, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
+      part_of(packed, 0), part_of(packed, 1), part_of(packed, 2), kNoDropout, kCausal,
+      added_mask(mask, x.scalar_type()));
+  // The kernel's output lies in memory as [N, T, H, D].
+  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
+  saved.until_input = {log_sum_exp, mask};
+  saved.until_weight = {input, rows, packed};
+  inputs.front() = product(rows, output_, output_bias_.value).view(input.sizes());
+  return inputs;
+}
+
+at::Tensor SelfAttention::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  const at::Tensor g = as_rows(grad_output);
+  at::Tensor packed = saved.until_weight[kPacked];
+  const auto by_head = [&](const at::Tensor& rows) {
+    return rows.view({packed.size(0), packed.size(1), packed.size(3), packed.size(4)})
+        .transpose(1, 2);
+  };
+  const auto gradients = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      by_head(product_backward_input(g, output_)), part_of(packed, 0), part_of(packed, 1),
+      part_of(packed, 2), by_head(saved.until_weight[kAttended]), saved.until_input[kLogSumExp],
+      kNoDropout, kCausal, added_mask(saved.until_input[kMask], g.scalar_type()));
+  part_of(packed, 0).copy_(std::get<0>(gradients));
+  part_of(packed, 1).copy_(std::get<1>(gradients));
+  part_of(packed, 2).copy_(std::get<2>(gradients));
+  saved.until_input.clear();
+  packed = packed.view({g.size(0), 3 * options_.num_channels});
+  saved.until_weight[kPacked] = packed;
+  saved.until_weight.push_back(g);
+  return product_backward_input(packed, query_key_value_).view(grad_output.sizes());
+}
+
+void SelfAttention::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void SelfAttention::backward_weight_concatenated(std::span<Saved*> saved) {
+  affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_,
+                         output_bias_);
+  affine_backward_weight(take_rows(saved, kPacked), take_rows(saved, kInput), query_key_value_,
+                         query_key_value_bias_);
+  for (Saved* const one : saved) {
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes SelfAttention::saved_bytes(std::span<const std::int64_t> input_shape,
+                                      std::int64_t element_bytes) const {
+  const std::int64_t rows = numel(input_shape) / options_.num_channels;
+  return {.until_input = rows * options_.num_heads * element_bytes,
+          .until_weight = rows * 5 * options_.num_channels * element_bytes,
+          .gradients = rows * options_.num_channels * element_bytes};
+}
+
+std::vector<std::int64_t> SelfAttention::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  return {input_shape.begin(), input_shape.end()};
+}
+
+}  // namespace halfback

@@ -1,0 +1,45 @@
+// Attention over all positions, as in BERT: W_o attention(W_qkv x + b_qkv) + b_o. Behind x may ride
+// a mask [N, T] of whole numbers, 0 where a position is padding that nobody looks at.
+// Sources: Vaswani et al., arXiv:1706.03762; Devlin et al., "BERT", arXiv:1810.04805.
+//
+// With M = N x T rows, C channels, H heads:
+//   F  keeps until I: the log-sum-exp [N, H, T] and the mask; until W: x, the attention's output
+//      [M, C] and the memory of q, k, v [M, 3C].
+//   I  makes the gradient of q, k, v in the memory of q, k, v; keeps g.
+//   W  reads x, that gradient, the attention's output and g.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class SelfAttention final : public Layer {
+ public:
+  struct Options {
+    std::int64_t num_channels = 0;
+    std::int64_t num_heads = 0;
+    double standard_deviation = 0.02;
+  };
+  // Parameters are called PREFIX.self.query..., PREFIX.output.dense..., as Hugging Face does;
+  // queries, keys and values are one matrix here.
+  SelfAttention(const std::string& prefix, const Options& options);
+
+  std::vector<Parameter*> parameters() override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  Tensors forward_all(Tensors inputs, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  Options options_;
+  Parameter query_key_value_;
+  Parameter query_key_value_bias_;
+  Parameter output_;
+  Parameter output_bias_;
+};
+
+}  // namespace halfback

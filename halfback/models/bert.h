@@ -1,0 +1,53 @@
+// BERT: an encoder that learns to tell masked tokens. Blocks of attention and feed-forward, each
+// followed by a norm of the sum with its input (post-norm).
+// Source: Devlin et al., "BERT", arXiv:1810.04805. Parameter names in checkpoints are those of
+// Hugging Face's BertForMaskedLM. Attention has no dropout on its weights.
+#pragma once
+
+#include "halfback/layers/stage_layers.h"
+#include "halfback/models/model_size.h"
+
+#include <vector>
+
+namespace halfback {
+
+struct BertConfig {
+  static constexpr const char* kName = "bert";
+
+  std::int64_t num_layers = 8;
+  std::int64_t width = 256;
+  std::int64_t num_heads = 8;
+  std::int64_t hidden = 1024;
+  std::int64_t sequence = 128;    // longest
+  std::int64_t vocabulary = 257;  // bytes and the mask
+  std::int64_t num_segments = 2;
+  double norm_epsilon = 1e-12;
+  double dropout = 0.1;                 // of the embedding and of what blocks add
+  double masked_fraction = 0.15;        // of the tokens of a sequence, rounded up
+  bool has_rms_norm = false;            // as the 2BP paper trains it, instead of LayerNorm
+  bool has_sinusoid_positions = false;  // fixed, as the 2BP paper has them, instead of learned
+  bool has_head = true;                 // false: the encoder alone, which cannot be trained
+
+  // Tokens of a sequence of this length that are masked.
+  std::int64_t num_masked(std::int64_t length) const;
+
+  bool operator==(const BertConfig&) const = default;
+};
+
+// Returns the sizes, which point into `config`.
+ModelSizes sizes_of(BertConfig& config);
+
+// Throws ConfigError for sizes that no model can have.
+void check(const BertConfig& config);
+
+// Returns the number of trained numbers.
+std::int64_t num_parameters(const BertConfig& config);
+
+// Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet. The
+// first stage takes token ids [N, T] and, behind them if given, a mask [N, T] of whole numbers, 0
+// for padding.
+std::vector<StageLayers> build_bert(const BertConfig& config,
+                                    const std::vector<int>& blocks_per_stage,
+                                    at::ScalarType dtype = at::kFloat);
+
+}  // namespace halfback

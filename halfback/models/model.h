@@ -1,0 +1,65 @@
+// Any of the models that Halfback knows, by its sizes.
+#pragma once
+
+#include "halfback/layers/stage_layers.h"
+#include "halfback/models/bert.h"
+#include "halfback/models/llama.h"
+#include "halfback/models/model_size.h"
+
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace halfback {
+
+using ModelConfig = std::variant<LlamaConfig, BertConfig>;
+
+// What a model learns, and so what data it takes.
+enum class Task {
+  NextToken,    // token ids [N, T] to the next ones
+  MaskedToken,  // token ids [N, T] with some masked to what they were
+};
+
+// Names of the models, as in --model.
+std::vector<std::string> model_names();
+
+// Returns a model of that name in its default sizes. Throws ConfigError for a name not known.
+ModelConfig default_model(const std::string& name);
+
+std::string model_name(const ModelConfig& config);
+Task task_of(const ModelConfig& config);
+
+// Returns the sizes, which point into `config`.
+ModelSizes sizes_of(ModelConfig& config);
+
+// Returns the size of that name as text; empty when the model has none.
+std::string size_text(ModelConfig config, const std::string& name);
+
+// Throws ConfigError for sizes that no model can have.
+void check(const ModelConfig& config);
+
+// Returns the number of trained numbers.
+std::int64_t num_parameters(const ModelConfig& config);
+
+// Returns how many blocks a cut deals out to the stages.
+int num_blocks(const ModelConfig& config);
+
+// Returns one line, as in "llama: 8 layers, width 256, ...: 6.45 M parameters".
+std::string describe(const ModelConfig& config);
+
+// Returns the shape of the first input of so many samples.
+std::vector<std::int64_t> input_shape(const ModelConfig& config, std::int64_t num_samples);
+
+// Returns how many tokens a language model knows.
+std::int64_t vocabulary_of(const ModelConfig& config);
+
+// What speed is counted in: "tokens", of which a sample has several, or "images".
+std::string item_name(const ModelConfig& config);
+std::int64_t items_per_sample(const ModelConfig& config);
+
+// Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
+std::vector<StageLayers> build_model(const ModelConfig& config,
+                                     const std::vector<int>& blocks_per_stage,
+                                     at::ScalarType dtype = at::kFloat);
+
+}  // namespace halfback

@@ -1,0 +1,87 @@
+// Reads a model's config.json: a value that is missing or of another type, or a feature that our
+// model lacks, is refused by name.
+#pragma once
+
+#include "halfback/base/error.h"
+#include "halfback/base/json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+namespace halfback {
+
+class ConfigReader {
+ public:
+  // `what` names the model in messages, as in "a LLaMA"; `source` is the file. Both and the JSON
+  // must outlive this. Throws FileError for JSON that is no object.
+  ConfigReader(const nlohmann::json& json, const std::string& source, const char* what)
+      : json_(json), source_(source), what_(what) {
+    if (!json.is_object()) {
+      refuse("no JSON object");
+    }
+  }
+
+  // Reads one value; `otherwise` (null: none) stands for one that is not there.
+  template <typename Value>
+  Value read(const std::string& key, const nlohmann::json& otherwise = nullptr) const {
+    const auto found = json_.find(key);
+    const nlohmann::json value = found == json_.end() || found->is_null() ? otherwise : *found;
+    if (value.is_null()) {
+      refuse(fmt::format("no \"{}\"", key));
+    }
+    if (!is_of<Value>(value)) {
+      refuse(fmt::format("\"{}\" is {}", key, quote(value.dump())));
+    }
+    return value.get<Value>();
+  }
+
+  // Throws unless the key is absent or has the only value that this model can have.
+  void require(const std::string& key, const nlohmann::json& only) const {
+    const auto found = json_.find(key);
+    if (found != json_.end() && !found->is_null() && *found != only) {
+      refuse(fmt::format("\"{}\" is {}, and only {} is supported", key, quote(found->dump()),
+                         only.dump()));
+    }
+  }
+
+  // Throws what check(config) throws, as an error of the file.
+  template <typename Config>
+  void require_possible(const Config& config) const {
+    try {
+      check(config);
+    } catch (const ConfigError& error) {
+      throw FileError(fmt::format("{}: {}", source_, error.what()));
+    }
+  }
+
+  [[noreturn]] void refuse(const std::string& found) const {
+    throw FileError(fmt::format(
+        "{}: {}; expected the config of {} as Hugging Face writes it; use such a checkpoint",
+        source_, found, what_));
+  }
+
+ private:
+  // Whether a value is what it stands for as it is: 2.5 and true are no sizes.
+  template <typename Value>
+  static bool is_of(const nlohmann::json& value) {
+    if constexpr (std::is_same_v<Value, std::int64_t>) {
+      return value.is_number_integer();
+    } else if constexpr (std::is_same_v<Value, double>) {
+      return value.is_number();
+    } else if constexpr (std::is_same_v<Value, bool>) {
+      return value.is_boolean();
+    } else {
+      return value.is_string();
+    }
+  }
+
+  const nlohmann::json& json_;
+  const std::string& source_;
+  const char* what_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,35 @@
+#include "halfback/train/model_json.h"
+
+#include "halfback/train/bert_json.h"
+#include "halfback/train/config_reader.h"
+#include "halfback/train/llama_json.h"
+
+#include <fmt/ranges.h>
+
+namespace halfback {
+
+namespace {
+
+nlohmann::json to_json(const LlamaConfig& config) { return llama_to_json(config); }
+nlohmann::json to_json(const BertConfig& config) { return bert_to_json(config); }
+
+}  // namespace
+
+nlohmann::json model_to_json(const ModelConfig& config) {
+  return std::visit([](const auto& one) { return to_json(one); }, config);
+}
+
+ModelConfig model_from_json(const nlohmann::json& json, const std::string& source) {
+  const ConfigReader reader(json, source, "a model");
+  const auto type = reader.read<std::string>("model_type");
+  if (type == "llama") {
+    return llama_from_json(json, source);
+  }
+  if (type == kBertType || type == kBertVariantType) {
+    return bert_from_json(json, source);
+  }
+  throw FileError(fmt::format("{}: \"model_type\" is {}; known are {}; use such a checkpoint",
+                              source, quote(type), fmt::join(model_names(), ", ")));
+}
+
+}  // namespace halfback

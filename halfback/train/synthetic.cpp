@@ -1,0 +1,38 @@
+#include "halfback/train/synthetic.h"
+
+#include "halfback/base/keyed_random.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full_like.h>
+
+namespace halfback {
+
+namespace {
+
+at::Tensor random_integers(const std::vector<std::int64_t>& shape,
+                           std::int64_t end,
+                           std::uint64_t key) {
+  at::Tensor tensor = at::empty(shape, at::kLong);
+  auto* values = tensor.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
+    const std::uint64_t hash = keyed_hash({key, static_cast<std::uint64_t>(i)});
+    values[i] = static_cast<std::int64_t>(hash % static_cast<std::uint64_t>(end));
+  }
+  return tensor;
+}
+
+}  // namespace
+
+Batch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key) {
+  const std::vector<std::int64_t> shape = input_shape(config, num_samples);
+  const std::int64_t vocabulary = vocabulary_of(config);
+  Batch batch{.inputs = random_integers(shape, vocabulary, keyed_hash({key, 1})),
+              .targets = random_integers(shape, vocabulary, keyed_hash({key, 2}))};
+  if (const auto* const bert = std::get_if<BertConfig>(&config)) {
+    const std::int64_t num_masked = bert->num_masked(bert->sequence);
+    batch.targets.narrow(1, num_masked, bert->sequence - num_masked).fill_(-1);
+  }
+  return batch;
+}
+
+}  // namespace halfback

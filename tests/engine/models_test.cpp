@@ -1,0 +1,209 @@
+// Every model in every way to run it: the bits of the plain run, the predicted bytes, gradients
+// that finite differences confirm.
+#include "tests/support/models.h"
+
+#include "halfback/engine/plain_run.h"
+#include "halfback/models/cut.h"
+#include "halfback/models/model.h"
+#include "halfback/simulate/memory_model.h"
+#include "halfback/train/synthetic.h"
+#include "tests/support/small_model.h"
+
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace halfback::testing {
+namespace {
+
+constexpr int kNumSteps = 4;
+constexpr std::int64_t kNumSamples = 3;
+constexpr int kNumMicroBatches = 4;
+
+class ModelsTest : public ::testing::TestWithParam<NamedModel> {
+ protected:
+  const ModelConfig& config() const { return GetParam().config; }
+
+  static PipelineOptions options() {
+    PipelineOptions options = parity_options();
+    options.stage.seed = 11;
+    return options;
+  }
+
+  std::vector<MicroBatch> batches(std::int64_t step) const {
+    std::vector<MicroBatch> all;
+    for (int i = 0; i < kNumMicroBatches; ++i) {
+      Batch batch = synthetic_batch(config(), kNumSamples,
+                                    static_cast<std::uint64_t>(step * kNumMicroBatches + i));
+      all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+      for (const at::Tensor& rider : GetParam().riders) {
+        all.back().inputs.push_back(rider);
+      }
+    }
+    return all;
+  }
+
+  PlainRun plain(const PipelineOptions& options, at::ScalarType dtype = at::kFloat) const {
+    return {std::move(build_model(config(), {num_blocks(config())}, dtype).front()), options.stage,
+            options.clip_norm};
+  }
+
+  std::unique_ptr<Pipeline> pipeline(const Schedule& schedule, const PipelineOptions& options) {
+    auto made = std::make_unique<Pipeline>(
+        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages())), schedule,
+        options);
+    made->initialize(kSeed);
+    return made;
+  }
+
+  void expect_bits(const PipelineRequest& request) {
+    SCOPED_TRACE(request.schedule + " on " + std::to_string(request.num_ranks));
+    const PipelineOptions options = ModelsTest::options();
+    PlainRun expected = plain(options);
+    expected.initialize(kSeed);
+    const auto found = pipeline(schedule_of(request), options);
+    for (std::int64_t step = 1; step <= kNumSteps; ++step) {
+      const auto plain_step = expected.train_step(batches(step), step, 3e-3);
+      const StepResult step_found =
+          found->train_step(batches(step), {.number = step, .learning_rate = 3e-3});
+      ASSERT_EQ(step_found.loss, plain_step.loss) << "step " << step;
+      ASSERT_EQ(step_found.gradient_norm, plain_step.gradient_norm) << "step " << step;
+      ASSERT_TRUE(bytes_of(*found, Buffer::Gradients) ==
+                  bytes_of(expected.stage(), Buffer::Gradients))
+          << "step " << step;
+      ASSERT_TRUE(bytes_of(*found, Buffer::Values) == bytes_of(expected.stage(), Buffer::Values))
+          << "step " << step;
+    }
+    EXPECT_EQ(found->evaluate(batches(9)), pipeline_of_one(expected, batches(9)));
+  }
+
+  // What a pipeline on one rank, with the values of the plain run, says of the batches.
+  Evaluation pipeline_of_one(PlainRun& run, const std::vector<MicroBatch>& all) {
+    const auto one = pipeline(schedule_of({.schedule = "gpipe", .num_ranks = 1}), options());
+    const c10::InferenceMode no_graph;
+    one->stage(0).store().values().copy_(run.stage().store().values());
+    one->stage(0).store().statistics().copy_(run.stage().store().statistics());
+    return one->evaluate(all);
+  }
+};
+
+TEST_P(ModelsTest, HasTheBitsOfThePlainRunOnEverySchedule) {
+  for (const PipelineRequest& request :
+       {PipelineRequest{"1f1b", 1, kNumMicroBatches, true},
+        PipelineRequest{"1f1b-2", 2, kNumMicroBatches, true},
+        PipelineRequest{"gpipe", 3, kNumMicroBatches, false},
+        PipelineRequest{"zb-h1", 4, kNumMicroBatches, true},
+        PipelineRequest{"zb-v", 2, kNumMicroBatches, true},
+        PipelineRequest{"interleaved-1f1b", 2, kNumMicroBatches, true}}) {
+    expect_bits(request);
+    if (HasFatalFailure()) {
+      return;
+    }
+  }
+}
+
+TEST_P(ModelsTest, HasThePredictedBytes) {
+  for (const PipelineRequest& request : {PipelineRequest{"1f1b", 3, kNumMicroBatches, true},
+                                         PipelineRequest{"gpipe", 2, kNumMicroBatches, true},
+                                         PipelineRequest{"1f1b", 4, kNumMicroBatches, false},
+                                         PipelineRequest{"zb-v", 2, kNumMicroBatches, true}}) {
+    SCOPED_TRACE(request.schedule);
+    const Schedule schedule = schedule_of(request);
+    const auto found = pipeline(schedule, options());
+    const std::vector<MicroBatch> all = batches(1);
+    const StepResult result = found->train_step(all, {.number = 1, .learning_rate = 1e-3});
+    std::int64_t riding_bytes = 0;
+    for (const at::Tensor& rider : GetParam().riders) {
+      riding_bytes += static_cast<std::int64_t>(rider.nbytes());
+    }
+    const auto stages =
+        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()));
+    const MemoryPrediction predicted = predict_memory(
+        found->schedule(),
+        {.stages = stage_bytes(stages, {.input_shape = input_shape(config(), kNumSamples),
+                                        .riding_bytes = riding_bytes})});
+    for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
+      EXPECT_EQ(result.memory[rank].activations, predicted.peak[rank]) << "rank " << rank;
+    }
+  }
+}
+
+TEST_P(ModelsTest, HasGradientsThatFiniteDifferencesConfirm) {
+  constexpr double kStep = 1e-5;
+  PipelineOptions options = ModelsTest::options();
+  options.stage.dtype = at::kDouble;
+  PlainRun run = plain(options, at::kDouble);
+  run.initialize(kSeed);
+  std::vector<MicroBatch> all = batches(1);
+  all.resize(2);
+  for (MicroBatch& one : all) {
+    if (one.inputs[0].is_floating_point()) {
+      one.inputs[0] = one.inputs[0].to(at::kDouble);
+    }
+  }
+  run.accumulate_gradients(all);
+  const std::vector<Parameter*> parameters = run.stage().store().parameters();
+  std::vector<at::Tensor> gradients;
+  for (const Parameter* parameter : parameters) {
+    gradients.push_back(parameter->trains ? parameter->gradient.clone() : at::Tensor());
+  }
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    if (!parameters[p]->trains) {
+      continue;
+    }
+    // A parameter and its copies change together.
+    const auto set = [&](std::int64_t index, double value) {
+      for (Parameter* const other : parameters) {
+        if (other->name == parameters[p]->name) {
+          other->value.mutable_data_ptr<double>()[index] = value;
+        }
+      }
+    };
+    const auto* values = parameters[p]->value.const_data_ptr<double>();
+    const auto* gradient = gradients[p].const_data_ptr<double>();
+    for (std::int64_t i = 0; i < parameters[p]->numel(); i += 1 + parameters[p]->numel() / 5) {
+      const double value = values[i];
+      set(i, value + kStep);
+      const double above = run.accumulate_gradients(all).loss;
+      set(i, value - kStep);
+      const double below = run.accumulate_gradients(all).loss;
+      set(i, value);
+      EXPECT_NEAR(gradient[i], (above - below) / (2.0 * kStep), 1e-6)
+          << parameters[p]->name << " " << i;
+    }
+  }
+}
+
+TEST_P(ModelsTest, EveryParameterMoves) {
+  const auto found = pipeline(schedule_of({.schedule = "1f1b", .num_ranks = 2}), options());
+  const std::vector<double> before = numbers_of(*found, Buffer::Values);
+  for (std::int64_t step = 1; step <= kNumSteps; ++step) {
+    found->train_step(batches(step), {.number = step, .learning_rate = 1e-3});
+  }
+  for (int stage = 0; stage < found->num_stages(); ++stage) {
+    for (const Parameter* parameter : found->stage(stage).store().parameters()) {
+      EXPECT_TRUE(!parameter->trains || parameter->gradient.abs().max().item<double>() > 0.0)
+          << parameter->name;
+    }
+  }
+  EXPECT_NE(before, numbers_of(*found, Buffer::Values));
+}
+
+TEST_P(ModelsTest, CountsItsParameters) {
+  std::int64_t sum = 0;
+  for (const StageLayers& stage : build_model(config(), {num_blocks(config())})) {
+    for (const Parameter* parameter : stage.parameters()) {
+      sum += parameter->is_copy || !parameter->trains ? 0 : parameter->numel();
+    }
+  }
+  EXPECT_EQ(num_parameters(config()), sum);
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         ModelsTest,
+                         ::testing::ValuesIn(small_models()),
+                         [](const auto& one) { return one.param.name; });
+
+}  // namespace
+}  // namespace halfback::testing
