@@ -1,77 +1,89 @@
-// For transformers_loads.py. Both ways write the logits of all positions of fixed tokens:
-//
-//   exchange_checkpoint train DIRECTORY LOGITS STAGES KV_HEADS [tied]
-//       trains a small model for two steps on that many stages and writes its checkpoint
-//   exchange_checkpoint load DIRECTORY LOGITS
-//       reads a checkpoint
-
-#include "halfback/base/keyed_random.h"
+// For transformers_loads.py: writes a checkpoint that we trained, with the logits that we compute
+// from it, or the logits that we compute from a checkpoint of somebody else.
 #include "halfback/engine/pipeline.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/language_model_head.h"
+#include "halfback/layers/masked_language_model_head.h"
 #include "halfback/models/cut.h"
+#include "halfback/models/model.h"
 #include "halfback/schedule/families.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/safetensors.h"
+#include "halfback/train/synthetic.h"
 
-#include <ATen/ops/empty.h>
-
-#include <exception>
 #include <iostream>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace {
 
+using halfback::BertConfig;
 using halfback::LlamaConfig;
 using halfback::MicroBatch;
+using halfback::ModelConfig;
 using halfback::Pipeline;
 using halfback::Stage;
 using halfback::StageList;
 
-at::Tensor tokens_of(const LlamaConfig& config, std::uint64_t key) {
-  at::Tensor tokens = at::empty({2, config.sequence}, at::kLong);
-  for (std::int64_t i = 0; i < tokens.numel(); ++i) {
-    tokens.mutable_data_ptr<std::int64_t>()[i] =
-        static_cast<std::int64_t>(halfback::keyed_hash({key, static_cast<std::uint64_t>(i)}) %
-                                  static_cast<std::uint64_t>(config.vocabulary));
+at::Tensor logits_of(const halfback::LossLayer* head, const at::Tensor& activation) {
+  if (const auto* next = dynamic_cast<const halfback::LanguageModelHead*>(head)) {
+    return next->logits(activation);
   }
-  return tokens;
+  if (const auto* masked = dynamic_cast<const halfback::MaskedLanguageModelHead*>(head)) {
+    return masked->logits(activation);
+  }
+  return activation;  // an encoder alone
 }
 
-void write_logits(const LlamaConfig& config, const StageList& stages, const std::string& path) {
-  const at::Tensor tokens = tokens_of(config, 99);
-  halfback::Tensors activations = {tokens};
+void write_logits(const StageList& stages, halfback::Tensors inputs, const std::string& path) {
+  std::vector<halfback::NamedTensor> written = {{"tokens", inputs.front()}};
   for (Stage* const stage : stages) {
-    activations = stage->infer(std::move(activations));
+    inputs = stage->infer(std::move(inputs));
   }
-  const auto& head =
-      dynamic_cast<const halfback::LanguageModelHead&>(*stages.back()->layers().loss);
-  halfback::save_safetensors(path,
-                             {{"tokens", tokens}, {"logits", head.logits(activations.front())}});
+  const at::Tensor logits = logits_of(stages.back()->layers().loss.get(), inputs.front());
+  written.push_back({"logits", logits});
+  halfback::save_safetensors(path, written);
 }
 
+ModelConfig model_of(const std::string& name) {
+  const LlamaConfig llama{.num_layers = 4,
+                          .width = 32,
+                          .num_heads = 4,
+                          .num_key_value_heads = 4,
+                          .hidden = 56,
+                          .sequence = 24,
+                          .vocabulary = 96,
+                          .rope_theta = 5000.0,
+                          .norm_epsilon = 1e-6};
+  std::map<std::string, ModelConfig> models = {{"llama", llama}};
+  const auto add = [&](const char* variant, const auto& base, auto change) {
+    auto config = base;
+    change(config);
+    models[variant] = config;
+  };
+  add("llama-gqa", llama, [](LlamaConfig& config) { config.num_key_value_heads = 2; });
+  add("llama-mqa", llama, [](LlamaConfig& config) { config.num_key_value_heads = 1; });
+  add("llama-tied", llama, [](LlamaConfig& config) { config.has_tied_head = true; });
+  models["bert"] = BertConfig{
+      .num_layers = 4, .width = 32, .num_heads = 4, .hidden = 56, .sequence = 24, .vocabulary = 96};
+  return models.at(name);
+}
+
+// train MODEL DIRECTORY LOGITS STAGES
 void train(const std::vector<std::string>& arguments) {
-  const int num_stages = std::stoi(arguments[3]);
-  const LlamaConfig config{.num_layers = 4,
-                           .width = 32,
-                           .num_heads = 4,
-                           .num_key_value_heads = std::stoi(arguments[4]),
-                           .hidden = 56,
-                           .sequence = 24,
-                           .vocabulary = 96,
-                           .rope_theta = 5000.0,
-                           .norm_epsilon = 1e-6,
-                           .has_tied_head = arguments.size() == 6};
+  const ModelConfig config = model_of(arguments[1]);
+  const int num_stages = std::stoi(arguments[4]);
   const halfback::Schedule schedule = halfback::build_schedule(
       "1f1b-1", {.num_ranks = num_stages, .num_micro_batches = num_stages, .two_stage = true});
-  Pipeline pipeline(halfback::build_llama(config, halfback::equal_cut(4, num_stages)), schedule,
+  Pipeline pipeline(halfback::build_model(config, halfback::equal_cut(4, num_stages)), schedule,
                     {});
   pipeline.initialize(3);
   std::vector<MicroBatch> batches;
   for (int i = 0; i < num_stages; ++i) {
-    const auto key = static_cast<std::uint64_t>(i);
-    batches.push_back({{tokens_of(config, key)}, tokens_of(config, 50 + key)});
+    halfback::Batch batch = halfback::synthetic_batch(config, 2, static_cast<std::uint64_t>(i));
+    batches.push_back({{batch.inputs}, batch.targets});
   }
   for (int step = 1; step <= 2; ++step) {
     pipeline.train_step(batches, {.number = step, .learning_rate = 0.02});
@@ -80,17 +92,31 @@ void train(const std::vector<std::string>& arguments) {
   for (int number = 0; number < num_stages; ++number) {
     stages.push_back(&pipeline.stage(number));
   }
-  halfback::save_checkpoint(arguments[1], config, stages, {.step = 2, .optimizer = "adamw"},
+  halfback::save_checkpoint(arguments[2], config, stages, {.step = 2, .optimizer = "adamw"},
                             {.max_shard_bytes = 50'000});
-  write_logits(config, stages, arguments[2]);
+  write_logits(stages, {halfback::synthetic_batch(config, 2, 99).inputs}, arguments[3]);
 }
 
+// load DIRECTORY LOGITS STAGES [INPUTS]
 void load(const std::vector<std::string>& arguments) {
-  const auto config = std::get<LlamaConfig>(halfback::load_config(arguments[1]));
-  Stage stage(
-      std::move(halfback::build_llama(config, {static_cast<int>(config.num_layers)}).front()), {});
-  halfback::load_parameters(arguments[1], {&stage});
-  write_logits(config, {&stage}, arguments[2]);
+  const ModelConfig config = halfback::load_config(arguments[1]);
+  const std::vector<int> cut =
+      halfback::equal_cut(halfback::num_blocks(config), std::stoi(arguments[3]));
+  std::vector<std::unique_ptr<Stage>> owned;
+  StageList stages;
+  for (halfback::StageLayers& layers : halfback::build_model(config, cut)) {
+    owned.push_back(std::make_unique<Stage>(std::move(layers), Stage::Options{}));
+    stages.push_back(owned.back().get());
+  }
+  halfback::load_parameters(arguments[1], stages);
+  halfback::Tensors inputs;
+  if (arguments.size() == 5) {
+    const halfback::SafetensorsFile file(arguments[4]);
+    inputs = {file.get("tokens"), file.get("mask")};
+  } else {
+    inputs = {halfback::synthetic_batch(config, 2, 99).inputs};
+  }
+  write_logits(stages, std::move(inputs), arguments[2]);
 }
 
 }  // namespace
@@ -98,16 +124,16 @@ void load(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) try {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   halfback::initialize_runtime();
-  if (arguments.size() >= 5 && arguments.size() <= 6 && arguments[0] == "train") {
+  if (arguments.size() == 5 && arguments[0] == "train") {
     train(arguments);
     return 0;
   }
-  if (arguments.size() == 3 && arguments[0] == "load") {
+  if (arguments.size() >= 4 && arguments.size() <= 5 && arguments[0] == "load") {
     load(arguments);
     return 0;
   }
-  std::cerr << "usage: exchange_checkpoint train DIRECTORY LOGITS STAGES KV_HEADS [tied] | "
-               "load DIRECTORY LOGITS\n";
+  std::cerr << "usage: exchange_checkpoint train MODEL DIRECTORY LOGITS STAGES | "
+               "load DIRECTORY LOGITS STAGES [INPUTS]\n";
   return 2;
 } catch (const std::exception& error) {
   std::cerr << "error: " << error.what() << '\n';
