@@ -62,9 +62,11 @@ class Comparison {
   Candidate candidate(const Schedule& schedule) {
     validate_for_run(schedule, options_.channel_capacity);
     Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
-    std::vector<StageLayers> stages =
-        build_model(config_.model, parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
-                                                           .num_stages = schedule.num_stages()}));
+    std::vector<StageLayers> stages = build_model(
+        config_.model,
+        parse_cut(config_.cut,
+                  {.num_blocks = num_blocks(config_.model), .num_stages = schedule.num_stages()}),
+        {.checkpointing = config_.checkpointing});
     made.bytes = stage_bytes(stages, {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(std::move(stages), made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed);

@@ -105,7 +105,7 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         config.cut,
         {.num_blocks = num_blocks(config.model), .num_stages = config.schedule.num_stages()});
     const std::vector<StageBytes> bytes =
-        stage_bytes(build_model(config.model, cut),
+        stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
     write_file_atomically(directory_ / "report.html",
                           to_html(measured_page(config.schedule, timeline, {.stages = bytes})));

@@ -47,6 +47,13 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)")
       ->type_name("HOW");
+  add("--recompute", options.recompute,
+      "What backward computes again instead of keeping it: none, block, attention or feed-forward")
+      ->type_name("WHAT");
+  verb.add_flag(
+          "--recompute-gradients", options.recomputes_gradients,
+          "Keep gradients between I and W at the ends of blocks only; W computes the others again")
+      ->group("Execution");
   add("--threads", options.threads_per_rank, "Threads a rank; 0: its share of the cores")
       ->type_name("N");
   add("--channel-capacity", options.channel_capacity,
@@ -162,6 +169,7 @@ void TrainingOptions::note_model(const ModelConfig& found) const {
 TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require_choice("--optimizer", optimizer, {"adamw", "sgd"});
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
+  require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
   require(micro_batch_size >= 1 && micro_batch_size <= 1 << 20, "micro-batch-size",
           static_cast<double>(micro_batch_size), "a number from 1 to 1048576");
   require(std::isfinite(learning_rate) && learning_rate >= 0.0, "learning-rate", learning_rate,
@@ -183,6 +191,12 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   TrainingConfig config;
   config.model = model();
   config.cut = cut;
+  using Forward = Checkpointing::Forward;
+  config.checkpointing = {.recomputed = recompute == "block"          ? Forward::OfBlocks
+                                        : recompute == "attention"    ? Forward::OfAttention
+                                        : recompute == "feed-forward" ? Forward::OfFeedForward
+                                                                      : Forward::Kept,
+                          .recomputes_gradients = recomputes_gradients};
   config.schedule = schedule;
   config.pipeline.stage.optimizer = settings;
   config.pipeline.stage.optimizer.kind =

@@ -23,6 +23,11 @@ Tensors with_own_riders(Tensors outputs) {
   return outputs;
 }
 
+bool is_empty(const Saved& saved) {
+  return saved.until_input.empty() && saved.until_weight.empty() &&
+         std::all_of(saved.members.begin(), saved.members.end(), is_empty);
+}
+
 }  // namespace
 
 Stage::Stage(StageLayers layers, const Options& options)
@@ -77,33 +82,34 @@ double Stage::forward_loss(int micro_batch, Tensors inputs, const at::Tensor& ta
                                targets, saved.loss);
 }
 
-template <typename AfterInput>
-Tensors Stage::backward_layers(InFlight& saved,
-                               Tensors gradients,
-                               double loss_scale,
-                               AfterInput after_input) {
-  if (layers_.loss) {
-    gradients.assign(1 + saved.riders.size(), {});
-    gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss);
-    after_input(*layers_.loss, saved.loss);
-  }
-  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradients = layers_.layers[i]->backward_input_all(std::move(gradients), saved.layers[i]);
-    after_input(*layers_.layers[i], saved.layers[i]);
-  }
-  saved.riders.clear();
+Tensors Stage::loss_gradient(InFlight& saved, double loss_scale) {
+  Tensors gradients(1 + saved.riders.size());
+  gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss);
   return gradients;
 }
 
-Tensors Stage::backward_input(int micro_batch, Tensors grad_outputs, double loss_scale) {
-  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
-                         std::move(grad_outputs), loss_scale, [](auto&, Saved&) {});
+Tensors Stage::backward_input(int micro_batch, Tensors gradients, double loss_scale) {
+  InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::AfterInput);
+  if (layers_.loss) {
+    gradients = loss_gradient(saved, loss_scale);
+  }
+  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
+    gradients = layers_.layers[i]->backward_input_all(std::move(gradients), saved.layers[i]);
+  }
+  return gradients;
 }
 
-Tensors Stage::backward(int micro_batch, Tensors grad_outputs, double loss_scale) {
-  return backward_layers(advance(micro_batch, Phase::AfterForward, Phase::Done),
-                         std::move(grad_outputs), loss_scale,
-                         [](auto& layer, Saved& saved) { layer.backward_weight(saved); });
+Tensors Stage::backward(int micro_batch, Tensors gradients, double loss_scale) {
+  InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::Done);
+  if (layers_.loss) {
+    gradients = loss_gradient(saved, loss_scale);
+    layers_.loss->backward_weight(saved.loss);
+  }
+  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
+    gradients = layers_.layers[i]->backward_all(std::move(gradients), saved.layers[i]);
+  }
+  saved.riders.clear();
+  return gradients;
 }
 
 void Stage::backward_weight(std::span<const int> micro_batches) {
@@ -122,6 +128,9 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
     collect([i](InFlight* one) { return &one->layers[i]; });
     layers_.layers[i]->backward_weight_concatenated(saved);
+  }
+  for (InFlight* const one : batches) {
+    one->riders.clear();
   }
 }
 
@@ -152,9 +161,6 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
 }
 
 bool Stage::is_idle() const {
-  const auto is_empty = [](const Saved& saved) {
-    return saved.until_input.empty() && saved.until_weight.empty();
-  };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
     return one.phase == Phase::Empty && is_empty(one.loss) && one.riders.empty() &&
            std::all_of(one.layers.begin(), one.layers.end(), is_empty);

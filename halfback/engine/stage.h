@@ -79,7 +79,7 @@ class Stage {
   // Where a micro-batch stands.
   enum class Phase { Empty, AfterForward, AfterInput, Done };
   // What is kept of one micro-batch: a Saved for each layer and one for the loss, and what rides
-  // along, from F to I.
+  // along, until W: some layers need it that long.
   struct InFlight {
     Phase phase = Phase::Empty;
     std::vector<Saved> layers;
@@ -90,11 +90,7 @@ class Stage {
   // does not stand where it must.
   InFlight& advance(int micro_batch, Phase from, Phase to);
   Tensors forward_layers(InFlight& saved, int micro_batch, Tensors inputs);
-  template <typename AfterInput>
-  Tensors backward_layers(InFlight& saved,
-                          Tensors gradients,
-                          double loss_scale,
-                          AfterInput after_input);
+  Tensors loss_gradient(InFlight& saved, double loss_scale);
 
   StageLayers layers_;
   Options options_;

@@ -2,6 +2,8 @@
 
 #include "halfback/layers/shapes.h"
 
+#include <utility>
+
 namespace halfback {
 
 std::int64_t Parameter::numel() const { return halfback::numel(shape); }
@@ -21,6 +23,12 @@ Tensors Layer::forward_all(Tensors inputs, Saved& saved) {
 Tensors Layer::backward_input_all(Tensors grad_outputs, Saved& saved) {
   grad_outputs.front() = backward_input(grad_outputs.front(), saved);
   return grad_outputs;
+}
+
+Tensors Layer::backward_all(Tensors grad_outputs, Saved& saved) {
+  Tensors gradients = backward_input_all(std::move(grad_outputs), saved);
+  backward_weight(saved);
+  return gradients;
 }
 
 void Layer::backward_weight_concatenated(std::span<Saved*> saved) {

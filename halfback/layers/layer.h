@@ -100,8 +100,11 @@ class Layer {
   // Accumulates the gradients of the parameters and frees the rest.
   virtual void backward_weight(Saved& saved) = 0;
 
-  // The same for several micro-batches at once, in ascending order. The default is a loop; layers
-  // with a matrix product compute one product over all of them (equal to rounding).
+  // I and W in one: nothing waits in between.
+  virtual Tensors backward_all(Tensors grad_outputs, Saved& saved);
+
+  // W for several micro-batches at once, in ascending order. The default is a loop; layers with a
+  // matrix product compute one product over all of them (equal to rounding).
   virtual void backward_weight_concatenated(std::span<Saved*> saved);
 
   // Returns what is kept for an input of this shape; `element_bytes` is 4 for float32.

@@ -18,4 +18,11 @@ Tensors Residual::backward_input_all(Tensors grad_outputs, Saved& saved) {
   return gradients;
 }
 
+Tensors Residual::backward_all(Tensors grad_outputs, Saved& saved) {
+  const at::Tensor g = grad_outputs.front();
+  Tensors gradients = Sequence::backward_all(std::move(grad_outputs), saved);
+  gradients.front().add_(g);
+  return gradients;
+}
+
 }  // namespace halfback

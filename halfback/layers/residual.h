@@ -14,6 +14,7 @@ class Residual final : public Sequence {
 
   Tensors forward_all(Tensors inputs, Saved& saved) override;
   Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
+  Tensors backward_all(Tensors grad_outputs, Saved& saved) override;
 };
 
 }  // namespace halfback

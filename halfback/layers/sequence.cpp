@@ -42,6 +42,14 @@ Tensors Sequence::backward_input_all(Tensors grad_outputs, Saved& saved) {
   return grad_outputs;
 }
 
+Tensors Sequence::backward_all(Tensors grad_outputs, Saved& saved) {
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    grad_outputs = layers_[i]->backward_all(std::move(grad_outputs), saved.members[i]);
+  }
+  saved.members.clear();
+  return grad_outputs;
+}
+
 void Sequence::backward_weight(Saved& saved) {
   for (std::size_t i = layers_.size(); i-- > 0;) {
     layers_[i]->backward_weight(saved.members[i]);

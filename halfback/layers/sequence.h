@@ -17,6 +17,7 @@ class Sequence : public Layer {
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
   Tensors forward_all(Tensors inputs, Saved& saved) override;
   Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
+  Tensors backward_all(Tensors grad_outputs, Saved& saved) override;
   void backward_weight(Saved& saved) override;
   void backward_weight_concatenated(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,

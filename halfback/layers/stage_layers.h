@@ -9,13 +9,33 @@
 
 namespace halfback {
 
+// What part of a model a layer is.
+struct LayerPlace {
+  int block = -1;  // of the model; -1: none, as of an embedding
+  enum class Part { Other, Attention, FeedForward } part = Part::Other;
+};
+
 struct StageLayers {
   std::vector<std::unique_ptr<Layer>> layers;
+  std::vector<LayerPlace> places;   // of the layers
   std::unique_ptr<LossLayer> loss;  // on the last stage only
+
+  void add(std::unique_ptr<Layer> layer, const LayerPlace& place = {});
 
   // Returns the parameters in model order.
   std::vector<Parameter*> parameters() const;
 };
+
+// Of which layers less is kept.
+struct Checkpointing {
+  enum class Forward { Kept, OfBlocks, OfAttention, OfFeedForward } recomputed = Forward::Kept;
+  bool recomputes_gradients = false;  // inside blocks
+
+  bool operator==(const Checkpointing&) const = default;
+};
+
+// Puts the layers that it is about into Checkpointed ones. Throws ConfigError when there are none.
+void apply_checkpointing(const Checkpointing& checkpointing, std::vector<StageLayers>& stages);
 
 // One micro-batch.
 struct MicroBatchShape {

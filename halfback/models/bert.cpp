@@ -32,7 +32,7 @@ class Builder {
   Builder(const BertConfig& config, at::ScalarType dtype) : config_(config), dtype_(dtype) {}
 
   void add_embedding(StageLayers& stage) {
-    stage.layers.push_back(std::make_unique<BertEmbedding>(
+    stage.add(std::make_unique<BertEmbedding>(
         kEmbeddings,
         BertEmbedding::Options{.vocabulary = config_.vocabulary,
                                .num_channels = config_.width,
@@ -40,22 +40,27 @@ class Builder {
                                .num_segments = config_.num_segments,
                                .has_sinusoid_positions = config_.has_sinusoid_positions},
         dtype_));
-    stage.layers.push_back(norm(kEmbeddings + ".LayerNorm"));
+    stage.add(norm(kEmbeddings + ".LayerNorm"));
     if (config_.dropout > 0.0) {
-      stage.layers.push_back(dropout());
+      stage.add(dropout());
     }
   }
 
   void add_block(std::int64_t index, StageLayers& stage) {
     const std::string prefix = fmt::format("bert.encoder.layer.{}", index);
-    stage.layers.push_back(residual(std::make_unique<SelfAttention>(
-        prefix + ".attention",
-        SelfAttention::Options{.num_channels = config_.width, .num_heads = config_.num_heads})));
-    stage.layers.push_back(norm(prefix + ".attention.output.LayerNorm"));
-    stage.layers.push_back(residual(std::make_unique<GeluFeedForward>(
-        prefix,
-        GeluFeedForward::Options{.num_channels = config_.width, .hidden = config_.hidden})));
-    stage.layers.push_back(norm(prefix + ".output.LayerNorm"));
+    const int block = static_cast<int>(index);
+    const LayerPlace attention{.block = block, .part = LayerPlace::Part::Attention};
+    const LayerPlace feed_forward{.block = block, .part = LayerPlace::Part::FeedForward};
+    stage.add(residual(std::make_unique<SelfAttention>(
+                  prefix + ".attention", SelfAttention::Options{.num_channels = config_.width,
+                                                                .num_heads = config_.num_heads})),
+              attention);
+    stage.add(norm(prefix + ".attention.output.LayerNorm"), attention);
+    stage.add(residual(std::make_unique<GeluFeedForward>(
+                  prefix, GeluFeedForward::Options{.num_channels = config_.width,
+                                                   .hidden = config_.hidden})),
+              feed_forward);
+    stage.add(norm(prefix + ".output.LayerNorm"), feed_forward);
   }
 
   std::unique_ptr<LossLayer> head() const {

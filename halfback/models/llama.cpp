@@ -28,20 +28,23 @@ void add_block(const LlamaConfig& config,
   const std::string prefix = fmt::format("model.layers.{}", index);
   const double output_deviation =
       kStandardDeviation / std::sqrt(2.0 * static_cast<double>(config.num_layers));
-  stage.layers.push_back(std::make_unique<Attention>(
-      prefix, Attention::Options{.num_channels = config.width,
-                                 .num_heads = config.num_heads,
-                                 .num_key_value_heads = config.num_key_value_heads,
-                                 .epsilon = config.norm_epsilon,
-                                 .standard_deviation = kStandardDeviation,
-                                 .output_standard_deviation = output_deviation,
-                                 .angles = angles}));
-  stage.layers.push_back(std::make_unique<FeedForward>(
-      prefix, FeedForward::Options{.num_channels = config.width,
-                                   .hidden = config.hidden,
-                                   .epsilon = config.norm_epsilon,
-                                   .standard_deviation = kStandardDeviation,
-                                   .output_standard_deviation = output_deviation}));
+  const int block = static_cast<int>(index);
+  stage.add(std::make_unique<Attention>(
+                prefix, Attention::Options{.num_channels = config.width,
+                                           .num_heads = config.num_heads,
+                                           .num_key_value_heads = config.num_key_value_heads,
+                                           .epsilon = config.norm_epsilon,
+                                           .standard_deviation = kStandardDeviation,
+                                           .output_standard_deviation = output_deviation,
+                                           .angles = angles}),
+            {.block = block, .part = LayerPlace::Part::Attention});
+  stage.add(std::make_unique<FeedForward>(
+                prefix, FeedForward::Options{.num_channels = config.width,
+                                             .hidden = config.hidden,
+                                             .epsilon = config.norm_epsilon,
+                                             .standard_deviation = kStandardDeviation,
+                                             .output_standard_deviation = output_deviation}),
+            {.block = block, .part = LayerPlace::Part::FeedForward});
 }
 
 }  // namespace
@@ -103,7 +106,7 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
                                              .theta = config.rope_theta},
                                             dtype);
   std::vector<StageLayers> stages(blocks_per_stage.size());
-  stages.front().layers.push_back(std::make_unique<Embedding>(
+  stages.front().add(std::make_unique<Embedding>(
       kEmbedding, Embedding::Options{.vocabulary = config.vocabulary,
                                      .num_channels = config.width,
                                      .standard_deviation = kStandardDeviation}));

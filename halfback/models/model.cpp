@@ -117,8 +117,11 @@ std::int64_t items_per_sample(const ModelConfig& config) {
 
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,
-                                     at::ScalarType dtype) {
-  return std::visit([&](const auto& one) { return build(one, blocks_per_stage, dtype); }, config);
+                                     const BuildOptions& options) {
+  std::vector<StageLayers> stages = std::visit(
+      [&](const auto& one) { return build(one, blocks_per_stage, options.dtype); }, config);
+  apply_checkpointing(options.checkpointing, stages);
+  return stages;
 }
 
 }  // namespace halfback

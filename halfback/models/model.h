@@ -58,8 +58,12 @@ std::string item_name(const ModelConfig& config);
 std::int64_t items_per_sample(const ModelConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
+struct BuildOptions {
+  at::ScalarType dtype = at::kFloat;
+  Checkpointing checkpointing = {};
+};
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,
-                                     at::ScalarType dtype = at::kFloat);
+                                     const BuildOptions& options = {});
 
 }  // namespace halfback

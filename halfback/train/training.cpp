@@ -53,8 +53,9 @@ Training::Training(TrainingConfig config) : config_(std::move(config)) {
       config_.cut,
       {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
   config_.pipeline.stage.seed = config_.seed;
-  pipeline_ = std::make_unique<Pipeline>(build_model(config_.model, cut), config_.schedule,
-                                         config_.pipeline);
+  pipeline_ = std::make_unique<Pipeline>(
+      build_model(config_.model, cut, {.checkpointing = config_.checkpointing}), config_.schedule,
+      config_.pipeline);
   restore();
   if (!config_.checkpoint.empty()) {
     require_checkpoint_place(config_.checkpoint);

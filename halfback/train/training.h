@@ -21,6 +21,7 @@ struct TrainingConfig {
   ModelConfig model;
   std::string cut;  // blocks per stage, as in "3,2,3"; "" for equal
   Schedule schedule;
+  Checkpointing checkpointing;
   PipelineOptions pipeline;
   LearningRate learning_rate;
   std::string optimizer = "adamw";

@@ -45,14 +45,15 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
   }
 
   PlainRun plain(const PipelineOptions& options, at::ScalarType dtype = at::kFloat) const {
-    return {std::move(build_model(config(), {num_blocks(config())}, dtype).front()), options.stage,
-            options.clip_norm};
+    return {std::move(build_model(config(), {num_blocks(config())}, {.dtype = dtype}).front()),
+            options.stage, options.clip_norm};
   }
 
   std::unique_ptr<Pipeline> pipeline(const Schedule& schedule, const PipelineOptions& options) {
     auto made = std::make_unique<Pipeline>(
-        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages())), schedule,
-        options);
+        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
+                    {.checkpointing = GetParam().checkpointing}),
+        schedule, options);
     made->initialize(kSeed);
     return made;
   }
@@ -118,7 +119,8 @@ TEST_P(ModelsTest, HasThePredictedBytes) {
       riding_bytes += static_cast<std::int64_t>(rider.nbytes());
     }
     const auto stages =
-        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()));
+        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
+                    {.checkpointing = GetParam().checkpointing});
     const MemoryPrediction predicted = predict_memory(
         found->schedule(),
         {.stages = stage_bytes(stages, {.input_shape = input_shape(config(), kNumSamples),
@@ -200,10 +202,9 @@ TEST_P(ModelsTest, CountsItsParameters) {
   EXPECT_EQ(num_parameters(config()), sum);
 }
 
-INSTANTIATE_TEST_SUITE_P(All,
-                         ModelsTest,
-                         ::testing::ValuesIn(small_models()),
-                         [](const auto& one) { return one.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, ModelsTest, ::testing::ValuesIn(small_models()), [](const auto& one) {
+  return one.param.name;
+});
 
 }  // namespace
 }  // namespace halfback::testing

@@ -19,6 +19,7 @@ inline constexpr std::uint64_t kSeed = 42;
 struct NamedModel {
   std::string name;
   ModelConfig config;
+  Checkpointing checkpointing = {};
   Tensors riders = {};  // behind the input of every micro-batch, for 3 samples
 };
 
@@ -28,6 +29,7 @@ inline std::ostream& operator<<(std::ostream& out, const NamedModel& model) {
 
 // Models of 8 blocks, for up to 8 stages.
 inline std::vector<NamedModel> small_models() {
+  using Forward = Checkpointing::Forward;
   LlamaConfig tied = small_llama(8);
   tied.has_tied_head = true;
   const BertConfig bert{.num_layers = 8,
@@ -45,7 +47,18 @@ inline std::vector<NamedModel> small_models() {
   return {{"Llama", small_llama(8)},
           {"LlamaTied", tied},
           {"Bert", bert},
-          {"BertMasked", bert, {mask}},
+          {"BertMasked", bert, {}, {mask}},
+          {"LlamaRecomputed", small_llama(8), {.recomputed = Forward::OfBlocks}},
+          {"LlamaAttentionRecomputed", tied, {.recomputed = Forward::OfAttention}},
+          {"LlamaGradientsRecomputed", small_llama(8), {.recomputes_gradients = true}},
+          {"BertFeedForwardRecomputed",
+           bert,
+           {.recomputed = Forward::OfFeedForward, .recomputes_gradients = true},
+           {mask}},
+          {"BertAllRecomputed",
+           bert,
+           {.recomputed = Forward::OfBlocks, .recomputes_gradients = true},
+           {mask}},
           {"BertPaper", paper}};
 }
 

@@ -1,0 +1,44 @@
+// Layers of which less is kept than they keep, for work done again. Results have the same bits.
+//
+//   recomputes_forward    F keeps the input alone; I runs F again.
+//     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
+//   recomputes_gradients  I hands on the gradient of the input and keeps the gradient of the output
+//     alone, where the layers inside would keep theirs; W runs I again. The remedy that the 2BP
+//     paper proposes: intermediate-derivative checkpointing, arXiv:2405.18047.
+//
+// B, the backward in one, needs neither I twice nor gradients kept.
+#pragma once
+
+#include "halfback/layers/sequence.h"
+
+namespace halfback {
+
+struct CheckpointPolicy {
+  bool recomputes_forward = false;
+  bool recomputes_gradients = false;
+
+  bool operator==(const CheckpointPolicy&) const = default;
+};
+
+class Checkpointed final : public Sequence {
+ public:
+  Checkpointed(std::vector<std::unique_ptr<Layer>> layers, const CheckpointPolicy& policy);
+
+  Tensors forward_all(Tensors inputs, Saved& saved) override;
+  Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
+  Tensors backward_all(Tensors grad_outputs, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+
+ private:
+  // Brings back what a forward would have kept.
+  void restore(Saved& saved);
+  // Brings the micro-batch to where W of the layers can run.
+  void prepare_weight(Saved& saved);
+
+  CheckpointPolicy policy_;
+};
+
+}  // namespace halfback
