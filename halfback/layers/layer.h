@@ -51,10 +51,13 @@ struct Parameter {
 
 // What one layer keeps of one micro-batch between its calls, and what it may know about it.
 struct Saved {
-  Tensors until_input;       // dropped by backward_input
-  Tensors until_weight;      // dropped by backward_weight
-  std::uint64_t key = 0;     // of the micro-batch in its step: random masks are drawn from it
-  bool is_training = true;   // false: no dropout, running statistics are read
+  Tensors until_input;              // dropped by backward_input
+  Tensors until_weight;             // dropped by backward_weight
+  std::vector<Saved> members = {};  // of a layer made of layers; dropped by backward_weight
+  std::uint64_t key = 0;    // of the micro-batch in its step: random masks are drawn from it
+  bool is_training = true;  // false: no dropout, running statistics are read
+
+  bool is_empty() const { return until_input.empty() && until_weight.empty() && members.empty(); }
 };
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its
