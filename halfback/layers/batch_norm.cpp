@@ -84,7 +84,7 @@ at::Tensor BatchNorm::forward(const at::Tensor& input, Saved& saved) {
 
 at::Tensor BatchNorm::backward_input(const at::Tensor& grad_output, Saved& saved) {
   const at::Tensor input = saved.until_input.front();
-  const at::Tensor& statistics = saved.until_weight[kStatistics];
+  const at::Tensor statistics = saved.until_weight[kStatistics];
   const at::Tensor gradients = at::empty_like(statistics);
   at::Tensor grad_input = at::empty_like(input);
   at::Tensor grad_weight = gradients.select(0, kWeight);

@@ -22,9 +22,10 @@ TEST_P(ParametersTest, DecayForMatricesOnly) {
 
 TEST_P(ParametersTest, StartNormsAtOneBiasesAtZeroAndMatricesAroundZero) {
   for (const Parameter* parameter : layer_->parameters()) {
-    const bool is_norm = parameter->name.find("norm") != std::string::npos;
     const bool is_matrix = parameter->shape.size() > 1;
-    EXPECT_EQ(parameter->init.mean, is_norm ? 1.0 : 0.0) << parameter->name;
+    const bool is_scale = (!is_matrix && parameter->name.ends_with(".weight")) ||
+                          parameter->name.ends_with(".running_var");
+    EXPECT_EQ(parameter->init.mean, is_scale ? 1.0 : 0.0) << parameter->name;
     EXPECT_EQ(parameter->init.standard_deviation > 0.0, is_matrix) << parameter->name;
   }
 }
