@@ -100,5 +100,11 @@ TEST(CheckpointNamesTest, OfTheHead) {
             (std::vector<std::string>{"model.norm.weight", "lm_head.weight"}));
 }
 
+TEST(CheckpointNamesTest, OfBatchNorm) {
+  EXPECT_EQ(names_of(batch_norm_cases()[0]),
+            (std::vector<std::string>{"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
+                                      "bn.num_batches_tracked"}));
+}
+
 }  // namespace
 }  // namespace halfback
