@@ -8,6 +8,7 @@ endif()
 
 find_package(CLI11 REQUIRED)
 find_package(tomlplusplus REQUIRED)
+find_package(ZLIB REQUIRED)
 include(cmake/Torch.cmake)
 
 if(HALFBACK_BUILD_TESTS)

@@ -23,11 +23,6 @@ Tensors with_own_riders(Tensors outputs) {
   return outputs;
 }
 
-bool is_empty(const Saved& saved) {
-  return saved.until_input.empty() && saved.until_weight.empty() &&
-         std::all_of(saved.members.begin(), saved.members.end(), is_empty);
-}
-
 }  // namespace
 
 Stage::Stage(StageLayers layers, const Options& options)
@@ -161,6 +156,7 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
 }
 
 bool Stage::is_idle() const {
+  const auto is_empty = [](const Saved& saved) { return saved.is_empty(); };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
     return one.phase == Phase::Empty && is_empty(one.loss) && one.riders.empty() &&
            std::all_of(one.layers.begin(), one.layers.end(), is_empty);

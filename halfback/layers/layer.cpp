@@ -2,11 +2,18 @@
 
 #include "halfback/layers/shapes.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace halfback {
 
 std::int64_t Parameter::numel() const { return halfback::numel(shape); }
+
+bool Saved::is_empty() const {
+  return until_input.empty() && until_weight.empty() &&
+         std::all_of(members.begin(), members.end(),
+                     [](const Saved& member) { return member.is_empty(); });
+}
 
 SavedBytes& SavedBytes::operator+=(const SavedBytes& other) {
   until_input += other.until_input;

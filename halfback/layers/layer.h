@@ -58,6 +58,8 @@ struct Saved {
   std::vector<std::int64_t> shape = {};  // of the input, where no kept tensor has it
   std::uint64_t key = 0;    // of the micro-batch in its step: random masks are drawn from it
   bool is_training = true;  // false: no dropout, running statistics are read
+
+  bool is_empty() const;
 };
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its

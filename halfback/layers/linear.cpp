@@ -29,6 +29,9 @@ at::Tensor Linear::forward(const at::Tensor& input, Saved& saved) {
 
 at::Tensor Linear::backward_input(const at::Tensor& grad_output, Saved& saved) {
   saved.until_weight.push_back(grad_output);
+  if (options_.has_data_input) {
+    return {};
+  }
   const at::Tensor& input = saved.until_weight.front();
   return product_backward_input(as_rows(grad_output), weight_).view(input.sizes());
 }
@@ -53,7 +56,8 @@ void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
 
 SavedBytes Linear::saved_bytes(std::span<const std::int64_t> input_shape,
                                std::int64_t element_bytes) const {
-  return {.until_weight = numel(input_shape) * element_bytes,
+  const std::int64_t kept = options_.has_data_input ? 0 : numel(input_shape);
+  return {.until_weight = kept * element_bytes,
           .gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 

@@ -14,6 +14,7 @@ struct LinearOptions {
   std::int64_t num_outputs = 0;
   bool has_bias = false;
   double standard_deviation = 0.02;  // of the initial weight; the bias starts at 0
+  bool has_data_input = false;       // first of a model: x is the mini-batch's, I has no result
 };
 
 class Linear : public Layer {

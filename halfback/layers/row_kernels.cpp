@@ -17,6 +17,7 @@ namespace halfback::kernels::rows {
 
 namespace {
 
+constexpr std::int64_t kBitsOfByte = 8;
 constexpr std::int64_t kLanes = 16;  // running sums, so that a sum vectorizes without reordering
 
 // e^x within 2 units in the last place: x = n ln 2 + r, a polynomial for e^r, n into the exponent.
@@ -264,66 +265,211 @@ template <typename Real>
   });
 }
 
+template <typename Real>
+[[gnu::always_inline]] inline double sum(const Real* x, std::int64_t count) {
+  return lane_sum<double>(count, [x](std::int64_t i) { return static_cast<double>(x[i]); });
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline double squares_around(const Real* x, Real mean, std::int64_t count) {
+  return lane_sum<double>(count, [x, mean](std::int64_t i) {
+    const auto distance = static_cast<double>(x[i] - mean);
+    return distance * distance;
+  });
+}
+
+// Forward and backward ask the same expression, so that they agree on what a ReLU lets through.
+template <typename Real>
+[[gnu::always_inline]] inline Real normalized(const NormChannel<Real>& channel, Real x) {
+  return (x - channel.mean) * channel.scale + channel.bias;
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline Real passed(const NormChannel<Real>& channel, Real x, Real gradient) {
+  return normalized(channel, x) <= Real{0} ? Real{0} : gradient;
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void normalize(const NormChannel<Real>& channel,
+                                             const Real* __restrict x,
+                                             Real* __restrict y,
+                                             std::int64_t count) {
+  const NormChannel<Real> c = channel;
+  if (!c.has_relu) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      y[i] = normalized(c, x[i]);
+    }
+    return;
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Real value = normalized(c, x[i]);
+    y[i] = value <= Real{0} ? Real{0} : value;
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline NormSums norm_sums(const NormChannel<Real>& channel,
+                                                 const Real* x,
+                                                 const Real* gradient,
+                                                 std::int64_t count) {
+  const NormChannel<Real> c = channel;
+  const auto sums = [=](auto through) {
+    const auto at = [=](std::int64_t i) { return static_cast<double>(through(i)); };
+    return NormSums{.gradient = lane_sum<double>(count, at),
+                    .product = lane_sum<double>(count, [=](std::int64_t i) {
+                      return at(i) * static_cast<double>(x[i] - c.mean);
+                    })};
+  };
+  return c.has_relu ? sums([=](std::int64_t i) { return passed(c, x[i], gradient[i]); })
+                    : sums([=](std::int64_t i) { return gradient[i]; });
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void normalize_backward(const NormGradient<Real>& terms,
+                                                      const Real* __restrict x,
+                                                      const Real* __restrict gradient,
+                                                      Real* __restrict grad_x,
+                                                      std::int64_t count) {
+  const NormGradient<Real> t = terms;
+  const auto write = [=](auto through) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      grad_x[i] = t.channel.scale * (through(i) - t.shift - t.slope * (x[i] - t.channel.mean));
+    }
+  };
+  if (t.channel.has_relu) {
+    write([=](std::int64_t i) { return passed(t.channel, x[i], gradient[i]); });
+  } else {
+    write([=](std::int64_t i) { return gradient[i]; });
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void relu(const Real* __restrict x,
+                                        const Real* __restrict added,
+                                        Real* __restrict y,
+                                        std::uint8_t* __restrict mask,
+                                        std::int64_t count) {
+  for (std::int64_t begin = 0; begin < count; begin += kBitsOfByte) {
+    const std::int64_t end = std::min(count, begin + kBitsOfByte);
+    unsigned bits = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const Real value = added == nullptr ? x[i] : x[i] + added[i];
+      const bool is_cut = value <= Real{0};
+      y[i] = is_cut ? Real{0} : value;
+      bits |= (is_cut ? 0U : 1U) << (i - begin);
+    }
+    mask[begin / kBitsOfByte] = static_cast<std::uint8_t>(bits);
+  }
+}
+
+template <typename Real>
+[[gnu::always_inline]] inline void relu_backward(const Real* __restrict gradient,
+                                                 const std::uint8_t* __restrict mask,
+                                                 Real* __restrict grad_x,
+                                                 std::int64_t count) {
+  for (std::int64_t begin = 0; begin < count; begin += kBitsOfByte) {
+    const std::int64_t end = std::min(count, begin + kBitsOfByte);
+    const unsigned bits = mask[begin / kBitsOfByte];
+    for (std::int64_t i = begin; i < end; ++i) {
+      grad_x[i] = (bits >> (i - begin) & 1U) != 0U ? gradient[i] : Real{0};
+    }
+  }
+}
+
 }  // namespace body
 
-#define HALFBACK_ROW_KERNELS(Real)                                                            \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,        \
-                                      std::int64_t columns, Real epsilon) {                   \
-    return body::rms_norm(x, weight, output, columns, epsilon);                               \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {                 \
-    body::rms_norm_backward(row);                                                             \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU Moments<Real> layer_norm(const LayerNormRow<Real>& row) {             \
-    return body::layer_norm(row);                                                             \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void layer_norm_backward(const LayerNormBackwardRow<Real>& row) {     \
-    body::layer_norm_backward(row);                                                           \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void drop(const Real* from, Real* to, std::int64_t count, Real scale, \
-                                  const Draw& draw) {                                         \
-    body::drop(from, to, count, scale, draw);                                                 \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,        \
-                                    std::int64_t columns) {                                   \
-    body::swiglu(gate, up, activated, columns);                                               \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,           \
-                                             std::int64_t columns) {                          \
-    body::swiglu_backward(gate, up, activated, columns);                                      \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,           \
-                                    const Real* sine, std::int64_t half) {                    \
-    body::rotate(from, to, cosine, sine, half);                                               \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine,      \
-                                         const Real* sine, std::int64_t half) {               \
-    body::rotate_back(from, to, cosine, sine, half);                                          \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {            \
-    body::add(from, to, count);                                                               \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                     \
-    body::log_softmax(x, columns);                                                            \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {         \
-    body::scaled_exp(x, factor, columns);                                                     \
-  }                                                                                           \
-  template <>                                                                                 \
-  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {            \
-    return body::sum_of_squares(x, count);                                                    \
+#define HALFBACK_ROW_KERNELS(Real)                                                               \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU Real rms_norm(const Real* x, const Real* weight, Real* output,           \
+                                      std::int64_t columns, Real epsilon) {                      \
+    return body::rms_norm(x, weight, output, columns, epsilon);                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void rms_norm_backward(const RmsNormRow<Real>& row) {                    \
+    body::rms_norm_backward(row);                                                                \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU Moments<Real> layer_norm(const LayerNormRow<Real>& row) {                \
+    return body::layer_norm(row);                                                                \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void layer_norm_backward(const LayerNormBackwardRow<Real>& row) {        \
+    body::layer_norm_backward(row);                                                              \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void drop(const Real* from, Real* to, std::int64_t count, Real scale,    \
+                                  const Draw& draw) {                                            \
+    body::drop(from, to, count, scale, draw);                                                    \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void swiglu(const Real* gate, const Real* up, Real* activated,           \
+                                    std::int64_t columns) {                                      \
+    body::swiglu(gate, up, activated, columns);                                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void swiglu_backward(Real* gate, Real* up, Real* activated,              \
+                                             std::int64_t columns) {                             \
+    body::swiglu_backward(gate, up, activated, columns);                                         \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void rotate(const Real* from, Real* to, const Real* cosine,              \
+                                    const Real* sine, std::int64_t half) {                       \
+    body::rotate(from, to, cosine, sine, half);                                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void rotate_back(const Real* from, Real* to, const Real* cosine,         \
+                                         const Real* sine, std::int64_t half) {                  \
+    body::rotate_back(from, to, cosine, sine, half);                                             \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void add(const Real* from, Real* to, std::int64_t count) {               \
+    body::add(from, to, count);                                                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void log_softmax(Real* x, std::int64_t columns) {                        \
+    body::log_softmax(x, columns);                                                               \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void scaled_exp(Real* x, Real factor, std::int64_t columns) {            \
+    body::scaled_exp(x, factor, columns);                                                        \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU double sum_of_squares(const Real* x, std::int64_t count) {               \
+    return body::sum_of_squares(x, count);                                                       \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU double sum(const Real* x, std::int64_t count) {                          \
+    return body::sum(x, count);                                                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU double squares_around(const Real* x, Real mean, std::int64_t count) {    \
+    return body::squares_around(x, mean, count);                                                 \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void normalize(const NormChannel<Real>& channel, const Real* x, Real* y, \
+                                       std::int64_t count) {                                     \
+    body::normalize(channel, x, y, count);                                                       \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU NormSums norm_sums(const NormChannel<Real>& channel, const Real* x,      \
+                                           const Real* gradient, std::int64_t count) {           \
+    return body::norm_sums(channel, x, gradient, count);                                         \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void normalize_backward(const NormGradient<Real>& terms, const Real* x,  \
+                                                const Real* gradient, Real* grad_x,              \
+                                                std::int64_t count) {                            \
+    body::normalize_backward(terms, x, gradient, grad_x, count);                                 \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void relu(const Real* x, const Real* added, Real* y, std::uint8_t* mask, \
+                                  std::int64_t count) {                                          \
+    body::relu(x, added, y, mask, count);                                                        \
+  }                                                                                              \
+  template <>                                                                                    \
+  HALFBACK_FOR_EACH_CPU void relu_backward(const Real* gradient, const std::uint8_t* mask,       \
+                                           Real* grad_x, std::int64_t count) {                   \
+    body::relu_backward(gradient, mask, grad_x, count);                                          \
   }
 
 HALFBACK_ROW_KERNELS(float)

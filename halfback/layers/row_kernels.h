@@ -102,4 +102,57 @@ void scaled_exp(Real* x, Real factor, std::int64_t columns);
 template <typename Real>
 double sum_of_squares(const Real* x, std::int64_t count);
 
+// Returns the sum of x, and of (x - mean)^2.
+template <typename Real>
+double sum(const Real* x, std::int64_t count);
+template <typename Real>
+double squares_around(const Real* x, Real mean, std::int64_t count);
+
+// One channel of a batch norm: v = (x - mean) * scale + bias, and y = max(v, 0) with a ReLU.
+template <typename Real>
+struct NormChannel {
+  Real mean;
+  Real scale;  // weight / standard deviation
+  Real bias;
+  bool has_relu;
+};
+template <typename Real>
+void normalize(const NormChannel<Real>& channel, const Real* x, Real* y, std::int64_t count);
+
+// Adds up what the backward of a channel needs: g, where the ReLU let it through, and
+// g * (x - mean).
+struct NormSums {
+  double gradient = 0.0;
+  double product = 0.0;
+};
+template <typename Real>
+NormSums norm_sums(const NormChannel<Real>& channel,
+                   const Real* x,
+                   const Real* gradient,
+                   std::int64_t count);
+
+// Writes the gradient of x: scale * (g - shift - slope * (x - mean)).
+template <typename Real>
+struct NormGradient {
+  NormChannel<Real> channel;
+  Real shift;
+  Real slope;
+};
+template <typename Real>
+void normalize_backward(const NormGradient<Real>& terms,
+                        const Real* x,
+                        const Real* gradient,
+                        Real* grad_x,
+                        std::int64_t count);
+
+// y = max(x + added, 0), where `added` may be null. Bit i % 8 of mask[i / 8] is whether element i
+// got through; NaN does.
+template <typename Real>
+void relu(const Real* x, const Real* added, Real* y, std::uint8_t* mask, std::int64_t count);
+template <typename Real>
+void relu_backward(const Real* gradient,
+                   const std::uint8_t* mask,
+                   Real* grad_x,
+                   std::int64_t count);
+
 }  // namespace halfback::kernels::rows

@@ -1,5 +1,7 @@
 #include "halfback/layers/shapes.h"
 
+#include <ATen/ops/empty.h>
+
 #include <functional>
 #include <numeric>
 
@@ -13,6 +15,10 @@ std::vector<std::int64_t> with_last_size(std::span<const std::int64_t> shape, st
   std::vector<std::int64_t> changed(shape.begin(), shape.end());
   changed.back() = size;
   return changed;
+}
+
+at::Tensor without_memory(const at::Tensor& tensor) {
+  return at::empty(tensor.sizes(), at::TensorOptions(at::kMeta));
 }
 
 }  // namespace halfback

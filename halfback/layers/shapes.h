@@ -1,6 +1,8 @@
 // Arithmetic on shapes.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -12,5 +14,8 @@ std::int64_t numel(std::span<const std::int64_t> shape);
 
 // Returns the shape with another last size.
 std::vector<std::int64_t> with_last_size(std::span<const std::int64_t> shape, std::int64_t size);
+
+// Returns a tensor of the same sizes without memory, for a layer that keeps no more of its input.
+at::Tensor without_memory(const at::Tensor& tensor);
 
 }  // namespace halfback

@@ -20,13 +20,13 @@ TEST_P(LayerGradientTest, EqualsAutograd) {
 
   EXPECT_LT(relative_error(actual.output, expected.output.to(actual.output.scalar_type())),
             tolerance);
-  ASSERT_EQ(actual.grad_input.defined(), !case_.has_ids());
+  ASSERT_EQ(actual.grad_input.defined(), case_.has_input_gradient());
   if (actual.grad_input.defined()) {
     EXPECT_LT(relative_error(actual.grad_input, expected.grad_input), tolerance);
   }
   for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
     EXPECT_LT(relative_error(actual.grad_parameters[i], expected.grad_parameters[i]), tolerance)
-        << layer_->parameters()[i]->name << ", seed " << kSeed;
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
   }
 }
 
@@ -44,11 +44,11 @@ TEST_P(LayerNumericGradientTest, EqualsCentralDifferences) {
   };
   const Results actual = run_layer(*layer_, input, grad_output);
 
-  if (!case_.has_ids()) {
+  if (case_.has_input_gradient()) {
     EXPECT_LT(relative_error(actual.grad_input, numeric_gradient(weighted_sum, input)), kTolerance);
   }
   for (std::size_t i = 0; i < actual.grad_parameters.size(); ++i) {
-    const Parameter& parameter = *layer_->parameters()[i];
+    const Parameter& parameter = *trained(layer_->parameters())[i];
     const at::Tensor expected = numeric_gradient(weighted_sum, parameter.value);
     EXPECT_LT(relative_error(actual.grad_parameters[i], expected), kTolerance)
         << parameter.name << ", seed " << kSeed;

@@ -22,9 +22,9 @@ class CountingEnvironment : public testing::Environment {
 
 class LayerMemoryTest : public LayerTest {
  protected:
-  // Token ids belong to the mini-batch, activations to the rank.
+  // Data belongs to the mini-batch, activations to the rank.
   at::Tensor make_input() {
-    const MemoryOwner owner(case_.has_ids() ? kNoRank : kRank);
+    const MemoryOwner owner(case_.has_input_gradient() ? kRank : kNoRank);
     return case_.input(dtype_, random_);
   }
   SavedBytes declared() const {

@@ -116,7 +116,7 @@ TEST_P(LayerSplitTest, AddsUpTheGradientsOfTheMicroBatches) {
   const Outcome actual = run(kOneAtATime);
   for (std::size_t i = 0; i < sums.size(); ++i) {
     EXPECT_LT(relative_error(actual.grad_parameters[i].to(at::kDouble), sums[i]), tolerance)
-        << layer_->parameters()[i]->name << ", seed " << kSeed;
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
   }
 }
 
@@ -126,7 +126,7 @@ TEST_P(LayerSplitTest, ConcatenatedWeightGradientsEqualLoopedOnesToRounding) {
   const Outcome actual = run("F0 F1 F2 I0 I1 I2 W*");
   for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
     EXPECT_LT(relative_error(actual.grad_parameters[i], expected.grad_parameters[i]), tolerance)
-        << layer_->parameters()[i]->name << ", seed " << kSeed;
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
   }
   for (const MicroBatch& one : micro_batches_) {
     for (const at::Tensor& kept : one.saved.until_weight) {
@@ -144,7 +144,8 @@ TEST_P(LayerSplitTest, ConcatenatedWeightGradientsAddToEarlierOnes) {
   }
   const std::vector<at::Tensor> twice = copy_gradients(layer_->parameters());
   for (std::size_t i = 0; i < once.size(); ++i) {
-    EXPECT_LT(relative_error(twice[i], once[i].mul(2)), tolerance) << layer_->parameters()[i]->name;
+    EXPECT_LT(relative_error(twice[i], once[i].mul(2)), tolerance)
+        << trained(layer_->parameters())[i]->name;
   }
 }
 

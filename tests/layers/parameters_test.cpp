@@ -22,10 +22,11 @@ TEST_P(ParametersTest, DecayForMatricesOnly) {
 
 TEST_P(ParametersTest, StartNormsAtOneBiasesAtZeroAndMatricesAroundZero) {
   for (const Parameter* parameter : layer_->parameters()) {
-    const bool is_norm = parameter->name.ends_with("norm.weight");
     // A copy takes the values of its original.
     const bool is_matrix = parameter->shape.size() > 1 && !parameter->is_copy;
-    EXPECT_EQ(parameter->init.mean, is_norm ? 1.0 : 0.0) << parameter->name;
+    const bool is_scale = (parameter->shape.size() == 1 && parameter->name.ends_with(".weight")) ||
+                          parameter->name.ends_with(".running_var");
+    EXPECT_EQ(parameter->init.mean, is_scale ? 1.0 : 0.0) << parameter->name;
     EXPECT_EQ(parameter->init.standard_deviation > 0.0, is_matrix) << parameter->name;
   }
 }
@@ -98,6 +99,12 @@ TEST(CheckpointNamesTest, OfFeedForward) {
 TEST(CheckpointNamesTest, OfTheHead) {
   EXPECT_EQ(names_of(head_cases()[0]),
             (std::vector<std::string>{"model.norm.weight", "lm_head.weight"}));
+}
+
+TEST(CheckpointNamesTest, OfBatchNorm) {
+  EXPECT_EQ(names_of(batch_norm_cases()[0]),
+            (std::vector<std::string>{"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
+                                      "bn.num_batches_tracked"}));
 }
 
 }  // namespace

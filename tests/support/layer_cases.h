@@ -19,8 +19,10 @@ struct LayerCase {
   std::int64_t vocabulary = 0;  // of the token ids; 0 when the input is activations
   std::function<std::unique_ptr<Layer>(at::ScalarType)> make = {};
   Reference reference = {};
+  bool reads_data = false;  // activations of the mini-batch, which have no gradient
 
   bool has_ids() const { return vocabulary > 0; }
+  bool has_input_gradient() const { return !has_ids() && !reads_data; }
   at::Tensor input(at::ScalarType dtype, Random& random) const;
   // Some gradient of the output for this layer.
   at::Tensor grad_output(const Layer& layer, at::ScalarType dtype, Random& random) const;
@@ -35,6 +37,9 @@ std::vector<LayerCase> attention_cases();
 std::vector<LayerCase> feed_forward_cases();
 std::vector<LayerCase> head_cases();
 std::vector<LayerCase> bert_cases();
+std::vector<LayerCase> convolution_cases();
+std::vector<LayerCase> batch_norm_cases();
+std::vector<LayerCase> image_cases();  // convolutions, norms and what comes with them
 std::vector<LayerCase> all_cases();
 
 struct AttentionShape {

@@ -10,8 +10,10 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -44,21 +46,31 @@ at::Tensor Random::ids(at::IntArrayRef shape, std::int64_t vocabulary) {
   return at::randint(vocabulary, shape, generator_, at::TensorOptions(at::kLong));
 }
 
+std::vector<Parameter*> trained(const std::vector<Parameter*>& parameters) {
+  std::vector<Parameter*> some;
+  std::copy_if(parameters.begin(), parameters.end(), std::back_inserter(some),
+               [](const Parameter* parameter) { return parameter->trains; });
+  return some;
+}
+
 void give_memory(const std::vector<Parameter*>& parameters, at::ScalarType dtype, Random& random) {
   for (Parameter* parameter : parameters) {
     const bool is_matrix = parameter->shape.size() > 1;
     parameter->value = is_matrix ? random.normal(parameter->shape, dtype)
                                  : random.around_one(parameter->shape, dtype);
     if (is_matrix) {
-      parameter->value.div_(std::sqrt(static_cast<double>(parameter->shape.back())));
+      const std::int64_t inputs = parameter->numel() / parameter->shape.front();
+      parameter->value.div_(std::sqrt(static_cast<double>(inputs)));
     }
-    parameter->gradient = at::empty(parameter->shape, at::TensorOptions(dtype));
+    if (parameter->trains) {
+      parameter->gradient = at::empty(parameter->shape, at::TensorOptions(dtype));
+    }
   }
   forget_gradients(parameters);
 }
 
 void forget_gradients(const std::vector<Parameter*>& parameters) {
-  for (Parameter* parameter : parameters) {
+  for (Parameter* parameter : trained(parameters)) {
     parameter->gradient.fill_(std::numeric_limits<double>::quiet_NaN());
     parameter->has_gradient = false;
   }
@@ -67,7 +79,7 @@ void forget_gradients(const std::vector<Parameter*>& parameters) {
 std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters) {
   std::vector<at::Tensor> gradients;
   gradients.reserve(parameters.size());
-  for (const Parameter* parameter : parameters) {
+  for (const Parameter* parameter : trained(parameters)) {
     gradients.push_back(parameter->gradient.clone());
   }
   return gradients;
@@ -102,7 +114,7 @@ Results run_autograd(const Reference& reference,
   const at::Tensor x = leaf(input);
   std::vector<at::Tensor> values;
   values.reserve(parameters.size());
-  for (const Parameter* parameter : parameters) {
+  for (const Parameter* parameter : trained(parameters)) {
     values.push_back(leaf(parameter->value));
   }
   const at::Tensor output = reference(values, x);

@@ -34,12 +34,16 @@ class Random {
   at::Generator generator_;
 };
 
+// Returns those that have gradients.
+std::vector<Parameter*> trained(const std::vector<Parameter*>& parameters);
+
 // Gives parameters their memory and values that are far from those they start training with.
 void give_memory(const std::vector<Parameter*>& parameters, at::ScalarType dtype, Random& random);
 
 // As before the first accumulation of a step; the memory holds NaN.
 void forget_gradients(const std::vector<Parameter*>& parameters);
 
+// Of those that train, as everything below.
 std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters);
 
 // Lets a loss layer take part in the checks of layers: the output is the loss, a double without

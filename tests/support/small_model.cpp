@@ -29,7 +29,9 @@ at::Tensor make_tokens(const BatchShape& shape, std::uint64_t key) {
 template <typename Visit>
 void visit_buffers(Stage& stage, Buffer buffer, Visit visit) {
   for (const Parameter* parameter : stage.store().parameters()) {
-    visit(buffer == Buffer::Values ? parameter->value : parameter->gradient);
+    if (buffer == Buffer::Values || parameter->trains) {
+      visit(buffer == Buffer::Values ? parameter->value : parameter->gradient);
+    }
   }
 }
 

@@ -41,7 +41,8 @@ std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
 std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule,
                                         const PipelineOptions& options = parity_options());
 
-// All bytes of values or gradients, parameter after parameter in model order.
+// All bytes of values or gradients, parameter after parameter in model order; what does not train
+// has values only.
 enum class Buffer { Values, Gradients };
 std::string bytes_of(Pipeline& pipeline, Buffer buffer);
 std::string bytes_of(Stage& stage, Buffer buffer);

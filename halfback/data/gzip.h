@@ -1,0 +1,18 @@
+// Files that may be compressed by gzip.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Returns what the compressed bytes hold, all members one after the other. Throws FileError
+// beginning with `source` for bytes that are damaged, cut off, or hold more than `max_bytes`.
+std::string gunzip(std::string_view compressed, std::uint64_t max_bytes, const std::string& source);
+
+// Returns the bytes of a file, decompressed when it begins as gzip's do. Throws FileError.
+std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max_bytes);
+
+}  // namespace halfback

@@ -1,0 +1,84 @@
+// Labelled gray images in the IDX format, as MNIST and Fashion-MNIST (Debian's package
+// dataset-fashion-mnist; Xiao, Rasul, Vollgraf, arXiv:1708.07747) come: a training and a test set.
+//
+// Pixels are normalized: (value - mean) / standard deviation, both over the training set. Each
+// epoch visits every training image once, in an order that is a function of (seed, epoch) alone.
+// So a batch is a function of (seed, position), whatever the ranks, stages or micro-batches.
+//
+// N images, H x W pixels.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace halfback {
+
+struct ImageBatch {
+  at::Tensor inputs;   // [N, 1, H, W] float32
+  at::Tensor targets;  // [N] int64: labels from 0
+};
+
+struct IdxImagesOptions {
+  // Holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+  // t10k-labels-idx1-ubyte, each as it is or with .gz.
+  std::string directory;
+  std::uint64_t seed = 0;
+  // Gives every training image a label drawn by (seed, image), which can only be learned by heart:
+  // Zhang et al., "Understanding deep learning requires rethinking generalization",
+  // arXiv:1611.03530. Test images keep theirs.
+  bool has_random_labels = false;
+};
+
+// Thread-safe once made. Holds the images as bytes.
+class IdxImages {
+ public:
+  // Throws FileError for a file that is not there, cannot be read or is no IDX file, for images
+  // and labels that differ in number, and for sets that do not fit each other.
+  explicit IdxImages(const IdxImagesOptions& options);
+
+  std::int64_t num_train_images() const { return train_.num_images; }
+  std::int64_t num_test_images() const { return test_.num_images; }
+  std::int64_t height() const { return train_.height; }
+  std::int64_t width() const { return train_.width; }
+  std::int64_t num_classes() const { return num_classes_; }  // largest training label + 1
+
+  // Of the training pixels, where black is 0 and white 1.
+  double mean() const { return mean_; }
+  double standard_deviation() const { return standard_deviation_; }
+
+  // Returns the images `position` ... `position + num_images - 1` of the endless training order;
+  // `position` is the number of images consumed so far. Epochs may meet in a batch.
+  ImageBatch train_batch(std::int64_t position, std::int64_t num_images) const;
+
+  // Returns test images `index` ... in file order; all must be there.
+  ImageBatch test_batch(std::int64_t index, std::int64_t num_images) const;
+
+ private:
+  struct Set {
+    std::string pixels;  // [num_images, height, width]
+    std::string labels;
+    std::int64_t num_images = 0;
+    std::int64_t height = 0;
+    std::int64_t width = 0;
+  };
+  static Set read_set(const std::filesystem::path& directory, const std::string& prefix);
+  void check_fit(const std::filesystem::path& directory) const;
+  void measure_pixels(const std::filesystem::path& directory);
+  void randomize_labels();
+  ImageBatch empty_batch(std::int64_t num_images) const;
+  void fill(ImageBatch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
+
+  std::uint64_t seed_;
+  Set train_;
+  Set test_;
+  std::int64_t num_classes_ = 0;
+  double mean_ = 0.0;
+  double standard_deviation_ = 0.0;
+  std::array<float, 256> normalized_ = {};  // by value of a pixel
+};
+
+}  // namespace halfback

@@ -1,0 +1,54 @@
+// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, channel by channel, with mean and
+// variance over the images and pixels of this micro-batch; then max(y, 0) where it has a ReLU.
+// Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167.
+//
+// With N images, C channels, M values of a channel:
+//   F  x [N, C, ...] -> y; keeps x until I, and mean and variance (2 C numbers) until W.
+//   I  reads x and g for the gradient of x and for this micro-batch's gradients of weight and bias,
+//      2 C numbers that wait for W. What the ReLU let through it computes anew from x: no mask.
+//   W  adds those and moves the running statistics: r += 0.1 (of this micro-batch - r), where the
+//      variance is divided by M - 1. In W alone, so that they change once a micro-batch, in
+//      order, however often F runs.
+//
+// Without training the running statistics take the place of the micro-batch's.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class BatchNorm : public Layer {
+ public:
+  struct Options {
+    std::int64_t num_channels = 0;
+    bool has_relu = false;
+    double epsilon = 1e-5;
+    double momentum = 0.1;  // of the running statistics
+  };
+  BatchNorm(const std::string& name, const Options& options);
+
+  // Weight and bias, then what does not train: running_mean, running_var, num_batches_tracked.
+  std::vector<Parameter*> parameters() override;
+  // Throws ConfigError in training when a channel has one value only, which has no variance.
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  // The formula with these statistics, [C] each.
+  at::Tensor normalize(const at::Tensor& input,
+                       const at::Tensor& mean,
+                       const at::Tensor& variance) const;
+
+  Options options_;
+  Parameter weight_;
+  Parameter bias_;
+  Parameter running_mean_;
+  Parameter running_variance_;
+  Parameter num_batches_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,117 @@
+#include "halfback/layers/convolution.h"
+
+#include "halfback/layers/products.h"
+#include "halfback/layers/shapes.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+
+#include <array>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+std::vector<std::int64_t> weight_shape(const Convolution::Options& options) {
+  std::vector<std::int64_t> shape = {options.num_outputs, options.num_inputs};
+  shape.insert(shape.end(), static_cast<std::size_t>(options.num_dimensions), options.window);
+  return shape;
+}
+
+double standard_deviation(const Convolution::Options& options) {
+  const std::vector<std::int64_t> shape = weight_shape(options);
+  return std::sqrt(2.0 * static_cast<double>(options.num_inputs) /
+                   static_cast<double>(numel(shape)));
+}
+
+std::vector<std::int64_t> by_dimension(const Convolution::Options& options, std::int64_t value) {
+  return std::vector<std::int64_t>(static_cast<std::size_t>(options.num_dimensions), value);
+}
+
+at::Tensor take_images(std::span<Saved*> saved, std::size_t slot) {
+  std::vector<at::Tensor> parts;
+  parts.reserve(saved.size());
+  for (Saved* one : saved) {
+    parts.push_back(std::exchange(one->until_weight[slot], {}));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+}  // namespace
+
+Convolution::Convolution(const std::string& name, const Options& options)
+    : options_(options),
+      stride_(by_dimension(options, options.stride)),
+      padding_(by_dimension(options, options.padding)),
+      weight_{.name = name + ".weight",
+              .shape = weight_shape(options),
+              .init = {.standard_deviation = standard_deviation(options)}},
+      bias_{.name = name + ".bias", .shape = {options.num_outputs}, .init = {}, .decays = false} {}
+
+std::vector<Parameter*> Convolution::parameters() {
+  return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};
+}
+
+at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved) {
+  saved.until_weight = {input};
+  return at::convolution(input, weight_.value,
+                         options_.has_bias ? std::optional(bias_.value) : std::nullopt, stride_,
+                         padding_, by_dimension(options_, 1), /*transposed=*/false,
+                         by_dimension(options_, 0), /*groups=*/1)
+      .contiguous();
+}
+
+at::Tensor Convolution::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  saved.until_weight.push_back(grad_output);
+  if (options_.has_data_input) {
+    return {};
+  }
+  const auto [grad_input, no_weight, no_bias] = at::convolution_backward(
+      grad_output, saved.until_weight.front(), weight_.value, std::nullopt, stride_, padding_,
+      by_dimension(options_, 1), /*transposed=*/false, by_dimension(options_, 0), /*groups=*/1,
+      std::array{true, false, false});
+  return grad_input.contiguous();
+}
+
+void Convolution::backward_weight(Saved& saved) {
+  Saved* one = &saved;
+  backward_weight_concatenated({&one, 1});
+}
+
+void Convolution::backward_weight_concatenated(std::span<Saved*> saved) {
+  const at::Tensor input = take_images(saved, 0);
+  const at::Tensor gradient = take_images(saved, 1);
+  const auto [no_input, grad_weight, grad_bias] = at::convolution_backward(
+      gradient, input, weight_.value, bias_.shape, stride_, padding_, by_dimension(options_, 1),
+      /*transposed=*/false, by_dimension(options_, 0), /*groups=*/1,
+      std::array{false, true, options_.has_bias});
+  accumulate(grad_weight, weight_);
+  if (options_.has_bias) {
+    accumulate(grad_bias, bias_);
+  }
+  for (Saved* one : saved) {
+    one->until_weight.clear();
+  }
+}
+
+SavedBytes Convolution::saved_bytes(std::span<const std::int64_t> input_shape,
+                                    std::int64_t element_bytes) const {
+  const std::int64_t kept = options_.has_data_input ? 0 : numel(input_shape);
+  return {.until_weight = kept * element_bytes,
+          .gradients = numel(output_shape(input_shape)) * element_bytes};
+}
+
+std::vector<std::int64_t> Convolution::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  std::vector<std::int64_t> shape = {input_shape[0], options_.num_outputs};
+  for (const std::int64_t size : input_shape.subspan(2)) {
+    shape.push_back((size + 2 * options_.padding - options_.window) / options_.stride + 1);
+  }
+  return shape;
+}
+
+}  // namespace halfback

@@ -1,0 +1,53 @@
+// Layers without parameters between convolutions and linear layers: W has nothing to do.
+//
+// N images, C channels, H x W pixels.
+#pragma once
+
+#include "halfback/layers/image_kernels.h"
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+// The largest value of each window; windows may overlap.
+//   F  x [N, C, H, W] -> y [N, C, H', W'], H' = (H + 2 padding - size) / stride + 1; keeps one byte
+//      an element of y until I: the place of the largest value in its window.
+//   I  adds g up at those places.
+class MaxPool : public Layer {
+ public:
+  explicit MaxPool(const kernels::PoolWindow& window) : window_(window) {}
+
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved&) override {}
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  kernels::PoolWindow window_;
+};
+
+// The mean of all pixels.
+//   F  x [N, C, H, W] -> y [N, C]; keeps nothing but a shape.
+//   I  g / (H W) for each pixel.
+class GlobalAveragePool : public Layer {
+ public:
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved&) override {}
+  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+};
+
+// x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps nothing but a shape. Behind it the
+// input may be the mini-batch's: without a gradient of y there is none of x.
+class Flatten : public Layer {
+ public:
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved&) override {}
+  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+};
+
+}  // namespace halfback

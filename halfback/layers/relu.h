@@ -1,0 +1,32 @@
+// y = max(x, 0), element by element.
+//
+//   F  keeps one bit an element until I: what got through. Neither x nor y, so that nobody has to
+//      know who else keeps those.
+//   I  passes g where the bit is set.
+//   W  nothing.
+#pragma once
+
+#include "halfback/layers/layer.h"
+
+namespace halfback {
+
+class Relu : public Layer {
+ public:
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved&) override {}
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+  // For layers that end with a ReLU: returns max(x + added, 0) and its bits; `added` may be
+  // undefined.
+  struct Passed {
+    at::Tensor output;
+    at::Tensor mask;
+  };
+  static Passed apply(const at::Tensor& input, const at::Tensor& added);
+  static at::Tensor backward(const at::Tensor& grad_output, const at::Tensor& mask);
+};
+
+}  // namespace halfback

@@ -1,0 +1,78 @@
+#include "halfback/models/mlp.h"
+
+#include "halfback/base/error.h"
+#include "halfback/layers/classifier_head.h"
+#include "halfback/layers/linear.h"
+#include "halfback/layers/pooling.h"
+#include "halfback/layers/relu.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+constexpr std::int64_t kLargestSize = std::int64_t{1} << 24;
+
+// Normal with variance 2 / inputs, as for any layer before a ReLU.
+void add_hidden(const MlpConfig& config, std::int64_t index, StageLayers& stage) {
+  const std::int64_t inputs = index == 0 ? config.num_inputs : config.width;
+  stage.layers.push_back(std::make_unique<Linear>(
+      fmt::format("layers.{}", index),
+      LinearOptions{.num_inputs = inputs,
+                    .num_outputs = config.width,
+                    .has_bias = true,
+                    .standard_deviation = std::sqrt(2.0 / static_cast<double>(inputs)),
+                    .has_data_input = index == 0}));
+  stage.layers.push_back(std::make_unique<Relu>());
+}
+
+}  // namespace
+
+void check(const MlpConfig& config) {
+  const std::array<std::pair<const char*, std::int64_t>, 4> sizes = {
+      {{"number of layers", config.num_layers},
+       {"number of inputs", config.num_inputs},
+       {"width", config.width},
+       {"number of classes", config.num_classes}}};
+  for (const auto& [name, size] : sizes) {
+    if (size < 1 || size > kLargestSize) {
+      throw ConfigError(fmt::format("model: the {} is {}; expected a number from 1 to {}", name,
+                                    size, kLargestSize));
+    }
+  }
+}
+
+std::int64_t num_parameters(const MlpConfig& config) {
+  const std::int64_t first = config.width * (config.num_inputs + 1);
+  const std::int64_t others = (config.num_layers - 1) * config.width * (config.width + 1);
+  return first + others + config.num_classes * (config.width + 1);
+}
+
+std::vector<StageLayers> build_mlp(const MlpConfig& config,
+                                   const std::vector<int>& layers_per_stage) {
+  check(config);
+  HALFBACK_CHECK(
+      std::accumulate(layers_per_stage.begin(), layers_per_stage.end(), 0) == config.num_layers,
+      fmt::format("cut {}", fmt::join(layers_per_stage, ",")));
+  std::vector<StageLayers> stages(layers_per_stage.size());
+  stages.front().layers.push_back(std::make_unique<Flatten>());
+  std::int64_t index = 0;
+  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
+    for (int i = 0; i < layers_per_stage[stage]; ++i) {
+      add_hidden(config, index++, stages[stage]);
+    }
+  }
+  stages.back().loss = std::make_unique<ClassifierHead>(
+      "head",
+      ClassifierHead::Options{.num_channels = config.width, .num_classes = config.num_classes});
+  return stages;
+}
+
+}  // namespace halfback

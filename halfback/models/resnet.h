@@ -1,0 +1,42 @@
+// Residual networks for images: stem, blocks in four groups, mean over the pixels, linear
+// classifier. Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385;
+// bottlenecks stride in their 3x3 convolution, as torchvision's. Parameter names in checkpoints are
+// those of torchvision's resnet18 ... resnet152.
+#pragma once
+
+#include "halfback/layers/stage_layers.h"
+
+#include <vector>
+
+namespace halfback {
+
+struct ResnetConfig {
+  std::int64_t depth = 50;  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks
+  std::int64_t width = 64;  // channels inside the blocks of the first group; doubles in each other
+  std::int64_t num_classes = 1000;
+  std::int64_t image_channels = 3;
+  std::int64_t image_height = 224;
+  std::int64_t image_width = 224;
+  // A 3x3 convolution without stride and pooling, for images of about 32 x 32 pixels, in place of
+  // 7x7 with stride 2 and max-pool.
+  bool has_small_stem = false;
+
+  bool operator==(const ResnetConfig&) const = default;
+};
+
+// Throws ConfigError for sizes that no model can have.
+void check(const ResnetConfig& config);
+
+// Returns the number of residual blocks: what is cut into stages.
+int num_blocks(const ResnetConfig& config);
+
+// Returns the number of trained numbers; running statistics are none.
+std::int64_t num_parameters(const ResnetConfig& config);
+
+// Returns the stages for images [N, channels, height, width] and targets [N]; stage s has
+// blocks_per_stage[s] residual blocks, the first the stem, the last the classifier. Parameters
+// have no memory yet.
+std::vector<StageLayers> build_resnet(const ResnetConfig& config,
+                                      const std::vector<int>& blocks_per_stage);
+
+}  // namespace halfback

@@ -1,0 +1,208 @@
+#include "halfback/layers/batch_norm.h"
+#include "halfback/layers/classifier_head.h"
+#include "halfback/layers/convolution.h"
+#include "halfback/layers/linear.h"
+#include "halfback/layers/pooling.h"
+#include "halfback/layers/relu.h"
+#include "halfback/layers/residual_block.h"
+#include "halfback/layers/shapes.h"
+#include "tests/support/image_references.h"
+#include "tests/support/layer_cases.h"
+
+#include <ATen/ops/relu.h>
+
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+constexpr double kEpsilon = 0.02;  // large, so that one left out is seen
+
+std::string text(const Shape& shape) {
+  std::string joined;
+  for (const std::int64_t size : shape) {
+    joined += (joined.empty() ? "" : "x") + std::to_string(size);
+  }
+  return joined;
+}
+
+LayerCase convolution_case(const Shape& shape, Convolution::Options options) {
+  options.num_inputs = shape[1];
+  options.num_dimensions = static_cast<std::int64_t>(shape.size()) - 2;
+  return {.name = "Convolution" + text(shape) + "to" + std::to_string(options.num_outputs) +
+                  "Window" + text({options.window, options.stride, options.padding}) +
+                  (options.has_bias ? "Bias" : "") + (options.has_data_input ? "Data" : ""),
+          .input_shape = shape,
+          .make = [=](at::ScalarType) { return std::make_unique<Convolution>("conv", options); },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                return convolution_reference(values, x, options.stride, options.padding);
+              },
+          .reads_data = options.has_data_input};
+}
+
+LayerCase batch_norm_case(const Shape& shape, bool has_relu) {
+  return {.name = "BatchNorm" + text(shape) + (has_relu ? "Relu" : ""),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<BatchNorm>(
+                    "bn", BatchNorm::Options{
+                              .num_channels = shape[1], .has_relu = has_relu, .epsilon = kEpsilon});
+              },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                const at::Tensor y = batch_norm_reference(values[0], values[1], x, kEpsilon);
+                return has_relu ? at::relu(y) : y;
+              }};
+}
+
+template <typename Kind>
+LayerCase simple_case(const std::string& name,
+                      const Shape& shape,
+                      const std::function<at::Tensor(const at::Tensor&)>& reference) {
+  return {.name = name + text(shape),
+          .input_shape = shape,
+          .make = [](at::ScalarType) { return std::make_unique<Kind>(); },
+          .reference = [=](const auto&, const at::Tensor& x) { return reference(x); }};
+}
+
+LayerCase max_pool_case(const Shape& shape, const kernels::PoolWindow& window) {
+  return {
+      .name =
+          "MaxPool" + text(shape) + "Window" + text({window.size, window.stride, window.padding}),
+      .input_shape = shape,
+      .make = [=](at::ScalarType) { return std::make_unique<MaxPool>(window); },
+      .reference = [=](const auto&, const at::Tensor& x) { return max_pool_reference(x, window); }};
+}
+
+LayerCase data_linear_case(const Shape& shape, std::int64_t outputs) {
+  return {.name = "LinearData" + text(shape),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<Linear>("linear", LinearOptions{.num_inputs = shape.back(),
+                                                                        .num_outputs = outputs,
+                                                                        .has_bias = true,
+                                                                        .has_data_input = true});
+              },
+          .reference = linear_reference,
+          .reads_data = true};
+}
+
+LayerCase classifier_case(const Shape& shape, std::int64_t num_classes) {
+  const std::int64_t rows = numel(shape) / shape.back();
+  return {.name = "Classifier" + text(shape) + "to" + std::to_string(num_classes),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<LossAsLayer>(
+                    std::make_unique<ClassifierHead>(
+                        "fc", ClassifierHead::Options{.num_channels = shape.back(),
+                                                      .num_classes = num_classes}),
+                    some_targets(rows, num_classes));
+              },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                return classifier_reference(values, x, some_targets(rows, num_classes));
+              }};
+}
+
+// conv3x3, norm and ReLU, conv3x3, norm; a shortcut of conv1x1 and norm when something changes.
+std::unique_ptr<Layer> make_residual(std::int64_t inputs,
+                                     std::int64_t outputs,
+                                     std::int64_t stride) {
+  const auto convolution = [](std::int64_t from, const Convolution::Options& options) {
+    Convolution::Options all = options;
+    all.num_inputs = from;
+    return std::make_unique<Convolution>("conv", all);
+  };
+  const auto norm = [=](bool has_relu) {
+    return std::make_unique<BatchNorm>(
+        "bn",
+        BatchNorm::Options{.num_channels = outputs, .has_relu = has_relu, .epsilon = kEpsilon});
+  };
+  ResidualBlock::Branch main;
+  ResidualBlock::Branch shortcut;
+  main.push_back(
+      convolution(inputs, {.num_outputs = outputs, .window = 3, .stride = stride, .padding = 1}));
+  main.push_back(norm(true));
+  main.push_back(convolution(outputs, {.num_outputs = outputs, .window = 3, .padding = 1}));
+  main.push_back(norm(false));
+  if (inputs != outputs || stride > 1) {
+    shortcut.push_back(convolution(inputs, {.num_outputs = outputs, .stride = stride}));
+    shortcut.push_back(norm(false));
+  }
+  return std::make_unique<ResidualBlock>(std::move(main), std::move(shortcut));
+}
+
+LayerCase residual_case(const Shape& shape, std::int64_t outputs, std::int64_t stride) {
+  return {.name = "Residual" + text(shape) + "to" + std::to_string(outputs) + "Stride" +
+                  std::to_string(stride),
+          .input_shape = shape,
+          .make = [=](at::ScalarType) { return make_residual(shape[1], outputs, stride); },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                return residual_reference(values, x, stride, kEpsilon);
+              }};
+}
+
+}  // namespace
+
+std::vector<LayerCase> convolution_cases() {
+  return {
+      convolution_case({2, 3, 5, 6}, {.num_outputs = 4, .window = 3, .padding = 1}),
+      convolution_case({2, 3, 5, 6},
+                       {.num_outputs = 4, .window = 3, .padding = 1, .has_bias = true}),
+      convolution_case({3, 2, 7, 7}, {.num_outputs = 5, .window = 3, .stride = 2, .padding = 1}),
+      convolution_case({1, 3, 9, 8}, {.num_outputs = 2, .window = 7, .stride = 2, .padding = 3}),
+      convolution_case({2, 4, 5, 5}, {.num_outputs = 3, .stride = 2}),
+      convolution_case({1, 1, 1, 1}, {.num_outputs = 1, .has_bias = true}),
+      convolution_case({17, 2, 3, 3}, {.num_outputs = 3, .window = 3}),
+      convolution_case({2, 3, 6, 6},
+                       {.num_outputs = 4, .window = 3, .padding = 1, .has_data_input = true}),
+      convolution_case(
+          {2, 3, 9}, {.num_outputs = 4, .window = 3, .stride = 2, .padding = 1, .has_bias = true}),
+  };
+}
+
+std::vector<LayerCase> batch_norm_cases() {
+  return {batch_norm_case({4, 3, 5, 5}, false),  batch_norm_case({4, 3, 5, 5}, true),
+          batch_norm_case({1, 2, 3, 1}, true),   batch_norm_case({17, 1, 1, 1}, false),
+          batch_norm_case({2, 17, 4, 5}, false), batch_norm_case({3, 5, 7}, true)};
+}
+
+std::vector<LayerCase> image_cases() {
+  const auto flat = [](const at::Tensor& x) { return x.flatten(1); };
+  const auto mean = [](const at::Tensor& x) { return x.mean({2, 3}); };
+  const auto positive = [](const at::Tensor& x) { return at::relu(x); };
+  std::vector<LayerCase> all = {
+      simple_case<Relu>("Relu", {4, 6}, positive),
+      simple_case<Relu>("Relu", {2, 3, 5, 7}, positive),
+      simple_case<Relu>("Relu", {1, 1}, positive),
+      max_pool_case({2, 3, 8, 7}, {.size = 3, .stride = 2, .padding = 1}),
+      max_pool_case({1, 2, 9, 9}, {.size = 3, .stride = 1}),
+      max_pool_case({2, 2, 6, 6}, {.size = 2, .stride = 2}),
+      max_pool_case({1, 1, 1, 1}, {.size = 3, .stride = 2, .padding = 1}),
+      simple_case<GlobalAveragePool>("GlobalAveragePool", {2, 3, 4, 5}, mean),
+      simple_case<GlobalAveragePool>("GlobalAveragePool", {1, 1, 1, 1}, mean),
+      simple_case<Flatten>("Flatten", {2, 3, 4, 5}, flat),
+      simple_case<Flatten>("Flatten", {2, 3}, flat),
+      data_linear_case({4, 6}, 5),
+      classifier_case({4, 6}, 5),
+      classifier_case({1, 10}, 2),
+      classifier_case({35, 3}, 17),
+      residual_case({2, 3, 5, 5}, 3, 1),
+      residual_case({2, 3, 5, 6}, 5, 2),
+      residual_case({3, 2, 4, 4}, 4, 1),
+  };
+  for (const auto& more : {convolution_cases(), batch_norm_cases()}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  return all;
+}
+
+}  // namespace halfback
