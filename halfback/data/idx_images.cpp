@@ -150,15 +150,12 @@ IdxImages::IdxImages(const IdxImagesOptions& options)
   }
 }
 
-ImageBatch IdxImages::empty_batch(std::int64_t num_images) const {
+Batch IdxImages::empty_batch(std::int64_t num_images) const {
   return {.inputs = at::empty({num_images, 1, height(), width()}, at::kFloat),
           .targets = at::empty({num_images}, at::kLong)};
 }
 
-void IdxImages::fill(ImageBatch& batch,
-                     std::int64_t row,
-                     const Set& set,
-                     std::int64_t image) const {
+void IdxImages::fill(Batch& batch, std::int64_t row, const Set& set, std::int64_t image) const {
   const std::int64_t pixels = set.height * set.width;
   const char* const from = set.pixels.data() + image * pixels;
   std::transform(from, from + pixels, batch.inputs.mutable_data_ptr<float>() + row * pixels,
@@ -167,10 +164,14 @@ void IdxImages::fill(ImageBatch& batch,
       label_of(set.labels[static_cast<std::size_t>(image)]);
 }
 
-ImageBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) const {
+std::int64_t IdxImages::num_bytes() const {
+  return static_cast<std::int64_t>(train_.pixels.size() + test_.pixels.size());
+}
+
+Batch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) const {
   HALFBACK_CHECK(position >= 0 && num_images >= 0,
                  fmt::format("position {}, {} images", position, num_images));
-  ImageBatch batch = empty_batch(num_images);
+  Batch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
     const auto epoch = static_cast<std::uint64_t>((position + row) / train_.num_images);
     const KeyedPermutation order(train_.num_images, keyed_hash({seed_, epoch, kOrderKey}));
@@ -179,11 +180,11 @@ ImageBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images
   return batch;
 }
 
-ImageBatch IdxImages::test_batch(std::int64_t index, std::int64_t num_images) const {
+Batch IdxImages::validation_batch(std::int64_t index, std::int64_t num_images) const {
   HALFBACK_CHECK(index >= 0 && num_images >= 0 && index <= test_.num_images &&
                      num_images <= test_.num_images - index,
                  fmt::format("images {} to {} of {}", index, index + num_images, test_.num_images));
-  ImageBatch batch = empty_batch(num_images);
+  Batch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
     fill(batch, row, test_, index + row);
   }

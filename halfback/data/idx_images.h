@@ -8,7 +8,7 @@
 // N images, H x W pixels.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include "halfback/data/dataset.h"
 
 #include <array>
 #include <cstdint>
@@ -16,11 +16,6 @@
 #include <string>
 
 namespace halfback {
-
-struct ImageBatch {
-  at::Tensor inputs;   // [N, 1, H, W] float32
-  at::Tensor targets;  // [N] int64: labels from 0
-};
 
 struct IdxImagesOptions {
   // Holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
@@ -34,14 +29,15 @@ struct IdxImagesOptions {
 };
 
 // Thread-safe once made. Holds the images as bytes.
-class IdxImages {
+class IdxImages final : public Dataset {
  public:
   // Throws FileError for a file that is not there, cannot be read or is no IDX file, for images
   // and labels that differ in number, and for sets that do not fit each other.
   explicit IdxImages(const IdxImagesOptions& options);
 
   std::int64_t num_train_images() const { return train_.num_images; }
-  std::int64_t num_test_images() const { return test_.num_images; }
+  std::int64_t num_validation_samples() const override { return test_.num_images; }
+  std::int64_t num_bytes() const override;
   std::int64_t height() const { return train_.height; }
   std::int64_t width() const { return train_.width; }
   std::int64_t num_classes() const { return num_classes_; }  // largest training label + 1
@@ -50,12 +46,10 @@ class IdxImages {
   double mean() const { return mean_; }
   double standard_deviation() const { return standard_deviation_; }
 
-  // Returns the images `position` ... `position + num_images - 1` of the endless training order;
-  // `position` is the number of images consumed so far. Epochs may meet in a batch.
-  ImageBatch train_batch(std::int64_t position, std::int64_t num_images) const;
-
-  // Returns test images `index` ... in file order; all must be there.
-  ImageBatch test_batch(std::int64_t index, std::int64_t num_images) const;
+  // Inputs [N, 1, H, W] float32, targets [N], labels from 0. Epochs may meet in a batch.
+  Batch train_batch(std::int64_t position, std::int64_t num_images) const override;
+  // Of the test images.
+  Batch validation_batch(std::int64_t index, std::int64_t num_images) const override;
 
  private:
   struct Set {
@@ -69,8 +63,8 @@ class IdxImages {
   void check_fit(const std::filesystem::path& directory) const;
   void measure_pixels(const std::filesystem::path& directory);
   void randomize_labels();
-  ImageBatch empty_batch(std::int64_t num_images) const;
-  void fill(ImageBatch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
+  Batch empty_batch(std::int64_t num_images) const;
+  void fill(Batch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
 
   std::uint64_t seed_;
   Set train_;

@@ -45,6 +45,16 @@ constexpr std::int64_t kLanes = 16;  // running sums, so that a sum vectorizes w
 
 [[gnu::always_inline]] inline double exponential(double x) { return std::exp(x); }
 
+template <typename Real>
+[[gnu::always_inline]] inline Real fold(Real (&lanes)[kLanes]) {
+  for (std::int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      lanes[lane] += lanes[lane + width];
+    }
+  }
+  return lanes[0];
+}
+
 template <typename Real, typename Term>
 [[gnu::always_inline]] inline Real lane_sum(std::int64_t count, Term term) {
   Real lanes[kLanes] = {};
@@ -57,12 +67,7 @@ template <typename Real, typename Term>
   for (std::int64_t lane = 0; i + lane < count; ++lane) {
     lanes[lane] += term(i + lane);
   }
-  for (std::int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (std::int64_t lane = 0; lane < width; ++lane) {
-      lanes[lane] += lanes[lane + width];
-    }
-  }
-  return lanes[0];
+  return fold(lanes);
 }
 
 }  // namespace
@@ -313,15 +318,27 @@ template <typename Real>
                                                  const Real* gradient,
                                                  std::int64_t count) {
   const NormChannel<Real> c = channel;
-  const auto sums = [=](auto through) {
-    const auto at = [=](std::int64_t i) { return static_cast<double>(through(i)); };
-    return NormSums{.gradient = lane_sum<double>(count, at),
-                    .product = lane_sum<double>(count, [=](std::int64_t i) {
-                      return at(i) * static_cast<double>(x[i] - c.mean);
-                    })};
+  double gradients[kLanes] = {};
+  double products[kLanes] = {};
+  const auto add = [&](std::int64_t begin, std::int64_t num_lanes) {
+    Real through[kLanes];
+    for (std::int64_t lane = 0; lane < num_lanes; ++lane) {
+      const Real value = gradient[begin + lane];
+      through[lane] = c.has_relu ? passed(c, x[begin + lane], value) : value;
+    }
+    for (std::int64_t lane = 0; lane < num_lanes; ++lane) {
+      gradients[lane] += static_cast<double>(through[lane]);
+    }
+    for (std::int64_t lane = 0; lane < num_lanes; ++lane) {
+      products[lane] += static_cast<double>(through[lane] * (x[begin + lane] - c.mean));
+    }
   };
-  return c.has_relu ? sums([=](std::int64_t i) { return passed(c, x[i], gradient[i]); })
-                    : sums([=](std::int64_t i) { return gradient[i]; });
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    add(i, kLanes);
+  }
+  add(i, count - i);
+  return {.gradient = fold(gradients), .product = fold(products)};
 }
 
 template <typename Real>

@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -18,35 +17,33 @@ namespace halfback {
 
 namespace {
 
-constexpr std::int64_t kLargestSize = std::int64_t{1} << 24;
-
 // Normal with variance 2 / inputs, as for any layer before a ReLU.
 void add_hidden(const MlpConfig& config, std::int64_t index, StageLayers& stage) {
   const std::int64_t inputs = index == 0 ? config.num_inputs : config.width;
-  stage.layers.push_back(std::make_unique<Linear>(
-      fmt::format("layers.{}", index),
-      LinearOptions{.num_inputs = inputs,
-                    .num_outputs = config.width,
-                    .has_bias = true,
-                    .standard_deviation = std::sqrt(2.0 / static_cast<double>(inputs)),
-                    .has_data_input = index == 0}));
-  stage.layers.push_back(std::make_unique<Relu>());
+  const LayerPlace place{.block = static_cast<int>(index)};
+  stage.add(std::make_unique<Linear>(
+                fmt::format("layers.{}", index),
+                LinearOptions{.num_inputs = inputs,
+                              .num_outputs = config.width,
+                              .has_bias = true,
+                              .standard_deviation = std::sqrt(2.0 / static_cast<double>(inputs)),
+                              .has_data_input = index == 0}),
+            place);
+  stage.add(std::make_unique<Relu>(), place);
 }
 
 }  // namespace
 
+ModelSizes sizes_of(MlpConfig& config) {
+  return {{"layers", "Hidden layers", &config.num_layers},
+          {"inputs", "Numbers of a sample", &config.num_inputs},
+          {"width", "Channels", &config.width},
+          {"classes", "Classes", &config.num_classes}};
+}
+
 void check(const MlpConfig& config) {
-  const std::array<std::pair<const char*, std::int64_t>, 4> sizes = {
-      {{"number of layers", config.num_layers},
-       {"number of inputs", config.num_inputs},
-       {"width", config.width},
-       {"number of classes", config.num_classes}}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > kLargestSize) {
-      throw ConfigError(fmt::format("model: the {} is {}; expected a number from 1 to {}", name,
-                                    size, kLargestSize));
-    }
-  }
+  MlpConfig copy = config;
+  check_whole_numbers(sizes_of(copy));
 }
 
 std::int64_t num_parameters(const MlpConfig& config) {
@@ -62,7 +59,7 @@ std::vector<StageLayers> build_mlp(const MlpConfig& config,
       std::accumulate(layers_per_stage.begin(), layers_per_stage.end(), 0) == config.num_layers,
       fmt::format("cut {}", fmt::join(layers_per_stage, ",")));
   std::vector<StageLayers> stages(layers_per_stage.size());
-  stages.front().layers.push_back(std::make_unique<Flatten>());
+  stages.front().add(std::make_unique<Flatten>());
   std::int64_t index = 0;
   for (std::size_t stage = 0; stage < stages.size(); ++stage) {
     for (int i = 0; i < layers_per_stage[stage]; ++i) {

@@ -3,12 +3,15 @@
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
+#include "halfback/models/model_size.h"
 
 #include <vector>
 
 namespace halfback {
 
 struct MlpConfig {
+  static constexpr const char* kName = "mlp";
+
   std::int64_t num_layers = 2;    // hidden ones: what is cut into stages
   std::int64_t num_inputs = 784;  // features of a flattened sample
   std::int64_t width = 256;       // of each hidden layer
@@ -16,6 +19,9 @@ struct MlpConfig {
 
   bool operator==(const MlpConfig&) const = default;
 };
+
+// Returns the sizes, which point into `config`.
+ModelSizes sizes_of(MlpConfig& config);
 
 // Throws ConfigError for sizes that no model can have.
 void check(const MlpConfig& config);

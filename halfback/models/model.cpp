@@ -16,7 +16,8 @@ namespace {
 
 // One of each, in their default sizes.
 const std::vector<ModelConfig>& all_models() {
-  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}};
+  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, ResnetConfig{},
+                                               MlpConfig{}};
   return all;
 }
 
@@ -30,6 +31,39 @@ std::vector<StageLayers> build(const BertConfig& config,
                                at::ScalarType dtype) {
   return build_bert(config, blocks, dtype);
 }
+std::vector<StageLayers> build(const ResnetConfig& config,
+                               const std::vector<int>& blocks,
+                               at::ScalarType /*dtype*/) {
+  return build_resnet(config, blocks);
+}
+std::vector<StageLayers> build(const MlpConfig& config,
+                               const std::vector<int>& blocks,
+                               at::ScalarType /*dtype*/) {
+  return build_mlp(config, blocks);
+}
+
+template <typename Config>
+int count_blocks(const Config& config) {
+  return static_cast<int>(config.num_layers);
+}
+int count_blocks(const ResnetConfig& config) { return num_blocks(config); }
+
+// The shape of one sample.
+template <typename Config>
+std::vector<std::int64_t> sample_shape(const Config& config) {
+  return {config.sequence};
+}
+std::vector<std::int64_t> sample_shape(const ResnetConfig& config) {
+  return {config.image_channels, config.image_height, config.image_width};
+}
+std::vector<std::int64_t> sample_shape(const MlpConfig& config) { return {config.num_inputs}; }
+
+template <typename Config>
+std::int64_t outcomes(const Config& config) {
+  return config.vocabulary;
+}
+std::int64_t outcomes(const ResnetConfig& config) { return config.num_classes; }
+std::int64_t outcomes(const MlpConfig& config) { return config.num_classes; }
 
 }  // namespace
 
@@ -58,7 +92,12 @@ std::string model_name(const ModelConfig& config) {
 }
 
 Task task_of(const ModelConfig& config) {
-  return std::holds_alternative<BertConfig>(config) ? Task::MaskedToken : Task::NextToken;
+  if (std::holds_alternative<BertConfig>(config)) {
+    return Task::MaskedToken;
+  }
+  const bool has_images =
+      std::holds_alternative<ResnetConfig>(config) || std::holds_alternative<MlpConfig>(config);
+  return has_images ? Task::Classes : Task::NextToken;
 }
 
 ModelSizes sizes_of(ModelConfig& config) {
@@ -81,12 +120,12 @@ std::int64_t num_parameters(const ModelConfig& config) {
 }
 
 int num_blocks(const ModelConfig& config) {
-  return std::visit([](const auto& one) { return static_cast<int>(one.num_layers); }, config);
+  return std::visit([](const auto& one) { return count_blocks(one); }, config);
 }
 
 std::string describe(const ModelConfig& config) {
   std::string text = model_name(config) + ":";
-  for (const char* name : {"layers", "width", "heads", "hidden", "sequence"}) {
+  for (const char* name : {"depth", "layers", "width", "heads", "hidden", "sequence", "classes"}) {
     const std::string value = size_text(config, name);
     if (!value.empty()) {
       text += fmt::format(" {} {},", name, value);
@@ -98,21 +137,22 @@ std::string describe(const ModelConfig& config) {
 }
 
 std::vector<std::int64_t> input_shape(const ModelConfig& config, std::int64_t num_samples) {
-  return std::visit(
-      [&](const auto& one) {
-        return std::vector<std::int64_t>{num_samples, one.sequence};
-      },
-      config);
+  std::vector<std::int64_t> shape =
+      std::visit([](const auto& one) { return sample_shape(one); }, config);
+  shape.insert(shape.begin(), num_samples);
+  return shape;
 }
 
-std::int64_t vocabulary_of(const ModelConfig& config) {
-  return std::visit([](const auto& one) { return one.vocabulary; }, config);
+std::int64_t num_outcomes(const ModelConfig& config) {
+  return std::visit([](const auto& one) { return outcomes(one); }, config);
 }
 
-std::string item_name(const ModelConfig& /*config*/) { return "tokens"; }
+std::string item_name(const ModelConfig& config) {
+  return task_of(config) == Task::Classes ? "images" : "tokens";
+}
 
 std::int64_t items_per_sample(const ModelConfig& config) {
-  return std::visit([](const auto& one) { return one.sequence; }, config);
+  return task_of(config) == Task::Classes ? 1 : input_shape(config, 1).back();
 }
 
 std::vector<StageLayers> build_model(const ModelConfig& config,

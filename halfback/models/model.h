@@ -4,7 +4,9 @@
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/bert.h"
 #include "halfback/models/llama.h"
+#include "halfback/models/mlp.h"
 #include "halfback/models/model_size.h"
+#include "halfback/models/resnet.h"
 
 #include <string>
 #include <variant>
@@ -12,12 +14,13 @@
 
 namespace halfback {
 
-using ModelConfig = std::variant<LlamaConfig, BertConfig>;
+using ModelConfig = std::variant<LlamaConfig, BertConfig, ResnetConfig, MlpConfig>;
 
 // What a model learns, and so what data it takes.
 enum class Task {
   NextToken,    // token ids [N, T] to the next ones
   MaskedToken,  // token ids [N, T] with some masked to what they were
+  Classes,      // images to their classes [N]
 };
 
 // Names of the models, as in --model.
@@ -50,8 +53,8 @@ std::string describe(const ModelConfig& config);
 // Returns the shape of the first input of so many samples.
 std::vector<std::int64_t> input_shape(const ModelConfig& config, std::int64_t num_samples);
 
-// Returns how many tokens a language model knows.
-std::int64_t vocabulary_of(const ModelConfig& config);
+// Returns how many targets there are to tell apart: tokens or classes.
+std::int64_t num_outcomes(const ModelConfig& config);
 
 // What speed is counted in: "tokens", of which a sample has several, or "images".
 std::string item_name(const ModelConfig& config);

@@ -19,7 +19,6 @@ namespace halfback {
 
 namespace {
 
-constexpr std::int64_t kLargestSize = std::int64_t{1} << 16;
 constexpr std::size_t kNumGroups = 4;
 constexpr std::int64_t kBottleneckExpansion = 4;
 
@@ -127,33 +126,35 @@ void add_stem(const ResnetConfig& config, StageLayers& stage) {
     options.stride = 1;
     options.padding = 1;
   }
-  append({.convolution = "conv1", .norm = "bn1", .options = options, .has_relu = true},
-         stage.layers);
+  ResidualBlock::Branch stem;
+  append({.convolution = "conv1", .norm = "bn1", .options = options, .has_relu = true}, stem);
+  for (std::unique_ptr<Layer>& layer : stem) {
+    stage.add(std::move(layer));
+  }
   if (!config.has_small_stem) {
-    stage.layers.push_back(
-        std::make_unique<MaxPool>(kernels::PoolWindow{.size = 3, .stride = 2, .padding = 1}));
+    stage.add(std::make_unique<MaxPool>(kernels::PoolWindow{.size = 3, .stride = 2, .padding = 1}));
   }
 }
 
 }  // namespace
 
+ModelSizes sizes_of(ResnetConfig& config) {
+  return {{"depth", "18, 34, 50, 101 or 152", &config.depth},
+          {"width", "Channels", &config.width},
+          {"classes", "Classes", &config.num_classes},
+          {"image-channels", "Channels of an image", &config.image_channels},
+          {"image-height", "Pixels", &config.image_height},
+          {"image-width", "Pixels", &config.image_width},
+          {"small-stem", "A first layer for images of about 32 x 32", &config.has_small_stem}};
+}
+
 void check(const ResnetConfig& config) {
   if (variants().count(config.depth) == 0) {
     throw ConfigError(
-        fmt::format("model: a ResNet of depth {}; expected 18, 34, 50, 101 or 152", config.depth));
+        fmt::format("model: --depth is {}; expected 18, 34, 50, 101 or 152", config.depth));
   }
-  const std::array<std::pair<const char*, std::int64_t>, 5> sizes = {
-      {{"width", config.width},
-       {"number of classes", config.num_classes},
-       {"number of image channels", config.image_channels},
-       {"image height", config.image_height},
-       {"image width", config.image_width}}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > kLargestSize) {
-      throw ConfigError(fmt::format("model: the {} is {}; expected a number from 1 to {}", name,
-                                    size, kLargestSize));
-    }
-  }
+  ResnetConfig copy = config;
+  check_whole_numbers(sizes_of(copy));
 }
 
 int num_blocks(const ResnetConfig& config) {
@@ -184,10 +185,11 @@ std::vector<StageLayers> build_resnet(const ResnetConfig& config,
   auto plan = plans.begin();
   for (std::size_t stage = 0; stage < stages.size(); ++stage) {
     for (int i = 0; i < blocks_per_stage[stage]; ++i) {
-      stages[stage].layers.push_back(make_block(*plan++, variant.has_bottlenecks));
+      const auto block = static_cast<int>(plan - plans.begin());
+      stages[stage].add(make_block(*plan++, variant.has_bottlenecks), {.block = block});
     }
   }
-  stages.back().layers.push_back(std::make_unique<GlobalAveragePool>());
+  stages.back().add(std::make_unique<GlobalAveragePool>());
   stages.back().loss = std::make_unique<ClassifierHead>(
       "fc", ClassifierHead::Options{.num_channels = plans.back().outputs,
                                     .num_classes = config.num_classes});

@@ -5,24 +5,30 @@
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
+#include "halfback/models/model_size.h"
 
 #include <vector>
 
 namespace halfback {
 
 struct ResnetConfig {
-  std::int64_t depth = 50;  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks
+  static constexpr const char* kName = "resnet";
+
+  std::int64_t depth = 18;  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks
   std::int64_t width = 64;  // channels inside the blocks of the first group; doubles in each other
-  std::int64_t num_classes = 1000;
-  std::int64_t image_channels = 3;
-  std::int64_t image_height = 224;
-  std::int64_t image_width = 224;
+  std::int64_t num_classes = 10;
+  std::int64_t image_channels = 1;
+  std::int64_t image_height = 28;
+  std::int64_t image_width = 28;
   // A 3x3 convolution without stride and pooling, for images of about 32 x 32 pixels, in place of
   // 7x7 with stride 2 and max-pool.
-  bool has_small_stem = false;
+  bool has_small_stem = true;
 
   bool operator==(const ResnetConfig&) const = default;
 };
+
+// Returns the sizes, which point into `config`.
+ModelSizes sizes_of(ResnetConfig& config);
 
 // Throws ConfigError for sizes that no model can have.
 void check(const ResnetConfig& config);

@@ -41,7 +41,7 @@ nlohmann::json bert_to_json(const BertConfig& config) {
 }
 
 BertConfig bert_from_json(const nlohmann::json& json, const std::string& source) {
-  const ConfigReader reader(json, source, "a BERT");
+  const ConfigReader reader(json, source, "a BERT as Hugging Face writes it");
   reader.require("hidden_act", "gelu");
   reader.require("position_embedding_type", "absolute");
   reader.require("tie_word_embeddings", true);

@@ -141,7 +141,12 @@ void load_parameters(const std::filesystem::path& directory, const StageList& st
       const std::string inner = slot.name.substr(slot.name.find('.') + 1);
       const std::string& name =
           files.contains(inner) && !files.contains(slot.name) ? inner : slot.name;
-      slot.tensor.copy_(files.expect(name, slot.tensor.sizes(), slot.tensor.scalar_type()));
+      // torch counts batches in int64; ours are numbers like all others.
+      const at::ScalarType dtype =
+          name.ends_with(".num_batches_tracked") && files.contains(name)
+              ? files.get(name).scalar_type()
+              : slot.tensor.scalar_type();
+      slot.tensor.copy_(files.expect(name, slot.tensor.sizes(), dtype));
     }
   }
 }

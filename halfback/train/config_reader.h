@@ -16,8 +16,8 @@ namespace halfback {
 
 class ConfigReader {
  public:
-  // `what` names the model in messages, as in "a LLaMA"; `source` is the file. Both and the JSON
-  // must outlive this. Throws FileError for JSON that is no object.
+  // `what` names the model in messages, as in "a LLaMA as Hugging Face writes it"; `source` is the
+  // file. Both and the JSON must outlive this. Throws FileError for JSON that is no object.
   ConfigReader(const nlohmann::json& json, const std::string& source, const char* what)
       : json_(json), source_(source), what_(what) {
     if (!json.is_object()) {
@@ -59,9 +59,8 @@ class ConfigReader {
   }
 
   [[noreturn]] void refuse(const std::string& found) const {
-    throw FileError(fmt::format(
-        "{}: {}; expected the config of {} as Hugging Face writes it; use such a checkpoint",
-        source_, found, what_));
+    throw FileError(fmt::format("{}: {}; expected the config of {}; use such a checkpoint", source_,
+                                found, what_));
   }
 
  private:

@@ -6,7 +6,7 @@ namespace halfback {
 
 namespace {
 
-constexpr const char* kWhat = "a LLaMA";
+constexpr const char* kWhat = "a LLaMA as Hugging Face writes it";
 
 // Newer files keep the base of rotary positions in rope_parameters, older ones beside it.
 double rope_theta(const nlohmann::json& json, const std::string& source) {

@@ -3,6 +3,8 @@
 #include "halfback/train/bert_json.h"
 #include "halfback/train/config_reader.h"
 #include "halfback/train/llama_json.h"
+#include "halfback/train/mlp_json.h"
+#include "halfback/train/resnet_json.h"
 
 #include <fmt/ranges.h>
 
@@ -12,6 +14,8 @@ namespace {
 
 nlohmann::json to_json(const LlamaConfig& config) { return llama_to_json(config); }
 nlohmann::json to_json(const BertConfig& config) { return bert_to_json(config); }
+nlohmann::json to_json(const ResnetConfig& config) { return resnet_to_json(config); }
+nlohmann::json to_json(const MlpConfig& config) { return mlp_to_json(config); }
 
 }  // namespace
 
@@ -21,6 +25,12 @@ nlohmann::json model_to_json(const ModelConfig& config) {
 
 ModelConfig model_from_json(const nlohmann::json& json, const std::string& source) {
   const ConfigReader reader(json, source, "a model");
+  // Image models are told by their architecture, as timm does.
+  if (const auto architecture = reader.read<std::string>("architecture", "");
+      !architecture.empty()) {
+    return architecture == MlpConfig::kName ? ModelConfig(mlp_from_json(json, source))
+                                            : ModelConfig(resnet_from_json(json, source));
+  }
   const auto type = reader.read<std::string>("model_type");
   if (type == "llama") {
     return llama_from_json(json, source);

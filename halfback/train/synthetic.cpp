@@ -2,8 +2,9 @@
 
 #include "halfback/base/keyed_random.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full_like.h>
+#include <ATen/ops/randn.h>
 
 namespace halfback {
 
@@ -25,9 +26,14 @@ at::Tensor random_integers(const std::vector<std::int64_t>& shape,
 
 Batch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key) {
   const std::vector<std::int64_t> shape = input_shape(config, num_samples);
-  const std::int64_t vocabulary = vocabulary_of(config);
-  Batch batch{.inputs = random_integers(shape, vocabulary, keyed_hash({key, 1})),
-              .targets = random_integers(shape, vocabulary, keyed_hash({key, 2}))};
+  const std::int64_t outcomes = num_outcomes(config);
+  if (task_of(config) == Task::Classes) {
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(keyed_hash({key, 1}));
+    return {.inputs = at::randn(shape, generator, at::kFloat),
+            .targets = random_integers({num_samples}, outcomes, keyed_hash({key, 2}))};
+  }
+  Batch batch{.inputs = random_integers(shape, outcomes, keyed_hash({key, 1})),
+              .targets = random_integers(shape, outcomes, keyed_hash({key, 2}))};
   if (const auto* const bert = std::get_if<BertConfig>(&config)) {
     const std::int64_t num_masked = bert->num_masked(bert->sequence);
     batch.targets.narrow(1, num_masked, bert->sequence - num_masked).fill_(-1);

@@ -2,12 +2,14 @@
 
 #include "halfback/base/error.h"
 #include "halfback/data/byte_text.h"
+#include "halfback/data/idx_images.h"
 #include "halfback/data/masked_text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,8 +19,30 @@ namespace halfback {
 
 namespace {
 
-std::unique_ptr<Dataset> open_data(const TrainingConfig& config) {
-  const std::int64_t vocabulary = vocabulary_of(config.model);
+std::unique_ptr<Dataset> open_images(const TrainingConfig& config) {
+  auto images =
+      std::make_unique<IdxImages>(IdxImagesOptions{.directory = config.data, .seed = config.seed});
+  const std::vector<std::int64_t> wanted = input_shape(config.model, 1);
+  const bool is_flat = std::holds_alternative<MlpConfig>(config.model);
+  const std::vector<std::int64_t> found =
+      is_flat ? std::vector<std::int64_t>{1, images->height() * images->width()}
+              : std::vector<std::int64_t>{1, 1, images->height(), images->width()};
+  if (wanted != found || images->num_classes() > num_outcomes(config.model)) {
+    throw ConfigError(fmt::format(
+        "{}: images of 1 x {} x {} in {} classes; the model takes {} in {} classes; use {} "
+        "--classes {}",
+        config.data, images->height(), images->width(), images->num_classes(),
+        fmt::join(wanted.begin() + 1, wanted.end(), " x "), num_outcomes(config.model),
+        is_flat ? fmt::format("--inputs {}", images->height() * images->width())
+                : fmt::format("--image-channels 1 --image-height {} --image-width {}",
+                              images->height(), images->width()),
+        images->num_classes()));
+  }
+  return images;
+}
+
+std::unique_ptr<Dataset> open_text(const TrainingConfig& config) {
+  const std::int64_t vocabulary = num_outcomes(config.model);
   const bool is_masked = task_of(config.model) == Task::MaskedToken;
   const std::int64_t needed = ByteText::kVocabularySize + (is_masked ? 1 : 0);
   if (vocabulary < needed) {
@@ -48,7 +72,7 @@ std::unique_ptr<Dataset> open_data(const TrainingConfig& config) {
 Training::Training(TrainingConfig config) : config_(std::move(config)) {
   initialize_runtime();
   check(config_.model);
-  data_ = open_data(config_);
+  data_ = task_of(config_.model) == Task::Classes ? open_images(config_) : open_text(config_);
   const std::vector<int> cut = parse_cut(
       config_.cut,
       {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});

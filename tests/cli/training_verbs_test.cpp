@@ -23,7 +23,8 @@ class TrainTest : public TrainingCommandTest {
 
 TEST_F(TrainTest, SaysWhatItTrainsAndHowItWent) {
   const std::string text = output_of(train("--checkpoint " + path("out") + " --evaluate-every 2"));
-  EXPECT_TRUE(contains(text, "model: llama: layers 2, width 16, heads 2, hidden 24, sequence 16; 0.01 M "))
+  EXPECT_TRUE(
+      contains(text, "model: llama: layers 2, width 16, heads 2, hidden 24, sequence 16; 0.01 M "))
       << text;
   EXPECT_TRUE(contains(text,
                        "schedule: 1f1b-1: 2 ranks, 2 stages, 2 micro-batches, backward in "

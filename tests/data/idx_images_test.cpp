@@ -92,7 +92,7 @@ class IdxImagesTest : public testing::Test {
 };
 
 // Which image each row is.
-std::vector<std::int64_t> images_of(const IdxImages& data, const ImageBatch& batch) {
+std::vector<std::int64_t> images_of(const IdxImages& data, const Batch& batch) {
   std::vector<std::int64_t> images;
   for (std::int64_t row = 0; row < batch.inputs.size(0); ++row) {
     const double level =
@@ -105,11 +105,11 @@ std::vector<std::int64_t> images_of(const IdxImages& data, const ImageBatch& bat
 TEST_F(IdxImagesTest, ReadsSizesPlainAndCompressed) {
   const IdxImages data = read();
   EXPECT_EQ(data.num_train_images(), kTrain);
-  EXPECT_EQ(data.num_test_images(), kTest);
+  EXPECT_EQ(data.num_validation_samples(), kTest);
   EXPECT_EQ(data.height(), 2);
   EXPECT_EQ(data.width(), 3);
   EXPECT_EQ(data.num_classes(), 3);
-  const ImageBatch batch = data.train_batch(0, 7);
+  const Batch batch = data.train_batch(0, 7);
   EXPECT_EQ(batch.inputs.sizes(), (at::IntArrayRef{7, 1, 2, 3}));
   EXPECT_EQ(batch.inputs.scalar_type(), at::kFloat);
   EXPECT_EQ(batch.targets.sizes(), at::IntArrayRef{7});
@@ -121,7 +121,7 @@ TEST_F(IdxImagesTest, NormalizesByTheTrainingSet) {
   const at::Tensor train = data.train_batch(0, kTrain).inputs.to(at::kDouble);
   EXPECT_NEAR(train.mean().item<double>(), 0.0, 1e-6);
   EXPECT_NEAR(train.std(/*unbiased=*/false).item<double>(), 1.0, 1e-6);
-  const double first = data.test_batch(0, 1).inputs[0][0][1][2].item<double>();
+  const double first = data.validation_batch(0, 1).inputs[0][0][1][2].item<double>();
   EXPECT_NEAR(first, (5.0 / 255.0 - data.mean()) / data.standard_deviation(), 1e-6);
 }
 
@@ -129,7 +129,7 @@ TEST_F(IdxImagesTest, VisitsEachImageOnceAnEpochInAnOrderOfItsOwn) {
   const IdxImages data = read();
   std::set<std::vector<std::int64_t>> orders;
   for (std::int64_t epoch = 0; epoch < 5; ++epoch) {
-    const ImageBatch batch = data.train_batch(epoch * kTrain, kTrain);
+    const Batch batch = data.train_batch(epoch * kTrain, kTrain);
     const std::vector<std::int64_t> images = images_of(data, batch);
     EXPECT_EQ(std::set<std::int64_t>(images.begin(), images.end()).size(), kTrain);
     for (std::size_t row = 0; row < images.size(); ++row) {
@@ -145,11 +145,11 @@ TEST_F(IdxImagesTest, VisitsEachImageOnceAnEpochInAnOrderOfItsOwn) {
 
 TEST_F(IdxImagesTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
   const IdxImages data = read();
-  const ImageBatch whole = data.train_batch(6, 12);  // into the next epoch
+  const Batch whole = data.train_batch(6, 12);  // into the next epoch
   std::vector<at::Tensor> inputs;
   std::vector<at::Tensor> targets;
   for (std::int64_t done = 0; done < 12; done += 4) {
-    const ImageBatch part = data.train_batch(6 + done, 4);
+    const Batch part = data.train_batch(6 + done, 4);
     inputs.push_back(part.inputs);
     targets.push_back(part.targets);
   }
@@ -159,17 +159,17 @@ TEST_F(IdxImagesTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
 
 TEST_F(IdxImagesTest, TestImagesComeInFileOrder) {
   const IdxImages data = read();
-  EXPECT_EQ(images_of(data, data.test_batch(1, 3)), (std::vector<std::int64_t>{1, 2, 3}));
-  EXPECT_EQ(data.test_batch(2, 1).targets[0].item<std::int64_t>(), 2);
-  EXPECT_EQ(data.test_batch(4, 0).inputs.size(0), 0);
-  EXPECT_THROW(data.test_batch(2, 3), std::logic_error);
+  EXPECT_EQ(images_of(data, data.validation_batch(1, 3)), (std::vector<std::int64_t>{1, 2, 3}));
+  EXPECT_EQ(data.validation_batch(2, 1).targets[0].item<std::int64_t>(), 2);
+  EXPECT_EQ(data.validation_batch(4, 0).inputs.size(0), 0);
+  EXPECT_THROW(data.validation_batch(2, 3), std::logic_error);
   EXPECT_THROW(data.train_batch(-1, 3), std::logic_error);
 }
 
 TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
   const IdxImages data = read(1, true);
   const auto by_image = [](const IdxImages& from, std::int64_t epoch) {
-    const ImageBatch batch = from.train_batch(epoch * kTrain, kTrain);
+    const Batch batch = from.train_batch(epoch * kTrain, kTrain);
     const std::vector<std::int64_t> images = images_of(from, batch);
     std::vector<std::int64_t> found(kTrain);
     for (std::size_t row = 0; row < images.size(); ++row) {
@@ -182,7 +182,8 @@ TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
   EXPECT_NE(by_image(data, 0), by_image(read(), 0));
   EXPECT_NE(by_image(data, 0), by_image(read(2, true), 0));
   EXPECT_LT(data.train_batch(0, kTrain).targets.max().item<std::int64_t>(), 3);
-  EXPECT_TRUE(data.test_batch(0, kTest).targets.equal(read().test_batch(0, kTest).targets));
+  EXPECT_TRUE(
+      data.validation_batch(0, kTest).targets.equal(read().validation_batch(0, kTest).targets));
 }
 
 TEST_F(IdxImagesTest, SaysWhichFileIsMissing) {

@@ -130,8 +130,9 @@ TEST_F(ImageModelsTest, PredictsTheActivationPeakToTheByte) {
       SCOPED_TRACE(model.name + ", " + request.schedule + ", " + std::to_string(request.num_ranks) +
                    " ranks");
       const auto pipeline = make(model, request);
-      const std::vector<StageBytes> stages = stage_bytes(
-          model.build(equal_cut(model.num_blocks, pipeline->num_stages())), {.input_shape = kShape});
+      const std::vector<StageBytes> stages =
+          stage_bytes(model.build(equal_cut(model.num_blocks, pipeline->num_stages())),
+                      {.input_shape = kShape});
       const std::vector<std::int64_t> predicted =
           predict_memory(pipeline->schedule(), {.stages = stages}).peak;
       const StepResult found = pipeline->train_step(make_images(request.num_micro_batches, 1),

@@ -39,7 +39,7 @@ TEST(MlpTest, RefusesSizesThatNobodyHas) {
   MlpConfig config = tiny();
   config.num_layers = 0;
   EXPECT_EQ(text_of_thrown<ConfigError>([&] { check(config); }),
-            "model: the number of layers is 0; expected a number from 1 to 16777216");
+            "model: --layers is 0; expected a number from 1 to 16777216");
   config = tiny();
   config.num_inputs = -3;
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { check(config); }), "inputs is -3"));

@@ -47,17 +47,26 @@ std::map<std::string, std::vector<std::int64_t>> shapes_by_name(const ResnetConf
   return shapes;
 }
 
+ResnetConfig imagenet(std::int64_t depth) {
+  return {.depth = depth,
+          .num_classes = 1000,
+          .image_channels = 3,
+          .image_height = 224,
+          .image_width = 224,
+          .has_small_stem = false};
+}
+
 // The numbers that torchvision states for its models.
 TEST(ResnetTest, HasTorchvisionsNumberOfParameters) {
   const std::map<std::int64_t, std::int64_t> expected = {
       {18, 11689512}, {34, 21797672}, {50, 25557032}, {101, 44549160}, {152, 60192808}};
   for (const auto& [depth, number] : expected) {
-    EXPECT_EQ(num_parameters({.depth = depth}), number) << depth;
+    EXPECT_EQ(num_parameters(imagenet(depth)), number) << depth;
   }
 }
 
 TEST(ResnetTest, HasTorchvisionsNames) {
-  const auto shapes = shapes_by_name({.depth = 50}, {5, 6, 5});
+  const auto shapes = shapes_by_name(imagenet(50), {5, 6, 5});
   EXPECT_EQ(shapes.size(), 320U);  // len(torchvision.models.resnet50().state_dict())
   using Shape = std::vector<std::int64_t>;
   EXPECT_EQ(shapes.at("conv1.weight"), (Shape{64, 3, 7, 7}));
@@ -121,12 +130,12 @@ TEST(ResnetTest, RefusesDepthsAndSizesThatNobodyHas) {
   const auto text = [](const ResnetConfig& config) {
     return text_of_thrown<ConfigError>([&] { check(config); });
   };
-  EXPECT_EQ(text({.depth = 20}), "model: a ResNet of depth 20; expected 18, 34, 50, 101 or 152");
-  EXPECT_EQ(text({.width = 0}), "model: the width is 0; expected a number from 1 to 65536");
-  EXPECT_TRUE(contains(text({.num_classes = -1}), "the number of classes is -1"));
-  EXPECT_TRUE(contains(text({.image_channels = 0}), "image channels"));
-  EXPECT_TRUE(contains(text({.image_height = 0}), "image height"));
-  EXPECT_TRUE(contains(text({.image_width = 1 << 20}), "image width is 1048576"));
+  EXPECT_EQ(text({.depth = 20}), "model: --depth is 20; expected 18, 34, 50, 101 or 152");
+  EXPECT_EQ(text({.width = 0}), "model: --width is 0; expected a number from 1 to 16777216");
+  EXPECT_TRUE(contains(text({.num_classes = -1}), "--classes is -1"));
+  EXPECT_TRUE(contains(text({.image_channels = 0}), "--image-channels is 0"));
+  EXPECT_TRUE(contains(text({.image_height = 0}), "--image-height is 0"));
+  EXPECT_TRUE(contains(text({.image_width = 1 << 30}), "--image-width is 1073741824"));
   EXPECT_THROW(build_resnet(tiny(18, true), {3, 4}), std::logic_error);
 }
 

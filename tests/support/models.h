@@ -44,7 +44,21 @@ inline std::vector<NamedModel> small_models() {
   paper.has_sinusoid_positions = true;
   at::Tensor mask = at::ones({3, 7}, at::kLong);
   mask.narrow(0, 1, 1).narrow(1, 4, 3).fill_(0);
-  return {{"Llama", small_llama(8)},
+  const ResnetConfig resnet{
+      .depth = 18, .width = 3, .num_classes = 5, .image_height = 9, .image_width = 7};
+  ResnetConfig bottlenecks = resnet;
+  bottlenecks.depth = 50;
+  bottlenecks.has_small_stem = false;
+  const MlpConfig mlp{.num_layers = 8, .num_inputs = 30, .width = 11, .num_classes = 5};
+  return {{"Resnet", resnet},
+          {"ResnetBottlenecks", bottlenecks},
+          {"ResnetRecomputed", resnet, {.recomputed = Forward::OfBlocks}},
+          {"ResnetAllRecomputed",
+           resnet,
+           {.recomputed = Forward::OfBlocks, .recomputes_gradients = true}},
+          {"Mlp", mlp},
+          {"MlpGradientsRecomputed", mlp, {.recomputes_gradients = true}},
+          {"Llama", small_llama(8)},
           {"LlamaTied", tied},
           {"Bert", bert},
           {"BertMasked", bert, {}, {mask}},

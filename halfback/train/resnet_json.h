@@ -1,0 +1,19 @@
+// A ResNet's sizes in config.json as timm writes it: architecture, num_classes, num_features, and
+// pretrained_cfg with input_size; besides them width and small_image_stem, which timm has not.
+#pragma once
+
+#include "halfback/models/resnet.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+
+namespace halfback {
+
+nlohmann::json resnet_to_json(const ResnetConfig& config);
+
+// Throws FileError beginning with `source` for a config of another architecture, with arguments
+// that ours lacks (model_args), or without a size that is needed.
+ResnetConfig resnet_from_json(const nlohmann::json& json, const std::string& source);
+
+}  // namespace halfback
