@@ -16,7 +16,7 @@ namespace {
 
 // One of each, in their default sizes.
 const std::vector<ModelConfig>& all_models() {
-  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}};
+  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, MambaConfig{}};
   return all;
 }
 
@@ -29,6 +29,11 @@ std::vector<StageLayers> build(const BertConfig& config,
                                const std::vector<int>& blocks,
                                at::ScalarType dtype) {
   return build_bert(config, blocks, dtype);
+}
+std::vector<StageLayers> build(const MambaConfig& config,
+                               const std::vector<int>& blocks,
+                               at::ScalarType dtype) {
+  return build_mamba(config, blocks, dtype);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "halfback/train/bert_json.h"
 #include "halfback/train/config_reader.h"
 #include "halfback/train/llama_json.h"
+#include "halfback/train/mamba_json.h"
 
 #include <fmt/ranges.h>
 
@@ -12,6 +13,7 @@ namespace {
 
 nlohmann::json to_json(const LlamaConfig& config) { return llama_to_json(config); }
 nlohmann::json to_json(const BertConfig& config) { return bert_to_json(config); }
+nlohmann::json to_json(const MambaConfig& config) { return mamba_to_json(config); }
 
 }  // namespace
 
@@ -24,6 +26,9 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& sourc
   const auto type = reader.read<std::string>("model_type");
   if (type == "llama") {
     return llama_from_json(json, source);
+  }
+  if (type == MambaConfig::kName) {
+    return mamba_from_json(json, source);
   }
   if (type == kBertType || type == kBertVariantType) {
     return bert_from_json(json, source);

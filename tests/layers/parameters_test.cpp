@@ -16,13 +16,19 @@ class ParametersTest : public testing::TestWithParam<LayerCase> {
 
 TEST_P(ParametersTest, DecayForMatricesOnly) {
   for (const Parameter* parameter : layer_->parameters()) {
-    EXPECT_EQ(parameter->decays, parameter->shape.size() > 1) << parameter->name;
+    const bool is_matrix = parameter->shape.size() > 1 && !parameter->name.ends_with(".A_log");
+    EXPECT_EQ(parameter->decays, is_matrix) << parameter->name;
   }
 }
 
 TEST_P(ParametersTest, StartNormsAtOneBiasesAtZeroAndMatricesAroundZero) {
   for (const Parameter* parameter : layer_->parameters()) {
-    const bool is_norm = parameter->name.ends_with("norm.weight");
+    if (parameter->init.draw == Draw::LogOfColumn ||
+        parameter->init.draw == Draw::InverseSoftplus) {
+      continue;
+    }
+    const bool is_norm =
+        parameter->name.ends_with("norm.weight") || parameter->name.ends_with(".D");
     // A copy takes the values of its original.
     const bool is_matrix = parameter->shape.size() > 1 && !parameter->is_copy;
     EXPECT_EQ(parameter->init.mean, is_norm ? 1.0 : 0.0) << parameter->name;
@@ -98,6 +104,15 @@ TEST(CheckpointNamesTest, OfFeedForward) {
 TEST(CheckpointNamesTest, OfTheHead) {
   EXPECT_EQ(names_of(head_cases()[0]),
             (std::vector<std::string>{"model.norm.weight", "lm_head.weight"}));
+}
+
+TEST(CheckpointNamesTest, OfAMambaBlock) {
+  EXPECT_EQ(names_of(mamba_cases()[0]),
+            (std::vector<std::string>{
+                "layer.norm.weight", "layer.mixer.in_proj.weight", "layer.mixer.conv1d.weight",
+                "layer.mixer.conv1d.bias", "layer.mixer.x_proj.weight",
+                "layer.mixer.dt_proj.weight", "layer.mixer.dt_proj.bias", "layer.mixer.A_log",
+                "layer.mixer.D", "layer.mixer.out_proj.weight"}));
 }
 
 }  // namespace

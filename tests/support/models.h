@@ -42,11 +42,21 @@ inline std::vector<NamedModel> small_models() {
   paper.has_sinusoid_positions = true;
   at::Tensor mask = at::ones({3, 7}, at::kLong);
   mask.narrow(0, 1, 1).narrow(1, 4, 3).fill_(0);
+  const MambaConfig mamba{.num_layers = 8,
+                          .width = 24,
+                          .state_size = 3,
+                          .dt_rank = 2,
+                          .sequence = 7,
+                          .vocabulary = 31};
+  MambaConfig tied_mamba = mamba;
+  tied_mamba.has_tied_head = true;
   return {{"Llama", small_llama(8)},
           {"LlamaTied", tied},
           {"Bert", bert},
           {"BertMasked", bert, {mask}},
-          {"BertPaper", paper}};
+          {"BertPaper", paper},
+          {"Mamba", mamba},
+          {"MambaTied", tied_mamba}};
 }
 
 inline Schedule schedule_of(const PipelineRequest& request) {
