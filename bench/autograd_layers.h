@@ -24,6 +24,9 @@ struct Rotation {
 };
 at::Tensor autograd_attention(const Values& values, const at::Tensor& x, const Rotation& rotation);
 
+// ATen has no selective scan: Halfback's kernels stand in for one, as one autograd function.
+at::Tensor autograd_mamba(const Values& values, const at::Tensor& x);
+
 // Returns the summed loss.
 at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets);
 

@@ -12,6 +12,7 @@
 #include "halfback/layers/feed_forward.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/linear.h"
+#include "halfback/layers/mamba_block.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -169,6 +170,14 @@ std::vector<Subject> make_subjects(const Sizes& sizes) {
   all.back().reference = bench::autograd_linear;
   all.push_back(layer_subject("RmsNorm", std::make_shared<RmsNorm>("norm", sizes.width, 1e-5), x));
   all.back().reference = bench::autograd_norm;
+  all.push_back(layer_subject(
+      "MambaBlock",
+      std::make_shared<MambaBlock>("layer",
+                                   MambaBlock::Options{.num_channels = sizes.width,
+                                                       .inner_channels = 2 * sizes.width,
+                                                       .step_rank = sizes.width / 16}),
+      x));
+  all.back().reference = bench::autograd_mamba;
   for (Subject& subject : all) {
     give_memory(subject);
   }

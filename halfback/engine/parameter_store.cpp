@@ -4,8 +4,10 @@
 #include "halfback/layers/kernels.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
 #include <utility>
 
 namespace halfback {
@@ -20,6 +22,37 @@ constexpr std::uint64_t kInitialization = 1;  // purpose, part of the key
 
 std::int64_t padded(std::int64_t elements) {
   return (elements + kElementAlignment - 1) / kElementAlignment * kElementAlignment;
+}
+
+void draw_uniform(at::Tensor& value, const Init& init, const at::Generator& generator) {
+  const double half_width = std::sqrt(3.0) * init.standard_deviation;
+  value.uniform_(init.mean - half_width, init.mean + half_width, generator);
+}
+
+void fill_with_logarithms(at::Tensor& value) {
+  value.copy_(at::arange(1, value.size(-1) + 1, at::kDouble).log());
+}
+
+void draw_inverse_softplus(at::Tensor& value, const at::Generator& generator) {
+  value.uniform_(std::log(1e-3), std::log(1e-1), generator).exp_();
+  value.add_(value.neg().expm1_().neg_().log_());
+}
+
+void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
+  switch (init.draw) {
+    case Draw::Normal:
+      value.normal_(init.mean, init.standard_deviation, generator);
+      return;
+    case Draw::Uniform:
+      draw_uniform(value, init, generator);
+      return;
+    case Draw::LogOfColumn:
+      fill_with_logarithms(value);
+      return;
+    case Draw::InverseSoftplus:
+      draw_inverse_softplus(value, generator);
+      return;
+  }
 }
 
 }  // namespace
@@ -60,13 +93,13 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Init& init = parameters_[i]->init;
     at::Tensor& value = parameters_[i]->value;
-    if (init.standard_deviation == 0.0) {
+    if (init.draw == Draw::Normal && init.standard_deviation == 0.0) {
       value.fill_(init.mean);
       continue;
     }
     auto generator = at::make_generator<at::CPUGeneratorImpl>(
         keyed_hash({seed, kInitialization, first_index + i}));
-    value.normal_(init.mean, init.standard_deviation, generator);
+    draw(value, init, generator);
   }
 }
 

@@ -16,10 +16,17 @@
 
 namespace halfback {
 
-// How a parameter starts: all equal to `mean`, or normal around it.
+// Which values a parameter starts with.
+enum class Draw {
+  Normal,           // around the mean; all equal to it without a standard deviation
+  Uniform,          // likewise
+  LogOfColumn,      // log(1), log(2), ... along the last dimension
+  InverseSoftplus,  // log(1 + e^value) is spread evenly by its logarithm from 0.001 to 0.1
+};
 struct Init {
   double mean = 0.0;
   double standard_deviation = 0.0;
+  Draw draw = Draw::Normal;
 };
 
 // Rows [begin, end) of a parameter under the name they have in a checkpoint.

@@ -1,7 +1,7 @@
 #include "halfback/layers/row_kernels.h"
 
-#include <algorithm>
-#include <bit>
+#include "halfback/layers/vector_math.h"
+
 #include <cmath>
 
 // Sanitizers start after the loader has resolved the clones, so there is one plain version there.
@@ -19,31 +19,6 @@ namespace {
 
 constexpr std::int64_t kBitsOfByte = 8;
 constexpr std::int64_t kLanes = 16;  // running sums, so that a sum vectorizes without reordering
-
-// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial for e^r, n into the exponent.
-// Clamped where float has no normal result.
-[[gnu::always_inline]] inline float exponential(float x) {
-  constexpr float kLog2E = 1.44269504088896341F;
-  constexpr float kLn2High = 0.693359375F;
-  constexpr float kLn2Low = -2.12194440e-4F;
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = std::min(std::max(x, -87.0F), 88.0F);
-  const float shifted = clamped * kLog2E + kRound;
-  const float n = shifted - kRound;
-  const float r = (clamped - n * kLn2High) - n * kLn2Low;
-  float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  // A product, not a sum of bits: that could make a number of a NaN.
-  constexpr std::uint32_t kOne = 0x3f800000U;
-  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + kOne);
-}
-
-[[gnu::always_inline]] inline double exponential(double x) { return std::exp(x); }
 
 template <typename Real>
 [[gnu::always_inline]] inline Real fold(Real (&lanes)[kLanes]) {

@@ -16,8 +16,8 @@ namespace {
 
 // One of each, in their default sizes.
 const std::vector<ModelConfig>& all_models() {
-  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, ResnetConfig{},
-                                               MlpConfig{}};
+  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, MambaConfig{},
+                                               ResnetConfig{}, MlpConfig{}};
   return all;
 }
 
@@ -30,6 +30,11 @@ std::vector<StageLayers> build(const BertConfig& config,
                                const std::vector<int>& blocks,
                                at::ScalarType dtype) {
   return build_bert(config, blocks, dtype);
+}
+std::vector<StageLayers> build(const MambaConfig& config,
+                               const std::vector<int>& blocks,
+                               at::ScalarType dtype) {
+  return build_mamba(config, blocks, dtype);
 }
 std::vector<StageLayers> build(const ResnetConfig& config,
                                const std::vector<int>& blocks,

@@ -4,6 +4,7 @@
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/bert.h"
 #include "halfback/models/llama.h"
+#include "halfback/models/mamba.h"
 #include "halfback/models/mlp.h"
 #include "halfback/models/model_size.h"
 #include "halfback/models/resnet.h"
@@ -14,7 +15,7 @@
 
 namespace halfback {
 
-using ModelConfig = std::variant<LlamaConfig, BertConfig, ResnetConfig, MlpConfig>;
+using ModelConfig = std::variant<LlamaConfig, BertConfig, MambaConfig, ResnetConfig, MlpConfig>;
 
 // What a model learns, and so what data it takes.
 enum class Task {

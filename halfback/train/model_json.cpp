@@ -3,6 +3,7 @@
 #include "halfback/train/bert_json.h"
 #include "halfback/train/config_reader.h"
 #include "halfback/train/llama_json.h"
+#include "halfback/train/mamba_json.h"
 #include "halfback/train/mlp_json.h"
 #include "halfback/train/resnet_json.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 nlohmann::json to_json(const LlamaConfig& config) { return llama_to_json(config); }
 nlohmann::json to_json(const BertConfig& config) { return bert_to_json(config); }
+nlohmann::json to_json(const MambaConfig& config) { return mamba_to_json(config); }
 nlohmann::json to_json(const ResnetConfig& config) { return resnet_to_json(config); }
 nlohmann::json to_json(const MlpConfig& config) { return mlp_to_json(config); }
 
@@ -34,6 +36,9 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& sourc
   const auto type = reader.read<std::string>("model_type");
   if (type == "llama") {
     return llama_from_json(json, source);
+  }
+  if (type == MambaConfig::kName) {
+    return mamba_from_json(json, source);
   }
   if (type == kBertType || type == kBertVariantType) {
     return bert_from_json(json, source);

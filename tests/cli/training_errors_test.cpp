@@ -41,7 +41,7 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--ranks 3", "cut: 2 layers cannot be spread over 3 stages"},
       {"--schedule 1f1b-2 --micro-batches 3", "micro-batches"},
       {"--heads 3", "model: width 16 over 3 heads gives heads of 5.33333"},
-      {"--model lama", "--model is 'lama' (did you mean llama?); known are llama, bert"},
+      {"--model lama", "--model is 'lama' (did you mean llama?); known are llama, bert, mamba"},
       {"--model bert --kv-heads 2", "--kv-heads is no size of bert; leave it out"},
       {"--width wide", "model: --width is 'wide'; expected a whole number"},
       {"--steps 0", "--steps is 0; expected 1 or more"},

@@ -16,16 +16,22 @@ class ParametersTest : public testing::TestWithParam<LayerCase> {
 
 TEST_P(ParametersTest, DecayForMatricesOnly) {
   for (const Parameter* parameter : layer_->parameters()) {
-    EXPECT_EQ(parameter->decays, parameter->shape.size() > 1) << parameter->name;
+    const bool is_matrix = parameter->shape.size() > 1 && !parameter->name.ends_with(".A_log");
+    EXPECT_EQ(parameter->decays, is_matrix) << parameter->name;
   }
 }
 
 TEST_P(ParametersTest, StartNormsAtOneBiasesAtZeroAndMatricesAroundZero) {
   for (const Parameter* parameter : layer_->parameters()) {
+    if (parameter->init.draw == Draw::LogOfColumn ||
+        parameter->init.draw == Draw::InverseSoftplus) {
+      continue;
+    }
     // A copy takes the values of its original.
     const bool is_matrix = parameter->shape.size() > 1 && !parameter->is_copy;
     const bool is_scale = (parameter->shape.size() == 1 && parameter->name.ends_with(".weight")) ||
-                          parameter->name.ends_with(".running_var");
+                          parameter->name.ends_with(".running_var") ||
+                          parameter->name.ends_with(".D");
     EXPECT_EQ(parameter->init.mean, is_scale ? 1.0 : 0.0) << parameter->name;
     EXPECT_EQ(parameter->init.standard_deviation > 0.0, is_matrix) << parameter->name;
   }
@@ -105,6 +111,15 @@ TEST(CheckpointNamesTest, OfBatchNorm) {
   EXPECT_EQ(names_of(batch_norm_cases()[0]),
             (std::vector<std::string>{"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var",
                                       "bn.num_batches_tracked"}));
+}
+
+TEST(CheckpointNamesTest, OfAMambaBlock) {
+  EXPECT_EQ(names_of(mamba_cases()[0]),
+            (std::vector<std::string>{
+                "layer.norm.weight", "layer.mixer.in_proj.weight", "layer.mixer.conv1d.weight",
+                "layer.mixer.conv1d.bias", "layer.mixer.x_proj.weight",
+                "layer.mixer.dt_proj.weight", "layer.mixer.dt_proj.bias", "layer.mixer.A_log",
+                "layer.mixer.D", "layer.mixer.out_proj.weight"}));
 }
 
 }  // namespace

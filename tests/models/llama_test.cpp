@@ -2,11 +2,9 @@
 #include "halfback/models/llama.h"
 
 #include "halfback/base/error.h"
-#include "halfback/base/keyed_random.h"
-#include "halfback/engine/plain_run.h"
 #include "tests/support/errors.h"
+#include "tests/support/model_checks.h"
 
-#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -26,42 +24,6 @@ LlamaConfig tiny() {
           .hidden = 12,
           .sequence = 5,
           .vocabulary = 11};
-}
-
-std::vector<Parameter*> all_parameters(const std::vector<StageLayers>& stages) {
-  std::vector<Parameter*> all;
-  const auto add = [&](auto& layer) {
-    for (Parameter* parameter : layer.parameters()) {
-      all.push_back(parameter);
-    }
-  };
-  for (const StageLayers& stage : stages) {
-    for (const auto& layer : stage.layers) {
-      add(*layer);
-    }
-    if (stage.loss) {
-      add(*stage.loss);
-    }
-  }
-  return all;
-}
-
-// Returns the names in a checkpoint with their shapes.
-std::map<std::string, std::vector<std::int64_t>> checkpoint_shapes(const LlamaConfig& config,
-                                                                   const std::vector<int>& cut) {
-  const auto stages = build_llama(config, cut);
-  std::map<std::string, std::vector<std::int64_t>> shapes;
-  for (const Parameter* parameter : all_parameters(stages)) {
-    if (parameter->checkpoint_rows.empty()) {
-      shapes[parameter->name] = parameter->shape;
-    }
-    for (const NamedRows& rows : parameter->checkpoint_rows) {
-      std::vector<std::int64_t> shape = parameter->shape;
-      shape.front() = rows.end - rows.begin;
-      shapes[rows.name] = shape;
-    }
-  }
-  return shapes;
 }
 
 std::string refusal(LlamaConfig config) {
@@ -142,12 +104,12 @@ TEST(LlamaTest, NamesAndShapesInACheckpointAreThoseOfHuggingFace) {
     expected[block + "mlp.up_proj.weight"] = {12, 8};
     expected[block + "mlp.down_proj.weight"] = {8, 12};
   }
-  EXPECT_EQ(checkpoint_shapes(tiny(), {2}), expected);
-  EXPECT_EQ(checkpoint_shapes(tiny(), {1, 1}), expected);
+  EXPECT_EQ(checkpoint_shapes(build_llama(tiny(), {2})), expected);
+  EXPECT_EQ(checkpoint_shapes(build_llama(tiny(), {1, 1})), expected);
   LlamaConfig tied = tiny();
   tied.has_tied_head = true;
   expected.erase("lm_head.weight");
-  EXPECT_EQ(checkpoint_shapes(tied, {2}), expected);
+  EXPECT_EQ(checkpoint_shapes(build_llama(tied, {2})), expected);
 }
 
 TEST(LlamaTest, OnlyMatricesDecay) {
@@ -175,70 +137,22 @@ TEST(LlamaTest, ACutOfOtherLayersIsOurMistake) {
 }
 
 MicroBatch batch_of(const LlamaConfig& config, std::uint64_t key) {
-  MicroBatch batch{{at::empty({2, config.sequence}, at::kLong)},
-                   at::empty({2, config.sequence}, at::kLong)};
-  std::uint64_t count = 0;
-  for (at::Tensor* tensor : {&batch.inputs[0], &batch.targets}) {
-    for (std::int64_t i = 0; i < tensor->numel(); ++i) {
-      tensor->mutable_data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(
-          keyed_hash({key, count++}) % static_cast<std::uint64_t>(config.vocabulary));
-    }
-  }
-  return batch;
+  return token_batch(config.sequence, config.vocabulary, key);
 }
 
-// A model in double on one stage, whose gradients finite differences check.
 PlainRun plain_run(const LlamaConfig& config) {
-  Stage::Options options;
-  options.dtype = at::kDouble;
-  return {
-      std::move(build_llama(config, {static_cast<int>(config.num_layers)}, at::kDouble).front()),
-      options, 0.0};
-}
-
-void expect_finite_differences(const LlamaConfig& config) {
-  constexpr double kStep = 1e-5;
-  PlainRun run = plain_run(config);
-  run.initialize(7);
-  const std::vector<MicroBatch> batches = {batch_of(config, 1), batch_of(config, 2)};
-  run.accumulate_gradients(batches);
-  const std::vector<Parameter*> parameters = run.stage().store().parameters();
-  std::vector<at::Tensor> gradients;
-  for (const Parameter* parameter : parameters) {
-    gradients.push_back(parameter->gradient.clone());
-  }
-  for (std::size_t p = 0; p < parameters.size(); ++p) {
-    // A parameter and its copies change together.
-    const auto set = [&](std::int64_t index, double value) {
-      for (Parameter* const other : parameters) {
-        if (other->name == parameters[p]->name) {
-          other->value.mutable_data_ptr<double>()[index] = value;
-        }
-      }
-    };
-    const auto* values = parameters[p]->value.const_data_ptr<double>();
-    const auto* gradient = gradients[p].const_data_ptr<double>();
-    for (std::int64_t i = 0; i < parameters[p]->numel(); i += 1 + parameters[p]->numel() / 9) {
-      const double value = values[i];
-      set(i, value + kStep);
-      const double above = run.accumulate_gradients(batches).loss;
-      set(i, value - kStep);
-      const double below = run.accumulate_gradients(batches).loss;
-      set(i, value);
-      EXPECT_NEAR(gradient[i], (above - below) / (2.0 * kStep), 1e-7)
-          << parameters[p]->name << " " << i;
-    }
-  }
+  return plain_run_of(
+      build_llama(config, {static_cast<int>(config.num_layers)}, at::kDouble));
 }
 
 TEST(LlamaTest, GradientsOfTheWholeModelEqualFiniteDifferences) {
-  expect_finite_differences(tiny());
+  expect_finite_differences(plain_run(tiny()), {batch_of(tiny(), 1), batch_of(tiny(), 2)});
 }
 
 TEST(LlamaTest, ATiedHeadAddsBothGradientsOfItsMatrix) {
   LlamaConfig config = tiny();
   config.has_tied_head = true;
-  expect_finite_differences(config);
+  expect_finite_differences(plain_run(config), {batch_of(config, 1), batch_of(config, 2)});
 }
 
 TEST(LlamaTest, ATiedHeadLearns) {

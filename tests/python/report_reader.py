@@ -16,6 +16,7 @@ from tensorboard_reader import scalars
 TAGS = {  # of TensorBoard: the key in metrics.jsonl
     "loss/train": "loss",
     "loss/validation": "validation_loss",
+    "accuracy/validation": "validation_accuracy",
     "gradient_norm": "gradient_norm",
     "learning_rate": "learning_rate",
     "tokens_per_second": "tokens_per_second",

@@ -11,14 +11,9 @@ import sys
 import tempfile
 
 import torch
-from safetensors.torch import load_file, save_file
-
-if torch.version.cuda is None:
-    # torchvision's wheel has operators for a torch with CUDA only. ResNets need none, but importing it asks for two.
-    operators = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        operators.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import torchvision_operators  # noqa: F401  before torchvision
 import torchvision
+from safetensors.torch import load_file, save_file
 
 TOLERANCE = 1e-4
 CASES = (  # depth, channels, size, small stem

@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 import torch
+import torchvision_operators  # noqa: F401  before transformers
 import transformers
 from safetensors.torch import load_file, save_file
 
@@ -25,6 +26,8 @@ OURS = (  # model, stages, their class
     ("llama-mqa", "4", transformers.LlamaForCausalLM),
     ("llama-tied", "2", transformers.LlamaForCausalLM),
     ("bert", "2", transformers.BertForMaskedLM),
+    ("mamba", "2", transformers.MambaForCausalLM),
+    ("mamba-tied", "4", transformers.MambaForCausalLM),
 )
 LLAMA_SIZES = dict(
     vocab_size=70, hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
@@ -38,11 +41,19 @@ THEIRS = (  # what to draw
     lambda: llama(rms_norm_eps=1e-3, rope_parameters={"rope_type": "default", "rope_theta": 700.0}),
     lambda: transformers.BertForMaskedLM(transformers.BertConfig(**BERT_SIZES)),
     lambda: transformers.BertModel(transformers.BertConfig(**BERT_SIZES), add_pooling_layer=False),
+    lambda: mamba(),
+    lambda: mamba(state_size=5, conv_kernel=2, expand=3, time_step_rank=7, tie_word_embeddings=False),
+    lambda: mamba(layer_norm_epsilon=1e-3, residual_in_fp32=False),
 )
 
 
 def llama(**options):
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA_SIZES, **options))
+
+
+def mamba(**options):
+    sizes = dict(vocab_size=70, hidden_size=48, num_hidden_layers=3, max_position_embeddings=100)
+    return transformers.MambaForCausalLM(transformers.MambaConfig(**sizes, **options))
 
 
 def outputs_of(model, tokens, mask=None):
@@ -66,7 +77,7 @@ def check_ours(exchange, directory, model, stages, their_class):
     subprocess.run([exchange, "train", model, ours, logits, stages], check=True)
     loaded, report = their_class.from_pretrained(ours, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
-    assert loaded.config.tie_word_embeddings == (model in ("llama-tied", "bert"))
+    assert loaded.config.tie_word_embeddings == (model in ("llama-tied", "bert", "mamba-tied"))
     assert loaded.dtype == torch.float32, loaded.dtype
     if their_class is transformers.BertForMaskedLM:
         _, report = transformers.BertModel.from_pretrained(

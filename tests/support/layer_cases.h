@@ -37,6 +37,7 @@ std::vector<LayerCase> attention_cases();
 std::vector<LayerCase> feed_forward_cases();
 std::vector<LayerCase> head_cases();
 std::vector<LayerCase> bert_cases();
+std::vector<LayerCase> mamba_cases();
 std::vector<LayerCase> convolution_cases();
 std::vector<LayerCase> batch_norm_cases();
 std::vector<LayerCase> image_cases();  // convolutions, norms and what comes with them
@@ -50,6 +51,17 @@ struct AttentionShape {
   std::int64_t num_key_value_heads = 1;
 };
 LayerCase attention_case(const AttentionShape& shape);
+
+struct MambaShape {
+  std::int64_t num_samples = 1;
+  std::int64_t length = 1;
+  std::int64_t num_channels = 1;
+  std::int64_t inner_channels = 1;
+  std::int64_t state_size = 1;
+  std::int64_t num_taps = 1;
+  std::int64_t step_rank = 1;
+};
+LayerCase mamba_case(const MambaShape& shape);
 
 // Targets of a head for an input with this many rows.
 at::Tensor some_targets(std::int64_t rows, std::int64_t vocabulary);

@@ -50,6 +50,14 @@ inline std::vector<NamedModel> small_models() {
   bottlenecks.depth = 50;
   bottlenecks.has_small_stem = false;
   const MlpConfig mlp{.num_layers = 8, .num_inputs = 30, .width = 11, .num_classes = 5};
+  const MambaConfig mamba{.num_layers = 8,
+                          .width = 24,
+                          .state_size = 3,
+                          .dt_rank = 2,
+                          .sequence = 7,
+                          .vocabulary = 31};
+  MambaConfig tied_mamba = mamba;
+  tied_mamba.has_tied_head = true;
   return {{"Resnet", resnet},
           {"ResnetBottlenecks", bottlenecks},
           {"ResnetRecomputed", resnet, {.recomputed = Forward::OfBlocks}},
@@ -73,7 +81,11 @@ inline std::vector<NamedModel> small_models() {
            bert,
            {.recomputed = Forward::OfBlocks, .recomputes_gradients = true},
            {mask}},
-          {"BertPaper", paper}};
+          {"BertPaper", paper},
+          {"Mamba", mamba},
+          {"MambaTied", tied_mamba},
+          {"MambaRecomputed", mamba, {.recomputed = Forward::OfBlocks}},
+          {"MambaGradientsRecomputed", mamba, {.recomputes_gradients = true}}};
 }
 
 inline Schedule schedule_of(const PipelineRequest& request) {

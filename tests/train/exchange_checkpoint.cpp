@@ -21,6 +21,7 @@ namespace {
 
 using halfback::BertConfig;
 using halfback::LlamaConfig;
+using halfback::MambaConfig;
 using halfback::MicroBatch;
 using halfback::ModelConfig;
 using halfback::Pipeline;
@@ -68,6 +69,15 @@ ModelConfig model_of(const std::string& name) {
   add("llama-tied", llama, [](LlamaConfig& config) { config.has_tied_head = true; });
   models["bert"] = BertConfig{
       .num_layers = 4, .width = 32, .num_heads = 4, .hidden = 56, .sequence = 24, .vocabulary = 96};
+  const MambaConfig mamba{.num_layers = 4,
+                          .width = 40,
+                          .state_size = 12,
+                          .conv_size = 3,
+                          .sequence = 150,  // several chunks of the scan
+                          .vocabulary = 96,
+                          .norm_epsilon = 1e-4};
+  models["mamba"] = mamba;
+  add("mamba-tied", mamba, [](MambaConfig& config) { config.has_tied_head = true; });
   return models.at(name);
 }
 

@@ -1,0 +1,107 @@
+#include "halfback/models/mamba.h"
+
+#include "halfback/base/error.h"
+#include "halfback/layers/embedding.h"
+#include "halfback/layers/language_model_head.h"
+#include "halfback/layers/mamba_block.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <numeric>
+#include <string>
+
+namespace halfback {
+
+namespace {
+
+constexpr double kStandardDeviation = 0.02;
+constexpr std::int64_t kWidthPerRank = 16;
+const std::string kEmbedding = "backbone.embeddings";
+
+// Outputs into the residual stream start smaller in deep models.
+std::unique_ptr<MambaBlock> build_block(const MambaConfig& config, int index) {
+  return std::make_unique<MambaBlock>(
+      fmt::format("backbone.layers.{}", index),
+      MambaBlock::Options{.num_channels = config.width,
+                          .inner_channels = config.expand * config.width,
+                          .state_size = config.state_size,
+                          .num_taps = config.conv_size,
+                          .step_rank = step_rank(config),
+                          .epsilon = config.norm_epsilon,
+                          .output_scale = 1.0 / std::sqrt(static_cast<double>(config.num_layers))});
+}
+
+}  // namespace
+
+ModelSizes sizes_of(MambaConfig& config) {
+  return {{"layers", "Blocks", &config.num_layers},
+          {"width", "Channels", &config.width},
+          {"state-size", "Numbers in the state of an inner channel", &config.state_size},
+          {"conv-size", "Tokens that the convolution sees", &config.conv_size},
+          {"expand", "Inner channels of a block, in widths", &config.expand},
+          {"dt-rank", "Rank of the steps (0: a sixteenth of the width)", &config.dt_rank},
+          {"sequence", "Tokens of a sequence", &config.sequence},
+          {"vocabulary", "Tokens there are", &config.vocabulary},
+          {"norm-epsilon", "Of the norms", &config.norm_epsilon},
+          {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
+}
+
+void check(const MambaConfig& config) {
+  MambaConfig copy = config;
+  if (copy.dt_rank == 0) {
+    copy.dt_rank = step_rank(copy);
+  }
+  check_whole_numbers(sizes_of(copy));
+  if (!std::isfinite(config.norm_epsilon) || config.norm_epsilon <= 0.0) {
+    throw ConfigError(fmt::format("model: norm epsilon {}; it must be above 0 and finite",
+                                  config.norm_epsilon));
+  }
+}
+
+std::int64_t step_rank(const MambaConfig& config) {
+  return config.dt_rank > 0 ? config.dt_rank : (config.width + kWidthPerRank - 1) / kWidthPerRank;
+}
+
+std::int64_t num_parameters(const MambaConfig& config) {
+  const std::int64_t inner = config.expand * config.width;
+  const std::int64_t rank = step_rank(config);
+  const std::int64_t per_inner_channel =
+      3 * config.width + config.conv_size + 1 + 2 * rank + 3 * config.state_size + 2;
+  const std::int64_t tables = config.has_tied_head ? 1 : 2;
+  return config.num_layers * (config.width + inner * per_inner_channel) +
+         config.width * (tables * config.vocabulary + 1);
+}
+
+std::vector<StageLayers> build_mamba(const MambaConfig& config,
+                                     const std::vector<int>& blocks_per_stage,
+                                     at::ScalarType /*dtype*/) {
+  check(config);
+  HALFBACK_CHECK(
+      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
+      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  std::vector<StageLayers> stages(blocks_per_stage.size());
+  stages.front().add(std::make_unique<Embedding>(
+      kEmbedding, Embedding::Options{.vocabulary = config.vocabulary,
+                                     .num_channels = config.width,
+                                     .standard_deviation = kStandardDeviation}));
+  int block = 0;
+  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
+    for (int i = 0; i < blocks_per_stage[stage]; ++i) {
+      stages[stage].add(build_block(config, block), {.block = block});
+      ++block;
+    }
+  }
+  stages.back().loss = std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
+      .num_channels = config.width,
+      .vocabulary = config.vocabulary,
+      .epsilon = config.norm_epsilon,
+      .standard_deviation = kStandardDeviation,
+      .norm_name = "backbone.norm_f",
+      .weight_name = config.has_tied_head ? kEmbedding + ".weight" : "lm_head.weight",
+      .is_tied = config.has_tied_head});
+  return stages;
+}
+
+}  // namespace halfback

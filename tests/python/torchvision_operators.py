@@ -1,0 +1,12 @@
+"""Makes torchvision importable beside a torch without CUDA: import this before torchvision or transformers.
+
+torchvision's wheel has operators for a torch with CUDA only. No test needs one, but importing it asks for two.
+"""
+
+import torch
+
+_library = None  # The operators live as long as it does.
+if torch.version.cuda is None:
+    _library = torch.library.Library("torchvision", "DEF")
+    for _name in ("nms", "qnms"):
+        _library.define(_name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
