@@ -82,7 +82,7 @@ struct ScanFunction : torch::autograd::Function<ScanFunction> {
                                       .grad_input = grad_input,
                                       .grad_states = grad_states,
                                       .grad_parameters = parameters});
-    return {grad_input,  step, gate, grad_states, parameters.narrow(0, 0, size).t(),
+    return {grad_input,      step, gate, grad_states, parameters.narrow(0, 0, size).t(),
             parameters[size]};
   }
 };
@@ -122,16 +122,15 @@ at::Tensor autograd_mamba(const Values& values, const at::Tensor& x) {
   const std::int64_t rank = values[5].size(1);
   const std::int64_t states = 2 * values[7].size(1);
   const std::vector<at::Tensor> halves = at::linear(norm(x, values[0]), values[1]).chunk(2, -1);
-  const at::Tensor padded =
-      at::constant_pad_nd(halves[0].transpose(1, 2), {taps.size(2) - 1, 0});
-  const at::Tensor sums = at::conv1d(padded, taps, values[3], /*stride=*/{1},
-                                     /*padding=*/at::IntArrayRef{0}, /*dilation=*/{1}, taps.size(0));
+  const at::Tensor padded = at::constant_pad_nd(halves[0].transpose(1, 2), {taps.size(2) - 1, 0});
+  const at::Tensor sums =
+      at::conv1d(padded, taps, values[3], /*stride=*/{1},
+                 /*padding=*/at::IntArrayRef{0}, /*dilation=*/{1}, taps.size(0));
   const at::Tensor input = at::silu(sums).transpose(1, 2).contiguous();
   const at::Tensor projected = at::linear(input, values[4]);
   const at::Tensor step = at::linear(projected.narrow(2, 0, rank), values[5], values[6]);
-  const at::Tensor gated =
-      ScanFunction::apply(input, step, halves[1], projected.narrow(2, rank, states),
-                          -at::exp(values[7]), values[8]);
+  const at::Tensor gated = ScanFunction::apply(
+      input, step, halves[1], projected.narrow(2, rank, states), -at::exp(values[7]), values[8]);
   return x + at::linear(gated, values[9]);
 }
 

@@ -172,10 +172,9 @@ std::vector<Subject> make_subjects(const Sizes& sizes) {
   all.back().reference = bench::autograd_norm;
   all.push_back(layer_subject(
       "MambaBlock",
-      std::make_shared<MambaBlock>("layer",
-                                   MambaBlock::Options{.num_channels = sizes.width,
-                                                       .inner_channels = 2 * sizes.width,
-                                                       .step_rank = sizes.width / 16}),
+      std::make_shared<MambaBlock>("layer", MambaBlock::Options{.num_channels = sizes.width,
+                                                                .inner_channels = 2 * sizes.width,
+                                                                .step_rank = sizes.width / 16}),
       x));
   all.back().reference = bench::autograd_mamba;
   for (Subject& subject : all) {

@@ -82,8 +82,16 @@ MambaBlock::MambaBlock(const std::string& prefix, const Options& options)
            .init = around_zero(options.inner_channels, options.output_scale)} {}
 
 std::vector<Parameter*> MambaBlock::parameters() {
-  return {norm_.parameters().front(), &in_,        &taps_,     &taps_bias_, &project_,
-          &step_,          &step_bias_, &log_rate_, &skip_,      &out_};
+  return {norm_.parameters().front(),
+          &in_,
+          &taps_,
+          &taps_bias_,
+          &project_,
+          &step_,
+          &step_bias_,
+          &log_rate_,
+          &skip_,
+          &out_};
 }
 
 at::Tensor MambaBlock::taps() const { return taps_.value.squeeze(1).t().contiguous(); }
@@ -181,9 +189,9 @@ at::Tensor MambaBlock::backward_input(const at::Tensor& grad_output, Saved& save
                                          .grad_output = product_backward_input(inner_gate, in_),
                                          .residual = g});
   saved.until_input.clear();
-  saved.until_weight = {norm.output, inner_gate,      convolved,        projected,
-                        scan.projected, step,         gated,            g,
-                        scan.parameters, grad_convolution, norm.parameters};
+  saved.until_weight = {norm.output,    inner_gate, convolved, projected,       scan.projected,
+                        step,           gated,      g,         scan.parameters, grad_convolution,
+                        norm.parameters};
   return norm.input.view(grad_output.sizes());
 }
 
@@ -197,8 +205,7 @@ void MambaBlock::backward_weight_concatenated(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kGated), out_);
   product_backward_weight(take_rows(saved, kGradStep),
                           take_rows(saved, kProjected).narrow(1, 0, options_.step_rank), step_);
-  product_backward_weight(take_rows(saved, kGradProjected), take_rows(saved, kConvolved),
-                          project_);
+  product_backward_weight(take_rows(saved, kGradProjected), take_rows(saved, kConvolved), project_);
   product_backward_weight(take_rows(saved, kGradInner), take_rows(saved, kNormed), in_);
   for (Saved* one : saved) {
     const at::Tensor& scan = one->until_weight[kGradScan];
@@ -223,9 +230,8 @@ SavedBytes MambaBlock::saved_bytes(std::span<const std::int64_t> input_shape,
   return {
       .until_input = (rows * (channels + 1) + bounds * options_.state_size * inner) * element_bytes,
       .until_weight = rows * (2 * inner + projected_size()) * element_bytes,
-      .gradients =
-          (rows * (2 * channels + 3 * inner + projected_size()) + own * inner + channels) *
-          element_bytes};
+      .gradients = (rows * (2 * channels + 3 * inner + projected_size()) + own * inner + channels) *
+                   element_bytes};
 }
 
 std::vector<std::int64_t> MambaBlock::output_shape(

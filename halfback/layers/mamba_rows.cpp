@@ -329,24 +329,24 @@ template <typename Real>
 
 }  // namespace body
 
-#define HALFBACK_MAMBA_ROWS(Real)                                                               \
-  template <>                                                                                   \
-  HALFBACK_FOR_EACH_CPU void scan(const ScanRows<Real>& rows) {                                 \
-    body::scan(rows);                                                                           \
-  }                                                                                             \
-  template <>                                                                                   \
-  HALFBACK_FOR_EACH_CPU void scan_backward(const ScanRows<Real>& rows,                          \
-                                           const ScanGradientRows<Real>& gradients) {           \
-    body::scan_backward(rows, gradients);                                                       \
-  }                                                                                             \
-  template <>                                                                                   \
-  HALFBACK_FOR_EACH_CPU void convolution(const ConvolutionRows<Real>& rows) {                   \
-    body::convolution(rows);                                                                    \
-  }                                                                                             \
-  template <>                                                                                   \
-  HALFBACK_FOR_EACH_CPU void convolution_backward(const ConvolutionRows<Real>& rows,            \
-                                                  Real* grad_weight, Real* grad_bias) {         \
-    body::convolution_backward(rows, grad_weight, grad_bias);                                   \
+#define HALFBACK_MAMBA_ROWS(Real)                                                       \
+  template <>                                                                           \
+  HALFBACK_FOR_EACH_CPU void scan(const ScanRows<Real>& rows) {                         \
+    body::scan(rows);                                                                   \
+  }                                                                                     \
+  template <>                                                                           \
+  HALFBACK_FOR_EACH_CPU void scan_backward(const ScanRows<Real>& rows,                  \
+                                           const ScanGradientRows<Real>& gradients) {   \
+    body::scan_backward(rows, gradients);                                               \
+  }                                                                                     \
+  template <>                                                                           \
+  HALFBACK_FOR_EACH_CPU void convolution(const ConvolutionRows<Real>& rows) {           \
+    body::convolution(rows);                                                            \
+  }                                                                                     \
+  template <>                                                                           \
+  HALFBACK_FOR_EACH_CPU void convolution_backward(const ConvolutionRows<Real>& rows,    \
+                                                  Real* grad_weight, Real* grad_bias) { \
+    body::convolution_backward(rows, grad_weight, grad_bias);                           \
   }
 
 HALFBACK_MAMBA_ROWS(float)

@@ -23,7 +23,7 @@ struct ScanRows {
   const Real* from_state;
   const Real* rate;  // [S, W]
   const Real* skip;
-  Real* state;  // [S, W], before the first step; F: out after the last
+  Real* state;                 // [S, W], before the first step; F: out after the last
   std::int64_t row;            // numbers from one step to the next of input and step,
   std::int64_t gate_row;       // of gate,
   std::int64_t projected_row;  // of to_state and from_state
@@ -41,10 +41,10 @@ struct ScanGradientRows {
   Real* grad_input;       // rows as of input
   Real* grad_to_state;    // [steps, 2 S]: added to, as is
   Real* grad_from_state;  // the other half of those rows
-  Real* carry;            // [S, W], gradient of the state: in after the last step, out before the first
-  Real* grad_rate;        // [S, W], added to, as are
-  Real* grad_skip;        // [W] and
-  Real* grad_bias;        // [W], the sum over steps of the gradient of step
+  Real* carry;      // [S, W], gradient of the state: in after the last step, out before the first
+  Real* grad_rate;  // [S, W], added to, as are
+  Real* grad_skip;  // [W] and
+  Real* grad_bias;  // [W], the sum over steps of the gradient of step
 };
 template <typename Real>
 void scan_backward(const ScanRows<Real>& rows, const ScanGradientRows<Real>& gradients);

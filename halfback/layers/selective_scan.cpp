@@ -26,7 +26,7 @@ std::int64_t quotient_above(std::int64_t count, std::int64_t size) {
 template <typename Real>
 struct StateCopy {
   std::int64_t num_states;
-  std::int64_t num_channels;       // of the tile
+  std::int64_t num_channels;  // of the tile
   std::int64_t num_channels_all;
 
   void pack(const Real* all, Real* tile) const {

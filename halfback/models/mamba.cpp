@@ -55,8 +55,8 @@ void check(const MambaConfig& config) {
   }
   check_whole_numbers(sizes_of(copy));
   if (!std::isfinite(config.norm_epsilon) || config.norm_epsilon <= 0.0) {
-    throw ConfigError(fmt::format("model: norm epsilon {}; it must be above 0 and finite",
-                                  config.norm_epsilon));
+    throw ConfigError(
+        fmt::format("model: norm epsilon {}; it must be above 0 and finite", config.norm_epsilon));
   }
 }
 

@@ -142,10 +142,9 @@ void load_parameters(const std::filesystem::path& directory, const StageList& st
       const std::string& name =
           files.contains(inner) && !files.contains(slot.name) ? inner : slot.name;
       // torch counts batches in int64; ours are numbers like all others.
-      const at::ScalarType dtype =
-          name.ends_with(".num_batches_tracked") && files.contains(name)
-              ? files.get(name).scalar_type()
-              : slot.tensor.scalar_type();
+      const at::ScalarType dtype = name.ends_with(".num_batches_tracked") && files.contains(name)
+                                       ? files.get(name).scalar_type()
+                                       : slot.tensor.scalar_type();
       slot.tensor.copy_(files.expect(name, slot.tensor.sizes(), dtype));
     }
   }

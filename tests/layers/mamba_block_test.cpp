@@ -123,7 +123,8 @@ TEST_F(MambaBlockTest, AddsTheGradientsOfEveryMicroBatchToThoseOfAutograd) {
     const Results alone = run_autograd(case_.reference, parameters, input, grad_output_);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       sums.resize(parameters.size());
-      sums[i] = sums[i].defined() ? sums[i].add(alone.grad_parameters[i]) : alone.grad_parameters[i];
+      sums[i] =
+          sums[i].defined() ? sums[i].add(alone.grad_parameters[i]) : alone.grad_parameters[i];
     }
   }
   for (const Parameter* parameter : parameters) {

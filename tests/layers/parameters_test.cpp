@@ -115,11 +115,11 @@ TEST(CheckpointNamesTest, OfBatchNorm) {
 
 TEST(CheckpointNamesTest, OfAMambaBlock) {
   EXPECT_EQ(names_of(mamba_cases()[0]),
-            (std::vector<std::string>{
-                "layer.norm.weight", "layer.mixer.in_proj.weight", "layer.mixer.conv1d.weight",
-                "layer.mixer.conv1d.bias", "layer.mixer.x_proj.weight",
-                "layer.mixer.dt_proj.weight", "layer.mixer.dt_proj.bias", "layer.mixer.A_log",
-                "layer.mixer.D", "layer.mixer.out_proj.weight"}));
+            (std::vector<std::string>{"layer.norm.weight", "layer.mixer.in_proj.weight",
+                                      "layer.mixer.conv1d.weight", "layer.mixer.conv1d.bias",
+                                      "layer.mixer.x_proj.weight", "layer.mixer.dt_proj.weight",
+                                      "layer.mixer.dt_proj.bias", "layer.mixer.A_log",
+                                      "layer.mixer.D", "layer.mixer.out_proj.weight"}));
 }
 
 }  // namespace

@@ -81,8 +81,8 @@ Outcome run_kernels(Inputs inputs, const at::Tensor& gradient, at::ScalarType dt
   at::Tensor gated = inputs.step.clone();
   const at::Tensor to_state = inputs.states.narrow(2, 0, num_states);
   const at::Tensor from_state = inputs.states.narrow(2, num_states, num_states);
-  selective_scan({inputs.input, gated, inputs.gate, to_state, from_state, inputs.rate, inputs.skip,
-                  bounds});
+  selective_scan(
+      {inputs.input, gated, inputs.gate, to_state, from_state, inputs.rate, inputs.skip, bounds});
   at::Tensor again = gradient.to(dtype).clone();
   at::Tensor grad_input = at::empty_like(inputs.input);
   at::Tensor grad_states = at::empty_like(inputs.states);
@@ -104,8 +104,7 @@ class SelectiveScanTest
 TEST_P(SelectiveScanTest, EqualsAPlainLoopAndItsAutograd) {
   const auto [length, channels, num_states] = GetParam();
   const Inputs inputs = make_inputs(length, channels, num_states);
-  const at::Tensor gradient =
-      Random(kSeed + 1).normal({kSamples, length, channels}, at::kDouble);
+  const at::Tensor gradient = Random(kSeed + 1).normal({kSamples, length, channels}, at::kDouble);
   const Outcome expected = expected_of(inputs, gradient);
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
     const double tolerance = dtype == at::kDouble ? 1e-12 : 3e-6;
@@ -170,9 +169,8 @@ TEST_P(CausalConvolutionTest, EqualsAtensConvolution) {
     leaves.push_back(one.clone().set_requires_grad(true));
   }
   const at::Tensor padded = at::constant_pad_nd(leaves[0].transpose(1, 2), {taps - 1, 0});
-  const at::Tensor sums =
-      at::conv1d(padded, leaves[1].t().unsqueeze(1), leaves[2], /*stride=*/{1},
-                 /*padding=*/at::IntArrayRef{0}, /*dilation=*/{1}, channels);
+  const at::Tensor sums = at::conv1d(padded, leaves[1].t().unsqueeze(1), leaves[2], /*stride=*/{1},
+                                     /*padding=*/at::IntArrayRef{0}, /*dilation=*/{1}, channels);
   const at::Tensor expected = at::silu(sums).transpose(1, 2);
   expected.backward(gradient);
 

@@ -141,8 +141,7 @@ MicroBatch batch_of(const LlamaConfig& config, std::uint64_t key) {
 }
 
 PlainRun plain_run(const LlamaConfig& config) {
-  return plain_run_of(
-      build_llama(config, {static_cast<int>(config.num_layers)}, at::kDouble));
+  return plain_run_of(build_llama(config, {static_cast<int>(config.num_layers)}, at::kDouble));
 }
 
 TEST(LlamaTest, GradientsOfTheWholeModelEqualFiniteDifferences) {

@@ -185,9 +185,9 @@ std::vector<LayerCase> head_cases() {
 
 std::vector<LayerCase> all_cases() {
   std::vector<LayerCase> all;
-  for (auto cases : {linear_cases(), norm_cases(), embedding_cases(), attention_cases(),
-                     feed_forward_cases(), head_cases(), bert_cases(), mamba_cases(),
-                     image_cases()}) {
+  for (auto cases :
+       {linear_cases(), norm_cases(), embedding_cases(), attention_cases(), feed_forward_cases(),
+        head_cases(), bert_cases(), mamba_cases(), image_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

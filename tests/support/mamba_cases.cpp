@@ -97,8 +97,8 @@ LayerCase mamba_case(const MambaShape& shape) {
 std::vector<LayerCase> mamba_cases() {
   return {
       mamba_case({2, 5, 6, 12, 4, 4, 2}),  // samples, length, channels, inner, states, taps, rank
-      mamba_case({1, 1, 1, 1, 1, 1, 1}),  mamba_case({2, 3, 2, 5, 3, 2, 1}),
-      mamba_case({1, 2, 4, 17, 2, 4, 3}), mamba_case({2, 65, 4, 9, 3, 3, 2}),
+      mamba_case({1, 1, 1, 1, 1, 1, 1}),   mamba_case({2, 3, 2, 5, 3, 2, 1}),
+      mamba_case({1, 2, 4, 17, 2, 4, 3}),  mamba_case({2, 65, 4, 9, 3, 3, 2}),
       mamba_case({1, 4, 3, 35, 16, 4, 1}),
   };
 }

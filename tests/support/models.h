@@ -50,12 +50,8 @@ inline std::vector<NamedModel> small_models() {
   bottlenecks.depth = 50;
   bottlenecks.has_small_stem = false;
   const MlpConfig mlp{.num_layers = 8, .num_inputs = 30, .width = 11, .num_classes = 5};
-  const MambaConfig mamba{.num_layers = 8,
-                          .width = 24,
-                          .state_size = 3,
-                          .dt_rank = 2,
-                          .sequence = 7,
-                          .vocabulary = 31};
+  const MambaConfig mamba{
+      .num_layers = 8, .width = 24, .state_size = 3, .dt_rank = 2, .sequence = 7, .vocabulary = 31};
   MambaConfig tied_mamba = mamba;
   tied_mamba.has_tied_head = true;
   return {{"Resnet", resnet},
