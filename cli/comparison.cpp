@@ -153,7 +153,9 @@ class Comparison {
     if (!plain_) {
       plain_ = std::make_unique<PlainRun>(
           std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
-          Stage::Options{.seed = config_.seed}, 0.0);
+          Stage::Options{.product_dtype = config_.pipeline.stage.product_dtype,
+                         .seed = config_.seed},
+          0.0);
       plain_->initialize(config_.seed);
       plain_->accumulate_gradients(micro_batches_);
     }

@@ -47,6 +47,9 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)")
       ->type_name("HOW");
+  add("--precision", options.precision,
+      "Of matrix products: float32 or bfloat16; parameters, sums and all else stay float32")
+      ->type_name("TYPE");
   add("--recompute", options.recompute,
       "What backward computes again instead of keeping it: none, block, attention or feed-forward")
       ->type_name("WHAT");
@@ -169,6 +172,7 @@ void TrainingOptions::note_model(const ModelConfig& found) const {
 TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require_choice("--optimizer", optimizer, {"adamw", "sgd"});
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
+  require_choice("--precision", precision, {"float32", "bfloat16"});
   require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
   require(micro_batch_size >= 1 && micro_batch_size <= 1 << 20, "micro-batch-size",
           static_cast<double>(micro_batch_size), "a number from 1 to 1048576");
@@ -201,6 +205,9 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   config.pipeline.stage.optimizer = settings;
   config.pipeline.stage.optimizer.kind =
       optimizer == "sgd" ? OptimizerKind::Sgd : OptimizerKind::AdamW;
+  if (precision == "bfloat16") {
+    config.pipeline.stage.product_dtype = at::kBFloat16;
+  }
   config.pipeline.stage.weight_gradients =
       weight_gradients == "concatenated" ? WeightGradients::Concatenated : WeightGradients::Looped;
   config.pipeline.clip_norm = clip_norm;

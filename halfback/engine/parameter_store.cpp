@@ -57,7 +57,9 @@ void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
 
 }  // namespace
 
-ParameterStore::ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype)
+ParameterStore::ParameterStore(std::vector<Parameter*> parameters,
+                               at::ScalarType dtype,
+                               std::optional<at::ScalarType> product_dtype)
     : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
   // Lays out the parameters that fit after each other; returns the size.
   const auto lay_out = [this](std::int64_t begin, auto fits) {
@@ -75,9 +77,15 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, at::ScalarTyp
   values_ = at::zeros({total}, dtype);
   gradients_ = at::zeros({total}, dtype);
   statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, dtype);
+  if (product_dtype && *product_dtype != dtype) {
+    rounded_ = at::zeros({num_decaying_}, *product_dtype);
+  }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& one = *parameters_[i];
     one.value = view(one.trains ? values_ : statistics_, i);
+    if (rounded_.defined() && one.trains && one.decays) {
+      one.rounded = view(rounded_, i);
+    }
     if (one.trains) {
       one.gradient = view(gradients_, i);
     }
@@ -100,6 +108,12 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(
         keyed_hash({seed, kInitialization, first_index + i}));
     draw(value, init, generator);
+  }
+}
+
+void ParameterStore::round_values() {
+  if (rounded_.defined()) {
+    rounded_.copy_(values_.narrow(0, 0, num_decaying_));
   }
 }
 

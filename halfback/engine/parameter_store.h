@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace halfback {
@@ -16,7 +17,10 @@ class ParameterStore {
  public:
   // Gives every parameter its value and gradient as views of the buffers. The parameters must
   // outlive the store.
-  ParameterStore(std::vector<Parameter*> parameters, at::ScalarType dtype);
+  // `product_dtype` is that of the decaying parameters in matrix products, when smaller than dtype.
+  ParameterStore(std::vector<Parameter*> parameters,
+                 at::ScalarType dtype,
+                 std::optional<at::ScalarType> product_dtype = {});
 
   // In model order; those that do not train among them.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
@@ -24,6 +28,7 @@ class ParameterStore {
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
   const at::Tensor& statistics() const { return statistics_; }  // what does not train
+  const at::Tensor& rounded() const { return rounded_; }        // undefined without product_dtype
 
   // Elements [0, num_decaying()) of a buffer decay, the rest do not.
   std::int64_t num_decaying() const { return num_decaying_; }
@@ -35,6 +40,9 @@ class ParameterStore {
   // Draws initial values. Parameter i of this stage is number first_index + i of the model: values
   // depend on that and the seed only.
   void initialize(std::uint64_t seed, std::uint64_t first_index);
+
+  // Rounds the values for products anew. To be called after they changed.
+  void round_values();
 
   // Makes the next accumulation into each gradient overwrite it.
   void forget_gradients();
@@ -51,6 +59,7 @@ class ParameterStore {
   std::vector<std::int64_t> offsets_;
   std::int64_t num_decaying_ = 0;
   at::Tensor values_;
+  at::Tensor rounded_;  // of the first num_decaying() values
   at::Tensor gradients_;
   at::Tensor statistics_;
 };

@@ -27,7 +27,7 @@ struct Totals {
 };
 
 std::int64_t bytes_of(const at::Tensor& tensor) {
-  return static_cast<std::int64_t>(tensor.nbytes());
+  return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
 
 }  // namespace
@@ -218,9 +218,11 @@ void Pipeline::share_gradients(const Rank& rank) {
 void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
   reset_peak(rank.number);
   rank.idle_bytes = live_bytes(rank.number);
-  if (context.is_training) {
-    for (const auto& [number, stage] : rank.stages) {
+  for (const auto& [number, stage] : rank.stages) {
+    if (context.is_training) {
       stage->begin_step(context.step);
+    } else {
+      stage->begin_inference();
     }
   }
   rank.executor.run(context);
@@ -280,8 +282,9 @@ void Pipeline::collect(StepResult& result) {
     result.timeline.spans.insert(result.timeline.spans.end(), spans.begin(), spans.end());
     RankMemory memory;
     for (const auto& [number, stage] : rank->stages) {
-      memory.parameters +=
-          bytes_of(stage->store().values()) + bytes_of(stage->store().statistics());
+      memory.parameters += bytes_of(stage->store().values()) +
+                           bytes_of(stage->store().statistics()) +
+                           bytes_of(stage->store().rounded());
       memory.gradients += bytes_of(stage->store().gradients());
       for (const auto& [name, buffer] : stage->optimizer().state()) {
         memory.optimizer_state += bytes_of(buffer);

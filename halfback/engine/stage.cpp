@@ -28,7 +28,7 @@ Tensors with_own_riders(Tensors outputs) {
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
       options_(options),
-      store_(layers_.parameters(), options.dtype),
+      store_(layers_.parameters(), options.dtype, options.product_dtype),
       optimizer_(make_optimizer(options.optimizer, store_)) {}
 
 Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
@@ -51,6 +51,7 @@ Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
 void Stage::begin_step(std::int64_t number) {
   step_ = number;
   store_.forget_gradients();
+  store_.round_values();
 }
 
 Tensors Stage::forward_layers(InFlight& saved, int micro_batch, Tensors inputs) {

@@ -29,6 +29,7 @@ class Stage {
  public:
   struct Options {
     at::ScalarType dtype = at::kFloat;
+    std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
     std::uint64_t seed = 0;  // of random masks
     OptimizerOptions optimizer;
@@ -43,6 +44,8 @@ class Stage {
 
   // Begins training step `number`, from 1: its gradients start anew, its random masks are its own.
   void begin_step(std::int64_t number);
+  // Begins a pass of infer() over any number of micro-batches.
+  void begin_inference() { store_.round_values(); }
 
   // F. Takes the inputs of a micro-batch, returns the activations for the next stage, which share
   // no memory with what this one keeps.

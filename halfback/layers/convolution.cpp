@@ -58,10 +58,12 @@ std::vector<Parameter*> Convolution::parameters() {
 
 at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved) {
   saved.until_weight = {input};
-  return at::convolution(input, weight_.value,
-                         options_.has_bias ? std::optional(bias_.value) : std::nullopt, stride_,
-                         padding_, by_dimension(options_, 1), /*transposed=*/false,
+  const at::ScalarType dtype = weight_.operand().scalar_type();
+  return at::convolution(input.to(dtype), weight_.operand(),
+                         options_.has_bias ? std::optional(bias_.value.to(dtype)) : std::nullopt,
+                         stride_, padding_, by_dimension(options_, 1), /*transposed=*/false,
                          by_dimension(options_, 0), /*groups=*/1)
+      .to(input.scalar_type())
       .contiguous();
 }
 
@@ -70,11 +72,13 @@ at::Tensor Convolution::backward_input(const at::Tensor& grad_output, Saved& sav
   if (options_.has_data_input) {
     return {};
   }
+  const at::Tensor& weight = weight_.operand();
+  const at::ScalarType dtype = weight.scalar_type();
   const auto [grad_input, no_weight, no_bias] = at::convolution_backward(
-      grad_output, saved.until_weight.front(), weight_.value, std::nullopt, stride_, padding_,
-      by_dimension(options_, 1), /*transposed=*/false, by_dimension(options_, 0), /*groups=*/1,
-      std::array{true, false, false});
-  return grad_input.contiguous();
+      grad_output.to(dtype), saved.until_weight.front().to(dtype), weight, std::nullopt, stride_,
+      padding_, by_dimension(options_, 1), /*transposed=*/false, by_dimension(options_, 0),
+      /*groups=*/1, std::array{true, false, false});
+  return grad_input.to(grad_output.scalar_type()).contiguous();
 }
 
 void Convolution::backward_weight(Saved& saved) {
@@ -83,10 +87,11 @@ void Convolution::backward_weight(Saved& saved) {
 }
 
 void Convolution::backward_weight_concatenated(std::span<Saved*> saved) {
-  const at::Tensor input = take_images(saved, 0);
-  const at::Tensor gradient = take_images(saved, 1);
+  const at::Tensor& weight = weight_.operand();
+  const at::Tensor input = take_images(saved, 0).to(weight.scalar_type());
+  const at::Tensor gradient = take_images(saved, 1).to(weight.scalar_type());
   const auto [no_input, grad_weight, grad_bias] = at::convolution_backward(
-      gradient, input, weight_.value, bias_.shape, stride_, padding_, by_dimension(options_, 1),
+      gradient, input, weight, bias_.shape, stride_, padding_, by_dimension(options_, 1),
       /*transposed=*/false, by_dimension(options_, 0), /*groups=*/1,
       std::array{false, true, options_.has_bias});
   accumulate(grad_weight, weight_);

@@ -51,10 +51,14 @@ struct Parameter {
   bool trains = true;    // false: a running statistic, which has no gradient and which W changes
   std::vector<NamedRows> checkpoint_rows = {};
   at::Tensor value = {};
+  at::Tensor rounded = {};  // the value in the type of the products, where that is a smaller one
   at::Tensor gradient = {};
   bool has_gradient = false;  // false until the first accumulation of a step, which overwrites
 
   std::int64_t numel() const;
+
+  // Returns what products take: the rounded value where there is one.
+  const at::Tensor& operand() const { return rounded.defined() ? rounded : value; }
 };
 
 // What one layer keeps of one micro-batch between its calls, and what it may know about it.

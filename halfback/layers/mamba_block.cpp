@@ -164,7 +164,7 @@ MambaBlock::ScanGradients MambaBlock::scan_backward(const at::Tensor& convolved,
                                     .grad_parameters = gradients.parameters});
   gradients.parameters.narrow(0, 0, states).mul_(rates.t());
   gradients.projected.narrow(1, 0, rank).copy_(product_backward_input(as_rows(step), step_));
-  as_rows(gradients.input).addmm_(gradients.projected, project_.value);
+  as_rows(gradients.input).add_(product_backward_input(gradients.projected, project_));
   return gradients;
 }
 

@@ -1,5 +1,6 @@
 #include "halfback/layers/products.h"
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
@@ -12,15 +13,24 @@ namespace halfback {
 at::Tensor as_rows(const at::Tensor& tensor) { return tensor.view({-1, tensor.size(-1)}); }
 
 at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tensor& added) {
-  return added.defined() ? at::addmm(added, x, weight.value.t()) : at::mm(x, weight.value.t());
+  const at::Tensor transposed = weight.operand().t();
+  if (weight.rounded.defined()) {
+    const at::Tensor rounded = at::mm(x.to(transposed.scalar_type()), transposed);
+    return added.defined() ? at::add(added, rounded) : rounded.to(x.scalar_type());
+  }
+  return added.defined() ? at::addmm(added, x, transposed) : at::mm(x, transposed);
 }
 
 at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& weight) {
-  return at::mm(gradient, weight.value);
+  return at::mm(gradient.to(weight.operand().scalar_type()), weight.operand())
+      .to(gradient.scalar_type());
 }
 
 void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight) {
-  if (weight.has_gradient) {
+  if (weight.rounded.defined()) {
+    const at::ScalarType dtype = weight.rounded.scalar_type();
+    accumulate(at::mm(gradient.to(dtype).t(), x.to(dtype)), weight);
+  } else if (weight.has_gradient) {
     weight.gradient.addmm_(gradient.t(), x);
   } else {
     at::mm_out(weight.gradient, gradient.t(), x);

@@ -1,5 +1,8 @@
 // The three matrix products of a linear map y = x W^T, shared by every layer that has one.
 // x is [M, in], W [out, in], gradients likewise.
+//
+// Where the weight has a rounded value (mixed precision), the other operand is rounded for the
+// product and the result is widened: activations and gradients keep the type of the values.
 #pragma once
 
 #include "halfback/layers/layer.h"

@@ -63,9 +63,14 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
     return made;
   }
 
-  void expect_bits(const PipelineRequest& request) {
+  static PipelineOptions mixed_precision() {
+    PipelineOptions options = ModelsTest::options();
+    options.stage.product_dtype = at::kBFloat16;
+    return options;
+  }
+
+  void expect_bits(const PipelineRequest& request, const PipelineOptions& options) {
     SCOPED_TRACE(request.schedule + " on " + std::to_string(request.num_ranks));
-    const PipelineOptions options = ModelsTest::options();
     PlainRun expected = plain(options);
     expected.initialize(kSeed);
     const auto found = pipeline(schedule_of(request), options);
@@ -81,12 +86,36 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
       ASSERT_TRUE(bytes_of(*found, Buffer::Values) == bytes_of(expected.stage(), Buffer::Values))
           << "step " << step;
     }
-    EXPECT_EQ(found->evaluate(batches(9)), pipeline_of_one(expected, batches(9)));
+    EXPECT_EQ(found->evaluate(batches(9)), pipeline_of_one(expected, batches(9), options));
+  }
+
+  void expect_bytes(const PipelineRequest& request, const PipelineOptions& options) {
+    SCOPED_TRACE(request.schedule);
+    const Schedule schedule = schedule_of(request);
+    const auto found = pipeline(schedule, options);
+    const std::vector<MicroBatch> all = batches(1);
+    const StepResult result = found->train_step(all, {.number = 1, .learning_rate = 1e-3});
+    std::int64_t riding_bytes = 0;
+    for (const at::Tensor& rider : GetParam().riders) {
+      riding_bytes += static_cast<std::int64_t>(rider.nbytes());
+    }
+    const auto stages =
+        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
+                    {.checkpointing = GetParam().checkpointing});
+    const MemoryPrediction predicted = predict_memory(
+        found->schedule(),
+        {.stages = stage_bytes(stages, {.input_shape = input_shape(config(), kNumSamples),
+                                        .riding_bytes = riding_bytes})});
+    for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
+      EXPECT_EQ(result.memory[rank].activations, predicted.peak[rank]) << "rank " << rank;
+    }
   }
 
   // What a pipeline on one rank, with the values of the plain run, says of the batches.
-  Evaluation pipeline_of_one(PlainRun& run, const std::vector<MicroBatch>& all) {
-    const auto one = pipeline(schedule_of({.schedule = "gpipe", .num_ranks = 1}), options());
+  Evaluation pipeline_of_one(PlainRun& run,
+                             const std::vector<MicroBatch>& all,
+                             const PipelineOptions& options) {
+    const auto one = pipeline(schedule_of({.schedule = "gpipe", .num_ranks = 1}), options);
     const c10::InferenceMode no_graph;
     one->stage(0).store().values().copy_(run.stage().store().values());
     one->stage(0).store().statistics().copy_(run.stage().store().statistics());
@@ -105,43 +134,46 @@ TEST_P(ModelsTest, HasTheBitsOfThePlainRunOnEverySchedule) {
         PipelineRequest{"zb-h1", 4, kNumMicroBatches, true},
         PipelineRequest{"zb-v", 2, kNumMicroBatches, true},
         PipelineRequest{"interleaved-1f1b", 2, kNumMicroBatches, true}}) {
-    expect_bits(request);
+    expect_bits(request, options());
     if (HasFatalFailure()) {
       return;
     }
   }
 }
 
+TEST_P(ModelsTest, HasTheBitsOfThePlainRunInMixedPrecision) {
+  expect_bits({"1f1b-2", 2, kNumMicroBatches, true}, mixed_precision());
+  expect_bits({"zb-v", 2, kNumMicroBatches, true}, mixed_precision());
+}
+
 TEST_P(ModelsTest, HasThePredictedBytes) {
-  for (const PipelineRequest& request : {PipelineRequest{"1f1b", 3, kNumMicroBatches, true},
-                                         PipelineRequest{"gpipe", 2, kNumMicroBatches, true},
-                                         PipelineRequest{"1f1b", 4, kNumMicroBatches, false},
-                                         PipelineRequest{"zb-v", 2, kNumMicroBatches, true}}) {
-    SCOPED_TRACE(request.schedule);
-    const Schedule schedule = schedule_of(request);
-    const auto found = pipeline(schedule, options());
-    const std::vector<MicroBatch> all = batches(1);
-    const StepResult result = found->train_step(all, {.number = 1, .learning_rate = 1e-3});
-    std::int64_t riding_bytes = 0;
-    for (const at::Tensor& rider : GetParam().riders) {
-      riding_bytes += static_cast<std::int64_t>(rider.nbytes());
-    }
-    const auto stages =
-        build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
-                    {.checkpointing = GetParam().checkpointing});
-    const MemoryPrediction predicted = predict_memory(
-        found->schedule(),
-        {.stages = stage_bytes(stages, {.input_shape = input_shape(config(), kNumSamples),
-                                        .riding_bytes = riding_bytes})});
-    for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
-      EXPECT_EQ(result.memory[rank].activations, predicted.peak[rank]) << "rank " << rank;
-    }
-  }
+  expect_bytes({"1f1b", 3, kNumMicroBatches, true}, options());
+  expect_bytes({"gpipe", 2, kNumMicroBatches, true}, options());
+  expect_bytes({"1f1b", 4, kNumMicroBatches, false}, options());
+  expect_bytes({"zb-v", 2, kNumMicroBatches, true}, options());
+  expect_bytes({"1f1b", 2, kNumMicroBatches, true}, mixed_precision());
 }
 
 // ReLU and norms over few samples bend too sharply for differences; ResNets are held against
 // autograd elsewhere.
 class SmoothModelsTest : public ModelsTest {};
+
+// Near what float32 gives and not it.
+TEST_P(SmoothModelsTest, RoundsOnlyProductsInMixedPrecision) {
+  PlainRun full = plain(options());
+  PlainRun mixed = plain(mixed_precision());
+  full.initialize(kSeed);
+  mixed.initialize(kSeed);
+  const auto expected = full.accumulate_gradients(batches(1));
+  const auto found = mixed.accumulate_gradients(batches(1));
+  EXPECT_NEAR(found.loss, expected.loss, 0.01 * expected.loss);
+  EXPECT_NE(found.loss, expected.loss);
+  const at::Tensor& gradients = mixed.stage().store().gradients();
+  EXPECT_EQ(gradients.scalar_type(), at::kFloat);
+  const at::Tensor& expected_gradients = full.stage().store().gradients();
+  EXPECT_LT(gradients.sub(expected_gradients).norm().item().toDouble(),
+            0.05 * expected_gradients.norm().item().toDouble());
+}
 
 TEST_P(SmoothModelsTest, HasGradientsThatFiniteDifferencesConfirm) {
   constexpr double kStep = 1e-5;

@@ -1,0 +1,76 @@
+// Layers whose products take rounded weights: near what full precision gives, in its types, and
+// the same whether W comes alone or with others.
+#include "tests/support/layer_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace halfback {
+namespace {
+
+constexpr double kTolerance = 0.05;  // bfloat16 has 8 bits
+
+class MixedPrecisionTest : public LayerTest {
+ protected:
+  void round_weights() {
+    for (Parameter* parameter : layer_->parameters()) {
+      if (parameter->trains && parameter->decays) {
+        parameter->rounded = parameter->value.to(at::kBFloat16);
+      }
+    }
+  }
+};
+
+TEST_P(MixedPrecisionTest, IsNearFullPrecision) {
+  const at::Tensor input = case_.input(dtype_, random_);
+  const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
+  const Results full = run_layer(*layer_, input, grad_output);
+  round_weights();
+  const Results mixed = run_layer(*layer_, input, grad_output);
+  EXPECT_LT(relative_error(mixed.output, full.output), kTolerance);
+  if (case_.has_input_gradient()) {
+    EXPECT_LT(relative_error(mixed.grad_input, full.grad_input), kTolerance);
+  }
+  for (std::size_t i = 0; i < full.grad_parameters.size(); ++i) {
+    EXPECT_LT(relative_error(mixed.grad_parameters[i], full.grad_parameters[i]), kTolerance)
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
+  }
+}
+
+// A product of rounded operands rounds too, so the sums over both ways differ by that much.
+TEST_P(MixedPrecisionTest, ConcatenatesTheSameGradients) {
+  round_weights();
+  std::vector<Saved> kept(2);
+  std::vector<Saved> again(2);
+  forget_gradients(layer_->parameters());
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const at::Tensor input = case_.input(dtype_, random_);
+    const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
+    for (Saved* saved : {&kept[i], &again[i]}) {
+      layer_->forward(input, *saved);
+      layer_->backward_input(grad_output.clone(), *saved);
+    }
+  }
+  for (Saved& saved : kept) {
+    layer_->backward_weight(saved);
+  }
+  const std::vector<at::Tensor> looped = copy_gradients(layer_->parameters());
+  forget_gradients(layer_->parameters());
+  std::vector<Saved*> all = {&again[0], &again[1]};
+  layer_->backward_weight_concatenated(all);
+  const std::vector<at::Tensor> concatenated = copy_gradients(layer_->parameters());
+  for (std::size_t i = 0; i < looped.size(); ++i) {
+    EXPECT_LT(relative_error(concatenated[i], looped[i]), kTolerance)
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         MixedPrecisionTest,
+                         testing::Combine(testing::ValuesIn(all_cases()),
+                                          testing::Values(at::kFloat)),
+                         typed_case_name);
+
+}  // namespace
+}  // namespace halfback
