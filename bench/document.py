@@ -36,7 +36,8 @@ def schedule_aims(record):
 
 
 def peer_aims(record):
-    wanted = (("halfback-1", "eager-2", 1.0), ("halfback-2-on", "eager-2", 1.25), ("halfback-2-on", "pipelining", 1.5))
+    wanted = (("halfback-1", "eager-2", 1.0), ("halfback-2-on", "eager-2", 1.25), ("halfback-2-on", "pipelining", 1.5),
+              ("halfback-1-bf16", "eager-2-bf16", 1.6), ("halfback-2-on-bf16", "eager-2-bf16", 1.6))
     for contestant, peer, least in wanted:
         for size in record["sizes"] if record else []:
             row = next((row for row in size["rows"] if row["contestant"] == contestant), None)

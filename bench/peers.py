@@ -25,7 +25,8 @@ SIZES = {
     "medium-4": {"width": 512, "hidden": 1376, "sequence": 256, "micro-batch-size": 2, "micro-batches": 4},
 }
 COMMON = {"layers": 8, "heads": 8, "vocabulary": 256, "seed": 1}
-PEERS = {"eager-2": "PyTorch eager, 2 threads", "pipelining": "torch pipelining 1F1B, 2 processes"}
+PEERS = {"eager-2": "PyTorch eager, 2 threads", "pipelining": "torch pipelining 1F1B, 2 processes",
+         "eager-2-bf16": "PyTorch eager, bfloat16 autocast, 2 threads"}
 # name: what it is, the program, its options
 CONTESTANTS = {
     "halfback-1": ("Halfback, 1 rank, 2 threads", "halfback",
@@ -34,15 +35,22 @@ CONTESTANTS = {
                       ["--ranks", "2", "--schedule", "1f1b", "--two-stage", "on"]),
     "halfback-2-off": ("Halfback, 2 ranks 1f1b, two-stage off", "halfback",
                        ["--ranks", "2", "--schedule", "1f1b", "--two-stage", "off"]),
+    "halfback-1-bf16": ("Halfback in bfloat16, 1 rank, 2 threads", "halfback",
+                        ["--ranks", "1", "--threads", "2", "--schedule", "1f1b", "--two-stage", "off",
+                         "--precision", "bfloat16"]),
+    "halfback-2-on-bf16": ("Halfback in bfloat16, 2 ranks 1f1b, two-stage on", "halfback",
+                           ["--ranks", "2", "--schedule", "1f1b", "--two-stage", "on", "--precision", "bfloat16"]),
     "eager-2": (PEERS["eager-2"], "eager.py", ["--threads", "2"]),
     "eager-1": ("PyTorch eager, 1 thread", "eager.py", ["--threads", "1"]),
+    "eager-2-bf16": (PEERS["eager-2-bf16"], "eager.py", ["--threads", "2", "--precision", "bfloat16"]),
     "pipelining": (PEERS["pipelining"], "pipelining.py", ["--schedule", "1f1b"]),
     "pipelining-gpipe": ("torch pipelining GPipe", "pipelining.py", ["--schedule", "gpipe"]),
     "pipelining-interleaved-zb": ("torch pipelining interleaved zero bubble", "pipelining.py",
                                   ["--schedule", "interleaved_zb"]),
     "pipelining-zbv": ("torch pipelining ZB-V", "pipelining.py", ["--schedule", "zbv"]),
 }
-DEFAULT = ["halfback-1", "halfback-2-on", "halfback-2-off", "eager-2", "eager-1", "pipelining"]
+DEFAULT = ["halfback-1", "halfback-2-on", "halfback-2-off", "eager-2", "eager-1", "pipelining", "halfback-1-bf16",
+           "halfback-2-on-bf16", "eager-2-bf16"]
 FIRST_LOSS_TOLERANCE = 0.03  # same tokens, other initial values
 
 

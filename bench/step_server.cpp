@@ -31,6 +31,7 @@ struct Options {
   PipelineShape shape{.num_ranks = 1, .num_micro_batches = 4};
   std::string schedule = "1f1b";
   std::string two_stage = "on";
+  std::string precision = "float32";
   int num_threads = 1;
   std::uint64_t seed = 1;
 };
@@ -48,6 +49,8 @@ void add_options(Options& options, CLI::App& app) {
   app.add_option("--schedule", options.schedule, "Schedule family");
   app.add_option("--two-stage", options.two_stage, "Backward in two stages: on or off")
       ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--precision", options.precision, "Of matrix products: float32 or bfloat16")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--threads", options.num_threads, "Threads of each rank")
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", options.seed, "Of the initial values");
@@ -91,6 +94,9 @@ std::unique_ptr<Pipeline> make_pipeline(Options& options) {
   const Schedule schedule = build_schedule(options.schedule, options.shape);
   PipelineOptions settings;
   settings.stage.optimizer.weight_decay = 0.1;
+  if (options.precision == "bfloat16") {
+    settings.stage.product_dtype = at::kBFloat16;
+  }
   settings.clip_norm = 1.0;
   settings.threads_per_rank = options.num_threads;
   const auto cut = equal_cut(static_cast<int>(options.model.num_layers), schedule.num_stages());

@@ -10,7 +10,8 @@ import llama
 
 
 def main():
-    options = llama.parse_arguments(__doc__)
+    options = llama.parse_arguments(__doc__, lambda parser: parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="bfloat16 by autocast"))
     torch.set_num_threads(options.threads)
     model = llama.Llama(options)
     parameters = list(model.parameters())
@@ -21,7 +22,8 @@ def main():
     def step():
         total = torch.zeros(())
         for inputs, targets in batches:
-            loss = llama.summed_loss(model(inputs), targets) / num_tokens
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
+                loss = llama.summed_loss(model(inputs), targets) / num_tokens
             loss.backward()
             total += loss.detach()
         torch.nn.utils.clip_grad_norm_(parameters, llama.CLIP_NORM, foreach=True)
