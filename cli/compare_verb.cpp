@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <unistd.h>
@@ -29,13 +30,14 @@ void print_table(const std::vector<ComparisonRow>& rows) {
                            rows.empty() ? "" : rows.front().item_name + "/s", "speed-up",
                            "predicted", "step/sim", "bubble", "activations", "bit-equal");
   for (const ComparisonRow& row : rows) {
+    const auto most = std::max_element(row.activation_bytes.begin(), row.activation_bytes.end());
     std::cout << fmt::format(
         "{:<14} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} "
         "r{:<2} {:>9}\n",
         row.schedule, row.num_micro_batches, row.two_stage ? "on" : "off", row.step_seconds * 1e3,
         row.spread_seconds * 1e3, format_count(row.items_per_second), row.speed_up,
-        row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction,
-        format_bytes(row.peak_activation_bytes), row.peak_rank, row.is_bit_equal ? "yes" : "no");
+        row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction, format_bytes(*most),
+        most - row.activation_bytes.begin(), row.is_bit_equal ? "yes" : "no");
   }
   std::cout
       << "\nM: micro-batches; step: median and half the quartile distance; speed-up over 2BP off;\n"
@@ -63,9 +65,8 @@ void print_json(const std::vector<ComparisonRow>& rows) {
                         {"predicted_speed_up", row.predicted_speed_up},
                         {"step_over_simulated", row.step_over_simulated},
                         {"bubble_fraction", row.bubble_fraction},
-                        {"peak_activation_bytes", row.peak_activation_bytes},
+                        {"activation_bytes", row.activation_bytes},
                         {"predicted_activation_bytes", row.predicted_activation_bytes},
-                        {"peak_rank", row.peak_rank},
                         {"bit_equal", row.is_bit_equal}});
   }
   std::cout << document.dump(2) << '\n';

@@ -12,6 +12,7 @@
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/synthetic.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,9 +35,8 @@ struct Candidate {
   std::unique_ptr<Pipeline> pipeline;
   std::vector<StageBytes> bytes;
   std::vector<double> step_seconds;
-  Timeline all_spans;  // of every counted round
-  std::int64_t peak = 0;
-  int peak_rank = 0;
+  Timeline all_spans;                          // of every counted round
+  std::vector<std::int64_t> activation_bytes;  // peak of each rank
   double bubble_fraction = 0.0;
   bool is_bit_equal = false;
 };
@@ -88,11 +88,10 @@ class Comparison {
     one.all_spans.num_ranks = result.timeline.num_ranks;
     one.all_spans.spans.insert(one.all_spans.spans.end(), result.timeline.spans.begin(),
                                result.timeline.spans.end());
+    one.activation_bytes.resize(result.memory.size());
     for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
-      if (result.memory[rank].activations > one.peak) {
-        one.peak = result.memory[rank].activations;
-        one.peak_rank = static_cast<int>(rank);
-      }
+      one.activation_bytes[rank] =
+          std::max(one.activation_bytes[rank], result.memory[rank].activations);
     }
   }
 
@@ -113,7 +112,6 @@ class Comparison {
 
   ComparisonRow row(const Candidate& one) const {
     const double seconds = median(one.step_seconds);
-    const MemoryPrediction memory = predict_memory(one.schedule, {.stages = one.bytes});
     const auto items = static_cast<double>(num_samples_ * items_per_sample(config_.model) *
                                            one.schedule.num_micro_batches);
     return {.schedule = one.schedule.name,
@@ -126,9 +124,8 @@ class Comparison {
             .items_per_second = items / seconds,
             .item_name = item_name(config_.model),
             .bubble_fraction = one.bubble_fraction,
-            .peak_activation_bytes = one.peak,
-            .predicted_activation_bytes = *std::max_element(memory.peak.begin(), memory.peak.end()),
-            .peak_rank = one.peak_rank,
+            .activation_bytes = one.activation_bytes,
+            .predicted_activation_bytes = predict_memory(one.schedule, {.stages = one.bytes}).peak,
             .is_bit_equal = one.is_bit_equal};
   }
 
@@ -157,7 +154,11 @@ class Comparison {
                          .seed = config_.seed},
           0.0);
       plain_->initialize(config_.seed);
+      // As many threads as a rank has: convolutions choose their algorithm by that number.
+      const int previous = at::get_num_threads();
+      at::set_num_threads(config_.pipeline.threads_per_rank);
       plain_->accumulate_gradients(micro_batches_);
+      at::set_num_threads(previous);
     }
     pipeline.accumulate_gradients(micro_batches_);
     std::size_t index = 0;

@@ -28,9 +28,8 @@ struct ComparisonRow {
   double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
   double step_over_simulated = 1.0;  // measured step over the simulated one
   double bubble_fraction = 0.0;
-  std::int64_t peak_activation_bytes = 0;  // of the rank that holds most
-  std::int64_t predicted_activation_bytes = 0;
-  int peak_rank = 0;
+  std::vector<std::int64_t> activation_bytes;  // peak of each rank
+  std::vector<std::int64_t> predicted_activation_bytes;
   bool is_bit_equal = false;
 };
 

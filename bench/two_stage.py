@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Two-stage backpropagation off and on: models, schedules, numbers of ranks, and each effect by itself.
+
+Runs `halfback compare --json` for every table. Up to the number of cores its times are wall clock; beyond, it replays
+the CPU time of each action (emulated). The closed forms are those for F = I = W = 1 and no communication.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import results
+
+SCHEDULES = ["naive", "gpipe", "1f1b-1", "1f1b-2"]
+# Step time off over step time on, of N ranks.
+UNIT_GAIN = {
+    "naive": lambda n: 3 * n / (2 * n + 1),
+    "gpipe": lambda n: (6 * n - 3) / (5 * n - 2),
+    "1f1b-1": lambda n: (6 * n - 3) / (4 * n - 1),
+    "1f1b-2": lambda n: (9 * n - 3) / (7 * n - 1),
+}
+MODELS = {
+    "LLaMA": ["--model", "llama"],
+    "BERT": ["--model", "bert", "--rms-norm", "--sinusoid-positions"],
+    "Mamba": ["--model", "mamba"],
+    "ResNet": ["--model", "resnet", "--depth", "50", "--width", "32"],
+}
+SCALING = ["--model", "llama", "--layers", "16", "--width", "128", "--hidden", "344"]
+MANY_CHUNKS = ["--model", "llama", "--layers", "32", "--ranks", "4", "--micro-batches", "4"]
+EFFECTS = (  # title, schedules, options
+    ("W looped", ["gpipe", "1f1b-1", "1f1b-2"], []),
+    ("W concatenated", ["gpipe", "1f1b-1", "1f1b-2"], ["--weight-gradients", "concatenated"]),
+    ("W looped, memory savers", ["1f1b-2-flush", "1f1b-2-capped"], []),
+    ("W concatenated, memory savers", ["1f1b-2-flush", "1f1b-2-capped"], ["--weight-gradients", "concatenated"]),
+    ("gradients recomputed", ["1f1b-1", "1f1b-2"], ["--recompute-gradients"]),
+    ("attention recomputed", ["1f1b-1", "1f1b-2"], ["--recompute", "attention"]),
+    ("feed-forward recomputed", ["1f1b-1", "1f1b-2"], ["--recompute", "feed-forward"]),
+    ("blocks recomputed", ["1f1b-1", "1f1b-2"], ["--recompute", "block"]),
+    ("blocks and gradients recomputed", ["1f1b-1", "1f1b-2"], ["--recompute", "block", "--recompute-gradients"]),
+)
+
+
+class Compare:
+    """Runs `halfback compare` and keeps the commands as one would type them."""
+
+    def __init__(self, options):
+        self.options = options
+        self.commands = []
+
+    def __call__(self, schedules, arguments):
+        command = [str(self.options.halfback), "compare", "--json", "--schedules", ",".join(schedules),
+                   "--rounds", str(self.options.rounds), "--warmup-rounds", str(self.options.warmup_rounds), *arguments]
+        return json.loads(self.run(command))
+
+    def run(self, command):
+        shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+        print(f"==> {shown}", file=sys.stderr)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=results.ROOT)
+        if done.returncode != 0:
+            results.fail(f"it ended with {done.returncode}; its own message is above")
+        self.commands.append(shown)
+        return done.stdout
+
+
+def measure_models(compare, ranks):
+    rows = []
+    for count in ranks:
+        for model, arguments in MODELS.items():
+            for row in compare(SCHEDULES, ["--ranks", str(count), *arguments]):
+                unit = UNIT_GAIN[row["schedule"]](count) if row["two_stage"] else 1.0
+                rows.append({"model": model, "unit_speed_up": unit, **row})
+    return rows
+
+
+def measure_scaling(compare, ranks):
+    rows = []
+    for count in ranks:
+        for row in compare(["1f1b-1"], ["--ranks", str(count), *SCALING]):
+            rows.append({"unit_speed_up": UNIT_GAIN["1f1b-1"](count) if row["two_stage"] else 1.0, **row})
+    return rows
+
+
+def measure_effects(compare):
+    """On 4 ranks, beside 1F1B with the backward in one and nothing else."""
+    rows = []
+    for title, schedules, arguments in EFFECTS:
+        found = compare(schedules, ["--ranks", "4", "--model", "llama", *arguments])
+        rows += [{"effect": title, **row} for row in found if row["two_stage"] or title == EFFECTS[0][0]]
+    return rows
+
+
+def measure_many_chunks(compare, folder):
+    """The smallest step at N = M = 4 with one copy of the weights: v stages a rank, 12 + 3/v instead of 21."""
+    rows = [{"stages_per_rank": 1, "unit_step": 15.0 if row["two_stage"] else 21.0, **row}
+            for row in compare(["1f1b-1"], MANY_CHUNKS)]
+    for stages in (2, 4, 8):
+        path = folder / f"zb-looped-{stages}.csv"
+        path.write_text(compare.run([str(compare.options.halfback), "schedule", "zb-looped", "--ranks", "4",
+                                     "--micro-batches", "4", "--stages-per-rank", str(stages), "--format", "csv"]))
+        for row in compare([os.path.relpath(path, results.ROOT)], MANY_CHUNKS):
+            rows.append({"stages_per_rank": stages, "unit_step": 12 + 3 / stages, **row, "schedule": "zb-looped"})
+    for row in rows:
+        row["speed_up"] = rows[0]["step_seconds"] / row["step_seconds"]
+    return rows
+
+
+def mebibytes(count):
+    return f"{count / 2**20:.1f}"
+
+
+def step(row):
+    return f"{row['step_seconds'] * 1e3:.1f} ± {row['spread_seconds'] * 1e3:.1f}"
+
+
+def per_second(row):
+    return f"{row.get('tokens_per_second', row.get('images_per_second')):.0f}"
+
+
+def memory(row):
+    return ", ".join(mebibytes(count) for count in row["activation_bytes"])
+
+
+def checks(row):
+    predicted = row["activation_bytes"] == row["predicted_activation_bytes"]
+    return ["yes" if predicted else "no", "yes" if row["bit_equal"] else "no"]
+
+
+def gains(row):
+    names = ("speed_up", "predicted_speed_up", "unit_speed_up")
+    return [f"{row[name]:.3f}" if row["two_stage"] else "" for name in names]
+
+
+def render_models(rows):
+    text = []
+    for count in sorted({row["ranks"] for row in rows}):
+        found = [row for row in rows if row["ranks"] == count]
+        clock = "emulated" if found[0]["emulated"] else "wall clock"
+        lines = [[row["model"], row["schedule"], row["micro_batches"], "on" if row["two_stage"] else "off", step(row),
+                  per_second(row), *gains(row), f"{row['step_over_simulated']:.3f}", f"{row['bubble_fraction']:.3f}",
+                  memory(row), *checks(row)] for row in found]
+        text.append(f"### {count} ranks, {clock}\n\n" + results.table(
+            ["model", "schedule", "M", "2BP", "step ms", "samples/s", "gain", "predicted", "unit costs",
+             "step/simulated", "bubble", "activations of each rank, MiB", "as predicted", "bit-equal"], lines))
+    return "\n".join(text)
+
+
+def render_scaling(rows):
+    return results.table(
+        ["N", "2BP", "step ms", "gain", "predicted", "unit costs", "bubble", "bit-equal", "time"],
+        [[row["ranks"], "on" if row["two_stage"] else "off", step(row), *gains(row), f"{row['bubble_fraction']:.3f}",
+          checks(row)[1], "emulated" if row["emulated"] else "wall clock"] for row in rows])
+
+
+def render_effects(rows):
+    lines = []
+    for row in rows:
+        base = next(one for one in rows if not one["two_stage"] and
+                    one["schedule"] == "-".join(row["schedule"].split("-")[:2]))
+        lines.append([row["schedule"], row["effect"] if row["two_stage"] else "2BP off", step(row),
+                      f"{base['step_seconds'] / row['step_seconds']:.3f}", memory(row), *checks(row)])
+    lines.sort(key=lambda line: SCHEDULES.index("-".join(line[0].split("-")[:2])))
+    return results.table(["schedule", "what", "step ms", "gain over 2BP off", "activations of each rank, MiB",
+                          "as predicted", "bit-equal"], lines)
+
+
+def render_many_chunks(rows):
+    return results.table(
+        ["schedule", "stages a rank", "2BP", "step ms", "gain", "step for unit costs", "its gain", "bubble", "bit-equal"],
+        [[row["schedule"], row["stages_per_rank"], "on" if row["two_stage"] else "off", step(row),
+          f"{row['speed_up']:.3f}", f"{row['unit_step']:g}", f"{21 / row['unit_step']:.3f}",
+          f"{row['bubble_fraction']:.3f}", checks(row)[1]] for row in rows])
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", default="2,4,8", help="of the models' table (default %(default)s)")
+    parser.add_argument("--scaling-ranks", default="2,4,8,16", help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="(default %(default)s)")
+    parser.add_argument("--warmup-rounds", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
+    options = parser.parse_args()
+    if not os.access(options.halfback, os.X_OK):
+        results.fail(f"{os.path.relpath(options.halfback)} is missing; 'bench/run build' makes it")
+    return options
+
+
+def main():
+    options = parse_arguments()
+    results.warn_if_busy()
+    options.output.mkdir(parents=True, exist_ok=True)
+    compare = Compare(options)
+    record = {"machine": results.machine(), "rounds": options.rounds, "warmup_rounds": options.warmup_rounds,
+              "models": measure_models(compare, [int(count) for count in options.ranks.split(",")]),
+              "scaling": measure_scaling(compare, [int(count) for count in options.scaling_ranks.split(",")]),
+              "effects": measure_effects(compare),
+              "many_chunks": measure_many_chunks(compare, options.output.resolve())}
+    record["commands"] = compare.commands
+    parts = {"models": render_models, "scaling": render_scaling, "effects": render_effects,
+             "many_chunks": render_many_chunks}
+    record["tables"] = {name: render(record[name]) for name, render in parts.items()}
+    results.write(options.output, "two_stage", record, "\n".join(record["tables"].values()))
+
+
+if __name__ == "__main__":
+    main()
