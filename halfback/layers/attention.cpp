@@ -3,10 +3,9 @@
 #include "halfback/base/error.h"
 #include "halfback/layers/kernels.h"
 #include "halfback/layers/products.h"
+#include "halfback/layers/scaled_dot_product.h"
 #include "halfback/layers/shapes.h"
 
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/outer.h>
@@ -23,9 +22,6 @@ namespace {
 enum { kInput, kStatistics, kPacked, kLogSumExp };
 // Slots of Saved::until_weight; F fills the first, I the rest.
 enum { kAttended, kNormed, kGradPacked, kGradOutput, kGradNorm };
-
-constexpr double kNoDropout = 0.0;
-constexpr bool kCausal = true;
 
 }  // namespace
 
@@ -60,6 +56,10 @@ std::vector<Parameter*> Attention::parameters() {
   return {norm_.parameters().front(), &query_key_value_, &output_};
 }
 
+std::vector<at::Tensor*> Attention::constants() {
+  return {&options_.angles.cosine, &options_.angles.sine};
+}
+
 at::Tensor Attention::heads_of(const at::Tensor& packed, std::int64_t first, std::int64_t count) {
   return packed.narrow(2, first, count).transpose(1, 2);
 }
@@ -80,9 +80,10 @@ at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor packed = project(normed.output, input.sizes(), 0);
   const std::int64_t heads = options_.num_heads;
   const std::int64_t pairs = options_.num_key_value_heads;
-  auto [attended, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      heads_of(packed, 0, heads), heads_of(packed, heads, pairs),
-      heads_of(packed, heads + pairs, pairs), kNoDropout, kCausal);
+  const auto [attended, log_sum_exp] = attend({.query = heads_of(packed, 0, heads),
+                                               .key = heads_of(packed, heads, pairs),
+                                               .value = heads_of(packed, heads + pairs, pairs),
+                                               .is_causal = true});
   saved.until_input = {input, normed.statistics, packed, log_sum_exp};
   // The kernel's output lies in memory as [N, T, H, D].
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
@@ -99,11 +100,13 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
     return rows.view({packed.size(0), packed.size(1), heads, head_size()}).transpose(1, 2);
   };
   auto [grad_query, grad_key, grad_value] =
-      at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          by_head(product_backward_input(g, output_)), heads_of(packed, 0, heads),
-          heads_of(packed, heads, pairs), heads_of(packed, heads + pairs, pairs),
-          by_head(saved.until_weight[kAttended]), saved.until_input[kLogSumExp], kNoDropout,
-          kCausal);
+      attend_backward({.query = heads_of(packed, 0, heads),
+                       .key = heads_of(packed, heads, pairs),
+                       .value = heads_of(packed, heads + pairs, pairs),
+                       .is_causal = true},
+                      {.grad_output = by_head(product_backward_input(g, output_)),
+                       .output = by_head(saved.until_weight[kAttended]),
+                       .log_sum_exp = saved.until_input[kLogSumExp]});
   kernels::write_head_gradient(
       {.gradient = grad_query, .cosine = &options_.angles.cosine, .sine = &options_.angles.sine},
       packed);
@@ -156,9 +159,12 @@ at::Tensor Attention::extend(const at::Tensor& input, Cache& cache) {
   cache.values = first == 0 ? values.contiguous() : at::cat({cache.values, values}, 2);
   HALFBACK_CHECK(first == 0 || input.size(1) == 1, "several positions behind a filled cache");
   const bool is_causal = first == 0;
-  const auto attended = std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
-      heads_of(packed, 0, heads), cache.keys, cache.values, kNoDropout, is_causal));
-  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
+  const Attended attended = attend({.query = heads_of(packed, 0, heads),
+                                    .key = cache.keys,
+                                    .value = cache.values,
+                                    .is_causal = is_causal});
+  const at::Tensor rows =
+      attended.output.transpose(1, 2).reshape({x.size(0), options_.num_channels});
   return product(rows, output_, x).view(input.sizes());
 }
 

@@ -1,7 +1,7 @@
 // The attention half of a LLaMA block: x + W_o attention(rope(W_qkv n)), n = RMSNorm(x). Causal;
 // H query heads share K key/value heads (grouped-query attention).
 // Sources: Su et al., "RoFormer" (rotary positions), arXiv:2104.09864; Ainslie et al., "GQA",
-// arXiv:2305.13245; Dao et al., "FlashAttention", arXiv:2205.14135 (ATen's fused CPU kernel).
+// arXiv:2305.13245.
 //
 // With M = N x T rows, C channels, head size D, Q = (H + 2K) D:
 //   F  keeps until I: x [M, C], the inverse RMS [M], the log-sum-exp [N, H, T]; until W: the
@@ -44,6 +44,7 @@ class Attention : public Layer {
   Attention(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;
+  std::vector<at::Tensor*> constants() override;
   at::Tensor forward(const at::Tensor& input, Saved& saved) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
   void backward_weight(Saved& saved) override;

@@ -54,6 +54,10 @@ std::vector<Parameter*> BertEmbedding::parameters() {
                               : std::vector{&words_, &positions_, &segments_};
 }
 
+std::vector<at::Tensor*> BertEmbedding::constants() {
+  return sinusoids_.defined() ? std::vector{&sinusoids_} : std::vector<at::Tensor*>();
+}
+
 at::Tensor BertEmbedding::forward(const at::Tensor& ids, Saved& saved) {
   saved.until_weight = {ids};
   at::Tensor output =

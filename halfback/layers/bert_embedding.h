@@ -24,6 +24,7 @@ class BertEmbedding final : public Layer {
   BertEmbedding(const std::string& prefix, const Options& options, at::ScalarType dtype);
 
   std::vector<Parameter*> parameters() override;
+  std::vector<at::Tensor*> constants() override;
   at::Tensor forward(const at::Tensor& ids, Saved& saved) override;
   // Returns an undefined tensor.
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;

@@ -1,5 +1,6 @@
 #include "halfback/layers/causal_convolution.h"
 
+#include "halfback/layers/generic_scan.h"
 #include "halfback/layers/mamba_rows.h"
 #include "halfback/layers/row_kernels.h"
 
@@ -49,12 +50,18 @@ void for_each_slice(const CausalConvolution& a, Function function) {
 }  // namespace
 
 void causal_convolution(const CausalConvolution& a) {
+  if (!a.output.is_cpu()) {
+    return generic::causal_convolution(a);
+  }
   AT_DISPATCH_FLOATING_TYPES(a.output.scalar_type(), "causal_convolution", [&] {
     for_each_slice<scalar_t>(a, [](auto, auto, const auto& slice) { rows::convolution(slice); });
   });
 }
 
 void causal_convolution_backward(const CausalConvolution& a, at::Tensor& grad_parameters) {
+  if (!a.output.is_cpu()) {
+    return generic::causal_convolution_backward(a, grad_parameters);
+  }
   const std::int64_t num_samples = a.output.size(0);
   const std::int64_t count = grad_parameters.numel();
   const std::int64_t weights = a.weight.numel();

@@ -1,5 +1,6 @@
 #include "halfback/layers/image_kernels.h"
 
+#include "halfback/layers/generic_image_kernels.h"
 #include "halfback/layers/row_kernels.h"
 
 #include <ATen/Dispatch.h>
@@ -158,6 +159,9 @@ Plane plane_of(const at::Tensor& input, const at::Tensor& output) {
 }  // namespace
 
 void channel_statistics(const at::Tensor& input, at::Tensor& mean, at::Tensor& variance) {
+  if (!input.is_cpu()) {
+    return generic::channel_statistics(input, mean, variance);
+  }
   const ChannelLayout layout(input);
   const auto count = static_cast<double>(layout.values_each());
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "channel_statistics", [&] {
@@ -178,6 +182,9 @@ void channel_statistics(const at::Tensor& input, at::Tensor& mean, at::Tensor& v
 }
 
 void batch_norm(const BatchNormTerms& terms, const at::Tensor& input, at::Tensor& output) {
+  if (!input.is_cpu()) {
+    return generic::batch_norm(terms, input, output);
+  }
   const ChannelLayout layout(input);
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "batch_norm", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();
@@ -193,6 +200,9 @@ void batch_norm(const BatchNormTerms& terms, const at::Tensor& input, at::Tensor
 }
 
 void batch_norm_backward(const BatchNormTerms& terms, const BatchNormBackward& a) {
+  if (!a.input.is_cpu()) {
+    return generic::batch_norm_backward(terms, a);
+  }
   const ChannelLayout layout(a.input);
   const auto count = static_cast<double>(layout.values_each());
   AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "batch_norm_backward", [&] {
@@ -226,6 +236,9 @@ void batch_norm_backward(const BatchNormTerms& terms, const BatchNormBackward& a
 }
 
 void relu(const at::Tensor& input, const at::Tensor& added, at::Tensor& output, at::Tensor& mask) {
+  if (!input.is_cpu()) {
+    return generic::relu(input, added, output, mask);
+  }
   const std::int64_t count = input.numel();
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "relu", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();
@@ -241,6 +254,9 @@ void relu(const at::Tensor& input, const at::Tensor& added, at::Tensor& output, 
 }
 
 void relu_backward(const at::Tensor& grad_output, const at::Tensor& mask, at::Tensor& grad_input) {
+  if (!grad_output.is_cpu()) {
+    return generic::relu_backward(grad_output, mask, grad_input);
+  }
   const std::int64_t count = grad_output.numel();
   const auto* bits = mask.const_data_ptr<std::uint8_t>();
   AT_DISPATCH_FLOATING_TYPES(grad_output.scalar_type(), "relu_backward", [&] {
@@ -258,6 +274,9 @@ void max_pool(const PoolWindow& window,
               const at::Tensor& input,
               at::Tensor& output,
               at::Tensor& places) {
+  if (!input.is_cpu()) {
+    return generic::max_pool(window, input, output, places);
+  }
   const Plane plane = plane_of(input, output);
   const std::int64_t pixels = plane.height * plane.width;
   const std::int64_t output_pixels = plane.output_height * plane.output_width;
@@ -278,6 +297,9 @@ void max_pool_backward(const PoolWindow& window,
                        const at::Tensor& grad_output,
                        const at::Tensor& places,
                        at::Tensor& grad_input) {
+  if (!grad_output.is_cpu()) {
+    return generic::max_pool_backward(window, grad_output, places, grad_input);
+  }
   const Plane plane = plane_of(grad_input, grad_output);
   const std::int64_t pixels = plane.height * plane.width;
   const std::int64_t output_pixels = plane.output_height * plane.output_width;
@@ -296,6 +318,9 @@ void max_pool_backward(const PoolWindow& window,
 }
 
 void mean_of_pixels(const at::Tensor& input, at::Tensor& output) {
+  if (!input.is_cpu()) {
+    return generic::mean_of_pixels(input, output);
+  }
   const std::int64_t pixels = input.numel() / std::max<std::int64_t>(1, output.numel());
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "mean_of_pixels", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();

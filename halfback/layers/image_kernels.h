@@ -2,6 +2,7 @@
 // and pooling.
 //
 // Contiguous float or double tensors. Every sum has one order, whatever the number of threads.
+// Tensors of another device than the CPU go through generic_image_kernels.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,6 @@
 #include "halfback/layers/kernels.h"
 
+#include "halfback/layers/generic_kernels.h"
 #include "halfback/layers/row_kernels.h"
 
 #include <ATen/Dispatch.h>
@@ -60,6 +61,9 @@ void rms_norm(const at::Tensor& input,
               double epsilon,
               at::Tensor& output,
               at::Tensor& inverse_rms) {
+  if (!input.is_cpu()) {
+    return generic::rms_norm(input, weight, epsilon, output, inverse_rms);
+  }
   const std::int64_t columns = last_size(input);
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "rms_norm", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();
@@ -76,6 +80,9 @@ void rms_norm(const at::Tensor& input,
 }
 
 void rms_norm_backward(const RmsNormBackward& a) {
+  if (!a.input.is_cpu()) {
+    return generic::rms_norm_backward(a);
+  }
   const std::int64_t columns = last_size(a.input);
   AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "rms_norm_backward", [&] {
     const auto* x = a.input.const_data_ptr<scalar_t>();
@@ -100,6 +107,9 @@ void rms_norm_backward(const RmsNormBackward& a) {
 }
 
 void layer_norm(const LayerNorm& a) {
+  if (!a.input.is_cpu()) {
+    return generic::layer_norm(a);
+  }
   const std::int64_t columns = last_size(a.input);
   AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "layer_norm", [&] {
     const auto* x = a.input.const_data_ptr<scalar_t>();
@@ -124,6 +134,9 @@ void layer_norm(const LayerNorm& a) {
 }
 
 void layer_norm_backward(const LayerNormBackward& a) {
+  if (!a.input.is_cpu()) {
+    return generic::layer_norm_backward(a);
+  }
   const std::int64_t columns = last_size(a.input);
   AT_DISPATCH_FLOATING_TYPES(a.input.scalar_type(), "layer_norm_backward", [&] {
     const auto* x = a.input.const_data_ptr<scalar_t>();
@@ -150,9 +163,16 @@ void layer_norm_backward(const LayerNormBackward& a) {
   });
 }
 
-void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& output) {
+std::uint32_t drop_threshold(const DropoutDraw& draw) {
   constexpr double kDraws = 4294967296.0;
-  const auto threshold = static_cast<std::uint32_t>(draw.probability * kDraws);
+  return static_cast<std::uint32_t>(draw.probability * kDraws);
+}
+
+void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& output) {
+  if (!input.is_cpu()) {
+    return generic::dropout(input, draw, output);
+  }
+  const std::uint32_t threshold = drop_threshold(draw);
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "dropout", [&] {
     const auto* from = input.const_data_ptr<scalar_t>();
     auto* to = output.mutable_data_ptr<scalar_t>();
@@ -165,6 +185,9 @@ void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& outpu
 }
 
 void swiglu(const at::Tensor& gate_up, at::Tensor& activated) {
+  if (!gate_up.is_cpu()) {
+    return generic::swiglu(gate_up, activated);
+  }
   const std::int64_t columns = last_size(activated);
   AT_DISPATCH_FLOATING_TYPES(gate_up.scalar_type(), "swiglu", [&] {
     const auto* in = gate_up.const_data_ptr<scalar_t>();
@@ -179,6 +202,9 @@ void swiglu(const at::Tensor& gate_up, at::Tensor& activated) {
 }
 
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& activated) {
+  if (!gate_up.is_cpu()) {
+    return generic::swiglu_backward(gate_up, activated);
+  }
   const std::int64_t columns = last_size(activated);
   AT_DISPATCH_FLOATING_TYPES(gate_up.scalar_type(), "swiglu_backward", [&] {
     auto* in = gate_up.mutable_data_ptr<scalar_t>();
@@ -197,6 +223,9 @@ void rotate_heads(at::Tensor& heads,
                   const at::Tensor& cosine,
                   const at::Tensor& sine,
                   std::int64_t first_position) {
+  if (!heads.is_cpu()) {
+    return generic::rotate_heads(heads, num_rotated, cosine, sine, first_position);
+  }
   const std::int64_t length = heads.size(1);
   const std::int64_t num_heads = heads.size(2);
   const std::int64_t size = heads.size(3);
@@ -218,6 +247,9 @@ void rotate_heads(at::Tensor& heads,
 }
 
 void write_head_gradient(const HeadGradient& from, at::Tensor& heads) {
+  if (!heads.is_cpu()) {
+    return generic::write_head_gradient(from, heads);
+  }
   const at::Tensor& gradient = from.gradient;
   const std::int64_t length = heads.size(1);
   const std::int64_t size = heads.size(3);
@@ -249,6 +281,9 @@ void write_head_gradient(const HeadGradient& from, at::Tensor& heads) {
 }
 
 void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::Tensor& gradient) {
+  if (!gradient.is_cpu()) {
+    return generic::accumulate_rows(ids, grad_output, gradient);
+  }
   const std::int64_t columns = last_size(gradient);
   const std::int64_t count = ids.numel();
   const auto* id = ids.const_data_ptr<std::int64_t>();
@@ -265,6 +300,9 @@ void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::T
 }
 
 double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets) {
+  if (!logits.is_cpu()) {
+    return generic::log_softmax_loss(logits, targets);
+  }
   const std::int64_t columns = last_size(logits);
   const std::int64_t count = num_rows(logits);
   const auto* target = targets.const_data_ptr<std::int64_t>();
@@ -286,6 +324,9 @@ double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets) {
 void log_softmax_loss_backward(at::Tensor& log_probabilities,
                                const at::Tensor& targets,
                                double scale) {
+  if (!log_probabilities.is_cpu()) {
+    return generic::log_softmax_loss_backward(log_probabilities, targets, scale);
+  }
   const std::int64_t columns = last_size(log_probabilities);
   const auto* target = targets.const_data_ptr<std::int64_t>();
   AT_DISPATCH_FLOATING_TYPES(log_probabilities.scalar_type(), "log_softmax_loss_backward", [&] {
@@ -302,6 +343,9 @@ void log_softmax_loss_backward(at::Tensor& log_probabilities,
 }
 
 std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets) {
+  if (!scores.is_cpu()) {
+    return generic::count_correct(scores, targets);
+  }
   const std::int64_t columns = last_size(scores);
   const auto* target = targets.const_data_ptr<std::int64_t>();
   std::int64_t correct = 0;
@@ -316,6 +360,9 @@ std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets) 
 }
 
 double sum_of_squares(const at::Tensor& values) {
+  if (!values.is_cpu()) {
+    return generic::sums_of_squares({&values, 1}).front();
+  }
   const std::int64_t count = values.numel();
   const std::int64_t num_blocks = (count + kSumBlock - 1) / kSumBlock;
   std::vector<double> partial(static_cast<std::size_t>(num_blocks));
@@ -334,6 +381,15 @@ double sum_of_squares(const at::Tensor& values) {
     total += sum;
   }
   return total;
+}
+
+std::vector<double> sums_of_squares(std::span<const at::Tensor> tensors) {
+  if (!tensors.empty() && !tensors.front().is_cpu()) {
+    return generic::sums_of_squares(tensors);
+  }
+  std::vector<double> sums(tensors.size());
+  std::transform(tensors.begin(), tensors.end(), sums.begin(), sum_of_squares);
+  return sums;
 }
 
 }  // namespace halfback::kernels

@@ -1,12 +1,15 @@
 // Fused loops for what ATen has no single CPU operator: one pass over memory each.
 //
 // All work on contiguous float or double tensors of M rows, spread over ATen's threads. Sums over
-// rows run in fixed blocks of rows, so results do not depend on the number of threads.
+// rows run in fixed blocks of rows, so results do not depend on the number of threads. Tensors of
+// another device than the CPU go through generic_kernels.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace halfback::kernels {
 
@@ -61,6 +64,8 @@ struct DropoutDraw {
   std::uint64_t key = 0;
   double probability = 0.0;  // of dropping, 0 to below 1
 };
+// Draws of 32 bits below this drop.
+std::uint32_t drop_threshold(const DropoutDraw& draw);
 void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& output);
 
 // activated[M, F] = silu(gate) * up, where gate_up is [M, 2F] = (gate, up).
@@ -105,5 +110,7 @@ std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets);
 
 // Returns the sum of squares in double, in a fixed order.
 double sum_of_squares(const at::Tensor& values);
+// The same of several tensors on one device, which is waited for once.
+std::vector<double> sums_of_squares(std::span<const at::Tensor> tensors);
 
 }  // namespace halfback::kernels

@@ -97,6 +97,10 @@ class Layer {
   // Returns the parameters in the order of the checkpoint; they live as long as the layer.
   virtual std::vector<Parameter*> parameters() { return {}; }
 
+  // Returns the tensors that the layer reads beside them and that nothing changes, such as a table
+  // of positions. Layers are made on the CPU; a stage moves these where it computes.
+  virtual std::vector<at::Tensor*> constants() { return {}; }
+
   // Returns the output and keeps in `saved` what the two halves of backward need.
   virtual at::Tensor forward(const at::Tensor& input, Saved& saved) = 0;
 

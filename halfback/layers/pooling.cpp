@@ -18,7 +18,7 @@ enum { kShape, kPlaces };
 at::Tensor MaxPool::forward(const at::Tensor& input, Saved& saved) {
   const std::vector<std::int64_t> shape = output_shape(input.sizes());
   at::Tensor output = at::empty(shape, input.options());
-  at::Tensor places = at::empty(shape, at::kByte);
+  at::Tensor places = at::empty(shape, input.options().dtype(at::kByte));
   kernels::max_pool(window_, input, output, places);
   saved.until_input = {without_memory(input), places};
   return output;

@@ -9,8 +9,9 @@
 namespace halfback {
 
 Relu::Passed Relu::apply(const at::Tensor& input, const at::Tensor& added) {
-  Passed passed{.output = at::empty_like(input),
-                .mask = at::empty({kernels::mask_bytes(input.numel())}, at::kByte)};
+  Passed passed{
+      .output = at::empty_like(input),
+      .mask = at::empty({kernels::mask_bytes(input.numel())}, input.options().dtype(at::kByte))};
   kernels::relu(input, added, passed.output, passed.mask);
   return passed;
 }

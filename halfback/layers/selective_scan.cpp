@@ -1,5 +1,6 @@
 #include "halfback/layers/selective_scan.h"
 
+#include "halfback/layers/generic_scan.h"
 #include "halfback/layers/mamba_rows.h"
 #include "halfback/layers/row_kernels.h"
 
@@ -249,11 +250,17 @@ std::int64_t scan_bounds(std::int64_t num_steps) {
 }
 
 void selective_scan(const SelectiveScan& scan) {
+  if (!scan.input.is_cpu()) {
+    return generic::selective_scan(scan);
+  }
   AT_DISPATCH_FLOATING_TYPES(scan.input.scalar_type(), "selective_scan",
                              [&] { Scan<scalar_t>(scan).forward(); });
 }
 
 void selective_scan_backward(const SelectiveScan& scan, const SelectiveScanBackward& gradients) {
+  if (!scan.input.is_cpu()) {
+    return generic::selective_scan_backward(scan, gradients);
+  }
   AT_DISPATCH_FLOATING_TYPES(scan.input.scalar_type(), "selective_scan_backward",
                              [&] { Scan<scalar_t>(scan).backward(gradients); });
 }

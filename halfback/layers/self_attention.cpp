@@ -2,10 +2,9 @@
 
 #include "halfback/layers/kernels.h"
 #include "halfback/layers/products.h"
+#include "halfback/layers/scaled_dot_product.h"
 #include "halfback/layers/shapes.h"
 
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/zeros.h>
 
 #include <limits>
@@ -21,16 +20,13 @@ enum { kLogSumExp, kMask };
 // Slots of Saved::until_weight; F fills the first three, I the last.
 enum { kInput, kAttended, kPacked, kGradOutput };
 
-constexpr double kNoDropout = 0.0;
-constexpr bool kCausal = false;
-
 // Returns what is added to the scores [N, 1, T, T]: nothing, or minus infinity for padding.
 std::optional<at::Tensor> added_mask(const at::Tensor& mask, at::ScalarType dtype) {
   if (!mask.defined()) {
     return std::nullopt;
   }
   const std::int64_t length = mask.size(1);
-  return at::zeros(mask.sizes(), dtype)
+  return at::zeros(mask.sizes(), mask.options().dtype(dtype))
       .masked_fill_(mask.eq(0), -std::numeric_limits<double>::infinity())
       .view({mask.size(0), 1, 1, length})
       .expand({mask.size(0), 1, length, length});
@@ -87,9 +83,10 @@ Tensors SelfAttention::forward_all(Tensors inputs, Saved& saved) {
   const at::Tensor packed = product(x, query_key_value_, query_key_value_bias_.value)
                                 .view({input.size(0), input.size(1), 3, options_.num_heads,
                                        options_.num_channels / options_.num_heads});
-  auto [attended, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      part_of(packed, 0), part_of(packed, 1), part_of(packed, 2), kNoDropout, kCausal,
-      added_mask(mask, x.scalar_type()));
+  const auto [attended, log_sum_exp] = attend({.query = part_of(packed, 0),
+                                               .key = part_of(packed, 1),
+                                               .value = part_of(packed, 2),
+                                               .mask = added_mask(mask, x.scalar_type())});
   // The kernel's output lies in memory as [N, T, H, D].
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
   saved.until_input = {log_sum_exp, mask};
@@ -105,13 +102,17 @@ at::Tensor SelfAttention::backward_input(const at::Tensor& grad_output, Saved& s
     return rows.view({packed.size(0), packed.size(1), packed.size(3), packed.size(4)})
         .transpose(1, 2);
   };
-  const auto gradients = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      by_head(product_backward_input(g, output_)), part_of(packed, 0), part_of(packed, 1),
-      part_of(packed, 2), by_head(saved.until_weight[kAttended]), saved.until_input[kLogSumExp],
-      kNoDropout, kCausal, added_mask(saved.until_input[kMask], g.scalar_type()));
-  part_of(packed, 0).copy_(std::get<0>(gradients));
-  part_of(packed, 1).copy_(std::get<1>(gradients));
-  part_of(packed, 2).copy_(std::get<2>(gradients));
+  const AttentionGradients gradients =
+      attend_backward({.query = part_of(packed, 0),
+                       .key = part_of(packed, 1),
+                       .value = part_of(packed, 2),
+                       .mask = added_mask(saved.until_input[kMask], g.scalar_type())},
+                      {.grad_output = by_head(product_backward_input(g, output_)),
+                       .output = by_head(saved.until_weight[kAttended]),
+                       .log_sum_exp = saved.until_input[kLogSumExp]});
+  part_of(packed, 0).copy_(gradients.query);
+  part_of(packed, 1).copy_(gradients.key);
+  part_of(packed, 2).copy_(gradients.value);
   saved.until_input.clear();
   packed = packed.view({g.size(0), 3 * options_.num_channels});
   saved.until_weight[kPacked] = packed;

@@ -16,6 +16,15 @@ std::vector<Parameter*> Sequence::parameters() {
   return all;
 }
 
+std::vector<at::Tensor*> Sequence::constants() {
+  std::vector<at::Tensor*> all;
+  for (const auto& layer : layers_) {
+    const std::vector<at::Tensor*> some = layer->constants();
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
 at::Tensor Sequence::forward(const at::Tensor& input, Saved& saved) {
   return forward_all({input}, saved).front();
 }

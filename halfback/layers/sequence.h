@@ -13,6 +13,7 @@ class Sequence : public Layer {
   explicit Sequence(std::vector<std::unique_ptr<Layer>> layers);
 
   std::vector<Parameter*> parameters() override;
+  std::vector<at::Tensor*> constants() override;
   at::Tensor forward(const at::Tensor& input, Saved& saved) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
   Tensors forward_all(Tensors inputs, Saved& saved) override;

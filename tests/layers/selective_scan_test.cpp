@@ -1,7 +1,9 @@
-// The kernels of the scan and of the convolution against plain loops in double.
+// The kernels of the scan and of the convolution, as loops and by ATen's operators, against plain
+// loops in double.
 #include "halfback/layers/selective_scan.h"
 
 #include "halfback/layers/causal_convolution.h"
+#include "halfback/layers/generic_scan.h"
 #include "tests/support/layer_checks.h"
 
 #include <ATen/Functions.h>
@@ -69,7 +71,23 @@ Outcome expected_of(Inputs inputs, const at::Tensor& gradient) {
   return outcome;
 }
 
-Outcome run_kernels(Inputs inputs, const at::Tensor& gradient, at::ScalarType dtype) {
+// One way to compute both.
+struct Way {
+  const char* name;
+  decltype(&selective_scan) scan;
+  decltype(&selective_scan_backward) scan_backward;
+  decltype(&causal_convolution) convolution;
+  decltype(&causal_convolution_backward) convolution_backward;
+};
+constexpr Way kLoops{"loops", selective_scan, selective_scan_backward, causal_convolution,
+                     causal_convolution_backward};
+constexpr Way kGeneric{"generic", generic::selective_scan, generic::selective_scan_backward,
+                       generic::causal_convolution, generic::causal_convolution_backward};
+
+Outcome run_kernels(const Way& way,
+                    Inputs inputs,
+                    const at::Tensor& gradient,
+                    at::ScalarType dtype) {
   for (at::Tensor* one : inputs.all()) {
     *one = one->to(dtype).clone();
   }
@@ -81,15 +99,15 @@ Outcome run_kernels(Inputs inputs, const at::Tensor& gradient, at::ScalarType dt
   at::Tensor gated = inputs.step.clone();
   const at::Tensor to_state = inputs.states.narrow(2, 0, num_states);
   const at::Tensor from_state = inputs.states.narrow(2, num_states, num_states);
-  selective_scan(
+  way.scan(
       {inputs.input, gated, inputs.gate, to_state, from_state, inputs.rate, inputs.skip, bounds});
   at::Tensor again = gradient.to(dtype).clone();
   at::Tensor grad_input = at::empty_like(inputs.input);
   at::Tensor grad_states = at::empty_like(inputs.states);
   at::Tensor grad_parameters = at::empty({num_states + 2, channels}, inputs.rate.options());
-  selective_scan_backward({inputs.input, inputs.step, inputs.gate, to_state, from_state,
-                           inputs.rate, inputs.skip, bounds},
-                          {again, grad_input, grad_states, grad_parameters});
+  way.scan_backward({inputs.input, inputs.step, inputs.gate, to_state, from_state, inputs.rate,
+                     inputs.skip, bounds},
+                    {again, grad_input, grad_states, grad_parameters});
   EXPECT_LT(relative_error(again, gated), 1e-6) << "the output made anew";
   EXPECT_LT(relative_error(grad_parameters[num_states + 1], inputs.step.sum({0, 1})), 1e-5);
   return {gated,
@@ -106,13 +124,16 @@ TEST_P(SelectiveScanTest, EqualsAPlainLoopAndItsAutograd) {
   const Inputs inputs = make_inputs(length, channels, num_states);
   const at::Tensor gradient = Random(kSeed + 1).normal({kSamples, length, channels}, at::kDouble);
   const Outcome expected = expected_of(inputs, gradient);
-  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
-    const double tolerance = dtype == at::kDouble ? 1e-12 : 3e-6;
-    const Outcome actual = run_kernels(inputs, gradient, dtype);
-    EXPECT_LT(relative_error(actual.gated, expected.gated.to(dtype)), tolerance) << dtype;
-    for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
-      EXPECT_LT(relative_error(actual.gradients[i], expected.gradients[i].to(dtype)), tolerance)
-          << "gradient " << i << " in " << dtype;
+  for (const Way& way : {kLoops, kGeneric}) {
+    for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+      const double tolerance = dtype == at::kDouble ? 1e-12 : 3e-6;
+      const Outcome actual = run_kernels(way, inputs, gradient, dtype);
+      EXPECT_LT(relative_error(actual.gated, expected.gated.to(dtype)), tolerance)
+          << way.name << " in " << dtype;
+      for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
+        EXPECT_LT(relative_error(actual.gradients[i], expected.gradients[i].to(dtype)), tolerance)
+            << way.name << ", gradient " << i << " in " << dtype;
+      }
     }
   }
 }
@@ -136,11 +157,14 @@ TEST(ScanStepsTest, TakesStepsOfEverySize) {
     inputs.step.select(1, t).fill_(sizes[static_cast<std::size_t>(t)]);
   }
   const at::Tensor gradient = at::ones_like(inputs.step);
-  const Outcome exact = run_kernels(inputs, gradient, at::kDouble);
-  const Outcome actual = run_kernels(inputs, gradient, at::kFloat);
-  EXPECT_LT(relative_error(actual.gated, exact.gated.to(at::kFloat)), 1e-6);
-  for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
-    EXPECT_LT(relative_error(actual.gradients[i], exact.gradients[i].to(at::kFloat)), 1e-5) << i;
+  const Outcome exact = run_kernels(kLoops, inputs, gradient, at::kDouble);
+  for (const Way& way : {kLoops, kGeneric}) {
+    const Outcome actual = run_kernels(way, inputs, gradient, at::kFloat);
+    EXPECT_LT(relative_error(actual.gated, exact.gated.to(at::kFloat)), 1e-6) << way.name;
+    for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
+      EXPECT_LT(relative_error(actual.gradients[i], exact.gradients[i].to(at::kFloat)), 1e-5)
+          << way.name << ", " << i;
+    }
   }
 }
 
@@ -174,17 +198,20 @@ TEST_P(CausalConvolutionTest, EqualsAtensConvolution) {
   const at::Tensor expected = at::silu(sums).transpose(1, 2);
   expected.backward(gradient);
 
-  // Rows of another array, as in a block.
-  at::Tensor input = at::cat({x, x}, 2).narrow(2, channels, channels);
-  at::Tensor output = at::empty(x.sizes(), x.options());
-  causal_convolution({input, output, weight, bias});
-  EXPECT_LT(relative_error(output, expected.detach()), 1e-13);
-  output.copy_(gradient);
-  at::Tensor grad_parameters = at::empty({taps + 1, channels}, x.options());
-  causal_convolution_backward({input, output, weight, bias}, grad_parameters);
-  EXPECT_LT(relative_error(input, leaves[0].grad()), 1e-13);
-  EXPECT_LT(relative_error(grad_parameters.narrow(0, 0, taps), leaves[1].grad()), 1e-13);
-  EXPECT_LT(relative_error(grad_parameters[taps], leaves[2].grad()), 1e-13);
+  for (const Way& way : {kLoops, kGeneric}) {
+    SCOPED_TRACE(way.name);
+    // Rows of another array, as in a block.
+    at::Tensor input = at::cat({x, x}, 2).narrow(2, channels, channels);
+    at::Tensor output = at::empty(x.sizes(), x.options());
+    way.convolution({input, output, weight, bias});
+    EXPECT_LT(relative_error(output, expected.detach()), 1e-13);
+    output.copy_(gradient);
+    at::Tensor grad_parameters = at::empty({taps + 1, channels}, x.options());
+    way.convolution_backward({input, output, weight, bias}, grad_parameters);
+    EXPECT_LT(relative_error(input, leaves[0].grad()), 1e-13);
+    EXPECT_LT(relative_error(grad_parameters.narrow(0, 0, taps), leaves[1].grad()), 1e-13);
+    EXPECT_LT(relative_error(grad_parameters[taps], leaves[2].grad()), 1e-13);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All,
