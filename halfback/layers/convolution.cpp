@@ -32,6 +32,15 @@ std::vector<std::int64_t> by_dimension(const Convolution::Options& options, std:
   return std::vector<std::int64_t>(static_cast<std::size_t>(options.num_dimensions), value);
 }
 
+// The type that weight gradients are computed in: that of the operands, but for strides longer than
+// the last dimension. There oneDNN's bfloat16 kernel leaves elements unwritten (torch 2.13); the
+// product is a small one, and float32 takes the same rounded operands.
+at::ScalarType weight_gradient_type(const at::Tensor& input,
+                                    std::int64_t stride,
+                                    at::ScalarType dtype) {
+  return at::isReducedFloatingType(dtype) && input.size(-1) < stride ? at::kFloat : dtype;
+}
+
 at::Tensor take_images(std::span<Saved*> saved, std::size_t slot) {
   std::vector<at::Tensor> parts;
   parts.reserve(saved.size());
@@ -87,13 +96,14 @@ void Convolution::backward_weight(Saved& saved) {
 }
 
 void Convolution::backward_weight_concatenated(std::span<Saved*> saved) {
-  const at::Tensor& weight = weight_.operand();
-  const at::Tensor input = take_images(saved, 0).to(weight.scalar_type());
-  const at::Tensor gradient = take_images(saved, 1).to(weight.scalar_type());
+  const at::ScalarType rounded = weight_.operand().scalar_type();
+  const at::Tensor input = take_images(saved, 0).to(rounded);
+  const at::Tensor gradient = take_images(saved, 1).to(rounded);
+  const at::ScalarType dtype = weight_gradient_type(input, options_.stride, rounded);
   const auto [no_input, grad_weight, grad_bias] = at::convolution_backward(
-      gradient, input, weight, bias_.shape, stride_, padding_, by_dimension(options_, 1),
-      /*transposed=*/false, by_dimension(options_, 0), /*groups=*/1,
-      std::array{false, true, options_.has_bias});
+      gradient.to(dtype), input.to(dtype), weight_.operand().to(dtype), bias_.shape, stride_,
+      padding_, by_dimension(options_, 1), /*transposed=*/false, by_dimension(options_, 0),
+      /*groups=*/1, std::array{false, true, options_.has_bias});
   accumulate(grad_weight, weight_);
   if (options_.has_bias) {
     accumulate(grad_bias, bias_);

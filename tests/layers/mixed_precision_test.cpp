@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <malloc.h>
 #include <vector>
 
 namespace halfback {
@@ -11,8 +12,12 @@ namespace {
 
 constexpr double kTolerance = 0.05;  // bfloat16 has 8 bits
 
+// New memory holds 0x7f bytes, huge numbers in any type: what a kernel leaves unwritten shows.
 class MixedPrecisionTest : public LayerTest {
  protected:
+  MixedPrecisionTest() { mallopt(M_PERTURB, 0x80); }
+  ~MixedPrecisionTest() override { mallopt(M_PERTURB, 0); }
+
   void round_weights() {
     for (Parameter* parameter : layer_->parameters()) {
       if (parameter->trains && parameter->decays) {

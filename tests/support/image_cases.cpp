@@ -160,6 +160,7 @@ std::vector<LayerCase> convolution_cases() {
       convolution_case({3, 2, 7, 7}, {.num_outputs = 5, .window = 3, .stride = 2, .padding = 1}),
       convolution_case({1, 3, 9, 8}, {.num_outputs = 2, .window = 7, .stride = 2, .padding = 3}),
       convolution_case({2, 4, 5, 5}, {.num_outputs = 3, .stride = 2}),
+      convolution_case({3, 16, 3, 1}, {.num_outputs = 7, .window = 3, .stride = 2, .padding = 1}),
       convolution_case({1, 1, 1, 1}, {.num_outputs = 1, .has_bias = true}),
       convolution_case({17, 2, 3, 3}, {.num_outputs = 3, .window = 3}),
       convolution_case({2, 3, 6, 6},
