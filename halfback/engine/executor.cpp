@@ -54,8 +54,8 @@ double thread_cpu_seconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-Executor::Executor(int rank, Stages& stages, Transport& transport)
-    : rank_(rank), stages_(stages), transport_(transport) {}
+Executor::Executor(int rank, Stages& stages, Transport& transport, at::Device device)
+    : rank_(rank), stages_(stages), transport_(transport), device_(rank, device) {}
 
 void Executor::run(const StepContext& context) {
   context_ = &context;
@@ -71,7 +71,7 @@ void Executor::run(const StepContext& context) {
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
   spans_.reserve(list.size() + stages_.size());
-  peak_between_actions_ = live_bytes(rank_);
+  peak_between_actions_ = device_.live_bytes();
   for (std::size_t i = 0; i < list.size();) {
     position_.store(static_cast<int>(i), std::memory_order_relaxed);
     require_possible(list[i]);
@@ -81,7 +81,7 @@ void Executor::run(const StepContext& context) {
       timed(list[i], [&] { run_action(list[i]); });
       ++i;
     }
-    peak_between_actions_ = std::max(peak_between_actions_, live_bytes(rank_));
+    peak_between_actions_ = std::max(peak_between_actions_, device_.live_bytes());
   }
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
   if (context.is_training) {
@@ -234,7 +234,7 @@ void Executor::send(const Action& action) {
 void Executor::receive(const Action& action) {
   const bool is_forward = action.kind == ActionKind::RecvForward;
   const int from = context_->schedule->placement.rank_of(counterpart(action));
-  Tensors tensors = transport_.receive({.from = from, .to = rank_}, action);
+  Tensors tensors = device_.take(transport_.receive({.from = from, .to = rank_}, action));
   hand_over_all(tensors, rank_);
   Mail& mail = mail_.at(action.stage);
   (is_forward ? mail.activations_in

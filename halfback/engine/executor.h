@@ -2,6 +2,7 @@
 // transport, notes a span per action. It never reorders, drops or invents an action.
 #pragma once
 
+#include "halfback/engine/device.h"
 #include "halfback/engine/stage.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/timeline/timeline.h"
@@ -16,7 +17,7 @@
 namespace halfback {
 
 // Inputs and targets of one micro-batch: token ids [N, T] for language models, images [N, C, H, W]
-// and their classes [N]. Behind the first input may stand others, such as a mask.
+// and their classes [N], on the CPU. Behind the first input may stand others, such as a mask.
 struct MicroBatch {
   Tensors inputs;
   at::Tensor targets;
@@ -29,7 +30,7 @@ std::int64_t num_targets(std::span<const MicroBatch> micro_batches);
 struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
-  double loss_scale = 1.0;  // 1 / number of targets of the step
+  double loss_scale = 1.0;  // that of loss_scale.h / number of targets of the step
   std::int64_t step = 0;    // number, from 1
   bool is_training = true;  // false: forward only, nothing is kept
   double origin_seconds = 0.0;
@@ -42,7 +43,10 @@ class Executor {
  public:
   using Stages = std::map<int, std::unique_ptr<Stage>>;  // of this rank, by number
 
-  Executor(int rank, Stages& stages, Transport& transport);
+  Executor(int rank, Stages& stages, Transport& transport, at::Device device = at::kCPU);
+
+  // Where this rank's stages are.
+  const RankDevice& device() const { return device_; }
 
   // Runs the whole list. Throws what an action throws; position() is then that of the action.
   // Throws ScheduleError at the end of a list that leaves something undone.
@@ -55,7 +59,7 @@ class Executor {
   // numbers of correct answers stand behind them.
   const std::vector<double>& losses() const { return losses_; }
   const std::vector<Span>& spans() const { return spans_; }
-  // The most bytes of this rank between two actions of the last run.
+  // The most bytes of this rank, or of its device, between two actions of the last run.
   std::int64_t peak_between_actions() const { return peak_between_actions_; }
 
   // Runs `work` as an action of its own in the spans.
@@ -89,6 +93,7 @@ class Executor {
   int rank_;
   Stages& stages_;
   Transport& transport_;
+  RankDevice device_;
   const StepContext* context_ = nullptr;
   std::atomic<int> position_{0};
   std::map<int, Mail> mail_;
@@ -105,6 +110,7 @@ void Executor::timed(const Action& action, Work work) {
   const double start = now_seconds();
   const double cpu_start = thread_cpu_seconds();
   work();
+  device_.wait();
   note(action, start, cpu_start);
 }
 

@@ -32,8 +32,13 @@ std::vector<Group> groups(const ParameterStore& store, double weight_decay) {
   return both;
 }
 
-std::optional<at::Tensor> divisor_tensor(double divisor) {
-  return divisor == 1.0 ? std::nullopt : std::optional(at::scalar_tensor(divisor, at::kFloat));
+// A number as the fused kernels take it: where the values are.
+at::Tensor number(double value, const ParameterStore& store) {
+  return at::scalar_tensor(value, store.values().options().dtype(at::kFloat));
+}
+
+std::optional<at::Tensor> divisor_tensor(double divisor, const ParameterStore& store) {
+  return divisor == 1.0 ? std::nullopt : std::optional(number(divisor, store));
 }
 
 class AdamW final : public Optimizer {
@@ -44,8 +49,8 @@ class AdamW final : public Optimizer {
         second_moment_(at::zeros_like(store.values())) {}
 
   void step(const ParameterStore& store, const StepOptions& options) override {
-    const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor);
-    const at::Tensor count = at::scalar_tensor(static_cast<double>(options.step), at::kFloat);
+    const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor, store);
+    const at::Tensor count = number(static_cast<double>(options.step), store);
     for (const Group& group : groups(store, options_.weight_decay)) {
       const auto part = [&group](const at::Tensor& buffer) {
         return std::array{buffer.narrow(0, group.begin, group.length)};
@@ -74,7 +79,7 @@ class Sgd final : public Optimizer {
       : options_(options), momentum_(at::zeros_like(store.values())) {}
 
   void step(const ParameterStore& store, const StepOptions& options) override {
-    const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor);
+    const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor, store);
     for (const Group& group : groups(store, options_.weight_decay)) {
       const auto part = [&group](const at::Tensor& buffer) {
         return std::array{buffer.narrow(0, group.begin, group.length)};

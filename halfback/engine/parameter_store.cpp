@@ -5,6 +5,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -59,7 +60,8 @@ void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
 
 ParameterStore::ParameterStore(std::vector<Parameter*> parameters,
                                at::ScalarType dtype,
-                               std::optional<at::ScalarType> product_dtype)
+                               std::optional<at::ScalarType> product_dtype,
+                               at::Device device)
     : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
   // Lays out the parameters that fit after each other; returns the size.
   const auto lay_out = [this](std::int64_t begin, auto fits) {
@@ -74,11 +76,12 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters,
   num_decaying_ = lay_out(0, [](const Parameter& one) { return one.trains && one.decays; });
   const std::int64_t total =
       lay_out(num_decaying_, [](const Parameter& one) { return one.trains && !one.decays; });
-  values_ = at::zeros({total}, dtype);
-  gradients_ = at::zeros({total}, dtype);
-  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, dtype);
+  const at::TensorOptions options = at::TensorOptions(dtype).device(device);
+  values_ = at::zeros({total}, options);
+  gradients_ = at::zeros({total}, options);
+  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, options);
   if (product_dtype && *product_dtype != dtype) {
-    rounded_ = at::zeros({num_decaying_}, *product_dtype);
+    rounded_ = at::zeros({num_decaying_}, options.dtype(*product_dtype));
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& one = *parameters_[i];
@@ -100,14 +103,16 @@ at::Tensor ParameterStore::view(const at::Tensor& buffer, std::size_t parameter)
 void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Init& init = parameters_[i]->init;
-    at::Tensor& value = parameters_[i]->value;
+    const at::Tensor& value = parameters_[i]->value;
     if (init.draw == Draw::Normal && init.standard_deviation == 0.0) {
       value.fill_(init.mean);
       continue;
     }
     auto generator = at::make_generator<at::CPUGeneratorImpl>(
         keyed_hash({seed, kInitialization, first_index + i}));
-    draw(value, init, generator);
+    at::Tensor drawn = at::empty(value.sizes(), value.options().device(at::kCPU));
+    draw(drawn, init, generator);
+    value.copy_(drawn);
   }
 }
 
@@ -131,12 +136,25 @@ void ParameterStore::complete_gradients() {
   }
 }
 
+void ParameterStore::scale_gradients(double factor) {
+  if (factor != 1.0) {
+    gradients_.mul_(factor);
+  }
+}
+
 std::vector<double> ParameterStore::squared_gradient_norms() const {
-  std::vector<double> norms;
-  norms.reserve(parameters_.size());
-  for (const Parameter* const parameter : parameters_) {
-    const bool counts = parameter->has_gradient && !parameter->is_copy;
-    norms.push_back(counts ? kernels::sum_of_squares(parameter->gradient) : 0.0);
+  std::vector<std::size_t> counted;
+  std::vector<at::Tensor> gradients;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i]->has_gradient && !parameters_[i]->is_copy) {
+      counted.push_back(i);
+      gradients.push_back(parameters_[i]->gradient);
+    }
+  }
+  const std::vector<double> sums = kernels::sums_of_squares(gradients);
+  std::vector<double> norms(parameters_.size(), 0.0);
+  for (std::size_t i = 0; i < counted.size(); ++i) {
+    norms[counted[i]] = sums[i];
   }
   return norms;
 }

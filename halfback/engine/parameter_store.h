@@ -20,7 +20,8 @@ class ParameterStore {
   // `product_dtype` is that of the decaying parameters in matrix products, when smaller than dtype.
   ParameterStore(std::vector<Parameter*> parameters,
                  at::ScalarType dtype,
-                 std::optional<at::ScalarType> product_dtype = {});
+                 std::optional<at::ScalarType> product_dtype = {},
+                 at::Device device = at::kCPU);
 
   // In model order; those that do not train among them.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
@@ -38,7 +39,7 @@ class ParameterStore {
   at::Tensor view(const at::Tensor& buffer, std::size_t parameter) const;
 
   // Draws initial values. Parameter i of this stage is number first_index + i of the model: values
-  // depend on that and the seed only.
+  // depend on that and the seed only, on every device.
   void initialize(std::uint64_t seed, std::uint64_t first_index);
 
   // Rounds the values for products anew. To be called after they changed.
@@ -49,6 +50,9 @@ class ParameterStore {
 
   // Sets to zero what no accumulation has written since, before an optimizer reads it.
   void complete_gradients();
+
+  // Multiplies all gradients.
+  void scale_gradients(double factor);
 
   // Returns the sum of squares of each gradient, in model order. A parameter without a gradient in
   // this step counts 0, and so does a copy, which has the gradient of its original.

@@ -33,8 +33,8 @@ std::int64_t bytes_of(const at::Tensor& tensor) {
 }  // namespace
 
 struct Pipeline::Rank {
-  Rank(int rank_number, Transport& transport)
-      : number(rank_number), executor(rank_number, stages, transport) {}
+  Rank(int rank_number, Transport& transport, at::Device device)
+      : number(rank_number), executor(rank_number, stages, transport, device) {}
 
   int number;
   Executor::Stages stages;
@@ -71,22 +71,29 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
       transport_(make_in_process_transport(
           {.num_ranks = schedule.num_ranks(),
            .capacity = options.channel_capacity,
-           .timeout = std::chrono::duration<double>(options.timeout_seconds)})) {
+           .timeout = std::chrono::duration<double>(options.timeout_seconds)})),
+      loss_scale_(options.loss_scale) {
   check_runnable(schedule);
   HALFBACK_CHECK(
       static_cast<int>(stages.size()) == schedule.num_stages(),
       fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));
   initialize_runtime();
   for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
-    ranks_.push_back(std::make_unique<Rank>(rank, *transport_));
+    ranks_.push_back(
+        std::make_unique<Rank>(rank, *transport_, device_of_rank(options.stage.device, rank)));
   }
   threads_ = std::make_unique<RankThreads>(schedule.num_ranks(), options.threads_per_rank);
   // Every rank's thread makes its own stages, so that they are counted to it.
-  threads_->run([&](int rank) {
-    for (const int stage : schedule_.placement.stages_of(rank)) {
-      ranks_[static_cast<std::size_t>(rank)]->stages[stage] = std::make_unique<Stage>(
-          std::move(stages[static_cast<std::size_t>(stage)]), options.stage);
+  threads_->run([&](int number) {
+    Rank& rank = *ranks_[static_cast<std::size_t>(number)];
+    Stage::Options stage_options = options.stage;
+    stage_options.device = rank.executor.device().device();
+    rank.executor.device().enter();
+    for (const int stage : schedule_.placement.stages_of(number)) {
+      rank.stages[stage] = std::make_unique<Stage>(
+          std::move(stages[static_cast<std::size_t>(stage)]), stage_options);
     }
+    rank.executor.device().wait();
   });
   std::vector<Stage*> all;
   for (int number = 0; number < num_stages(); ++number) {
@@ -128,14 +135,19 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
   const auto targets = static_cast<double>(num_targets(micro_batches));
   const StepContext context{.schedule = &schedule_,
                             .micro_batches = micro_batches,
-                            .loss_scale = 1.0 / targets,
+                            .loss_scale = loss_scale_.value() / targets,
                             .step = update != nullptr ? update->number : 0,
                             .origin_seconds = now_seconds()};
   run_all(context, update);
   StepResult result;
+  result.loss_scale = loss_scale_.value();
   result.seconds = now_seconds() - context.origin_seconds;
   result.loss = ranks_.front()->totals.loss / targets;
   result.gradient_norm = std::sqrt(ranks_.front()->totals.squared_norm);
+  if (update != nullptr) {
+    result.was_skipped = loss_scale_.skips(result.gradient_norm);
+    loss_scale_.finish_step(result.was_skipped);
+  }
   collect(result);
   return result;
 }
@@ -199,6 +211,7 @@ std::string Pipeline::blocked_ranks(const Schedule& running) const {
 }
 
 void Pipeline::share_gradients(const Rank& rank) {
+  const RankDevice& device = rank.executor.device();
   for (const auto& [number, stage] : rank.stages) {
     stage->store().complete_gradients();
   }
@@ -210,14 +223,22 @@ void Pipeline::share_gradients(const Rank& rank) {
     } else if (first == rank.number || second == rank.number) {
       at::Tensor& own = (first == rank.number ? pair.original : pair.copy)->gradient;
       const int other = first == rank.number ? second : first;
-      own.add_(transport_->swap({.from = rank.number, .to = other}, own.clone()));
+      const at::Tensor sent = own.clone();
+      device.wait();
+      own.add_(device.take(transport_->swap({.from = rank.number, .to = other}, sent)));
+      device.wait();
     }
+  }
+  for (const auto& [number, stage] : rank.stages) {
+    stage->store().scale_gradients(1.0 / loss_scale_.value());
   }
 }
 
 void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
-  reset_peak(rank.number);
-  rank.idle_bytes = live_bytes(rank.number);
+  const RankDevice& device = rank.executor.device();
+  device.wait_for_others();
+  device.reset_peak();
+  rank.idle_bytes = device.live_bytes();
   for (const auto& [number, stage] : rank.stages) {
     if (context.is_training) {
       stage->begin_step(context.step);
@@ -257,7 +278,7 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
   for (std::size_t i = offsets[owner]; i < last.size(); ++i) {
     (i < offsets[owner] + count ? rank.totals.loss : rank.totals.num_correct) += last[i];
   }
-  if (update != nullptr) {
+  if (update != nullptr && !loss_scale_.skips(rank.totals.squared_norm)) {
     update_stages(rank, *update);
   }
 }
@@ -268,7 +289,7 @@ void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
   for (const auto& [number, stage] : rank.stages) {
     rank.executor.timed({ActionKind::Update, number, 0}, [&] {
       stage->optimizer().step(stage->store(),
-                              {.step = options.number,
+                              {.step = loss_scale_.update_number(options.number),
                                .learning_rate = options.learning_rate,
                                .gradient_divisor = clips ? norm / options_.clip_norm : 1.0});
     });
@@ -291,7 +312,7 @@ void Pipeline::collect(StepResult& result) {
       }
     }
     memory.activations = rank->executor.peak_between_actions() - rank->idle_bytes;
-    memory.peak = peak_bytes(rank->number);
+    memory.peak = rank->executor.device().peak_bytes();
     result.memory.push_back(memory);
   }
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "halfback/engine/executor.h"
+#include "halfback/engine/loss_scale.h"
 #include "halfback/engine/rank_threads.h"
 #include "halfback/engine/tied_parameters.h"
 
@@ -18,14 +19,16 @@
 namespace halfback {
 
 struct PipelineOptions {
-  Stage::Options stage;
+  Stage::Options stage;  // its device may lack a number: ranks are then dealt out over all
+  LossScaleOptions loss_scale;
   double clip_norm = 0.0;  // largest gradient norm of the whole model; 0 does not clip
   int threads_per_rank = 1;
   int channel_capacity = 16;
   double timeout_seconds = 60.0;
 };
 
-// Exact bytes of one rank. The first three are constant; the rest is of the last step.
+// Exact bytes of one rank. The first three are constant; the rest is of the last step, and of all
+// ranks on the rank's device where that is not the CPU.
 struct RankMemory {
   std::int64_t parameters = 0;
   std::int64_t gradients = 0;
@@ -37,6 +40,8 @@ struct RankMemory {
 struct StepResult {
   double loss = 0.0;           // mean over the targets of the step
   double gradient_norm = 0.0;  // before clipping
+  double loss_scale = 1.0;     // of this step; loss and norm are without it
+  bool was_skipped = false;    // gradients were not finite: nothing was updated
   double seconds = 0.0;
   Timeline timeline;
   std::vector<RankMemory> memory;  // by rank
@@ -82,6 +87,10 @@ class Pipeline {
   // size.
   Evaluation evaluate(std::span<const MicroBatch> micro_batches);
 
+  // Part of the state of training, where it is dynamic.
+  const LossScale& loss_scale() const { return loss_scale_; }
+  void restore_loss_scale(const LossScaleState& state) { loss_scale_.restore(state); }
+
   int num_stages() const { return schedule_.num_stages(); }
   Stage& stage(int number);
   const Schedule& schedule() const { return schedule_; }
@@ -102,6 +111,7 @@ class Pipeline {
   std::unique_ptr<Transport> transport_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::vector<TiedPair> tied_;
+  LossScale loss_scale_;
   std::unique_ptr<RankThreads> threads_;
 };
 

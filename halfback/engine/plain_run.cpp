@@ -7,10 +7,14 @@
 
 namespace halfback {
 
-PlainRun::PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm)
+PlainRun::PlainRun(StageLayers whole,
+                   const Stage::Options& options,
+                   double clip_norm,
+                   const LossScaleOptions& loss_scale)
     : stage_(std::move(whole), options),
       clip_norm_(clip_norm),
-      tied_(tied_pairs(std::array{&stage_})) {}
+      tied_(tied_pairs(std::array{&stage_})),
+      loss_scale_(loss_scale) {}
 
 void PlainRun::initialize(std::uint64_t seed) {
   const c10::InferenceMode no_graph;
@@ -23,7 +27,7 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
   const c10::InferenceMode no_graph;
   const auto targets = static_cast<double>(num_targets(micro_batches));
   stage_.begin_step(number);
-  const double scale = 1.0 / targets;
+  const double scale = loss_scale_.value() / targets;
   double loss = 0.0;
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const int index = static_cast<int>(i);
@@ -36,6 +40,7 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
   for (const TiedPair& pair : tied_) {
     add_gradients(pair);
   }
+  stage_.store().scale_gradients(1.0 / loss_scale_.value());
   double squares = 0.0;
   for (const double square : stage_.store().squared_gradient_norms()) {
     squares += square;
@@ -48,9 +53,15 @@ PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
                                       double learning_rate) {
   const c10::InferenceMode no_graph;
   const Result result = accumulate_gradients(micro_batches, number);
+  const bool is_skipped = loss_scale_.skips(result.gradient_norm);
+  const std::int64_t update = loss_scale_.update_number(number);
+  loss_scale_.finish_step(is_skipped);
+  if (is_skipped) {
+    return result;
+  }
   const bool clips = clip_norm_ > 0.0 && result.gradient_norm > clip_norm_;
   stage_.optimizer().step(stage_.store(),
-                          {.step = number,
+                          {.step = update,
                            .learning_rate = learning_rate,
                            .gradient_divisor = clips ? result.gradient_norm / clip_norm_ : 1.0});
   return result;

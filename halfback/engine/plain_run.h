@@ -3,6 +3,7 @@
 #pragma once
 
 #include "halfback/engine/executor.h"
+#include "halfback/engine/loss_scale.h"
 #include "halfback/engine/stage.h"
 #include "halfback/engine/tied_parameters.h"
 
@@ -15,7 +16,10 @@ namespace halfback {
 class PlainRun {
  public:
   // `whole` is the model as one stage.
-  PlainRun(StageLayers whole, const Stage::Options& options, double clip_norm);
+  PlainRun(StageLayers whole,
+           const Stage::Options& options,
+           double clip_norm,
+           const LossScaleOptions& loss_scale = {});
 
   void initialize(std::uint64_t seed);
 
@@ -36,6 +40,7 @@ class PlainRun {
   Stage stage_;
   double clip_norm_;
   std::vector<TiedPair> tied_;
+  LossScale loss_scale_;
 };
 
 }  // namespace halfback

@@ -3,10 +3,10 @@
 
 namespace halfback {
 
-// Installs the counting allocator, asks the matrix library for results that do not depend on the
-// number of threads, and lets the calling thread compute on itself alone, since ranks have threads
-// of their own. Call it first in main; more calls do nothing. An MKL_CBWR that the user has set
-// stays.
+// Installs the counting allocator, asks the matrix libraries for results that do not depend on the
+// number of threads or streams, and lets the calling thread compute on itself alone, since ranks
+// have threads of their own. Call it first in main; more calls do nothing. MKL_CBWR and
+// CUBLAS_WORKSPACE_CONFIG that the user has set stay.
 void initialize_runtime();
 
 }  // namespace halfback

@@ -2,11 +2,13 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
+#include "halfback/engine/device.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
 namespace halfback {
@@ -28,8 +30,27 @@ Tensors with_own_riders(Tensors outputs) {
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
       options_(options),
-      store_(layers_.parameters(), options.dtype, options.product_dtype),
-      optimizer_(make_optimizer(options.optimizer, store_)) {}
+      store_(layers_.parameters(), options.dtype, options.product_dtype, options.device),
+      optimizer_(make_optimizer(options.optimizer, store_)) {
+  require_reproducible_operators(options.device);
+  std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
+  for (const auto& layer : layers_.layers) {
+    for (at::Tensor* const table : layer->constants()) {
+      at::Tensor& own = moved[table->const_data_ptr()];
+      if (!own.defined()) {
+        own = on_device(*table);
+      }
+      *table = own;
+    }
+  }
+}
+
+Tensors Stage::on_device(Tensors tensors) const {
+  for (at::Tensor& tensor : tensors) {
+    tensor = on_device(tensor);
+  }
+  return tensors;
+}
 
 Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   const auto index = static_cast<std::size_t>(micro_batch);
@@ -58,6 +79,7 @@ Tensors Stage::forward_layers(InFlight& saved, int micro_batch, Tensors inputs) 
   const std::uint64_t key =
       keyed_hash({options_.seed, kMicroBatch, static_cast<std::uint64_t>(step_),
                   static_cast<std::uint64_t>(micro_batch)});
+  inputs = on_device(std::move(inputs));
   saved.riders.assign(inputs.begin() + 1, inputs.end());
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
     saved.layers[i].key = key;
@@ -75,7 +97,7 @@ Tensors Stage::forward(int micro_batch, Tensors inputs) {
 double Stage::forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets) {
   InFlight& saved = advance(micro_batch, Phase::Empty, Phase::AfterForward);
   return layers_.loss->forward(forward_layers(saved, micro_batch, std::move(inputs)).front(),
-                               targets, saved.loss);
+                               on_device(targets), saved.loss);
 }
 
 Tensors Stage::loss_gradient(InFlight& saved, double loss_scale) {
@@ -143,6 +165,7 @@ std::optional<int> Stage::finish_step(int num_micro_batches) {
 }
 
 Tensors Stage::infer(Tensors inputs) {
+  inputs = on_device(std::move(inputs));
   for (const auto& layer : layers_.layers) {
     Saved dropped{.is_training = false};
     inputs = layer->forward_all(std::move(inputs), dropped);
@@ -152,7 +175,8 @@ Tensors Stage::infer(Tensors inputs) {
 
 Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   Saved dropped{.is_training = false};
-  const double loss = layers_.loss->forward(infer(std::move(inputs)).front(), targets, dropped);
+  const double loss =
+      layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets), dropped);
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
 }
 

@@ -23,11 +23,13 @@ enum class WeightGradients {
   Concatenated,  // one product over all of them; equal to rounding
 };
 
-// Called from the thread of its rank only. F, I and W (or F and B) of a micro-batch come once and
+// All that it holds is on its device, and what it is given comes there. Called from the thread of
+// its rank only. F, I and W (or F and B) of a micro-batch come once and
 // in this order, else ScheduleError.
 class Stage {
  public:
   struct Options {
+    at::Device device = at::kCPU;
     at::ScalarType dtype = at::kFloat;
     std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
@@ -92,6 +94,8 @@ class Stage {
   // Returns what is kept and moves on to the next phase. Throws ScheduleError when the micro-batch
   // does not stand where it must.
   InFlight& advance(int micro_batch, Phase from, Phase to);
+  at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(options_.device); }
+  Tensors on_device(Tensors tensors) const;
   Tensors forward_layers(InFlight& saved, int micro_batch, Tensors inputs);
   Tensors loss_gradient(InFlight& saved, double loss_scale);
 

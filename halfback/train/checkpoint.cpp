@@ -84,9 +84,25 @@ void for_each_state_tensor(const StageList& stages, Copies copies, Visit visit) 
 }
 
 nlohmann::json to_json(const TrainingState& state) {
-  return {{"version", kStateVersion},     {"step", state.step},
-          {"position", state.position},   {"seed", state.seed},
-          {"optimizer", state.optimizer}, {"data_bytes", state.data_bytes}};
+  nlohmann::json json = {{"version", kStateVersion},     {"step", state.step},
+                         {"position", state.position},   {"seed", state.seed},
+                         {"optimizer", state.optimizer}, {"data_bytes", state.data_bytes}};
+  if (state.loss_scale) {
+    json["loss_scale"] = {{"value", state.loss_scale->value},
+                          {"good_steps", state.loss_scale->good_steps},
+                          {"skipped_steps", state.loss_scale->skipped_steps}};
+  }
+  return json;
+}
+
+std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
+  const auto found = json.find("loss_scale");
+  if (found == json.end()) {
+    return std::nullopt;
+  }
+  return LossScaleState{.value = found->at("value").get<double>(),
+                        .good_steps = found->at("good_steps").get<std::int64_t>(),
+                        .skipped_steps = found->at("skipped_steps").get<std::int64_t>()};
 }
 
 [[noreturn]] void refuse_state(const std::filesystem::path& path, const std::string& found) {
@@ -165,12 +181,18 @@ TrainingState load_training_state(const std::filesystem::path& directory,
              .position = json.at("position").get<std::int64_t>(),
              .seed = json.at("seed").get<std::uint64_t>(),
              .optimizer = json.at("optimizer").get<std::string>(),
-             .data_bytes = json.at("data_bytes").get<std::int64_t>()};
+             .data_bytes = json.at("data_bytes").get<std::int64_t>(),
+             .loss_scale = loss_scale_of(json)};
   } catch (const nlohmann::json::exception& error) {
     refuse_state(path, error.what());
   }
   if (state.step < 0 || state.position < 0) {
     refuse_state(path, fmt::format("step {}, position {}", state.step, state.position));
+  }
+  if (const auto& scale = state.loss_scale;
+      scale && !(scale->value > 0.0 && scale->good_steps >= 0 && scale->skipped_steps >= 0)) {
+    refuse_state(path, fmt::format("loss scale {}, {} good steps, {} skipped", scale->value,
+                                   scale->good_steps, scale->skipped_steps));
   }
   if (state.optimizer != optimizer) {
     throw FileError(fmt::format("{}: state of optimizer {}; this run has {}; use --optimizer {}",

@@ -6,11 +6,13 @@
 // whole or not there: it is written aside and put in place at the end.
 #pragma once
 
+#include "halfback/engine/loss_scale.h"
 #include "halfback/engine/stage.h"
 #include "halfback/models/model.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +23,9 @@ struct TrainingState {
   std::int64_t step = 0;      // done
   std::int64_t position = 0;  // sequences consumed
   std::uint64_t seed = 0;
-  std::string optimizer;        // "adamw" or "sgd"
-  std::int64_t data_bytes = 0;  // size of the text, to notice another one
+  std::string optimizer;                          // "adamw" or "sgd"
+  std::int64_t data_bytes = 0;                    // size of the text, to notice another one
+  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
 };
 
 struct CheckpointOptions {

@@ -93,22 +93,23 @@ void generate(const GenerationOptions& options,
   // Only the table of angles depends on the length, so that text may be longer than in training.
   config.sequence = std::max(config.sequence,
                              static_cast<std::int64_t>(options.prompt.size()) + options.num_tokens);
-  Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()), {});
+  Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
+              {.device = options.device});
   load_parameters(options.checkpoint, {&stage});
 
   LlamaDecoder decoder(stage.layers());
-  at::Tensor logits = decoder.extend(to_tokens(options.prompt));
+  at::Tensor logits = decoder.extend(to_tokens(options.prompt).to(options.device));
   for (std::int64_t i = 0; i < options.num_tokens; ++i) {
-    const std::int64_t token =
-        sample(logits.squeeze(0), {.temperature = options.temperature,
-                                   .top_k = options.top_k,
-                                   .uniform = to_unit_interval(keyed_hash(
-                                       {options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
+    const std::int64_t token = sample(
+        logits.squeeze(0).cpu(), {.temperature = options.temperature,
+                                  .top_k = options.top_k,
+                                  .uniform = to_unit_interval(keyed_hash(
+                                      {options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
     const char byte = static_cast<char>(token);
     if (!on_text({&byte, 1})) {
       return;
     }
-    logits = decoder.extend(to_tokens({&byte, 1}));
+    logits = decoder.extend(to_tokens({&byte, 1}).to(options.device));
   }
 }
 

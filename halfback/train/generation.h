@@ -18,6 +18,7 @@ struct GenerationOptions {
   double temperature = 0.8;  // 0 takes the likeliest token
   std::int64_t top_k = 40;   // only the k likeliest; 0 for all
   std::uint64_t seed = 1;
+  at::Device device = at::kCPU;
 };
 
 // Continues the prompt and hands over each byte as it comes, until num_tokens or `on_text` returns

@@ -119,6 +119,9 @@ void Training::restore() {
   };
   require("--seed", state.seed, config_.seed);
   require("data of this many bytes:", state.data_bytes, data_->num_bytes());
+  if (state.loss_scale) {
+    pipeline_->restore_loss_scale(*state.loss_scale);
+  }
   state_step_ = state.step;
   position_ = state.position;
 }
@@ -161,7 +164,10 @@ void Training::save(std::int64_t step) {
                    .position = position_ + (step - state_step_) * samples_per_step(),
                    .seed = config_.seed,
                    .optimizer = config_.optimizer,
-                   .data_bytes = data_->num_bytes()});
+                   .data_bytes = data_->num_bytes(),
+                   .loss_scale = pipeline_->loss_scale().is_dynamic()
+                                     ? std::optional(pipeline_->loss_scale().state())
+                                     : std::nullopt});
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
@@ -176,7 +182,8 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
     const StepResult result =
         pipeline_->train_step(batches, {.number = step, .learning_rate = report.learning_rate});
-    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+    if (!result.was_skipped &&
+        (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
           "--learning-rate, a longer --warmup or --clip; {}",
