@@ -47,11 +47,17 @@ double quartile_spread(std::vector<double> values) {
   return 0.5 * (values[values.size() - 1 - quarter] - values[quarter]);
 }
 
+bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
+  const at::Tensor one = found.cpu();
+  const at::Tensor other = expected.cpu();
+  return std::memcmp(one.const_data_ptr(), other.const_data_ptr(), one.nbytes()) == 0;
+}
+
 class Comparison {
  public:
   Comparison(const TrainingOptions& options, const Schedule& like)
-      : options_(options), is_emulated_(like.num_ranks() > num_cores()) {
-    config_ = options.config(like);
+      : options_(options), config_(options.config(like)) {
+    is_emulated_ = config_.pipeline.stage.device.is_cpu() && like.num_ranks() > num_cores();
     config_.pipeline.stage.seed = config_.seed;
     check(config_.model);
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
@@ -150,9 +156,10 @@ class Comparison {
     if (!plain_) {
       plain_ = std::make_unique<PlainRun>(
           std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
-          Stage::Options{.product_dtype = config_.pipeline.stage.product_dtype,
+          Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
+                         .product_dtype = config_.pipeline.stage.product_dtype,
                          .seed = config_.seed},
-          0.0);
+          0.0, config_.pipeline.loss_scale);
       plain_->initialize(config_.seed);
       // As many threads as a rank has: convolutions choose their algorithm by that number.
       const int previous = at::get_num_threads();
@@ -165,10 +172,8 @@ class Comparison {
     const auto& expected = plain_->stage().store().parameters();
     for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
       for (const Parameter* found : pipeline.stage(stage).store().parameters()) {
-        const at::Tensor& gradient = expected[index++]->gradient;
-        if (found->trains &&
-            std::memcmp(gradient.const_data_ptr(), found->gradient.const_data_ptr(),
-                        gradient.nbytes()) != 0) {
+        const Parameter* const wanted = expected[index++];
+        if (found->trains && !have_same_bits(found->gradient, wanted->gradient)) {
           return false;
         }
       }
@@ -207,7 +212,7 @@ class Comparison {
 
   const TrainingOptions& options_;
   TrainingConfig config_;
-  bool is_emulated_;
+  bool is_emulated_ = false;
   std::int64_t num_samples_ = 0;
   std::vector<MicroBatch> micro_batches_;
   std::unique_ptr<PlainRun> plain_;

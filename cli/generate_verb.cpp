@@ -1,6 +1,7 @@
 // halfback generate: samples text from a checkpoint.
 #include "cli/training_options.h"
 #include "cli/verbs.h"
+#include "halfback/engine/device.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/train/generation.h"
 
@@ -24,10 +25,13 @@ void add_generate_verb(CLI::App& app) {
   verb->add_option("--temperature", options->temperature, "0 takes the likeliest byte")
       ->type_name("X");
   verb->add_option("--top-k", options->top_k, "Only the k likeliest bytes; 0: all")->type_name("K");
+  const auto device = std::make_shared<std::string>("cpu");
+  verb->add_option("--device", *device, "Where to compute: cpu, cuda or cuda:K")->type_name("NAME");
   verb->add_option("--seed", options->seed, "Equal seeds give equal text")->type_name("N");
   verb->footer("Example: halfback generate --checkpoint run/checkpoint --prompt 'In the' --seed 7");
-  verb->callback([options] {
+  verb->callback([options, device] {
     initialize_runtime();
+    options->device = device_of_rank(parse_device(*device), 0);
     at::set_num_threads(num_cores());      // there are no ranks: this thread computes
     std::string prompt = options->prompt;  // printed when the checkpoint is known to be good
     generate(*options, [&prompt](std::string_view text) {

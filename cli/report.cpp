@@ -54,6 +54,10 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {speed_name, static_cast<double>(step.num_items) / result.seconds},
                          {"bubble_fraction", statistics(result.timeline).bubble_fraction},
                          {"memory_bytes", std::move(memory)}};
+  if (result.loss_scale != 1.0) {
+    line["loss_scale"] = result.loss_scale;
+    line["skipped"] = result.was_skipped;
+  }
   if (step.validation) {
     line["validation_loss"] = step.validation->loss;
     line["validation_accuracy"] = step.validation->accuracy;

@@ -9,8 +9,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <sched.h>
+#include <system_error>
 
 namespace halfback::cli {
 
@@ -20,6 +22,26 @@ void require(bool holds, const char* option, double value, const char* expected)
   if (!holds) {
     throw ConfigError(fmt::format("--{} is {:g}; expected {}", option, value, expected));
   }
+}
+
+LossScaleOptions parse_loss_scale(const std::string& text, bool is_float16) {
+  constexpr double kFirstDynamic = 65536.0;
+  if (text == "dynamic" || (text == "auto" && is_float16)) {
+    return {.initial = kFirstDynamic, .is_dynamic = true};
+  }
+  if (text == "auto") {
+    return {};
+  }
+  double scale = 0.0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, scale);
+  int exponent = 0;
+  if (stop != end || error != std::errc() || !(scale >= 1.0 && scale <= 1e9) ||
+      std::frexp(scale, &exponent) != 0.5) {
+    throw ConfigError(fmt::format(
+        "--loss-scale is {}; expected auto, dynamic or a power of two from 1 to 2^29", text));
+  }
+  return {.initial = scale};
 }
 
 void add_optimizer(TrainingOptions& options, CLI::App& verb) {
@@ -47,9 +69,18 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)")
       ->type_name("HOW");
+  add("--device", options.device,
+      "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
+      "one)")
+      ->type_name("NAME");
   add("--precision", options.precision,
-      "Of matrix products: float32 or bfloat16; parameters, sums and all else stay float32")
+      "Of matrix products: float32, bfloat16 or float16; parameters, sums and all else stay "
+      "float32")
       ->type_name("TYPE");
+  add("--loss-scale", options.loss_scale,
+      "Gradients are computed times this: a power of two, or dynamic (halved where they overflow, "
+      "doubled after 2000 good steps); auto: dynamic for float16, else 1")
+      ->type_name("X");
   add("--recompute", options.recompute,
       "What backward computes again instead of keeping it: none, block, attention or feed-forward")
       ->type_name("WHAT");
@@ -172,7 +203,7 @@ void TrainingOptions::note_model(const ModelConfig& found) const {
 TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require_choice("--optimizer", optimizer, {"adamw", "sgd"});
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
-  require_choice("--precision", precision, {"float32", "bfloat16"});
+  require_choice("--precision", precision, {"float32", "bfloat16", "float16"});
   require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
   require(micro_batch_size >= 1 && micro_batch_size <= 1 << 20, "micro-batch-size",
           static_cast<double>(micro_batch_size), "a number from 1 to 1048576");
@@ -205,9 +236,11 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   config.pipeline.stage.optimizer = settings;
   config.pipeline.stage.optimizer.kind =
       optimizer == "sgd" ? OptimizerKind::Sgd : OptimizerKind::AdamW;
-  if (precision == "bfloat16") {
-    config.pipeline.stage.product_dtype = at::kBFloat16;
+  config.pipeline.stage.device = parse_device(device);
+  if (precision != "float32") {
+    config.pipeline.stage.product_dtype = precision == "float16" ? at::kHalf : at::kBFloat16;
   }
+  config.pipeline.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
   config.pipeline.stage.weight_gradients =
       weight_gradients == "concatenated" ? WeightGradients::Concatenated : WeightGradients::Looped;
   config.pipeline.clip_norm = clip_norm;

@@ -23,7 +23,9 @@ struct TrainingOptions {
   double learning_rate = 1e-3;
   double clip_norm = 1.0;
   std::string weight_gradients = "looped";
+  std::string device = "cpu";
   std::string precision = "float32";
+  std::string loss_scale = "auto";
   std::string recompute = "none";
   bool recomputes_gradients = false;
   int threads_per_rank = 0;
