@@ -48,6 +48,10 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--learning-rate nan", "--learning-rate is nan; expected 0 or more"},
       {"--timeout 0", "--timeout is 0; expected more than 0 seconds"},
       {"--resume", "--resume needs --checkpoint DIR"},
+      {"--device gpu", "--device is gpu; expected cpu, cuda or cuda:K"},
+      {"--device cuda:99", "device cuda:99: "},
+      {"--precision float8", "--precision: 'float8' is not known"},
+      {"--loss-scale 3", "--loss-scale is 3; expected auto, dynamic or a power of two"},
   };
   expect_usage_errors(train(""), cases);
   expect_error("train --steps 3", 2, "--data is required");
@@ -103,6 +107,7 @@ TEST_F(GenerateErrorTest, RefusesOptionsAndBrokenCheckpoints) {
   expect_error("generate", 2, "--checkpoint is required");
   expect_error(generate + "--tokens -1", 2, "--tokens is -1; expected a number from 0");
   expect_error(generate + "--prompts x", 2, "(did you mean prompt?)");
+  expect_error(generate + "--device cuda:99", 2, "device cuda:99: ");
   expect_error("generate --checkpoint " + path("none"), 1, "none/config.json: cannot open");
   const std::filesystem::path model = directory_ / "a" / "model.safetensors";
   std::filesystem::resize_file(model, std::filesystem::file_size(model) / 2);

@@ -36,13 +36,15 @@ void visit_buffers(Stage& stage, Buffer buffer, Visit visit) {
 }
 
 void append_bytes(Stage& stage, Buffer buffer, std::string& bytes) {
-  visit_buffers(stage, buffer, [&](const at::Tensor& tensor) {
+  visit_buffers(stage, buffer, [&](const at::Tensor& held) {
+    const at::Tensor tensor = held.cpu();
     bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   });
 }
 
 void append_numbers(Stage& stage, Buffer buffer, std::vector<double>& numbers) {
-  visit_buffers(stage, buffer, [&](const at::Tensor& tensor) {
+  visit_buffers(stage, buffer, [&](const at::Tensor& held) {
+    const at::Tensor tensor = held.cpu();
     const auto* values = tensor.const_data_ptr<float>();
     numbers.insert(numbers.end(), values, values + tensor.numel());
   });

@@ -111,6 +111,29 @@ TEST_F(TrainingTest, ResumesToTheBitWithSgdAndAnExplicitCut) {
   EXPECT_TRUE(state_bytes("halves") == state_bytes("straight"));
 }
 
+// The first scale overflows: steps before and after the pause are skipped.
+TEST_F(TrainingTest, ResumesToTheBitWithADynamicLossScale) {
+  const auto float16 = [&](const std::string& checkpoint, const TinySchedule& schedule) {
+    TrainingConfig made = config(checkpoint, schedule);
+    made.pipeline.stage.product_dtype = at::kHalf;
+    made.pipeline.loss_scale = {.initial = 0x1p24, .is_dynamic = true};
+    return made;
+  };
+  losses_of(float16("straight", kSchedules[0]));
+  losses_of(float16("halves", kSchedules[1]), 1);
+  const nlohmann::json paused = state("halves").at("loss_scale");
+  EXPECT_EQ(paused, (nlohmann::json{{"value", 0x1p23}, {"good_steps", 0}, {"skipped_steps", 1}}));
+  TrainingConfig second = float16("halves", kSchedules[2]);
+  second.resumes = true;
+  EXPECT_EQ(losses_of(second).size(), 5U);
+  const nlohmann::json last = state("halves").at("loss_scale");
+  EXPECT_GT(last.at("skipped_steps"), 1);
+  EXPECT_LT(last.at("skipped_steps"), 6);
+  EXPECT_EQ(last, state("straight").at("loss_scale"));
+  EXPECT_TRUE(model_bytes("halves") == model_bytes("straight"));
+  EXPECT_TRUE(state_bytes("halves") == state_bytes("straight"));
+}
+
 TEST_F(TrainingTest, ResumingInEveryStepEqualsNoPause) {
   losses_of(config("straight"));
   TrainingConfig pieces = config("pieces");
