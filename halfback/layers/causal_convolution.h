@@ -3,7 +3,8 @@
 // step.
 //
 // Spread over ATen's threads by samples and channels; sums over samples have one order. Float or
-// double; N samples, T steps, E channels.
+// double; N samples, T steps, E channels. Tensors of another device than the CPU go through
+// generic_scan.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
