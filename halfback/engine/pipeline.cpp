@@ -166,6 +166,10 @@ Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
 }
 
 void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
+  for (const auto& rank : ranks_) {
+    rank->executor.device().reset_peak();
+    rank->idle_bytes = rank->executor.device().live_bytes();
+  }
   threads_->run([&](int number) {
     Rank& rank = *ranks_[static_cast<std::size_t>(number)];
     const auto where = [&] {
@@ -237,8 +241,6 @@ void Pipeline::share_gradients(const Rank& rank) {
 void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
   const RankDevice& device = rank.executor.device();
   device.wait_for_others();
-  device.reset_peak();
-  rank.idle_bytes = device.live_bytes();
   for (const auto& [number, stage] : rank.stages) {
     if (context.is_training) {
       stage->begin_step(context.step);

@@ -186,8 +186,10 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
         (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
-          "--learning-rate, a longer --warmup or --clip; {}",
+          "--learning-rate, a longer --warmup or --clip{}; {}",
           step, result.loss, result.gradient_norm,
+          result.loss_scale > 1.0 ? fmt::format(", or a --loss-scale below {}", result.loss_scale)
+                                  : "",
           saved ? fmt::format("the last checkpoint is of step {}", *saved)
                 : "there is no checkpoint of this run"));
     }

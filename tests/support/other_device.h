@@ -1,6 +1,7 @@
 // A kind of device that is not the CPU, for tests of what must not care where tensors are: memory
 // of this process under a device type of its own, on which every operator is the CPU's, run on
-// copies. There are two of them, each counts its bytes, and an operator over both is an error.
+// copies. There are two of them, each counts its bytes, and an operator over both is an error. Who
+// reads the memory by its address crashes.
 #pragma once
 
 #include <c10/core/Device.h>

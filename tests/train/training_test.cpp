@@ -134,6 +134,14 @@ TEST_F(TrainingTest, ResumesToTheBitWithADynamicLossScale) {
   EXPECT_TRUE(state_bytes("halves") == state_bytes("straight"));
 }
 
+TEST_F(TrainingTest, ALossScaleThatIsTooLargeAndStaysEndsTheRun) {
+  TrainingConfig fixed = config("a");
+  fixed.pipeline.stage.product_dtype = at::kHalf;
+  fixed.pipeline.loss_scale = {.initial = 0x1p24};
+  EXPECT_TRUE(contains(text_of_thrown<Error>([&] { losses_of(fixed); }),
+                       "--clip, or a --loss-scale below 16777216; there is no checkpoint"));
+}
+
 TEST_F(TrainingTest, ResumingInEveryStepEqualsNoPause) {
   losses_of(config("straight"));
   TrainingConfig pieces = config("pieces");
