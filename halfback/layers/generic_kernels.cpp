@@ -19,11 +19,6 @@ at::Tensor rows_of(const at::Tensor& tensor) { return tensor.view({-1, tensor.si
 
 at::Tensor column(const at::Tensor& tensor) { return tensor.view({-1, 1}); }
 
-// Rows times `columns` each; adding up over rows gives a gradient of a parameter.
-void write_sum_over_rows(const at::Tensor& rows, const at::Tensor& total) {
-  total.copy_(rows.sum(0));
-}
-
 // (x - mean) / deviation of every row.
 at::Tensor standardized(const at::Tensor& x, const at::Tensor& moments) {
   return x.sub(moments.select(1, 0).unsqueeze(1)).mul_(moments.select(1, 1).unsqueeze(1));
@@ -94,7 +89,7 @@ void rms_norm_backward(const RmsNormBackward& a) {
   const at::Tensor r = column(a.inverse_rms);
   at::Tensor g = rows_of(a.gradient);
   const at::Tensor normed = x.mul(r);
-  write_sum_over_rows(g.mul(normed), a.grad_weight);
+  a.grad_weight.copy_(g.mul(normed).sum(0));
   g.mul_(a.weight);
   const at::Tensor dot = g.mul(normed).mean(1, /*keepdim=*/true);
   g.sub_(normed.mul(dot)).mul_(r);
@@ -121,8 +116,8 @@ void layer_norm_backward(const LayerNormBackward& a) {
   const at::Tensor moments = a.moments.view({-1, 2});
   const at::Tensor normed = standardized(rows_of(a.input), moments);
   at::Tensor g = rows_of(a.gradient);
-  write_sum_over_rows(g.mul(normed), a.grad_parameters.select(0, 0));
-  write_sum_over_rows(g, a.grad_parameters.select(0, 1));
+  a.grad_parameters.select(0, 0).copy_(g.mul(normed).sum(0));
+  a.grad_parameters.select(0, 1).copy_(g.sum(0));
   g.mul_(a.weight);
   const at::Tensor sum = g.mean(1, /*keepdim=*/true);
   const at::Tensor dot = g.mul(normed).mean(1, /*keepdim=*/true);

@@ -138,7 +138,8 @@ class Chunk {
   at::Tensor decay_;
 };
 
-// Calls visit(input's part, output's part, weight of the tap) for the steps that a tap reaches.
+// Calls visit(tap, early, late) for every tap: early() takes of the input the steps that the tap
+// reaches, late() of the output those that it reaches from.
 template <typename Visit>
 void for_each_tap(const CausalConvolution& a, Visit visit) {
   const std::int64_t num_taps = a.weight.size(0);
