@@ -90,7 +90,7 @@ LayerCase head_case(const Shape& shape, std::int64_t vocabulary) {
             return std::make_unique<LossAsLayer>(
                 std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
                     .num_channels = shape.back(), .vocabulary = vocabulary, .epsilon = kEpsilon}),
-                some_targets(rows, vocabulary));
+                some_targets_of_rows(vocabulary));
           },
       .reference =
           [=](const auto& values, const at::Tensor& x) {
@@ -104,12 +104,31 @@ at::Tensor some_targets(std::int64_t rows, std::int64_t vocabulary) {
   return Random(kSeed + 1).ids({rows}, vocabulary);
 }
 
-at::Tensor LayerCase::input(at::ScalarType dtype, Random& random) const {
-  return has_ids() ? random.ids(input_shape, vocabulary) : random.normal(input_shape, dtype);
+LossAsLayer::Targets some_targets_of_rows(std::int64_t vocabulary) {
+  return [=](at::IntArrayRef input_shape) {
+    return some_targets(numel(input_shape) / input_shape.back(), vocabulary);
+  };
 }
 
-at::Tensor LayerCase::grad_output(const Layer& layer, at::ScalarType dtype, Random& random) const {
-  const Shape shape = layer.output_shape(input_shape);
+Shape LayerCase::grown_shape(std::int64_t growth) const {
+  Shape shape = input_shape;
+  const std::size_t channels = is_image ? 1 : shape.size() - 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    shape[i] += i == channels && !has_ids() ? 0 : growth;
+  }
+  return shape;
+}
+
+at::Tensor LayerCase::input(at::ScalarType dtype, Random& random, std::int64_t growth) const {
+  const Shape shape = grown_shape(growth);
+  return has_ids() ? random.ids(shape, vocabulary) : random.normal(shape, dtype);
+}
+
+at::Tensor LayerCase::grad_output(const Layer& layer,
+                                  at::ScalarType dtype,
+                                  Random& random,
+                                  std::int64_t growth) const {
+  const Shape shape = layer.output_shape(grown_shape(growth));
   return random.normal(shape, shape.empty() ? at::kDouble : dtype);
 }
 
