@@ -37,6 +37,7 @@ std::ostream& operator<<(std::ostream& out, const LayerCase& layer_case);
 
 // Sizes are small enough for a numeric gradient of every element.
 std::vector<LayerCase> linear_cases();
+std::vector<LayerCase> activation_cases();
 std::vector<LayerCase> norm_cases();
 std::vector<LayerCase> embedding_cases();
 std::vector<LayerCase> attention_cases();
