@@ -4,6 +4,9 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/layers/linear.h"
 
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -85,6 +88,41 @@ TEST(OptimizerTest, AdamWFollowsItsPaper) {
     const double second = one.second / (1.0 - std::pow(options.beta2, step));
     one.value -= 0.01 * first / (std::sqrt(second) + options.epsilon);
   });
+}
+
+// The update behind torch.optim.AdamW(fused=True).
+TEST(OptimizerTest, AdamWEqualsTorchs) {
+  const OptimizerOptions options{.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
+  Fixture fixture(options);
+  struct State {
+    at::Tensor value;
+    at::Tensor first;
+    at::Tensor second;
+  };
+  std::vector<State> expected;
+  for (const Parameter* parameter : fixture.store.parameters()) {
+    expected.push_back({parameter->value.clone(), at::zeros_like(parameter->value),
+                        at::zeros_like(parameter->value)});
+  }
+  const at::Tensor steps = at::zeros({}, at::kFloat);
+  for (int step = 1; step <= 8; ++step) {
+    fixture.draw_gradients(static_cast<std::uint64_t>(step));
+    steps.fill_(step);
+    for (std::size_t p = 0; p < expected.size(); ++p) {
+      const Parameter& parameter = *fixture.store.parameters()[p];
+      State& one = expected[p];
+      at::_fused_adamw_({one.value}, {parameter.gradient.clone()}, {one.first}, {one.second}, {},
+                        {steps}, /*lr=*/0.01, options.beta1, options.beta2,
+                        parameter.decays ? options.weight_decay : 0.0, options.epsilon,
+                        /*amsgrad=*/false, /*maximize=*/false);
+    }
+    fixture.optimizer->step(fixture.store, {.step = step, .learning_rate = 0.01});
+    for (std::size_t p = 0; p < expected.size(); ++p) {
+      const Parameter& parameter = *fixture.store.parameters()[p];
+      EXPECT_LT(parameter.value.sub(expected[p].value).abs().max().item<double>(), 1e-6)
+          << parameter.name << ", step " << step;
+    }
+  }
 }
 
 TEST(OptimizerTest, SgdFollowsItsPaper) {
