@@ -4,10 +4,8 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/layers/linear.h"
 
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 
@@ -90,37 +88,32 @@ TEST(OptimizerTest, AdamWFollowsItsPaper) {
   });
 }
 
-// The update behind torch.optim.AdamW(fused=True).
+// Of libtorch, which composes its update from single operators.
 TEST(OptimizerTest, AdamWEqualsTorchs) {
   const OptimizerOptions options{.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
   Fixture fixture(options);
-  struct State {
-    at::Tensor value;
-    at::Tensor first;
-    at::Tensor second;
-  };
-  std::vector<State> expected;
-  for (const Parameter* parameter : fixture.store.parameters()) {
-    expected.push_back({parameter->value.clone(), at::zeros_like(parameter->value),
-                        at::zeros_like(parameter->value)});
+  const std::vector<Parameter*>& parameters = fixture.store.parameters();
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  std::vector<at::Tensor> expected;
+  for (const Parameter* parameter : parameters) {
+    expected.push_back(parameter->value.clone().set_requires_grad(true));
+    torch::optim::AdamWOptions own(0.01);
+    own.betas({options.beta1, options.beta2}).eps(options.epsilon);
+    own.weight_decay(parameter->decays ? options.weight_decay : 0.0);
+    groups.emplace_back(std::vector{expected.back()},
+                        std::make_unique<torch::optim::AdamWOptions>(own));
   }
-  const at::Tensor steps = at::zeros({}, at::kFloat);
+  torch::optim::AdamW torchs(groups);
   for (int step = 1; step <= 8; ++step) {
     fixture.draw_gradients(static_cast<std::uint64_t>(step));
-    steps.fill_(step);
-    for (std::size_t p = 0; p < expected.size(); ++p) {
-      const Parameter& parameter = *fixture.store.parameters()[p];
-      State& one = expected[p];
-      at::_fused_adamw_({one.value}, {parameter.gradient.clone()}, {one.first}, {one.second}, {},
-                        {steps}, /*lr=*/0.01, options.beta1, options.beta2,
-                        parameter.decays ? options.weight_decay : 0.0, options.epsilon,
-                        /*amsgrad=*/false, /*maximize=*/false);
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      expected[p].mutable_grad() = parameters[p]->gradient.clone();
     }
+    torchs.step();
     fixture.optimizer->step(fixture.store, {.step = step, .learning_rate = 0.01});
-    for (std::size_t p = 0; p < expected.size(); ++p) {
-      const Parameter& parameter = *fixture.store.parameters()[p];
-      EXPECT_LT(parameter.value.sub(expected[p].value).abs().max().item<double>(), 1e-6)
-          << parameter.name << ", step " << step;
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      EXPECT_LT(parameters[p]->value.sub(expected[p].detach()).abs().max().item<double>(), 1e-6)
+          << parameters[p]->name << ", step " << step;
     }
   }
 }
