@@ -18,15 +18,31 @@ struct Costs {
   double w = 1.0;
 };
 
+CostModel every_stage(Costs costs) {
+  return {
+      .stages = {{.forward = costs.f, .input = costs.i, .weight = costs.w, .full = std::nullopt}}};
+}
+
 SimulationResult run(const std::string& name, int n, bool two_stage, Costs costs = {}) {
-  const StageCost stage{
-      .forward = costs.f, .input = costs.i, .weight = costs.w, .full = std::nullopt};
-  return simulate(testing::family(name, n, two_stage), {.stages = {stage}});
+  return simulate(testing::family(name, n, two_stage), every_stage(costs));
 }
 
 double gain(const std::string& name, int n, Costs costs = {}) {
   return run(name, n, false, costs).makespan / run(name, n, true, costs).makespan;
 }
+
+// With any number of micro-batches.
+double idle(const std::string& name, const PipelineShape& shape, Costs costs) {
+  return simulate(build_schedule(name, shape), every_stage(costs)).makespan -
+         shape.num_micro_batches * (costs.f + costs.i + costs.w);
+}
+
+// Binary fractions, so that sums are exact in any order.
+constexpr Costs kCosts[] = {{1, 1, 1},     {1, 1.5, 1},    {0.5, 2, 0.75}, {1, 1, 2}, {1, 1, 0.5},
+                            {1, 0.5, 1.5}, {1, 0.5, 0.75}, {2, 1, 0.25},   {1, 2, 0}};
+
+// By how much every further rank delays the step of 1F1B: i where f is no more than i and w.
+double hop(Costs c) { return std::max({c.f, c.i, c.f + c.i - c.w}); }
 
 class ClosedFormTest : public ::testing::TestWithParam<int> {};
 
@@ -59,22 +75,28 @@ TEST_P(ClosedFormTest, UnitBubbles) {
 
 TEST_P(ClosedFormTest, GeneralCosts) {
   const int n = GetParam();
-  // Binary fractions, so that sums are exact in any order.
-  for (const Costs c :
-       {Costs{1, 1, 1}, Costs{1, 1.5, 1}, Costs{0.5, 2, 0.75}, Costs{1, 1, 2}, Costs{1, 1, 0.5},
-        Costs{1, 0.5, 1.5}, Costs{1, 0.5, 0.75}, Costs{2, 1, 0.25}, Costs{1, 2, 0}}) {
+  for (const Costs& c : kCosts) {
     const double all = c.f + c.i + c.w;
-    // By how much every further rank delays the step: i where f is no more than i and w.
-    const double hop = std::max({c.f, c.i, c.f + c.i - c.w});
     EXPECT_EQ(run("naive", n, false, c).makespan, n * all);
     EXPECT_EQ(run("gpipe", n, false, c).makespan, (2 * n - 1) * all);
     EXPECT_EQ(run("1f1b-1", n, false, c).makespan, (2 * n - 1) * all);
     EXPECT_EQ(run("1f1b-2", n, false, c).makespan, (3 * n - 1) * all);
     EXPECT_EQ(run("naive", n, true, c).makespan, n * (c.f + c.i) + c.w);
     EXPECT_EQ(run("gpipe", n, true, c).makespan, (2 * n - 1) * (c.f + c.i) + n * c.w);
-    EXPECT_EQ(run("1f1b-1", n, true, c).makespan, n * all + (n - 1) * hop);
+    EXPECT_EQ(run("1f1b-1", n, true, c).makespan, n * all + (n - 1) * hop(c));
     for (const char* name : {"1f1b-2", "1f1b-2-flush", "1f1b-2-capped"}) {
-      EXPECT_EQ(run(name, n, true, c).makespan, 2 * n * all + (n - 1) * hop) << name;
+      EXPECT_EQ(run(name, n, true, c).makespan, 2 * n * all + (n - 1) * hop(c)) << name;
+    }
+  }
+}
+
+TEST_P(ClosedFormTest, OneForwardOneBackwardIdlesAsMuchForAnyNumberOfMicroBatches) {
+  const int n = GetParam();
+  for (const Costs& c : kCosts) {
+    for (const int m : {n, n + 1, 3 * n + 1}) {
+      EXPECT_EQ(idle("1f1b", {n, m, true}, c), (n - 1) * hop(c)) << m;
+      EXPECT_EQ(idle("zb-h1", {n, m, true}, c), (n - 1) * hop(c)) << m;
+      EXPECT_EQ(idle("1f1b", {n, m, false}, c), (n - 1) * (c.f + c.i + c.w)) << m;
     }
   }
 }
