@@ -187,7 +187,7 @@ std::vector<LayerCase> all_cases() {
   std::vector<LayerCase> all;
   for (auto cases :
        {linear_cases(), norm_cases(), embedding_cases(), attention_cases(), feed_forward_cases(),
-        head_cases(), bert_cases(), mamba_cases(), image_cases()}) {
+        head_cases(), bert_cases(), mamba_cases(), image_cases(), foreign_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
