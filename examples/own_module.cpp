@@ -12,8 +12,6 @@
 #include <torch/torch.h>
 
 #include <cstdio>
-#include <memory>
-#include <vector>
 
 using namespace halfback;
 
@@ -26,9 +24,7 @@ struct BlockImpl : torch::nn::Module {
   torch::nn::Linear up{kWidth, 4 * kWidth}, down{4 * kWidth, kWidth};
 
   BlockImpl() {
-    register_module("norm", norm);
-    register_module("up", up);
-    register_module("down", down);
+    register_module("norm", norm), register_module("up", up), register_module("down", down);
   }
   torch::Tensor forward(const torch::Tensor& x) { return x + down(torch::gelu(up(norm(x)))); }
 };
@@ -40,9 +36,8 @@ std::vector<StageLayers> build(int num_stages) {
   stages.front().add(module_layer("in", torch::nn::Linear(2, kWidth),
                                   {.input = AutogradLayer::Options::Input::Data}));
   for (int i = 0; i < 6; ++i) {
-    const int stage = (i + 1) * num_stages / 8;  // the loss is the eighth part
-    stages[static_cast<std::size_t>(stage)].add(
-        module_layer("block." + std::to_string(i), Block()));
+    StageLayers& stage = stages[static_cast<std::size_t>((i + 1) * num_stages / 8)];
+    stage.add(module_layer("block." + std::to_string(i), Block()));
   }
   stages.back().loss = std::make_unique<ClassifierHead>(
       "out", ClassifierHead::Options{.num_channels = kWidth, .num_classes = 2});
@@ -60,27 +55,25 @@ std::vector<MicroBatch> spirals() {
   return batches;
 }
 
+std::unique_ptr<Pipeline> start(const char* schedule, int num_ranks) {
+  auto pipeline = std::make_unique<Pipeline>(
+      build(num_ranks), build_schedule(schedule, {num_ranks, kNumMicroBatches}), PipelineOptions());
+  pipeline->initialize(/*seed=*/1);
+  return pipeline;
+}
+
 int main() {
-  const auto start = [](const char* schedule, int num_ranks) {
-    auto pipeline = std::make_unique<Pipeline>(
-        build(num_ranks),
-        build_schedule(schedule, {num_ranks, kNumMicroBatches, /*two_stage=*/true}),
-        PipelineOptions());
-    pipeline->initialize(/*seed=*/1);
-    return pipeline;
-  };
   const auto four = start("1f1b-2", 4);
   const auto one = start("gpipe", 1);
   bool is_equal = true;
   for (int step = 1; step <= 60; ++step) {
-    const StepResult found = four->train_step(spirals(), {.number = step, .learning_rate = 3e-3});
-    const StepResult expected = one->train_step(spirals(), {.number = step, .learning_rate = 3e-3});
-    is_equal &= found.loss == expected.loss && found.gradient_norm == expected.gradient_norm;
-    if (step == 1 || step % 20 == 0) {
-      std::printf("step %2d  loss %.4f  gradient norm %.4f\n", step, found.loss,
-                  found.gradient_norm);
+    const StepResult found = four->train_step(spirals(), {.number = step, .learning_rate = 1e-3});
+    const StepResult alone = one->train_step(spirals(), {.number = step, .learning_rate = 1e-3});
+    is_equal &= found.loss == alone.loss && found.gradient_norm == alone.gradient_norm;
+    if (step % 20 == 1 || step == 60) {
+      std::printf("step %2d  loss %.4f\n", step, found.loss);
     }
   }
-  std::printf("gradients on 4 ranks and on 1: %s\n", is_equal ? "bit-equal" : "different");
+  std::printf("loss and gradients on 4 ranks and on 1: %s\n", is_equal ? "bit-equal" : "not equal");
   return is_equal ? 0 : 1;
 }

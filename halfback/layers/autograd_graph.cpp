@@ -91,6 +91,7 @@ struct AutogradGraph::State {
   struct Found {
     NodePtr node;
     bool is_inside = false;
+    bool is_frontier = false;
   };
   // A node that W starts from, and the gradients that arrive there, one for each of its inputs.
   struct Start {
@@ -113,15 +114,11 @@ struct AutogradGraph::State {
     return edge.is_valid() && nodes[place.at(edge.function.get())].is_inside;
   }
   bool is_outside(const Edge& edge) const { return edge.is_valid() && !is_inside(edge); }
-  bool is_frontier(const Node& node) const {
-    return std::any_of(frontier.begin(), frontier.end(),
-                       [&](const Start& start) { return start.node.get() == &node; });
-  }
 
   void walk();
   void add(const NodePtr& node);
   void check(Node& node) const;
-  void place_halves(const Found& found);
+  void place_halves(Found& found);
   bool runs_whole(const Node& node) const;
   void close_inside();
   void forget_nodes();
@@ -209,7 +206,7 @@ bool AutogradGraph::State::runs_whole(const Node& node) const {
 }
 
 // Says what of an inside node belongs to W.
-void AutogradGraph::State::place_halves(const Found& found) {
+void AutogradGraph::State::place_halves(Found& found) {
   const edge_list& next = found.node->next_edges();
   if (std::none_of(next.begin(), next.end(), [&](const Edge& edge) { return is_outside(edge); })) {
     return;
@@ -222,6 +219,7 @@ void AutogradGraph::State::place_halves(const Found& found) {
                       found.node->name()),
           "give its layer Halves::Together");
     }
+    found.is_frontier = true;
     frontier.push_back({found.node, Tensors(found.node->num_inputs())});
     return;
   }
@@ -242,7 +240,7 @@ void AutogradGraph::State::close_inside() {
     }
   }
   for (const Found& found : nodes) {
-    if (found.is_inside && !is_frontier(*found.node)) {
+    if (found.is_inside && !found.is_frontier) {
       found.node->release_variables();
     }
   }
@@ -319,10 +317,10 @@ void AutogradGraph::end(const at::Tensor& output) {
   }
   if (!state.is_inside(state.root)) {
     state.leaves->refuse("no gradient leads from its output to its input",
-                         "if it is the first of a model, say that its input is data");
+                         "if it is the first of a model, say that its input is data or ids");
   }
   if (state.halves == Halves::Split) {
-    for (const State::Found& found : state.nodes) {
+    for (State::Found& found : state.nodes) {
       if (found.is_inside) {
         state.place_halves(found);
       }

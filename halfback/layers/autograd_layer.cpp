@@ -286,6 +286,7 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
     leaving[i] = passes_by ? leaving[i] : owned(std::move(leaving[i]));
   }
   saved.graph = graph;
+  saved.until_weight.clear();
   for (const Tied& one : statistics_) {
     saved.until_weight.push_back(one.tensor.variable_data().clone());
   }

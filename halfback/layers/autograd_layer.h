@@ -34,7 +34,8 @@ struct ForeignTensor {
 };
 
 // A tensor that the function moves on in training, r = kept r + change, and reads in evaluation
-// only. F makes the change, W adds it: each micro-batch counts once and in order.
+// only. F makes the change, out of r = 0, and W adds it: each micro-batch counts once and in order.
+// The engine has r; the tensor has it while the function evaluates.
 struct RunningStatistic {
   std::string name;
   at::Tensor tensor;

@@ -26,7 +26,8 @@ constexpr std::int64_t kWidth = 8;
 constexpr std::int64_t kVocabulary = 31;  // of make_batches
 constexpr int kNumBlocks = 3;
 constexpr int kNumSteps = 3;
-constexpr BatchShape kBatches = {.num_micro_batches = 4, .num_sequences = 3, .sequence = 5};
+constexpr std::int64_t kNumSequences = 3;
+constexpr std::int64_t kLength = 5;
 
 // The module with initial values of its own.
 ForeignModule drawn(ForeignModule module) {
@@ -94,10 +95,17 @@ Schedule schedule_of(const PipelineRequest& request) {
                                            .two_stage = request.two_stage});
 }
 
+std::vector<MicroBatch> batches_of(const PipelineRequest& request, std::int64_t step) {
+  return make_batches({.num_micro_batches = request.num_micro_batches,
+                       .num_sequences = kNumSequences,
+                       .sequence = kLength},
+                      step);
+}
+
 std::vector<PipelineRequest> requests() {
-  return {{"1f1b", 1, 4, true},  {"1f1b-2", 2, 4, true}, {"gpipe", 3, 4, false},
-          {"gpipe", 4, 4, true}, {"1f1b-2", 4, 4, true}, {"zb-h1", 4, 4, true},
-          {"zb-v", 1, 4, true},  {"zb-v", 2, 4, true},   {"zb-v", 4, 4, true}};
+  return {{"1f1b", 1, 8, true},  {"1f1b-2", 2, 4, true}, {"gpipe", 3, 8, false},
+          {"gpipe", 4, 8, true}, {"1f1b-2", 4, 8, true}, {"zb-h1", 4, 8, true},
+          {"zb-v", 1, 8, true},  {"zb-v", 2, 8, true},   {"zb-v", 4, 8, true}};
 }
 
 void expect_bits_and_bytes(const PipelineRequest& request, const Checkpointing& checkpointing) {
@@ -109,11 +117,10 @@ void expect_bits_and_bytes(const PipelineRequest& request, const Checkpointing& 
   Pipeline pipeline(build(schedule.num_stages(), checkpointing), schedule, options);
   pipeline.initialize(kSeed);
   const MemoryPrediction predicted = predict_memory(
-      pipeline.schedule(),
-      {.stages = stage_bytes(build(schedule.num_stages(), checkpointing),
-                             {.input_shape = {kBatches.num_sequences, kBatches.sequence}})});
+      pipeline.schedule(), {.stages = stage_bytes(build(schedule.num_stages(), checkpointing),
+                                                  {.input_shape = {kNumSequences, kLength}})});
   for (int step = 1; step <= kNumSteps; ++step) {
-    const auto batches = make_batches(kBatches, step);
+    const auto batches = batches_of(request, step);
     const auto expected = plain.train_step(batches, step, 3e-3);
     const StepResult found = pipeline.train_step(batches, {.number = step, .learning_rate = 3e-3});
     ASSERT_EQ(found.loss, expected.loss) << "step " << step;
@@ -144,13 +151,14 @@ TEST(AutogradLayersTest, HaveThemWhenForwardsAreRecomputed) {
 }
 
 TEST(AutogradLayersTest, TellWhereTheyRefuse) {
+  const PipelineRequest request = {.schedule = "1f1b", .num_ranks = 2};
   std::vector<StageLayers> stages = build(2);
   stages[1].layers[0] = std::make_unique<AutogradLayer>(make_module(
       "lost",
       {.shapes = {}, .function = [](const auto&, const at::Tensor& x) { return x.detach() + 1; }}));
-  Pipeline pipeline(std::move(stages), schedule_of({"1f1b", 2, 4, true}), parity_options());
+  Pipeline pipeline(std::move(stages), schedule_of(request), parity_options());
   try {
-    pipeline.train_step(make_batches(kBatches, 1), {.number = 1, .learning_rate = 1e-3});
+    pipeline.train_step(batches_of(request, 1), {.number = 1, .learning_rate = 1e-3});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).substr(0, 70),

@@ -179,7 +179,7 @@ TEST(AutogradLayerTest, RefusesAnOutputWithoutAWayToTheInput) {
   EXPECT_EQ(
       refusal([](const at::Tensor& w, const at::Tensor& x) { return at::linear(x.detach(), w); }),
       "module odd: no gradient leads from its output to its input; if it is the first of a "
-      "model, say that its input is data");
+      "model, say that its input is data or ids");
 }
 
 TEST(AutogradLayerTest, RefusesAForeignTensorWithAGradient) {
@@ -269,29 +269,29 @@ TEST(AutogradLayerTest, RunsCustomFunctionsTogetherOnly) {
   EXPECT_TRUE(same_bits(found.grad_parameters[0], expected.grad_parameters[0]));
 }
 
-// A checkpoint by hand: its backward runs another backward, which knows nothing of halves.
+// A checkpoint by hand: its backward runs another backward, which adds to gradients by itself.
 struct UsersCheckpoint : torch::autograd::Function<UsersCheckpoint> {
   static at::Tensor forward(torch::autograd::AutogradContext* context,
                             const at::Tensor& x,
-                            const at::Tensor& w) {
+                            const std::vector<at::Tensor>& weights) {
     context->save_for_backward({x});
-    context->saved_data["w"] = w;
-    return at::linear(x, w);
+    context->saved_data["weights"] = weights;
+    return at::linear(x, weights[0]);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const at::AutoGradMode with_graph(true);
     const at::Tensor x = context->get_saved_variables()[0].detach().set_requires_grad(true);
-    at::linear(x, context->saved_data["w"].toTensor()).backward(gradients[0]);
+    at::linear(x, context->saved_data["weights"].toTensorVector()[0]).backward(gradients[0]);
     return {x.grad(), at::Tensor()};
   }
 };
 
 TEST(AutogradLayerTest, RefusesABackwardInsideTheBackward) {
   const Function function = [](const at::Tensor& w, const at::Tensor& x) {
-    return UsersCheckpoint::apply(at::linear(x, w), w);
+    return UsersCheckpoint::apply(x, std::vector{w});
   };
-  for (const auto halves : {kTogether}) {
+  for (const auto halves : {AutogradGraph::Halves::Split, kTogether}) {
     EXPECT_TRUE(contains(refusal(function, {.halves = halves}),
                          "its backward wrote the gradient of odd.0 by itself"));
   }
