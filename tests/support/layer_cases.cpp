@@ -230,13 +230,20 @@ std::vector<LayerCase> head_cases() {
           head_case({2, 3, 24}, 33), head_case({1, 35, 3}, 17)};
 }
 
-std::vector<LayerCase> all_cases() {
+std::vector<LayerCase> native_cases() {
   std::vector<LayerCase> all;
   for (auto cases :
        {linear_cases(), activation_cases(), norm_cases(), embedding_cases(), attention_cases(),
         feed_forward_cases(), head_cases(), bert_cases(), mamba_cases(), image_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
+  return all;
+}
+
+std::vector<LayerCase> all_cases() {
+  std::vector<LayerCase> all = native_cases();
+  const std::vector<LayerCase> foreign = foreign_cases();
+  all.insert(all.end(), foreign.begin(), foreign.end());
   return all;
 }
 

@@ -47,7 +47,9 @@ std::vector<LayerCase> bert_cases();
 std::vector<LayerCase> mamba_cases();
 std::vector<LayerCase> convolution_cases();
 std::vector<LayerCase> batch_norm_cases();
-std::vector<LayerCase> image_cases();  // convolutions, norms and what comes with them
+std::vector<LayerCase> image_cases();    // convolutions, norms and what comes with them
+std::vector<LayerCase> native_cases();   // all of the above
+std::vector<LayerCase> foreign_cases();  // modules of libtorch
 std::vector<LayerCase> all_cases();
 
 struct AttentionShape {
