@@ -11,6 +11,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -132,6 +134,25 @@ at::Tensor autograd_mamba(const Values& values, const at::Tensor& x) {
   const at::Tensor gated = ScanFunction::apply(
       input, step, halves[1], projected.narrow(2, rank, states), -at::exp(values[7]), values[8]);
   return x + at::linear(gated, values[9]);
+}
+
+at::Tensor autograd_block(const Values& values, const at::Tensor& x, std::int64_t heads) {
+  const auto normed = [](const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
+    return at::layer_norm(rows, rows.sizes().slice(rows.dim() - 1), weight, bias, kEpsilon);
+  };
+  const std::vector<at::Tensor> packed =
+      at::linear(normed(x, values[0], values[1]), values[2], values[3])
+          .view({x.size(0), x.size(1), 3 * heads, -1})
+          .transpose(1, 2)
+          .chunk(3, 1);
+  const at::Tensor attended = at::scaled_dot_product_attention(packed[0], packed[1], packed[2],
+                                                               /*attn_mask=*/{}, /*dropout_p=*/0.0,
+                                                               /*is_causal=*/true);
+  const at::Tensor y =
+      x + at::linear(attended.transpose(1, 2).reshape(x.sizes()), values[4], values[5]);
+  const at::Tensor inner =
+      at::gelu(at::linear(normed(y, values[6], values[7]), values[8], values[9]));
+  return y + at::linear(inner, values[10], values[11]);
 }
 
 at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets) {

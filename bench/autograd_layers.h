@@ -27,6 +27,10 @@ at::Tensor autograd_attention(const Values& values, const at::Tensor& x, const R
 // ATen has no selective scan: Halfback's kernels stand in for one, as one autograd function.
 at::Tensor autograd_mamba(const Values& values, const at::Tensor& x);
 
+// A block with layer norms, biases and GELU, for AutogradLayer: norm, query/key/value, output,
+// norm, up, down, each weight before its bias.
+at::Tensor autograd_block(const Values& values, const at::Tensor& x, std::int64_t heads);
+
 // Returns the summed loss.
 at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets);
 

@@ -8,6 +8,7 @@
 #include "halfback/engine/executor.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/attention.h"
+#include "halfback/layers/autograd_layer.h"
 #include "halfback/layers/embedding.h"
 #include "halfback/layers/feed_forward.h"
 #include "halfback/layers/language_model_head.h"
@@ -142,6 +143,36 @@ Subject attention_subject(const Sizes& sizes, const at::Tensor& x) {
   return subject;
 }
 
+Subject module_subject(const Sizes& sizes, const at::Tensor& x) {
+  const std::int64_t width = sizes.width;
+  ForeignModule module{.name = "block", .forward = {}};
+  bench::Values values;
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{width},
+                                                                  {width},
+                                                                  {3 * width, width},
+                                                                  {3 * width},
+                                                                  {width, width},
+                                                                  {width},
+                                                                  {width},
+                                                                  {width},
+                                                                  {4 * width, width},
+                                                                  {4 * width},
+                                                                  {width, 4 * width},
+                                                                  {width}}) {
+    values.push_back(at::zeros(shape).set_requires_grad(true));
+    module.parameters.push_back({std::to_string(values.size()), values.back()});
+  }
+  module.forward = [values, heads = sizes.heads](const Tensors& inputs, const CallContext&) {
+    return Tensors{bench::autograd_block(values, inputs.front(), heads)};
+  };
+  Subject subject =
+      layer_subject("AutogradLayer", std::make_shared<AutogradLayer>(std::move(module)), x);
+  subject.reference = [heads = sizes.heads](const bench::Values& leaves, const at::Tensor& input) {
+    return bench::autograd_block(leaves, input, heads);
+  };
+  return subject;
+}
+
 std::vector<Subject> make_subjects(const Sizes& sizes) {
   const at::Tensor x = at::randn({sizes.samples, sizes.sequence, sizes.width});
   const at::Tensor ids = at::randint(sizes.vocabulary, {sizes.samples, sizes.sequence}, at::kLong);
@@ -177,6 +208,7 @@ std::vector<Subject> make_subjects(const Sizes& sizes) {
                                                                 .step_rank = sizes.width / 16}),
       x));
   all.back().reference = bench::autograd_mamba;
+  all.push_back(module_subject(sizes, x));
   for (Subject& subject : all) {
     give_memory(subject);
   }

@@ -1,5 +1,6 @@
 #include "halfback/engine/parameter_store.h"
 
+#include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
 #include "halfback/layers/kernels.h"
 
@@ -53,6 +54,8 @@ void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
     case Draw::InverseSoftplus:
       draw_inverse_softplus(value, generator);
       return;
+    case Draw::Given:  // not drawn
+      return;
   }
 }
 
@@ -104,6 +107,11 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Init& init = parameters_[i]->init;
     const at::Tensor& value = parameters_[i]->value;
+    if (init.draw == Draw::Given) {
+      HALFBACK_CHECK(parameters_[i]->given.defined(), parameters_[i]->name + " is initialized");
+      value.copy_(std::exchange(parameters_[i]->given, {}));
+      continue;
+    }
     if (init.draw == Draw::Normal && init.standard_deviation == 0.0) {
       value.fill_(init.mean);
       continue;

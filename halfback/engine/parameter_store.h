@@ -38,8 +38,8 @@ class ParameterStore {
   // shape.
   at::Tensor view(const at::Tensor& buffer, std::size_t parameter) const;
 
-  // Draws initial values. Parameter i of this stage is number first_index + i of the model: values
-  // depend on that and the seed only, on every device.
+  // Draws initial values, or takes those that are given, once. Parameter i of this stage is number
+  // first_index + i of the model: what is drawn depends on that and the seed only, on every device.
   void initialize(std::uint64_t seed, std::uint64_t first_index);
 
   // Rounds the values for products anew. To be called after they changed.

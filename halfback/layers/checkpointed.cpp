@@ -1,5 +1,6 @@
 #include "halfback/layers/checkpointed.h"
 
+#include "halfback/base/error.h"
 #include "halfback/layers/shapes.h"
 
 #include <utility>
@@ -10,6 +11,12 @@ namespace {
 
 // A copy that I may overwrite.
 Saved copied(const Saved& saved) {
+  if (saved.graph) {
+    throw ConfigError(
+        "model: a module of libtorch has one graph, which I uses up; its gradients can be "
+        "recomputed "
+        "only together with its forward; recompute both");
+  }
   Saved copy = saved;
   for (Tensors* tensors : {&copy.until_input, &copy.until_weight}) {
     for (at::Tensor& tensor : *tensors) {

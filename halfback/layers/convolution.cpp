@@ -7,6 +7,7 @@
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <optional>
@@ -39,6 +40,15 @@ at::ScalarType weight_gradient_type(const at::Tensor& input,
                                     std::int64_t stride,
                                     at::ScalarType dtype) {
   return at::isReducedFloatingType(dtype) && input.size(-1) < stride ? at::kFloat : dtype;
+}
+
+// Returns how many of them, from the first on, have images of its size.
+std::size_t num_of_one_size(std::span<Saved* const> saved) {
+  const auto size = [](const Saved* one) { return one->until_weight.front().sizes().slice(2); };
+  const auto other = std::find_if(saved.begin(), saved.end(), [&](const Saved* one) {
+    return size(one) != size(saved.front());
+  });
+  return static_cast<std::size_t>(other - saved.begin());
 }
 
 at::Tensor take_images(std::span<Saved*> saved, std::size_t slot) {
@@ -96,6 +106,14 @@ void Convolution::backward_weight(Saved& saved) {
 }
 
 void Convolution::backward_weight_concatenated(std::span<Saved*> saved) {
+  while (!saved.empty()) {
+    const std::size_t count = num_of_one_size(saved);
+    add_gradients(saved.first(count));
+    saved = saved.subspan(count);
+  }
+}
+
+void Convolution::add_gradients(std::span<Saved*> saved) {
   const at::ScalarType rounded = weight_.operand().scalar_type();
   const at::Tensor input = take_images(saved, 0).to(rounded);
   const at::Tensor gradient = take_images(saved, 1).to(rounded);

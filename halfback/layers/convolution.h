@@ -35,13 +35,16 @@ class Convolution : public Layer {
   at::Tensor forward(const at::Tensor& input, Saved& saved) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
   void backward_weight(Saved& saved) override;
-  // One product over all; the micro-batches have images of one size.
+  // One product for each run of micro-batches whose images have one size.
   void backward_weight_concatenated(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
                          std::int64_t element_bytes) const override;
   std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
 
  private:
+  // W of micro-batches whose images have one size.
+  void add_gradients(std::span<Saved*> saved);
+
   Options options_;
   std::vector<std::int64_t> stride_;   // by dimension, as ATen wants them
   std::vector<std::int64_t> padding_;  // by dimension

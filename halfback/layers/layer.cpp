@@ -10,7 +10,7 @@ namespace halfback {
 std::int64_t Parameter::numel() const { return halfback::numel(shape); }
 
 bool Saved::is_empty() const {
-  return until_input.empty() && until_weight.empty() &&
+  return until_input.empty() && until_weight.empty() && !graph &&
          std::all_of(members.begin(), members.end(),
                      [](const Saved& member) { return member.is_empty(); });
 }

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ enum class Draw {
   Uniform,          // likewise
   LogOfColumn,      // log(1), log(2), ... along the last dimension
   InverseSoftplus,  // log(1 + e^value) is spread evenly by its logarithm from 0.001 to 0.1
+  Given,            // those of Parameter::given
 };
 struct Init {
   double mean = 0.0;
@@ -50,6 +52,7 @@ struct Parameter {
   bool is_copy = false;  // of the parameter of that name on an earlier layer: equal at all times
   bool trains = true;    // false: a running statistic, which has no gradient and which W changes
   std::vector<NamedRows> checkpoint_rows = {};
+  at::Tensor given = {};  // let go of when its values have been taken
   at::Tensor value = {};
   at::Tensor rounded = {};  // the value in the type of the products, where that is a smaller one
   at::Tensor gradient = {};
@@ -61,12 +64,15 @@ struct Parameter {
   const at::Tensor& operand() const { return rounded.defined() ? rounded : value; }
 };
 
+class AutogradGraph;
+
 // What one layer keeps of one micro-batch between its calls, and what it may know about it.
 struct Saved {
-  Tensors until_input;                   // dropped by backward_input
-  Tensors until_weight;                  // dropped by backward_weight
-  std::vector<Saved> members = {};       // of the layers inside, where a layer holds others
-  std::vector<std::int64_t> shape = {};  // of the input, where no kept tensor has it
+  Tensors until_input;                        // dropped by backward_input
+  Tensors until_weight;                       // dropped by backward_weight
+  std::vector<Saved> members = {};            // of the layers inside, where a layer holds others
+  std::shared_ptr<AutogradGraph> graph = {};  // of a module of libtorch, until W
+  std::vector<std::int64_t> shape = {};       // of the input, where no kept tensor has it
   std::uint64_t key = 0;    // of the micro-batch in its step: random masks are drawn from it
   bool is_training = true;  // false: no dropout, running statistics are read
 

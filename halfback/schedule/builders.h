@@ -40,7 +40,8 @@ Schedule build_naive(const PipelineShape& shape);
 Schedule build_gpipe(const PipelineShape& shape);
 
 // Returns k x F; (M-k) x (I, F); k x (I, W of the oldest); the W left; with k = min(N-r, M).
-// Any M, also M < N. Peaks: until I k, until W M, G M-k+1; off: until I and until W k.
+// Any M, also M < N. Idle (N-1) max(f, i, f+i-w) at M >= N, off (N-1)(f+i+w).
+// Peaks: until I k, until W M, G M-k+1; off: until I and until W k.
 // Source of the order: Narayanan et al., "PipeDream", SOSP 2019, arXiv 1806.03377.
 Schedule build_one_f_one_b(const PipelineShape& shape);
 
@@ -67,8 +68,8 @@ Schedule build_one_f_one_b_2_capped(const PipelineShape& shape);
 
 // Returns 1f1b in which W follows the rank's r-th later I, so that no rank holds more than 1f1b
 // with B: (N-r) x F; r x (I, F); then (I, W of the oldest, F) until no F is left; (N-r) x (I, W); r
-// x W. Any M; two-stage. Idle (N-1)(f+i-w), peak min(N, M). Source: Qi et al., "Zero Bubble
-// Pipeline Parallelism", ICLR 2024, arXiv 2401.10241 (ZB-H1).
+// x W. Any M; two-stage. Idle (N-1) max(f, i, f+i-w) at M >= N, peak min(N, M). Source: Qi et al.,
+// "Zero Bubble Pipeline Parallelism", ICLR 2024, arXiv 2401.10241 (ZB-H1).
 Schedule build_zb_h1(const PipelineShape& shape);
 
 // Returns the same with 2(N-r)-1 forwards before the first I, and W after the rank's 2r-th later I.

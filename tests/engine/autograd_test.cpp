@@ -121,6 +121,7 @@ std::vector<double> numbers(const at::Tensor& tensor) {
 TEST(AutogradTest, PlainGradientsEqualThoseOfAutograd) {
   PlainRun plain = make_plain(parity_options());
   plain.initialize(7);
+  move_vectors(plain.stage());
   const auto batches = make_batches({.num_micro_batches = 3});
   Leaves leaves(plain.stage());
   GraphModel graph(small_llama(), leaves);

@@ -5,6 +5,7 @@
 #include "halfback/layers/linear.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 
@@ -85,6 +86,36 @@ TEST(OptimizerTest, AdamWFollowsItsPaper) {
     const double second = one.second / (1.0 - std::pow(options.beta2, step));
     one.value -= 0.01 * first / (std::sqrt(second) + options.epsilon);
   });
+}
+
+// Of libtorch, which composes its update from single operators.
+TEST(OptimizerTest, AdamWEqualsTorchs) {
+  const OptimizerOptions options{.weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
+  Fixture fixture(options);
+  const std::vector<Parameter*>& parameters = fixture.store.parameters();
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  std::vector<at::Tensor> expected;
+  for (const Parameter* parameter : parameters) {
+    expected.push_back(parameter->value.clone().set_requires_grad(true));
+    torch::optim::AdamWOptions own(0.01);
+    own.betas({options.beta1, options.beta2}).eps(options.epsilon);
+    own.weight_decay(parameter->decays ? options.weight_decay : 0.0);
+    groups.emplace_back(std::vector{expected.back()},
+                        std::make_unique<torch::optim::AdamWOptions>(own));
+  }
+  torch::optim::AdamW torchs(groups);
+  for (int step = 1; step <= 8; ++step) {
+    fixture.draw_gradients(static_cast<std::uint64_t>(step));
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      expected[p].mutable_grad() = parameters[p]->gradient.clone();
+    }
+    torchs.step();
+    fixture.optimizer->step(fixture.store, {.step = step, .learning_rate = 0.01});
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      EXPECT_LT(parameters[p]->value.sub(expected[p].detach()).abs().max().item<double>(), 1e-6)
+          << parameters[p]->name << ", step " << step;
+    }
+  }
 }
 
 TEST(OptimizerTest, SgdFollowsItsPaper) {

@@ -3,11 +3,14 @@
 
 #include "halfback/models/cut.h"
 #include "halfback/schedule/csv.h"
+#include "halfback/schedule/families.h"
 #include "tests/support/small_model.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace halfback::testing {
 namespace {
@@ -55,15 +58,40 @@ TEST(PipelineTest, SpansOfARankDoNotOverlapAndUpdatesComeLast) {
   }
 }
 
+// In what ran: right behind every I its gradient leaves. The W of the micro-batch has not run by
+// then; in naive and GPipe no W of the stage has.
 TEST(PipelineTest, GradientsLeaveAStageBeforeItsWeightGradients) {
-  const auto pipeline = make_pipeline({.schedule = "1f1b-1", .num_ranks = 4});
-  for (const auto& list : pipeline->schedule().ranks) {
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      if (list[i].kind == ActionKind::BackwardInput && list[i].stage > 0) {
-        ASSERT_LT(i + 1, list.size());
-        EXPECT_EQ(list[i + 1].kind, ActionKind::SendBackward);
+  constexpr int kNumRanks = 4;
+  const std::pair<const char*, bool> families[] = {
+      {"naive", true},         {"gpipe", true},
+      {"1f1b-1", false},       {"1f1b-2", false},
+      {"1f1b-2-flush", false}, {"1f1b-2-capped", false},
+      {"zb-h1", false},        {"interleaved-1f1b", false}};
+  for (const auto& [name, weights_come_last] : families) {
+    SCOPED_TRACE(name);
+    const int micro_batches = family(name).default_micro_batches(kNumRanks);
+    const auto pipeline = make_pipeline({name, kNumRanks, micro_batches, true});
+    const StepResult result =
+        pipeline->accumulate_gradients(make_batches({.num_micro_batches = micro_batches}));
+    int num_left = 0;
+    for (int rank = 0; rank < kNumRanks; ++rank) {
+      const std::vector<Action> ran = actions_of(result.timeline, rank);
+      std::vector<Action> weights;
+      for (std::size_t i = 0; i < ran.size(); ++i) {
+        const auto& [kind, stage, micro_batch] = ran[i];
+        if (kind == ActionKind::BackwardWeight) {
+          weights.push_back(ran[i]);
+        } else if (kind == ActionKind::BackwardInput && stage > 0) {
+          ASSERT_LT(i + 1, ran.size());
+          EXPECT_EQ(ran[i + 1], (Action{ActionKind::SendBackward, stage, micro_batch}));
+          const Action own{ActionKind::BackwardWeight, stage, micro_batch};
+          EXPECT_EQ(std::count(weights.begin(), weights.end(), own), 0);
+          EXPECT_TRUE(weights.empty() || !weights_come_last);
+          ++num_left;
+        }
       }
     }
+    EXPECT_EQ(num_left, (pipeline->num_stages() - 1) * micro_batches);
   }
 }
 

@@ -1,9 +1,11 @@
 // The bytes that a layer declares are the bytes that the allocator counts, exactly.
 #include "halfback/engine/memory.h"
+#include "halfback/layers/linear.h"
 #include "tests/support/layer_fixture.h"
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -76,6 +78,30 @@ TEST_P(LayerMemoryTest, FreesAForwardThatIsDropped) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LayerMemoryTest, in_both_types(all_cases()), typed_case_name);
+
+// One product over the rows of all micro-batches: a product a sequence would make as many
+// temporaries of the weight's size as there are sequences.
+TEST(ConcatenatedProductTest, MakesNoTemporariesButTheRowsSideBySide) {
+  constexpr std::int64_t kWidth = 128;
+  constexpr std::int64_t kNumSequences = 8;
+  Linear layer("linear", {.num_inputs = kWidth, .num_outputs = kWidth});
+  Random random;
+  give_memory(layer.parameters(), at::kFloat, random);
+  const MemoryOwner owner(kRank);
+  std::array<Saved, 4> saved;
+  std::vector<Saved*> all;
+  for (Saved& one : saved) {
+    layer.forward(random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
+    layer.backward_input(random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
+    all.push_back(&one);
+  }
+  const std::int64_t kept = live_bytes(kRank);
+  ASSERT_LT(kept, layer.parameters().front()->numel() * 4);
+  reset_peak(kRank);
+  layer.backward_weight_concatenated(all);
+  EXPECT_LE(peak_bytes(kRank), 2 * kept);
+  EXPECT_EQ(live_bytes(kRank), 0);
+}
 
 }  // namespace
 }  // namespace halfback

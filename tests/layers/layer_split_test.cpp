@@ -135,6 +135,23 @@ TEST_P(LayerSplitTest, ConcatenatedWeightGradientsEqualLoopedOnesToRounding) {
   }
 }
 
+// Other numbers of samples, other lengths, images of other sizes.
+TEST_P(LayerSplitTest, ConcatenatesMicroBatchesOfDifferentShapes) {
+  const double tolerance = dtype_ == at::kFloat ? 1e-5 : 1e-13;
+  for (std::size_t i = 0; i < kNumMicroBatches; ++i) {
+    const auto growth = static_cast<std::int64_t>(i);
+    micro_batches_[i].input = case_.input(dtype_, random_, growth);
+    micro_batches_[i].grad_output = case_.grad_output(*layer_, dtype_, random_, growth);
+  }
+  const Outcome expected = run(kOneAtATime);
+  const Outcome actual = run("F0 F1 F2 I0 I1 I2 W*");
+  expect_same_bits(actual.grad_inputs, expected.grad_inputs, "I");
+  for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
+    EXPECT_LT(relative_error(actual.grad_parameters[i], expected.grad_parameters[i]), tolerance)
+        << trained(layer_->parameters())[i]->name << ", seed " << kSeed;
+  }
+}
+
 TEST_P(LayerSplitTest, ConcatenatedWeightGradientsAddToEarlierOnes) {
   const double tolerance = dtype_ == at::kFloat ? 1e-5 : 1e-13;
   run("F0 F1 F2 I0 I1 I2 W*");

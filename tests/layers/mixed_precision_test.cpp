@@ -84,7 +84,7 @@ TEST_P(MixedPrecisionTest, ConcatenatesTheSameGradients) {
 
 INSTANTIATE_TEST_SUITE_P(All,
                          MixedPrecisionTest,
-                         testing::Combine(testing::ValuesIn(all_cases()),
+                         testing::Combine(testing::ValuesIn(native_cases()),
                                           testing::Values(at::kFloat)),
                          typed_case_name);
 

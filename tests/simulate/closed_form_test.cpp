@@ -4,6 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace halfback {
 namespace {
 
@@ -13,15 +18,31 @@ struct Costs {
   double w = 1.0;
 };
 
+CostModel every_stage(Costs costs) {
+  return {
+      .stages = {{.forward = costs.f, .input = costs.i, .weight = costs.w, .full = std::nullopt}}};
+}
+
 SimulationResult run(const std::string& name, int n, bool two_stage, Costs costs = {}) {
-  const StageCost stage{
-      .forward = costs.f, .input = costs.i, .weight = costs.w, .full = std::nullopt};
-  return simulate(testing::family(name, n, two_stage), {.stages = {stage}});
+  return simulate(testing::family(name, n, two_stage), every_stage(costs));
 }
 
 double gain(const std::string& name, int n, Costs costs = {}) {
   return run(name, n, false, costs).makespan / run(name, n, true, costs).makespan;
 }
+
+// With any number of micro-batches.
+double idle(const std::string& name, const PipelineShape& shape, Costs costs) {
+  return simulate(build_schedule(name, shape), every_stage(costs)).makespan -
+         shape.num_micro_batches * (costs.f + costs.i + costs.w);
+}
+
+// Binary fractions, so that sums are exact in any order.
+constexpr Costs kCosts[] = {{1, 1, 1},     {1, 1.5, 1},    {0.5, 2, 0.75}, {1, 1, 2}, {1, 1, 0.5},
+                            {1, 0.5, 1.5}, {1, 0.5, 0.75}, {2, 1, 0.25},   {1, 2, 0}};
+
+// By how much every further rank delays the step of 1F1B: i where f is no more than i and w.
+double hop(Costs c) { return std::max({c.f, c.i, c.f + c.i - c.w}); }
 
 class ClosedFormTest : public ::testing::TestWithParam<int> {};
 
@@ -54,8 +75,7 @@ TEST_P(ClosedFormTest, UnitBubbles) {
 
 TEST_P(ClosedFormTest, GeneralCosts) {
   const int n = GetParam();
-  // Binary fractions, so that sums are exact in any order; w >= f.
-  for (const Costs c : {Costs{1, 1, 1}, Costs{1, 1.5, 1}, Costs{0.5, 2, 0.75}, Costs{1, 1, 2}}) {
+  for (const Costs& c : kCosts) {
     const double all = c.f + c.i + c.w;
     EXPECT_EQ(run("naive", n, false, c).makespan, n * all);
     EXPECT_EQ(run("gpipe", n, false, c).makespan, (2 * n - 1) * all);
@@ -63,8 +83,21 @@ TEST_P(ClosedFormTest, GeneralCosts) {
     EXPECT_EQ(run("1f1b-2", n, false, c).makespan, (3 * n - 1) * all);
     EXPECT_EQ(run("naive", n, true, c).makespan, n * (c.f + c.i) + c.w);
     EXPECT_EQ(run("gpipe", n, true, c).makespan, (2 * n - 1) * (c.f + c.i) + n * c.w);
-    EXPECT_EQ(run("1f1b-1", n, true, c).makespan, n * all + (n - 1) * c.i);
-    EXPECT_EQ(run("1f1b-2", n, true, c).makespan, 2 * n * all + (n - 1) * c.i);
+    EXPECT_EQ(run("1f1b-1", n, true, c).makespan, n * all + (n - 1) * hop(c));
+    for (const char* name : {"1f1b-2", "1f1b-2-flush", "1f1b-2-capped"}) {
+      EXPECT_EQ(run(name, n, true, c).makespan, 2 * n * all + (n - 1) * hop(c)) << name;
+    }
+  }
+}
+
+TEST_P(ClosedFormTest, OneForwardOneBackwardIdlesAsMuchForAnyNumberOfMicroBatches) {
+  const int n = GetParam();
+  for (const Costs& c : kCosts) {
+    for (const int m : {n, n + 1, 3 * n + 1}) {
+      EXPECT_EQ(idle("1f1b", {n, m, true}, c), (n - 1) * hop(c)) << m;
+      EXPECT_EQ(idle("zb-h1", {n, m, true}, c), (n - 1) * hop(c)) << m;
+      EXPECT_EQ(idle("1f1b", {n, m, false}, c), (n - 1) * (c.f + c.i + c.w)) << m;
+    }
   }
 }
 
@@ -167,6 +200,47 @@ TEST(TableTest, StepAndPeaksOfFourRanks) {
       EXPECT_EQ(result.held[r].gradients, row.gradients[r]) << row.name << " rank " << r;
     }
   }
+}
+
+// 1f1b-2 with all pending W after every `count` I of a rank while it has F left, then one W after
+// each I: less memory for more time.
+Schedule flushed(std::size_t count) {
+  Schedule schedule = testing::family("1f1b-2", 4, false);
+  for (std::vector<Action>& list : schedule.ranks) {
+    std::vector<Action> result;
+    std::vector<Action> pending;
+    int num_forwards = 0;
+    for (const auto& [kind, stage, micro_batch] : list) {
+      if (kind == ActionKind::Forward) {
+        result.push_back({kind, stage, micro_batch});
+        ++num_forwards;
+        continue;
+      }
+      result.push_back({ActionKind::BackwardInput, stage, micro_batch});
+      pending.push_back({ActionKind::BackwardWeight, stage, micro_batch});
+      const bool cools_down = num_forwards == schedule.num_micro_batches;
+      const std::size_t due = cools_down ? 1 : pending.size() == count ? count : 0;
+      const auto end = pending.begin() + static_cast<std::ptrdiff_t>(due);
+      result.insert(result.end(), pending.begin(), end);
+      pending.erase(pending.begin(), end);
+    }
+    result.insert(result.end(), pending.begin(), pending.end());
+    list = result;
+  }
+  return schedule;
+}
+
+TEST(TableTest, EarlierWeightGradientsTakeTimeForMemory) {
+  const auto expect = [](std::size_t count, double makespan, const std::vector<int>& until_weight) {
+    const SimulationResult result = simulate(flushed(count), {});
+    EXPECT_EQ(result.makespan, makespan);
+    for (std::size_t r = 0; r < 4; ++r) {
+      EXPECT_EQ(result.held[r].until_weight, until_weight[r]) << "rank " << r;
+      EXPECT_EQ(result.held[r].gradients, static_cast<int>(count)) << "rank " << r;
+    }
+  };
+  expect(1, 30, {4, 3, 2, 1});
+  expect(2, 29, {5, 4, 3, 2});
 }
 
 }  // namespace

@@ -180,8 +180,11 @@ LayerCase bert_embedding_case(const Shape& shape, std::int64_t channels, bool ha
 // The first `masked` tokens of each sample have targets.
 LayerCase masked_head_case(const Shape& shape, std::int64_t masked, bool has_rms_norm) {
   constexpr std::int64_t kVocabulary = 7;
-  at::Tensor targets = at::full({shape[0], shape[1]}, -1, at::kLong);
-  targets.narrow(1, 0, masked).copy_(Random(kSeed + 2).ids({shape[0], masked}, kVocabulary));
+  const auto targets = [=](at::IntArrayRef input_shape) {
+    at::Tensor all = at::full({input_shape[0], input_shape[1]}, -1, at::kLong);
+    all.narrow(1, 0, masked).copy_(Random(kSeed + 2).ids({input_shape[0], masked}, kVocabulary));
+    return all;
+  };
   const auto make_norm = [=]() -> std::unique_ptr<Norm> {
     if (has_rms_norm) {
       return std::make_unique<RmsNorm>("norm", shape.back(), kEpsilon);
@@ -210,7 +213,7 @@ LayerCase masked_head_case(const Shape& shape, std::int64_t masked, bool has_rms
                                                        : layer_norm(hidden, values[2], values[3]);
                 const at::Tensor logits = affine(normed, values[values.size() - 2], values.back());
                 return at::nll_loss(at::log_softmax(logits.view({-1, kVocabulary}), 1),
-                                    targets.view(-1), /*weight=*/{}, at::Reduction::Sum,
+                                    targets(x.sizes()).view(-1), /*weight=*/{}, at::Reduction::Sum,
                                     /*ignore_index=*/-1);
               }};
 }

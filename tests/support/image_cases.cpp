@@ -41,7 +41,8 @@ LayerCase convolution_case(const Shape& shape, Convolution::Options options) {
               [=](const auto& values, const at::Tensor& x) {
                 return convolution_reference(values, x, options.stride, options.padding);
               },
-          .reads_data = options.has_data_input};
+          .reads_data = options.has_data_input,
+          .is_image = true};
 }
 
 LayerCase batch_norm_case(const Shape& shape, bool has_relu) {
@@ -57,7 +58,8 @@ LayerCase batch_norm_case(const Shape& shape, bool has_relu) {
               [=](const auto& values, const at::Tensor& x) {
                 const at::Tensor y = batch_norm_reference(values[0], values[1], x, kEpsilon);
                 return has_relu ? at::relu(y) : y;
-              }};
+              },
+          .is_image = true};
 }
 
 template <typename Kind>
@@ -67,7 +69,8 @@ LayerCase simple_case(const std::string& name,
   return {.name = name + text(shape),
           .input_shape = shape,
           .make = [](at::ScalarType) { return std::make_unique<Kind>(); },
-          .reference = [=](const auto&, const at::Tensor& x) { return reference(x); }};
+          .reference = [=](const auto&, const at::Tensor& x) { return reference(x); },
+          .is_image = true};
 }
 
 LayerCase max_pool_case(const Shape& shape, const kernels::PoolWindow& window) {
@@ -76,7 +79,8 @@ LayerCase max_pool_case(const Shape& shape, const kernels::PoolWindow& window) {
           "MaxPool" + text(shape) + "Window" + text({window.size, window.stride, window.padding}),
       .input_shape = shape,
       .make = [=](at::ScalarType) { return std::make_unique<MaxPool>(window); },
-      .reference = [=](const auto&, const at::Tensor& x) { return max_pool_reference(x, window); }};
+      .reference = [=](const auto&, const at::Tensor& x) { return max_pool_reference(x, window); },
+      .is_image = true};
 }
 
 LayerCase data_linear_case(const Shape& shape, std::int64_t outputs) {
@@ -103,7 +107,7 @@ LayerCase classifier_case(const Shape& shape, std::int64_t num_classes) {
                     std::make_unique<ClassifierHead>(
                         "fc", ClassifierHead::Options{.num_channels = shape.back(),
                                                       .num_classes = num_classes}),
-                    some_targets(rows, num_classes));
+                    some_targets_of_rows(num_classes));
               },
           .reference =
               [=](const auto& values, const at::Tensor& x) {
@@ -147,7 +151,8 @@ LayerCase residual_case(const Shape& shape, std::int64_t outputs, std::int64_t s
           .reference =
               [=](const auto& values, const at::Tensor& x) {
                 return residual_reference(values, x, stride, kEpsilon);
-              }};
+              },
+          .is_image = true};
 }
 
 }  // namespace
@@ -167,6 +172,9 @@ std::vector<LayerCase> convolution_cases() {
                        {.num_outputs = 4, .window = 3, .padding = 1, .has_data_input = true}),
       convolution_case(
           {2, 3, 9}, {.num_outputs = 4, .window = 3, .stride = 2, .padding = 1, .has_bias = true}),
+      convolution_case({3, 2, 10}, {.num_outputs = 5, .window = 4}),
+      convolution_case({1, 1, 1}, {.num_outputs = 1, .window = 3, .padding = 1}),
+      convolution_case({2, 3, 8}, {.num_outputs = 2, .window = 2, .has_data_input = true}),
   };
 }
 

@@ -1,5 +1,6 @@
 #include "tests/support/layer_cases.h"
 
+#include "halfback/layers/activation.h"
 #include "halfback/layers/attention.h"
 #include "halfback/layers/embedding.h"
 #include "halfback/layers/feed_forward.h"
@@ -9,6 +10,11 @@
 #include "halfback/layers/shapes.h"
 #include "tests/support/layer_references.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/erf.h>
+#include <ATen/ops/exp.h>
+
+#include <cmath>
 #include <utility>
 
 namespace halfback {
@@ -40,6 +46,18 @@ LayerCase linear_case(const Shape& shape, std::int64_t outputs, bool has_bias) {
                                                                     .has_bias = has_bias});
           },
       .reference = linear_reference};
+}
+
+LayerCase activation_case(const Shape& shape, Activation::Function function) {
+  const bool is_gelu = function == Activation::Function::Gelu;
+  return {.name = (is_gelu ? "Gelu" : "Silu") + text(shape),
+          .input_shape = shape,
+          .make = [=](at::ScalarType) { return std::make_unique<Activation>(function); },
+          .reference =
+              [=](const auto&, const at::Tensor& x) {
+                return is_gelu ? x * 0.5 * (1.0 + at::erf(x * std::sqrt(0.5)))
+                               : x / (1.0 + at::exp(-x));
+              }};
 }
 
 LayerCase norm_case(const Shape& shape) {
@@ -90,7 +108,7 @@ LayerCase head_case(const Shape& shape, std::int64_t vocabulary) {
             return std::make_unique<LossAsLayer>(
                 std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
                     .num_channels = shape.back(), .vocabulary = vocabulary, .epsilon = kEpsilon}),
-                some_targets(rows, vocabulary));
+                some_targets_of_rows(vocabulary));
           },
       .reference =
           [=](const auto& values, const at::Tensor& x) {
@@ -104,12 +122,31 @@ at::Tensor some_targets(std::int64_t rows, std::int64_t vocabulary) {
   return Random(kSeed + 1).ids({rows}, vocabulary);
 }
 
-at::Tensor LayerCase::input(at::ScalarType dtype, Random& random) const {
-  return has_ids() ? random.ids(input_shape, vocabulary) : random.normal(input_shape, dtype);
+LossAsLayer::Targets some_targets_of_rows(std::int64_t vocabulary) {
+  return [=](at::IntArrayRef input_shape) {
+    return some_targets(numel(input_shape) / input_shape.back(), vocabulary);
+  };
 }
 
-at::Tensor LayerCase::grad_output(const Layer& layer, at::ScalarType dtype, Random& random) const {
-  const Shape shape = layer.output_shape(input_shape);
+Shape LayerCase::grown_shape(std::int64_t growth) const {
+  Shape shape = input_shape;
+  const std::size_t channels = is_image ? 1 : shape.size() - 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    shape[i] += i == channels && !has_ids() ? 0 : growth;
+  }
+  return shape;
+}
+
+at::Tensor LayerCase::input(at::ScalarType dtype, Random& random, std::int64_t growth) const {
+  const Shape shape = grown_shape(growth);
+  return has_ids() ? random.ids(shape, vocabulary) : random.normal(shape, dtype);
+}
+
+at::Tensor LayerCase::grad_output(const Layer& layer,
+                                  at::ScalarType dtype,
+                                  Random& random,
+                                  std::int64_t growth) const {
+  const Shape shape = layer.output_shape(grown_shape(growth));
   return random.normal(shape, shape.empty() ? at::kDouble : dtype);
 }
 
@@ -150,6 +187,16 @@ std::vector<LayerCase> linear_cases() {
           linear_case({3, 1, 17}, 1, true),     linear_case({40, 33}, 18, true)};
 }
 
+std::vector<LayerCase> activation_cases() {
+  std::vector<LayerCase> all;
+  for (const auto function : {Activation::Function::Gelu, Activation::Function::Silu}) {
+    all.push_back(activation_case({4, 6}, function));
+    all.push_back(activation_case({2, 3, 5, 7}, function));
+    all.push_back(activation_case({1, 1}, function));
+  }
+  return all;
+}
+
 std::vector<LayerCase> norm_cases() {
   return {norm_case({4, 6}),    norm_case({2, 3, 10}), norm_case({2, 2, 2, 24}),
           norm_case({1, 1, 1}), norm_case({1, 1, 16}), norm_case({1, 33}),
@@ -183,13 +230,20 @@ std::vector<LayerCase> head_cases() {
           head_case({2, 3, 24}, 33), head_case({1, 35, 3}, 17)};
 }
 
-std::vector<LayerCase> all_cases() {
+std::vector<LayerCase> native_cases() {
   std::vector<LayerCase> all;
   for (auto cases :
-       {linear_cases(), norm_cases(), embedding_cases(), attention_cases(), feed_forward_cases(),
-        head_cases(), bert_cases(), mamba_cases(), image_cases()}) {
+       {linear_cases(), activation_cases(), norm_cases(), embedding_cases(), attention_cases(),
+        feed_forward_cases(), head_cases(), bert_cases(), mamba_cases(), image_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
+  return all;
+}
+
+std::vector<LayerCase> all_cases() {
+  std::vector<LayerCase> all = native_cases();
+  const std::vector<LayerCase> foreign = foreign_cases();
+  all.insert(all.end(), foreign.begin(), foreign.end());
   return all;
 }
 

@@ -20,17 +20,24 @@ struct LayerCase {
   std::function<std::unique_ptr<Layer>(at::ScalarType)> make = {};
   Reference reference = {};
   bool reads_data = false;  // activations of the mini-batch, which have no gradient
+  bool is_image = false;    // channels are dimension 1; else the last of activations
 
   bool has_ids() const { return vocabulary > 0; }
   bool has_input_gradient() const { return !has_ids() && !reads_data; }
-  at::Tensor input(at::ScalarType dtype, Random& random) const;
+  // The shape of a micro-batch in which every size but that of the channels is larger by so much.
+  std::vector<std::int64_t> grown_shape(std::int64_t growth) const;
+  at::Tensor input(at::ScalarType dtype, Random& random, std::int64_t growth = 0) const;
   // Some gradient of the output for this layer.
-  at::Tensor grad_output(const Layer& layer, at::ScalarType dtype, Random& random) const;
+  at::Tensor grad_output(const Layer& layer,
+                         at::ScalarType dtype,
+                         Random& random,
+                         std::int64_t growth = 0) const;
 };
 std::ostream& operator<<(std::ostream& out, const LayerCase& layer_case);
 
 // Sizes are small enough for a numeric gradient of every element.
 std::vector<LayerCase> linear_cases();
+std::vector<LayerCase> activation_cases();
 std::vector<LayerCase> norm_cases();
 std::vector<LayerCase> embedding_cases();
 std::vector<LayerCase> attention_cases();
@@ -40,7 +47,9 @@ std::vector<LayerCase> bert_cases();
 std::vector<LayerCase> mamba_cases();
 std::vector<LayerCase> convolution_cases();
 std::vector<LayerCase> batch_norm_cases();
-std::vector<LayerCase> image_cases();  // convolutions, norms and what comes with them
+std::vector<LayerCase> image_cases();    // convolutions, norms and what comes with them
+std::vector<LayerCase> native_cases();   // all of the above
+std::vector<LayerCase> foreign_cases();  // modules of libtorch
 std::vector<LayerCase> all_cases();
 
 struct AttentionShape {
@@ -65,5 +74,6 @@ LayerCase mamba_case(const MambaShape& shape);
 
 // Targets of a head for an input with this many rows.
 at::Tensor some_targets(std::int64_t rows, std::int64_t vocabulary);
+LossAsLayer::Targets some_targets_of_rows(std::int64_t vocabulary);
 
 }  // namespace halfback

@@ -1,5 +1,7 @@
 #include "tests/support/layer_checks.h"
 
+#include "halfback/engine/memory.h"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -85,11 +87,16 @@ std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters
   return gradients;
 }
 
-LossAsLayer::LossAsLayer(std::unique_ptr<LossLayer> layer, at::Tensor targets)
+LossAsLayer::LossAsLayer(std::unique_ptr<LossLayer> layer, Targets targets)
     : layer_(std::move(layer)), targets_(std::move(targets)) {}
 
 at::Tensor LossAsLayer::forward(const at::Tensor& input, Saved& saved) {
-  return at::scalar_tensor(layer_->forward(input, targets_, saved), at::TensorOptions(at::kDouble));
+  at::Tensor targets;
+  {
+    const MemoryOwner mini_batch(kNoRank);
+    targets = targets_(input.sizes());
+  }
+  return at::scalar_tensor(layer_->forward(input, targets, saved), at::TensorOptions(at::kDouble));
 }
 
 at::Tensor LossAsLayer::backward_input(const at::Tensor& grad_output, Saved& saved) {

@@ -47,10 +47,11 @@ void forget_gradients(const std::vector<Parameter*>& parameters);
 std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters);
 
 // Lets a loss layer take part in the checks of layers: the output is the loss, a double without
-// dimensions, and its gradient the scale. All micro-batches have the same targets.
+// dimensions, and its gradient the scale. Inputs of one shape have the same targets.
 class LossAsLayer : public Layer {
  public:
-  LossAsLayer(std::unique_ptr<LossLayer> layer, at::Tensor targets);
+  using Targets = std::function<at::Tensor(at::IntArrayRef input_shape)>;
+  LossAsLayer(std::unique_ptr<LossLayer> layer, Targets targets);
 
   std::vector<Parameter*> parameters() override { return layer_->parameters(); }
   at::Tensor forward(const at::Tensor& input, Saved& saved) override;
@@ -69,7 +70,7 @@ class LossAsLayer : public Layer {
 
  private:
   std::unique_ptr<LossLayer> layer_;
-  at::Tensor targets_;
+  Targets targets_;
 };
 
 // What comes out of one micro-batch; grad_input is undefined where the input has no gradient.

@@ -29,6 +29,10 @@ std::vector<MicroBatch> make_batches(const BatchShape& shape, std::int64_t step 
 // Settings of the parity tests: AdamW, clipping at a norm that some steps exceed, one thread.
 PipelineOptions parity_options();
 
+// Moves every parameter of one dimension away from its initial values: a norm whose scale is 1
+// hides a backward that leaves the scale out.
+void move_vectors(Stage& stage);
+
 // A pipeline of the small model, initialized, for a schedule by name.
 struct PipelineRequest {
   std::string schedule = "1f1b";

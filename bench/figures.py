@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Draws the figures of docs/two_stage_backpropagation.md from the last results of bench/two_stage.py."""
+
+import argparse
+import json
+import pathlib
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+import results
+
+matplotlib.use("svg")
+# Files differ only where figures do.
+plt.rcParams.update({"svg.hashsalt": "halfback", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+                     "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.alpha": 0.3})
+SCHEDULES = ["naive", "gpipe", "1f1b-1", "1f1b-2"]
+OFF, ON, PREDICTED, UNIT = "#9aa5b1", "#1f6feb", "#d9822b", "#30363d"
+
+
+def save(figure, folder, name):
+    path = folder / f"two_stage_{name}.svg"
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    print(f"wrote {path.name}")
+
+
+def clock_of(row):
+    return "emulated" if row["emulated"] else "wall clock"
+
+
+def draw_gains(record):
+    """Gain of every model and schedule: measured, predicted from its own costs, and for F = I = W = 1."""
+    rows = [row for row in record["models"] if row["two_stage"]]
+    counts = sorted({row["ranks"] for row in rows})
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, grid = plt.subplots(len(counts), len(models), figsize=(10, 2.2 * len(counts)), sharey=True, squeeze=False)
+    for line, count in zip(grid, counts):
+        for axes, model in zip(line, models):
+            found = {row["schedule"]: row for row in rows if row["ranks"] == count and row["model"] == model}
+            places = range(len(SCHEDULES))
+            taken = [found[name] for name in SCHEDULES]
+            axes.bar([place - 0.2 for place in places], [row["speed_up"] for row in taken], 0.4, color=ON, label="measured")
+            axes.bar([place + 0.2 for place in places], [row["predicted_speed_up"] for row in taken], 0.4, color=PREDICTED,
+                     label="predicted from measured costs")
+            axes.scatter(places, [row["unit_speed_up"] for row in taken], marker="_", s=300, color=UNIT, zorder=3,
+                         label="F = I = W = 1")
+            axes.axhline(1.0, color=UNIT, linewidth=0.8)
+            axes.set_xticks(places, SCHEDULES, rotation=20)
+            axes.set_ylim(0.8, 1.6)
+            axes.set_title(f"{model}, N = {count}, {clock_of(taken[0])}", fontsize=9)
+        line[0].set_ylabel("step off / step on")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncol=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def draw_memory(record):
+    """Bytes of micro-batches in flight on every rank of the LLaMA-like model on 4 ranks, off and on."""
+    found = [row for row in record["models"] if row["ranks"] == 4 and row["model"] == "LLaMA"]
+    figure, line = plt.subplots(1, len(SCHEDULES), figsize=(10, 2.4), sharey=True)
+    for axes, name in zip(line, SCHEDULES):
+        for row in (row for row in found if row["schedule"] == name):
+            shift, color = (0.2, ON) if row["two_stage"] else (-0.2, OFF)
+            axes.bar([rank + shift for rank in range(4)], [count / 2**20 for count in row["activation_bytes"]], 0.4,
+                     color=color, label="2BP on" if row["two_stage"] else "2BP off")
+        axes.set_xticks(range(4), [f"rank {rank}" for rank in range(4)])
+        axes.set_title(name, fontsize=9)
+    line[0].set_ylabel("activations, MiB")
+    line[0].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def draw_scaling(record):
+    """Gain over the number of ranks, beside the closed form (6N - 3) / (4N - 1)."""
+    found = [row for row in record["scaling"] if row["two_stage"]]
+    counts = [row["ranks"] for row in found]
+    figure, axes = plt.subplots(figsize=(5, 3))
+    axes.plot(counts, [row["unit_speed_up"] for row in found], "--", color=UNIT, label="F = I = W = 1")
+    axes.plot(counts, [row["predicted_speed_up"] for row in found], "s-", color=PREDICTED,
+              label="predicted from measured costs")
+    axes.plot(counts, [row["speed_up"] for row in found], "o-", color=ON, label="measured")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [f"{row['ranks']}\n{clock_of(row)}" for row in found])
+    axes.set_xlabel("ranks")
+    axes.set_ylabel("step off / step on")
+    axes.legend(frameon=False)
+    return figure
+
+
+def draw_effects(record):
+    """What each policy costs and saves on 4 ranks: step against the bytes of the rank that holds most."""
+    figure, line = plt.subplots(1, 2, figsize=(10, 3.6))
+    for axes, family in zip(line, ("1f1b-1", "1f1b-2")):
+        found = [row for row in record["effects"] if row["schedule"].startswith(family)]
+        for row in found:
+            title = row["effect"] if row["two_stage"] else "2BP off"
+            if "savers" in title:
+                title += f" ({row['schedule'].removeprefix(family + '-')})"
+            point = (max(row["activation_bytes"]) / 2**20, row["step_seconds"] * 1e3)
+            axes.scatter(*point, color=ON if row["two_stage"] else OFF)
+            axes.annotate(title, point, textcoords="offset points", xytext=(5, 3), fontsize=7)
+        axes.margins(x=0.35, y=0.15)
+        axes.set_title(f"{family}, N = 4, {clock_of(found[0])}", fontsize=9)
+        axes.set_xlabel("activations of the fullest rank, MiB")
+    line[0].set_ylabel("step, ms")
+    figure.tight_layout()
+    return figure
+
+
+def draw_many_chunks(record):
+    """The step at N = M = 4 over 1F1B's without two-stage, as stages a rank grow, beside 12 + 3/v units of 21."""
+    found = [row for row in record["many_chunks"]]
+    names = [f"{row['schedule']}\n{'on' if row['two_stage'] else 'off'}, v = {row['stages_per_rank']}" for row in found]
+    figure, axes = plt.subplots(figsize=(6.5, 3))
+    axes.bar(range(len(found)), [row["speed_up"] for row in found], 0.5,
+             color=[ON if row["two_stage"] else OFF for row in found], label="measured")
+    axes.scatter(range(len(found)), [21 / row["unit_step"] for row in found], marker="_", s=500, color=UNIT, zorder=3,
+                 label="F = I = W = 1")
+    axes.set_xticks(range(len(found)), names)
+    axes.set_ylabel("1f1b-1 off / step")
+    axes.set_title(f"N = M = 4, {clock_of(found[0])}", fontsize=9)
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs", metavar="DIR")
+    options = parser.parse_args()
+    path = options.results / "two_stage.json"
+    if not path.exists():
+        results.fail(f"{path.name} is missing; 'bench/run two_stage' makes it")
+    record = json.loads(path.read_text())
+    for name, draw in (("gains", draw_gains), ("memory", draw_memory), ("scaling", draw_scaling),
+                       ("effects", draw_effects), ("many_chunks", draw_many_chunks)):
+        save(draw(record), options.output, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+#include "halfback/layers/activation.h"
+
+#include "halfback/layers/shapes.h"
+
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
+
+#include <utility>
+
+namespace halfback {
+
+at::Tensor Activation::forward(const at::Tensor& input, Saved& saved) {
+  saved.until_input = {input};
+  return function_ == Function::Gelu ? at::gelu(input) : at::silu(input);
+}
+
+at::Tensor Activation::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  const at::Tensor input = std::exchange(saved.until_input, {}).front();
+  return function_ == Function::Gelu ? at::gelu_backward(grad_output, input)
+                                     : at::silu_backward(grad_output, input);
+}
+
+SavedBytes Activation::saved_bytes(std::span<const std::int64_t> input_shape,
+                                   std::int64_t element_bytes) const {
+  return {.until_input = numel(input_shape) * element_bytes};
+}
+
+std::vector<std::int64_t> Activation::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  return {input_shape.begin(), input_shape.end()};
+}
+
+}  // namespace halfback

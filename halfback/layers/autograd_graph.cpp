@@ -1,0 +1,437 @@
+#include "halfback/layers/autograd_graph.h"
+
+#include "halfback/base/error.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/relu.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/variable.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <string_view>
+#include <type_traits>
+#include <typeinfo>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using torch::autograd::AccumulateGrad;
+using torch::autograd::Edge;
+using torch::autograd::edge_list;
+using torch::autograd::Node;
+using NodePtr = decltype(Edge::function);  // another kind of pointer before torch 2.13
+
+// Where an input enters a graph. A leaf's own node would keep the input alive as long as the graph.
+struct Entry final : Node {
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& /*gradients*/) override {
+    return {};
+  }
+};
+
+template <typename Pointer, typename Made = Entry>
+Pointer make_entry() {
+  if constexpr (std::is_same_v<Pointer, std::shared_ptr<Node>>) {
+    return std::make_shared<Made>();
+  } else {
+    return c10::make_intrusive<Made>();
+  }
+}
+
+bool has_hooks(Node& node) {
+  return !node.pre_hooks().empty() || !node.post_hooks().empty() ||
+         !node.tensor_pre_hooks().empty() || !node.retains_grad_hooks().empty() ||
+         node.tensor_post_acc_grad_hooks() != nullptr;
+}
+
+bool is_custom_function(const Node& node) {
+  return std::string_view(typeid(node).name()).find("CppNode") != std::string_view::npos;
+}
+
+}  // namespace
+
+struct GraphLeaves::State {
+  std::string module;
+  std::vector<std::string> names;
+  Tensors tensors;
+  edge_list edges;
+  std::unordered_map<const Node*, std::size_t> index;
+
+  [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
+    throw ConfigError(fmt::format("module {}: {}; {}", module, found, remedy));
+  }
+};
+
+GraphLeaves::GraphLeaves(std::string module,
+                         std::vector<std::string> names,
+                         const Tensors& tensors) {
+  const auto state = std::make_shared<State>();
+  state->module = std::move(module);
+  state->names = std::move(names);
+  state->tensors = tensors;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    state->edges.push_back(torch::autograd::impl::gradient_edge(tensors[i]));
+    state->index[state->edges[i].function.get()] = i;
+  }
+  state_ = state;
+}
+
+// What a walk from the output has found.
+struct AutogradGraph::State {
+  struct Found {
+    NodePtr node;
+    bool is_inside = false;
+    bool is_frontier = false;
+  };
+  // A node that W starts from, and the gradients that arrive there, one for each of its inputs.
+  struct Start {
+    NodePtr node;
+    Tensors gradients;
+  };
+
+  std::shared_ptr<const GraphLeaves::State> leaves;
+  Halves halves = Halves::Split;
+  NodePtr entry;
+  Edge root;
+  std::vector<Found> nodes;                            // each behind those it leads to
+  std::unordered_map<const Node*, std::size_t> place;  // in `nodes`
+  std::unordered_map<const Node*, int> num_uses;       // of the leaves
+  std::vector<Start> frontier;
+  std::vector<bool> is_early;  // of each leaf: I makes its gradient
+  Tensors gradients;           // of the leaves
+
+  bool is_inside(const Edge& edge) const {
+    return edge.is_valid() && nodes[place.at(edge.function.get())].is_inside;
+  }
+  bool is_outside(const Edge& edge) const { return edge.is_valid() && !is_inside(edge); }
+
+  void walk();
+  void add(const NodePtr& node);
+  void check(Node& node) const;
+  void place_halves(Found& found);
+  bool runs_whole(const Node& node) const;
+  void close_inside();
+  void forget_nodes();
+  enum class Afterwards { KeepsGraph, FreesGraph };
+  Tensors run(Afterwards afterwards,
+              const edge_list& roots,
+              const Tensors& arriving,
+              const edge_list& wanted) const;
+  void append_leaves(bool early, edge_list& edges) const;
+  void take_gradients(bool early, Tensors::iterator found);
+};
+
+// Depth first, without recursion: graphs may be long chains.
+void AutogradGraph::State::walk() {
+  struct Visit {
+    NodePtr node;
+    std::size_t next = 0;
+  };
+  std::unordered_set<const Node*> seen;
+  std::vector<Visit> stack;
+  const auto visit = [&](const Edge& edge) {
+    if (edge.is_valid() && seen.insert(edge.function.get()).second) {
+      stack.push_back({edge.function});
+    }
+  };
+  visit(root);
+  while (!stack.empty()) {
+    Visit& top = stack.back();
+    if (top.next < top.node->next_edges().size()) {
+      const Edge& edge = top.node->next_edges()[top.next++];
+      visit(edge);
+      continue;
+    }
+    add(top.node);
+    stack.pop_back();
+  }
+}
+
+void AutogradGraph::State::add(const NodePtr& node) {
+  check(*node);
+  bool leads_inside = false;
+  for (const Edge& edge : node->next_edges()) {
+    leads_inside = leads_inside || is_inside(edge);
+    if (edge.is_valid() && leaves->index.contains(edge.function.get())) {
+      ++num_uses[edge.function.get()];
+    }
+  }
+  place[node.get()] = nodes.size();
+  nodes.push_back({node, leads_inside || node == entry});
+}
+
+void AutogradGraph::State::check(Node& node) const {
+  const auto leaf = leaves->index.find(&node);
+  const bool is_leaf = leaf != leaves->index.end();
+  if (node.tensor_post_acc_grad_hooks() != nullptr ||
+      (halves == Halves::Split && has_hooks(node))) {
+    leaves->refuse(
+        fmt::format("a hook on {}, which the halves of a backward would not call as the whole does",
+                    is_leaf ? "parameter " + leaves->names[leaf->second] : node.name()),
+        "remove it");
+  }
+  if (dynamic_cast<const Entry*>(&node) != nullptr && &node != entry.get()) {
+    leaves->refuse("its output depends on what it kept of an earlier call",
+                   "detach what goes from one micro-batch to the next");
+  }
+  const auto* const accumulator = dynamic_cast<const AccumulateGrad*>(&node);
+  if (accumulator != nullptr && !is_leaf) {
+    leaves->refuse(fmt::format("it uses a tensor of shape [{}] that requires a gradient and is not "
+                               "among its parameters",
+                               fmt::join(accumulator->variable.sizes(), ", ")),
+                   "register it, or let it require none");
+  }
+}
+
+bool AutogradGraph::State::runs_whole(const Node& node) const {
+  const edge_list& next = node.next_edges();
+  return std::all_of(next.begin(), next.end(), [this](const Edge& edge) {
+    if (!is_outside(edge)) {
+      return true;
+    }
+    const auto leaf = leaves->index.find(edge.function.get());
+    return leaf != leaves->index.end() && leaves->tensors[leaf->second].dim() <= 1 &&
+           num_uses.at(edge.function.get()) == 1;
+  });
+}
+
+// Says what of an inside node belongs to W.
+void AutogradGraph::State::place_halves(Found& found) {
+  const edge_list& next = found.node->next_edges();
+  if (std::none_of(next.begin(), next.end(), [&](const Edge& edge) { return is_outside(edge); })) {
+    return;
+  }
+  if (!runs_whole(*found.node)) {
+    if (is_custom_function(*found.node)) {
+      leaves->refuse(
+          fmt::format("{} has gradients for the input and for parameters, and it alone knows which "
+                      "half makes which",
+                      found.node->name()),
+          "give its layer Halves::Together");
+    }
+    found.is_frontier = true;
+    frontier.push_back({found.node, Tensors(found.node->num_inputs())});
+    return;
+  }
+  for (const Edge& edge : next) {
+    if (is_outside(edge)) {
+      is_early[leaves->index.at(edge.function.get())] = true;
+    }
+  }
+}
+
+// After I: nothing leads from the frontier to the inside, and the rest of the inside is empty.
+void AutogradGraph::State::close_inside() {
+  for (const Start& start : frontier) {
+    for (Edge& edge : start.node->next_edges()) {
+      if (is_inside(edge)) {
+        edge = {};
+      }
+    }
+  }
+  for (const Found& found : nodes) {
+    if (found.is_inside && !found.is_frontier) {
+      found.node->release_variables();
+    }
+  }
+}
+
+void AutogradGraph::State::forget_nodes() {
+  root = {};
+  nodes.clear();
+  place.clear();
+  num_uses.clear();
+}
+
+Tensors AutogradGraph::State::run(Afterwards afterwards,
+                                  const edge_list& roots,
+                                  const Tensors& arriving,
+                                  const edge_list& wanted) const {
+  Tensors found = torch::autograd::Engine::get_default_engine().execute(
+      roots, arriving, /*keep_graph=*/afterwards == Afterwards::KeepsGraph, /*create_graph=*/false,
+      /*accumulate_grad=*/false, wanted);
+  // A backward inside the backward adds to gradients that nobody here asked for.
+  for (std::size_t i = 0; i < leaves->tensors.size(); ++i) {
+    if (leaves->tensors[i].grad().defined()) {
+      leaves->tensors[i].mutable_grad().reset();
+      leaves->refuse("its backward wrote the gradient of " + leaves->names[i] +
+                         " by itself, as a checkpoint that runs a backward of its own",
+                     "leave that out; layers are recomputed by Halfback");
+    }
+  }
+  return found;
+}
+
+void AutogradGraph::State::append_leaves(bool early, edge_list& edges) const {
+  for (std::size_t i = 0; i < leaves->edges.size(); ++i) {
+    if (is_early[i] == early) {
+      edges.push_back(leaves->edges[i]);
+    }
+  }
+}
+
+void AutogradGraph::State::take_gradients(bool early, Tensors::iterator found) {
+  for (std::size_t i = 0; i < leaves->edges.size(); ++i) {
+    if (is_early[i] == early) {
+      gradients[i] = std::move(*found++);
+    }
+  }
+}
+
+AutogradGraph::AutogradGraph(const GraphLeaves& leaves, Halves halves)
+    : state_(std::make_unique<State>()) {
+  const std::size_t count = leaves.state_->edges.size();
+  state_->leaves = leaves.state_;
+  state_->halves = halves;
+  state_->is_early.assign(count, halves == Halves::Together);
+  state_->gradients.resize(count);
+}
+
+AutogradGraph::~AutogradGraph() = default;
+
+void AutogradGraph::begin(const at::Tensor& input) {
+  state_->entry = make_entry<NodePtr>();
+  at::Tensor entering = input;
+  torch::autograd::create_gradient_edge(entering, state_->entry);
+}
+
+void AutogradGraph::end(const at::Tensor& output) {
+  State& state = *state_;
+  if (output.requires_grad()) {
+    state.root = torch::autograd::impl::gradient_edge(output);
+  }
+  state.walk();
+  if (!state.entry) {
+    state.is_early.assign(state.is_early.size(), false);
+    return;
+  }
+  if (!state.is_inside(state.root)) {
+    state.leaves->refuse("no gradient leads from its output to its input",
+                         "if it is the first of a model, say that its input is data or ids");
+  }
+  if (state.halves == Halves::Split) {
+    for (State::Found& found : state.nodes) {
+      if (found.is_inside) {
+        state.place_halves(found);
+      }
+    }
+  }
+}
+
+at::Tensor AutogradGraph::backward_input(const at::Tensor& grad_output) {
+  State& state = *state_;
+  if (!state.entry) {
+    if (state.root.is_valid()) {
+      state.frontier.push_back({state.root.function, Tensors(state.root.function->num_inputs())});
+      state.frontier.back().gradients[state.root.input_nr] = grad_output;
+    }
+    state.forget_nodes();
+    return {};
+  }
+  edge_list wanted = {{state.entry, 0}};
+  for (const State::Start& start : state.frontier) {
+    for (std::uint32_t input = 0; input < start.node->num_inputs(); ++input) {
+      wanted.emplace_back(start.node, input);
+    }
+  }
+  state.append_leaves(/*early=*/true, wanted);
+  using Afterwards = State::Afterwards;
+  Tensors found =
+      state.run(state.frontier.empty() ? Afterwards::FreesGraph : Afterwards::KeepsGraph,
+                {state.root}, {grad_output}, wanted);
+  auto next = found.begin() + 1;
+  for (State::Start& start : state.frontier) {
+    for (at::Tensor& gradient : start.gradients) {
+      gradient = std::move(*next++);
+    }
+  }
+  state.take_gradients(/*early=*/true, next);
+  state.close_inside();
+  state.forget_nodes();
+  at::Tensor& gradient = found.front();
+  return gradient.defined() ? gradient : state.entry->input_metadata(0).zeros_like();
+}
+
+Tensors AutogradGraph::backward_weight() {
+  State& state = *state_;
+  edge_list roots;
+  Tensors arriving;
+  for (State::Start& start : state.frontier) {
+    for (std::uint32_t input = 0; input < start.gradients.size(); ++input) {
+      if (start.gradients[input].defined()) {
+        roots.emplace_back(start.node, input);
+        arriving.push_back(std::move(start.gradients[input]));
+      }
+    }
+  }
+  state.frontier.clear();
+  edge_list wanted;
+  state.append_leaves(/*early=*/false, wanted);
+  if (!roots.empty() && !wanted.empty()) {
+    Tensors found = state.run(State::Afterwards::FreesGraph, roots, arriving, wanted);
+    state.take_gradients(/*early=*/false, found.begin());
+  }
+  return std::move(state.gradients);
+}
+
+namespace {
+
+// Affine maps with a weight used twice, a node that saves its output, a sum.
+void test_halves() {
+  const auto numbers = [](double from, double to) {
+    return at::linspace(from, to, 9, at::kDouble).view({3, 3}).clone();
+  };
+  const at::Tensor weight = numbers(-1.0, 1.5).set_requires_grad(true);
+  const at::Tensor bias = at::linspace(0.5, 0.1, 3, at::kDouble).set_requires_grad(true);
+  const at::Tensor grad_output = numbers(1.0, -2.0);
+  const auto module = [&](const at::Tensor& x) {
+    return at::linear(at::relu(at::linear(x, weight, bias)), weight) + x;
+  };
+
+  const at::Tensor leaf = numbers(-0.7, 0.9).set_requires_grad(true);
+  module(leaf).backward(grad_output);
+  const Tensors expected = {leaf.grad(), weight.grad(), bias.grad()};
+  weight.mutable_grad().reset();
+  bias.mutable_grad().reset();
+
+  AutogradGraph graph(GraphLeaves("test", {"weight", "bias"}, {weight, bias}),
+                      AutogradGraph::Halves::Split);
+  const at::Tensor input = leaf.detach().clone();
+  graph.begin(input);
+  graph.end(module(input));
+  Tensors found = {graph.backward_input(grad_output)};
+  for (at::Tensor& gradient : graph.backward_weight()) {
+    found.push_back(std::move(gradient));
+  }
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (!found[i].defined() || !found[i].equal(expected[i])) {
+      throw Error(fmt::format(
+          "autograd: a backward in two halves has other gradients than a whole one with libtorch "
+          "{}; expected the same bits; use a libtorch from 2.6 to 2.13",
+          TORCH_VERSION));
+    }
+  }
+}
+
+}  // namespace
+
+void require_known_autograd() {
+  static const bool is_tested = [] {
+    const c10::InferenceMode normal(false);
+    test_halves();
+    return true;
+  }();
+  static_cast<void>(is_tested);
+}
+
+}  // namespace halfback

@@ -1,0 +1,429 @@
+#include "halfback/layers/autograd_layer.h"
+
+#include "halfback/base/error.h"
+#include "halfback/layers/products.h"
+#include "halfback/layers/storage_watch.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using Input = AutogradLayer::Options::Input;
+
+// Returns the same memory as a tensor that autograd can save, which those made in inference mode
+// are not.
+at::Tensor shared(const at::Tensor& tensor) {
+  return at::empty({0}, tensor.options())
+      .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+}
+
+// Returns the tensor in memory that it alone uses, all of it: what leaves a layer is nobody else's.
+at::Tensor owned(at::Tensor tensor) {
+  const bool is_alone = tensor.is_contiguous() && tensor.storage().use_count() == 1 &&
+                        tensor.storage().nbytes() == tensor.nbytes();
+  return is_alone ? std::move(tensor) : tensor.clone(at::MemoryFormat::Contiguous);
+}
+
+at::Tensor state_of_global_generator() {
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  const std::lock_guard lock(generator.mutex());
+  return generator.get_state();
+}
+
+at::ScalarType type_of_size(std::int64_t element_bytes) {
+  return element_bytes == 8 ? at::kDouble : element_bytes == 4 ? at::kFloat : at::kBFloat16;
+}
+
+}  // namespace
+
+class AutogradLayer::Core {
+ public:
+  Core(ForeignModule module, Options options);
+
+  std::vector<Parameter*> parameters() const;
+  Tensors forward(Tensors inputs, Saved& saved);
+  Tensors backward_input(const Tensors& grad_outputs, Saved& saved);
+  void backward_weight(Saved& saved);
+
+  struct Probe {
+    SavedBytes bytes;
+    std::vector<std::int64_t> output_shape;
+  };
+  const Probe& probe(std::span<const std::int64_t> shape, std::optional<at::ScalarType> dtype);
+
+ private:
+  // One of the module's tensors and what the engine knows it as.
+  struct Tied {
+    at::Tensor tensor;
+    std::unique_ptr<Parameter> parameter;
+    const void* memory = nullptr;  // of the engine, that the tensor was given
+    double kept = 1.0;             // of a statistic
+  };
+
+  [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
+    throw ConfigError(fmt::format("module {}: {}; {}", module_.name, found, remedy));
+  }
+  std::string full_name(const std::string& name) const { return module_.name + "." + name; }
+  void add_parameter(const ForeignTensor& foreign);
+  void add_statistic(const RunningStatistic& foreign);
+  void renew_leaves();
+  void use_memory_of_engine();
+  void convert(at::ScalarType dtype);
+  Tensors call(const Tensors& inputs, const Saved& saved);
+  Tensors checked_call(const Tensors& inputs, const Saved& saved);
+  Tensors train(const Tensors& inputs, Saved& saved);
+  Tensors evaluate(const Tensors& inputs, const Saved& saved);
+  Probe measure(std::span<const std::int64_t> shape, at::ScalarType dtype);
+
+  ForeignModule module_;
+  Options options_;
+  std::vector<Tied> trained_;
+  std::vector<Tied> statistics_;
+  std::optional<GraphLeaves> leaves_;
+  bool is_checked_ = false;
+  std::map<std::pair<std::vector<std::int64_t>, at::ScalarType>, Probe> probes_;
+};
+
+AutogradLayer::Core::Core(ForeignModule module, Options options)
+    : module_(std::move(module)), options_(std::move(options)) {
+  for (const ForeignTensor& foreign : module_.parameters) {
+    add_parameter(foreign);
+  }
+  for (const RunningStatistic& foreign : module_.statistics) {
+    add_statistic(foreign);
+  }
+  renew_leaves();
+}
+
+void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
+  const auto& [name, tensor] = foreign;
+  if (!tensor.requires_grad() || !tensor.is_leaf()) {
+    refuse(fmt::format("parameter {} {}", name,
+                       tensor.is_leaf() ? "requires no gradient" : "is computed from others"),
+           "leave it out, as part of the function");
+  }
+  if (std::any_of(trained_.begin(), trained_.end(),
+                  [&](const Tied& other) { return other.tensor.is_same(tensor); })) {
+    refuse(fmt::format("parameter {} is there twice", name), "name each tensor once");
+  }
+  tensor.mutable_grad().reset();
+  trained_.push_back(
+      {.tensor = tensor,
+       .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(name),
+                                                          .shape = tensor.sizes().vec(),
+                                                          .init = {.draw = Draw::Given},
+                                                          .decays = tensor.dim() > 1,
+                                                          .given = tensor.variable_data()})});
+}
+
+void AutogradLayer::Core::add_statistic(const RunningStatistic& foreign) {
+  statistics_.push_back(
+      {.tensor = foreign.tensor,
+       .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(foreign.name),
+                                                          .shape = foreign.tensor.sizes().vec(),
+                                                          .init = {.draw = Draw::Given},
+                                                          .decays = false,
+                                                          .trains = false,
+                                                          .given = foreign.tensor.clone()}),
+       .kept = foreign.kept});
+}
+
+// Nodes of leaves belong to their type.
+void AutogradLayer::Core::renew_leaves() {
+  std::vector<std::string> names;
+  Tensors tensors;
+  for (const Tied& one : trained_) {
+    names.push_back(one.parameter->name);
+    tensors.push_back(one.tensor);
+  }
+  leaves_.emplace(module_.name, std::move(names), tensors);
+}
+
+std::vector<Parameter*> AutogradLayer::Core::parameters() const {
+  std::vector<Parameter*> all;
+  for (const auto* const some : {&trained_, &statistics_}) {
+    std::transform(some->begin(), some->end(), std::back_inserter(all),
+                   [](const Tied& one) { return one.parameter.get(); });
+  }
+  return all;
+}
+
+void AutogradLayer::Core::use_memory_of_engine() {
+  bool is_changed = false;
+  for (Tied& one : trained_) {
+    const at::Tensor& value = one.parameter->value;
+    if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
+      continue;
+    }
+    if (one.parameter->rounded.defined()) {
+      refuse("products in a smaller type were asked for, of which it knows nothing",
+             "use --precision float32");
+    }
+    if (one.memory == value.const_data_ptr()) {
+      refuse(one.parameter->name + " was given other memory by somebody else",
+             "wrap each tensor in one layer, and let the layer alone set its data");
+    }
+    const c10::InferenceMode normal(false);
+    one.tensor.set_data(shared(value));
+    one.memory = value.const_data_ptr();
+    is_changed = true;
+  }
+  if (is_changed) {
+    convert(trained_.front().parameter->value.scalar_type());
+  }
+}
+
+// Before the engine gives memory, the module's own takes the type; the initial values stay.
+void AutogradLayer::Core::convert(at::ScalarType dtype) {
+  const c10::InferenceMode normal(false);
+  for (auto* const some : {&trained_, &statistics_}) {
+    for (Tied& one : *some) {
+      if (one.tensor.is_floating_point() && one.tensor.scalar_type() != dtype) {
+        one.tensor.set_data(one.tensor.variable_data().to(dtype));
+      }
+    }
+  }
+  renew_leaves();
+}
+
+// Statistics are written past their version counters: graphs in flight have saved them unread.
+Tensors AutogradLayer::Core::call(const Tensors& inputs, const Saved& saved) {
+  for (Tied& one : statistics_) {
+    at::Tensor numbers = one.tensor.variable_data();
+    if (saved.is_training) {
+      numbers.zero_();
+    } else if (one.parameter->value.defined()) {
+      numbers.copy_(one.parameter->value);
+    }
+  }
+  Tensors outputs = module_.forward(inputs, {.key = saved.key, .is_training = saved.is_training});
+  if (outputs.empty() || !outputs.front().defined()) {
+    refuse("it returns nothing", "return at least one tensor");
+  }
+  return outputs;
+}
+
+// The first call in training also shows what would make a run depend on its schedule.
+Tensors AutogradLayer::Core::checked_call(const Tensors& inputs, const Saved& saved) {
+  if (std::exchange(is_checked_, true)) {
+    return call(inputs, saved);
+  }
+  Tensors before;
+  for (const ForeignTensor& buffer : module_.buffers) {
+    before.push_back(buffer.tensor.clone());
+  }
+  const at::Tensor generator = state_of_global_generator();
+  Tensors outputs = call(inputs, saved);
+  if (!state_of_global_generator().equal(generator)) {
+    refuse(
+        "it draws from libtorch's global generator in training, as dropout does, which gives each "
+        "schedule other numbers",
+        "draw from a generator that is seeded with CallContext::key");
+  }
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (!module_.buffers[i].tensor.equal(before[i])) {
+      refuse(fmt::format("its buffer {} changes in training, and F may run early or twice",
+                         module_.buffers[i].name),
+             "name it as a RunningStatistic, or let it rest");
+    }
+  }
+  return outputs;
+}
+
+Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
+  const c10::InferenceMode normal(false);
+  Tensors entering;
+  std::vector<std::int64_t> versions;
+  for (const at::Tensor& input : inputs) {
+    entering.push_back(shared(input));
+    versions.push_back(entering.back()._version());
+  }
+  const auto graph = std::make_shared<AutogradGraph>(*leaves_, options_.halves);
+  if (options_.input == Input::Activations) {
+    graph->begin(entering.front());
+  }
+  Tensors outputs = checked_call(entering, saved);
+  graph->end(outputs.front());
+  Tensors leaving;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const auto passed = std::find_if(entering.begin(), entering.end(), [&](const at::Tensor& one) {
+      return one.is_same(outputs[i]);
+    });
+    if (passed != entering.end()) {
+      leaving.push_back(inputs[static_cast<std::size_t>(passed - entering.begin())]);
+    } else if (i > 0 && outputs[i].requires_grad()) {
+      refuse(fmt::format("output {} has a gradient, which only the first can have", i),
+             "return detach() of it, or one tensor");
+    } else {
+      leaving.push_back(outputs[i].variable_data());
+    }
+  }
+  for (std::size_t i = 0; i < entering.size(); ++i) {
+    if (entering[i]._version() != versions[i]) {
+      refuse(fmt::format("it writes to its input {}, which is not its own", i),
+             "work on a copy, or not in place");
+    }
+  }
+  outputs.clear();
+  entering.clear();
+  for (std::size_t i = 0; i < leaving.size(); ++i) {
+    const bool passes_by = std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& one) {
+      return one.is_same(leaving[i]);
+    });
+    leaving[i] = passes_by ? leaving[i] : owned(std::move(leaving[i]));
+  }
+  saved.graph = graph;
+  saved.until_weight.clear();
+  for (const Tied& one : statistics_) {
+    saved.until_weight.push_back(one.tensor.variable_data().clone());
+  }
+  return leaving;
+}
+
+Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Saved& saved) {
+  const c10::InferenceMode no_graph(true);
+  Tensors outputs = call(inputs, saved);
+  outputs.front() = outputs.front().contiguous();
+  return outputs;
+}
+
+Tensors AutogradLayer::Core::forward(Tensors inputs, Saved& saved) {
+  use_memory_of_engine();
+  return saved.is_training ? train(inputs, saved) : evaluate(inputs, saved);
+}
+
+Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& saved) {
+  const bool has_more = std::any_of(grad_outputs.begin() + 1, grad_outputs.end(),
+                                    [](const at::Tensor& one) { return one.defined(); });
+  if (has_more) {
+    refuse("a tensor that rides along has a gradient", "give it to a layer that hands it on");
+  }
+  const c10::InferenceMode normal(false);
+  Tensors gradients(grad_outputs.size());
+  gradients.front() = saved.graph->backward_input(shared(grad_outputs.front()));
+  if (gradients.front().defined()) {
+    gradients.front() = owned(std::exchange(gradients.front(), {}));
+  }
+  return gradients;
+}
+
+void AutogradLayer::Core::backward_weight(Saved& saved) {
+  Tensors gradients;
+  {
+    const c10::InferenceMode normal(false);
+    gradients = std::exchange(saved.graph, nullptr)->backward_weight();
+  }
+  for (std::size_t i = 0; i < trained_.size(); ++i) {
+    if (gradients[i].defined()) {
+      accumulate(gradients[i], *trained_[i].parameter);
+    }
+  }
+  for (std::size_t i = 0; i < statistics_.size(); ++i) {
+    statistics_[i].parameter->value.mul_(statistics_[i].kept).add_(saved.until_weight[i]);
+  }
+  saved.until_weight.clear();
+}
+
+const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(std::span<const std::int64_t> shape,
+                                                             std::optional<at::ScalarType> dtype) {
+  const bool has_type = !trained_.empty();
+  const at::ScalarType own = has_type ? trained_.front().tensor.scalar_type() : at::kFloat;
+  const at::ScalarType wanted = dtype.value_or(own);
+  const std::pair key(std::vector(shape.begin(), shape.end()), wanted);
+  const auto found = probes_.find(key);
+  return found != probes_.end() ? found->second : probes_[key] = measure(shape, wanted);
+}
+
+AutogradLayer::Core::Probe AutogradLayer::Core::measure(std::span<const std::int64_t> shape,
+                                                        at::ScalarType dtype) {
+  const at::IntArrayRef sizes(shape.data(), shape.size());
+  const bool has_memory = !trained_.empty() && trained_.front().parameter->value.defined();
+  if (!has_memory) {
+    convert(dtype);
+  }
+  const c10::InferenceMode normal(false);
+  const Tensors riders = options_.riders ? options_.riders(sizes) : Tensors();
+  const bool is_data = options_.input != Input::Activations;
+  const at::Tensor data =
+      is_data ? at::zeros(sizes, options_.input == Input::Ids ? at::kLong : dtype) : at::Tensor();
+
+  const StorageWatch watch;
+  Saved saved;
+  Tensors tensors = {is_data ? data : at::zeros(sizes, dtype)};
+  tensors.insert(tensors.end(), riders.begin(), riders.end());
+  tensors = forward(std::move(tensors), saved);
+  Probe probe{.bytes = {}, .output_shape = tensors.front().sizes().vec()};
+  const at::TensorOptions output_options = tensors.front().options();
+  std::fill(tensors.begin(), tensors.end(), at::Tensor());
+  const StorageWatch::Alive after_forward = watch.alive();
+  tensors.front() = at::zeros(probe.output_shape, output_options);
+  tensors = backward_input(tensors, saved);
+  tensors.clear();
+  const StorageWatch::Alive after_input = watch.alive();
+  saved = {};
+  const StorageWatch::Alive afterwards = watch.alive();  // the module's own, and data
+  for (const auto& [storage, bytes] : after_forward) {
+    if (!afterwards.contains(storage)) {
+      (after_input.contains(storage) ? probe.bytes.until_weight : probe.bytes.until_input) += bytes;
+    }
+  }
+  for (const auto& [storage, bytes] : after_input) {
+    probe.bytes.gradients += afterwards.contains(storage) ? 0 : bytes;
+  }
+  probe.bytes.gradients -= probe.bytes.until_weight;
+  return probe;
+}
+
+AutogradLayer::AutogradLayer(ForeignModule module, Options options) {
+  require_known_autograd();
+  core_ = std::make_unique<Core>(std::move(module), std::move(options));
+}
+
+AutogradLayer::AutogradLayer(ForeignModule module) : AutogradLayer(std::move(module), Options()) {}
+
+AutogradLayer::~AutogradLayer() = default;
+
+std::vector<Parameter*> AutogradLayer::parameters() { return core_->parameters(); }
+
+Tensors AutogradLayer::forward_all(Tensors inputs, Saved& saved) {
+  return core_->forward(std::move(inputs), saved);
+}
+
+Tensors AutogradLayer::backward_input_all(Tensors grad_outputs, Saved& saved) {
+  return core_->backward_input(grad_outputs, saved);
+}
+
+at::Tensor AutogradLayer::forward(const at::Tensor& input, Saved& saved) {
+  return core_->forward({input}, saved).front();
+}
+
+at::Tensor AutogradLayer::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  return core_->backward_input({grad_output}, saved).front();
+}
+
+void AutogradLayer::backward_weight(Saved& saved) { core_->backward_weight(saved); }
+
+SavedBytes AutogradLayer::saved_bytes(std::span<const std::int64_t> input_shape,
+                                      std::int64_t element_bytes) const {
+  return core_->probe(input_shape, type_of_size(element_bytes)).bytes;
+}
+
+std::vector<std::int64_t> AutogradLayer::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  return core_->probe(input_shape, std::nullopt).output_shape;
+}
+
+}  // namespace halfback

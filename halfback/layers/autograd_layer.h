@@ -1,0 +1,89 @@
+// Any module of libtorch as a layer: a function on tensors that autograd can follow.
+//
+//   F  runs the function with gradients on and keeps its graph (autograd_graph.h).
+//   I  runs the part of the graph that leads to the input, and releases what W does not read.
+//   W  runs the rest and adds the gradients, in ascending order of W as every layer.
+//
+// The engine owns values and gradients; the function's parameter tensors are made to lie in its
+// memory, so that updates reach the function and nothing is copied. The values that the tensors
+// have when the layer is made are the initial ones.
+//
+// For a torch::nn::Module see module_layer.h.
+#pragma once
+
+#include "halfback/layers/autograd_graph.h"
+#include "halfback/layers/layer.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// What a function may know besides its inputs.
+struct CallContext {
+  std::uint64_t key = 0;  // of the micro-batch in its step: the same whenever F runs for it
+  bool is_training = true;
+};
+
+struct ForeignTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+// A tensor that the function moves on in training, r = kept r + change, and reads in evaluation
+// only. F makes the change, out of r = 0, and W adds it: each micro-batch counts once and in order.
+// The engine has r; the tensor has it while the function evaluates.
+struct RunningStatistic {
+  std::string name;
+  at::Tensor tensor;
+  double kept = 1.0;
+};
+
+struct ForeignModule {
+  std::string name;  // in front of the names of its tensors
+  std::function<Tensors(const Tensors&, const CallContext&)> forward;
+  std::vector<ForeignTensor> parameters = {};  // leaves that require a gradient
+  std::vector<RunningStatistic> statistics = {};
+  std::vector<ForeignTensor> buffers = {};  // what the function must leave as it is
+};
+
+class AutogradLayer final : public Layer {
+ public:
+  struct Options {
+    // Activations have a gradient; data and ids, of a model's first layer, have none.
+    enum class Input { Activations, Data, Ids } input = Input::Activations;
+    AutogradGraph::Halves halves = AutogradGraph::Halves::Split;
+    // Makes what rides behind an input of this shape, to count bytes; where the function reads it.
+    std::function<Tensors(at::IntArrayRef)> riders = {};
+  };
+
+  // Throws ConfigError for tensors that cannot be trained, Error for an unknown libtorch.
+  AutogradLayer(ForeignModule module, Options options);
+  explicit AutogradLayer(ForeignModule module);
+  ~AutogradLayer() override;
+
+  std::vector<Parameter*> parameters() override;
+
+  // The function takes and returns all that travels. The first output has a gradient and no other.
+  // Throws ConfigError for a function that breaks a rule of docs/split_backward.md, "Any module".
+  Tensors forward_all(Tensors inputs, Saved& saved) override;
+  Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+
+  // Both run F and I on zeros of this shape, once for each shape, and count. Not while another
+  // thread uses the layer.
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  class Core;
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,111 @@
+// A torch::nn::Module as a layer. Only headers: they cost many seconds to compile, which the files
+// of whoever has such modules pay already, and the library does not.
+//
+//   struct BlockImpl : torch::nn::Module { torch::Tensor forward(const torch::Tensor& x); ... };
+//   TORCH_MODULE(Block);
+//   stage.add(module_layer("block", Block(64)));
+//
+// Parameters that require a gradient train; frozen ones are part of the function. Running
+// statistics of batch norms move in W. Other buffers must stay as they are.
+#pragma once
+
+#include "halfback/base/error.h"
+#include "halfback/layers/autograd_layer.h"
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/batchnorm.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halfback {
+
+namespace detail {
+
+inline std::string joined(const std::string& prefix, const std::string& name) {
+  return prefix.empty() ? name : prefix + "." + name;
+}
+
+// Appends the running statistics of the module itself, where it is such a norm.
+template <typename Norm>
+void append_statistics(const std::string& prefix,
+                       torch::nn::Module& module,
+                       ForeignModule& described) {
+  const auto* const norm = module.as<Norm>();
+  if (norm == nullptr || !norm->is_training() || !norm->running_mean.defined()) {
+    return;
+  }
+  const auto momentum = norm->options.momentum();
+  if (!momentum) {
+    throw ConfigError("module " + described.name + ": batch norm " + prefix +
+                      " averages over its calls, of which there may be more than micro-batches; "
+                      "give it a momentum");
+  }
+  const double kept = 1.0 - *momentum;
+  described.statistics.push_back({joined(prefix, "running_mean"), norm->running_mean, kept});
+  described.statistics.push_back({joined(prefix, "running_var"), norm->running_var, kept});
+  described.statistics.push_back(
+      {joined(prefix, "num_batches_tracked"), norm->num_batches_tracked, 1.0});
+}
+
+// Says which tensors the module has; leaves it in training mode.
+inline void describe_tensors(torch::nn::Module& module, ForeignModule& described) {
+  module.train();
+  for (const auto& item : module.named_modules()) {
+    append_statistics<torch::nn::BatchNorm1d>(item.key(), *item.value(), described);
+    append_statistics<torch::nn::BatchNorm2d>(item.key(), *item.value(), described);
+    append_statistics<torch::nn::BatchNorm3d>(item.key(), *item.value(), described);
+  }
+  const auto has = [](const auto& list, const at::Tensor& tensor) {
+    return std::any_of(list.begin(), list.end(),
+                       [&](const auto& one) { return one.tensor.is_same(tensor); });
+  };
+  for (const auto& item : module.named_parameters()) {
+    if (item.value().requires_grad() && !has(described.parameters, item.value())) {
+      described.parameters.push_back({item.key(), item.value()});
+    }
+  }
+  for (const auto& item : module.named_buffers()) {
+    if (item.value().defined() && !has(described.statistics, item.value())) {
+      described.buffers.push_back({item.key(), item.value()});
+    }
+  }
+}
+
+}  // namespace detail
+
+// Makes a layer of a module (a holder or a shared pointer) and of how it is called:
+// `call(module, inputs, context)` takes and returns all that travels.
+template <typename Module, typename Call>
+std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
+                                            Module module,
+                                            Call call,
+                                            AutogradLayer::Options options = {}) {
+  ForeignModule described{.name = name, .forward = {}};
+  detail::describe_tensors(*module, described);
+  described.forward = [module, call](const Tensors& inputs, const CallContext& context) mutable {
+    if (module->is_training() != context.is_training) {
+      module->train(context.is_training);
+    }
+    return call(module, inputs, context);
+  };
+  return std::make_unique<AutogradLayer>(std::move(described), std::move(options));
+}
+
+// The same for a module with forward(x); what rides along passes by.
+template <typename Module>
+std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
+                                            Module module,
+                                            AutogradLayer::Options options = {}) {
+  const auto call = [](Module& called, const Tensors& inputs, const CallContext& /*context*/) {
+    Tensors outputs = inputs;
+    outputs.front() = called->forward(inputs.front());
+    return outputs;
+  };
+  return module_layer(name, std::move(module), call, std::move(options));
+}
+
+}  // namespace halfback

@@ -1,0 +1,35 @@
+// Which memory outlives a computation: notes the storage of every tensor that operators of this
+// thread return, and says which of them are alive. Counts what a graph of libtorch keeps, which
+// nothing else tells.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/StorageImpl.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <cstdint>
+#include <unordered_map>
+
+namespace halfback {
+
+class StorageWatch {
+ public:
+  // Watches while it lives; one at a time on a thread.
+  StorageWatch();
+  StorageWatch(const StorageWatch&) = delete;
+  StorageWatch& operator=(const StorageWatch&) = delete;
+  ~StorageWatch();
+
+  // Returns the storages that are alive, with their bytes. While the watch lives, no other storage
+  // has the address of one that is gone.
+  using Alive = std::unordered_map<const c10::StorageImpl*, std::int64_t>;
+  Alive alive() const;
+
+  void note(const at::Tensor& tensor);
+
+ private:
+  std::unordered_map<const c10::StorageImpl*, c10::weak_intrusive_ptr<c10::StorageImpl>> seen_;
+  std::uint64_t callback_;
+};
+
+}  // namespace halfback
