@@ -86,12 +86,16 @@ void require_reproducible_operators(at::Device device) {
   if (device.is_cpu()) {
     return;
   }
-  at::Context& context = at::globalContext();
-  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
-  context.setDeterministicFillUninitializedMemory(false);
-  context.setDeterministicCuDNN(true);
-  context.setBenchmarkCuDNN(false);
-  context.setAllowTF32CuDNN(false);
+  static const bool is_done = [] {  // once, whichever thread comes first
+    at::Context& context = at::globalContext();
+    context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setDeterministicCuDNN(true);
+    context.setBenchmarkCuDNN(false);
+    context.setAllowTF32CuDNN(false);
+    return true;
+  }();
+  static_cast<void>(is_done);
 }
 
 RankDevice::RankDevice(int rank, at::Device device)
@@ -118,6 +122,7 @@ at::Tensor RankDevice::take(const at::Tensor& tensor) const {
   at::Tensor own = tensor.to(device_);
   // Memory of another stream: not to be used again there before this one is done with it.
   backend_.recordDataPtrOnStream(own.storage().data_ptr(), stream_);
+  wait();  // what was copied may go now
   return own;
 }
 
@@ -127,7 +132,6 @@ Tensors RankDevice::take(const Tensors& tensors) const {
   for (const at::Tensor& tensor : tensors) {
     own.push_back(take(tensor));
   }
-  wait();  // what was copied may go now
   return own;
 }
 

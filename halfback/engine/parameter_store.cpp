@@ -118,9 +118,10 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
     }
     auto generator = at::make_generator<at::CPUGeneratorImpl>(
         keyed_hash({seed, kInitialization, first_index + i}));
-    at::Tensor drawn = at::empty(value.sizes(), value.options().device(at::kCPU));
+    at::Tensor drawn =
+        value.is_cpu() ? value : at::empty(value.sizes(), value.options().device(at::kCPU));
     draw(drawn, init, generator);
-    value.copy_(drawn);
+    value.copy_(drawn);  // nothing to do where they are the same
   }
 }
 

@@ -230,7 +230,6 @@ void Pipeline::share_gradients(const Rank& rank) {
       const at::Tensor sent = own.clone();
       device.wait();
       own.add_(device.take(transport_->swap({.from = rank.number, .to = other}, sent)));
-      device.wait();
     }
   }
   for (const auto& [number, stage] : rank.stages) {

@@ -172,6 +172,11 @@ void AutogradLayer::Core::use_memory_of_engine() {
       refuse("products in a smaller type were asked for, of which it knows nothing",
              "use --precision float32");
     }
+    if (value.device() != one.tensor.device()) {
+      refuse(fmt::format("the stage is on device {} and {} was made on {}", value.device().str(),
+                         one.parameter->name, one.tensor.device().str()),
+             "modules do not move; use --device cpu");
+    }
     if (one.memory == value.const_data_ptr()) {
       refuse(one.parameter->name + " was given other memory by somebody else",
              "wrap each tensor in one layer, and let the layer alone set its data");

@@ -5,6 +5,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/plain_run.h"
+#include "halfback/layers/autograd_layer.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/synthetic.h"
 #include "tests/support/errors.h"
@@ -12,6 +13,7 @@
 #include "tests/support/other_device.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -198,6 +200,23 @@ TEST(DeviceOfRankTest, DealsRanksOutOverAllThatHaveNoNumber) {
   EXPECT_TRUE(
       contains(text_of_thrown<ConfigError>([] { device_of_rank(at::Device(kOtherDevice, 2), 0); }),
                "device privateuseone:2: there are 2 of them, counted from 0"));
+}
+
+TEST(ForeignModuleTest, StaysOnItsDevice) {
+  install_other_devices();
+  const at::Tensor weight = at::ones({3}).set_requires_grad(true);
+  StageLayers layers;
+  layers.add(std::make_unique<AutogradLayer>(ForeignModule{
+      .name = "scale",
+      .forward = [weight](const Tensors& inputs,
+                          const CallContext&) { return Tensors{inputs[0].mul(weight)}; },
+      .parameters = {{"weight", weight}}}));
+  Stage stage(std::move(layers), {.device = at::Device(kOtherDevice, 0)});
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
+                         stage.forward(0, {at::ones({2, 3})});
+                       }),
+                       "module scale: the stage is on device privateuseone:0 and scale.weight was "
+                       "made on cpu; modules do not move; use --device cpu"));
 }
 
 TEST(ParseDeviceTest, KnowsTheCpuAndRefusesWhatIsNotThere) {

@@ -134,5 +134,20 @@ TEST(LossScalingTest, Float16HasTheBitsOfThePlainRunOnEverySchedule) {
   }
 }
 
+// The optimizer too counts from the first update.
+TEST(LossScalingTest, SkippedStepsAreAsIfTheyHadNotBeen) {
+  const auto batches = make_batches({.num_micro_batches = 4}, 1);
+  const auto found = make_pipeline(PipelineRequest{}, float16({0x1p24, /*is_dynamic=*/true}));
+  StepResult last;
+  std::int64_t step = 0;
+  do {
+    last = found->train_step(batches, {.number = ++step, .learning_rate = kRate});
+  } while (last.was_skipped);
+  ASSERT_GT(step, 1);
+  const auto expected = make_pipeline(PipelineRequest{}, float16({last.loss_scale}));
+  expected->train_step(batches, {.number = 1, .learning_rate = kRate});
+  EXPECT_TRUE(bytes_of(*found, Buffer::Values) == bytes_of(*expected, Buffer::Values));
+}
+
 }  // namespace
 }  // namespace halfback::testing
