@@ -3,6 +3,7 @@
 #include "cli/page.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/base/quantiles.h"
 #include "halfback/base/text.h"
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/cut.h"
@@ -62,15 +63,6 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  if (values.empty()) {
-    return 0.0;
-  }
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-}
 
 RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,

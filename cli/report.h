@@ -56,7 +56,4 @@ class RunSummary {
   StepResult last_;
 };
 
-// Returns the middle of the values; 0 of none.
-double median(std::vector<double> values);
-
 }  // namespace halfback::cli
