@@ -1,5 +1,6 @@
 // halfback profile: what the stages of a model cost, as a file for halfback simulate --cost-file.
 #include "cli/profile.h"
+#include "cli/status_line.h"
 #include "cli/verbs.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
@@ -10,7 +11,6 @@
 #include <iostream>
 #include <memory>
 #include <string>
-#include <unistd.h>
 
 namespace halfback::cli {
 
@@ -81,12 +81,9 @@ void run(const Options& options) {
   if (!options.output.empty()) {
     const AtomicFile refused_before_measuring(options.output);
   }
-  const bool shows_progress = isatty(STDERR_FILENO) != 0;
+  StatusLine status;
   const Profile found = profile(options.training, options.request, [&](auto done, auto total) {
-    if (shows_progress) {
-      std::cerr << fmt::format("\rround {} of {}{}", done, total, done == total ? "\n" : "")
-                << std::flush;
-    }
+    status.show(fmt::format("round {} of {}", done, total));
   });
   if (options.as_json) {
     std::cout << to_cost_file(found.file);

@@ -59,6 +59,9 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
     line["validation_loss"] = step.validation->loss;
     line["validation_accuracy"] = step.validation->accuracy;
   }
+  if (step.bits_per_byte) {
+    line["validation_bits_per_byte"] = *step.bits_per_byte;
+  }
   return line;
 }
 
@@ -87,6 +90,9 @@ void RunReport::add(const StepReport& step) {
     events_.scalar("loss/validation", step.validation->loss, step.step);
     events_.scalar("accuracy/validation", step.validation->accuracy, step.step);
   }
+  if (step.bits_per_byte) {
+    events_.scalar("bits_per_byte/validation", *step.bits_per_byte, step.step);
+  }
 }
 
 void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
@@ -110,6 +116,7 @@ void RunSummary::add(const StepReport& step) {
   }
   if (step.validation) {
     validation_ = step.validation;
+    bits_per_byte_ = step.bits_per_byte;
   }
   step_seconds_.push_back(step.result->seconds);
   num_items_ = step.num_items;
@@ -123,8 +130,11 @@ void RunSummary::print(std::ostream& out) const {
   }
   out << fmt::format("loss: {:.4f} -> {:.4f}", *first_loss_, last_.loss);
   if (validation_) {
-    out << fmt::format(", validation {:.4f}, accuracy {:.1f} %", validation_->loss,
-                       100.0 * validation_->accuracy);
+    out << fmt::format(", validation {:.4f}", validation_->loss);
+    if (bits_per_byte_) {
+      out << fmt::format(", {:.3f} bits per byte", *bits_per_byte_);
+    }
+    out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
   }
   const double seconds = median(step_seconds_);
   out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",

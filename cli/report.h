@@ -50,6 +50,7 @@ class RunSummary {
  private:
   std::optional<double> first_loss_;
   std::optional<Evaluation> validation_;
+  std::optional<double> bits_per_byte_;
   std::vector<double> step_seconds_;
   std::string item_name_;
   std::int64_t num_items_ = 0;
