@@ -111,7 +111,7 @@ TEST_F(ProfileTest, RefusesWhatItCannotMeasure) {
   expect_error("--stages-per-rank 0", 2, "--stages-per-rank is 0; expected 1 to 1024");
   expect_error("--rounds 0", 2, "--rounds is 0; expected 1 or more");
   expect_error("--warmup-rounds -1", 2, "--warmup-rounds is -1; expected 0 or more");
-  expect_error("--ranks 3 --stages-per-rank 2", 2, "cut: 4 layers cannot be spread over 6 stages");
+  expect_error("--ranks 3 --stages-per-rank 2", 2, "cut: 4 blocks cannot be spread over 6 stages");
   expect_error("--outptu x", 2, "(did you mean output?)");
   expect_error("--data x", 2, "unknown option 'data' of profile");
   expect_error("--output " + path("none/costs.json"), 1, "none/costs.json: cannot");
