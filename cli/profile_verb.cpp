@@ -93,8 +93,9 @@ void run(const Options& options) {
   if (!options.output.empty()) {
     save_cost_file(found.file, options.output);
     if (!options.as_json) {
-      std::cout << fmt::format("\ncosts: {0} (halfback simulate --ranks {1} --cost-file {0})\n",
-                               options.output, options.request.num_ranks);
+      std::cout << fmt::format(
+          "\ncosts: {0} (halfback simulate SCHEDULE --ranks {1} --cost-file {0})\n", options.output,
+          options.request.num_ranks);
     }
   }
 }

@@ -21,10 +21,15 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace halfback::cli {
 
 namespace {
+
+// Samples of a validation. A sequence has many targets, an image one.
+constexpr std::int64_t kDefaultSequences = 64;
+constexpr std::int64_t kDefaultImages = 1000;
 
 struct Options {
   TrainingOptions training;
@@ -35,7 +40,7 @@ struct Options {
   std::int64_t warmup_steps = 20;
   double floor_fraction = 0.1;
   std::int64_t evaluate_every = 50;
-  std::int64_t evaluate_samples = 64;
+  std::optional<std::int64_t> evaluate_samples;
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
@@ -52,6 +57,12 @@ extern "C" void request_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
+std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig& model) {
+  const std::int64_t count =
+      asked.value_or(task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
+  return count > 0 ? count : std::numeric_limits<std::int64_t>::max();
+}
+
 TrainingConfig config_of(Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
@@ -63,8 +74,6 @@ TrainingConfig config_of(Options& options) {
   config.learning_rate.num_steps = options.num_steps;
   config.num_steps = options.num_steps;
   config.evaluate_every = options.evaluate_every;
-  config.evaluate_samples = options.evaluate_samples > 0 ? options.evaluate_samples
-                                                         : std::numeric_limits<std::int64_t>::max();
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
@@ -78,7 +87,7 @@ TrainingConfig config_of(Options& options) {
   require(options.num_steps >= 1,
           fmt::format("--steps is {}; expected 1 or more", options.num_steps));
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
-              options.checkpoint_every >= 0 && options.evaluate_samples >= 0,
+              options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
           "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
@@ -91,6 +100,7 @@ TrainingConfig config_of(Options& options) {
     config.model = load_config(source);
     config.micro_batch_size = options.training.samples_of_micro_batch(config.model);
   }
+  config.evaluate_samples = num_evaluated(options.evaluate_samples, config.model);
   options.tokenizer.apply(
       config, {.checkpoint = source,
                .vocabulary = has_its_model ? num_outcomes(config.model)
@@ -121,9 +131,9 @@ void print_start(const Training& training) {
 }
 
 // Making tokens of a long text takes its time.
-Training opened(const TrainingConfig& config) {
+Training opened(TrainingConfig config) {
   StatusLine status;
-  return Training(config, [&](std::int64_t done, std::int64_t total) {
+  return Training(std::move(config), [&](std::int64_t done, std::int64_t total) {
     status.show(fmt::format("making tokens of the text: {} of {}", format_bytes(done),
                             format_bytes(total)));
   });
@@ -193,7 +203,8 @@ void add_train_verb(CLI::App& app) {
                    "Steps between validations; 0: never")
       ->type_name("N");
   verb->add_option("--evaluate-samples", options->evaluate_samples,
-                   "Samples of a validation; 0: all")
+                   fmt::format("Samples of a validation ({}; images: {}); 0: all",
+                               kDefaultSequences, kDefaultImages))
       ->type_name("N");
   verb->add_option("--validation-fraction", options->validation_fraction,
                    "Part of a text for validation, its end; images have a test set")

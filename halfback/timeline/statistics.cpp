@@ -51,6 +51,7 @@ std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) 
     }
   }
   std::vector<ActionCost> costs;
+  costs.reserve(durations.size());
   for (const auto& [key, values] : durations) {
     costs.push_back({.stage = key.first,
                      .kind = key.second,
