@@ -11,7 +11,7 @@ import pathlib
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-PARTS = ("peers", "schedules", "predictions", "split_cost", "schedule_scale")
+PARTS = ("peers", "schedules", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
 def load(folder, name):
