@@ -119,7 +119,6 @@ void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
                   [&](const Tied& other) { return other.tensor.is_same(tensor); })) {
     refuse(fmt::format("parameter {} is there twice", name), "name each tensor once");
   }
-  tensor.mutable_grad().reset();
   trained_.push_back(
       {.tensor = tensor,
        .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(name),
@@ -164,6 +163,7 @@ std::vector<Parameter*> AutogradLayer::Core::parameters() const {
 void AutogradLayer::Core::use_memory_of_engine() {
   bool is_changed = false;
   for (Tied& one : trained_) {
+    one.tensor.mutable_grad().reset();  // whoever ran a backward of the module without the engine
     const at::Tensor& value = one.parameter->value;
     if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
       continue;
