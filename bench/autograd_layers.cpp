@@ -3,9 +3,11 @@
 #include "halfback/layers/selective_scan.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv1d.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
@@ -14,6 +16,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -27,6 +30,32 @@ constexpr double kEpsilon = 1e-5;
 
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) {
   return at::rms_norm(x, x.sizes().slice(x.dim() - 1), weight, kEpsilon);
+}
+
+// The parameters of these begin at `first`, each weight before its bias.
+at::Tensor layer_norm(const Values& values, std::size_t first, const at::Tensor& x) {
+  return at::layer_norm(x, x.sizes().slice(x.dim() - 1), values[first], values[first + 1],
+                        kEpsilon);
+}
+
+at::Tensor self_attention(const Values& values,
+                          std::size_t first,
+                          const at::Tensor& x,
+                          std::int64_t heads,
+                          bool is_causal) {
+  const std::vector<at::Tensor> packed = at::linear(x, values[first], values[first + 1])
+                                             .view({x.size(0), x.size(1), 3 * heads, -1})
+                                             .transpose(1, 2)
+                                             .chunk(3, 1);
+  const at::Tensor attended = at::scaled_dot_product_attention(
+      packed[0], packed[1], packed[2], /*attn_mask=*/{}, /*dropout_p=*/0.0, is_causal);
+  return at::linear(attended.transpose(1, 2).reshape(x.sizes()), values[first + 2],
+                    values[first + 3]);
+}
+
+at::Tensor gelu_feed_forward(const Values& values, std::size_t first, const at::Tensor& x) {
+  const at::Tensor inner = at::gelu(at::linear(x, values[first], values[first + 1]));
+  return at::linear(inner, values[first + 2], values[first + 3]);
 }
 
 at::Tensor rotate(const at::Tensor& heads, const Rotation& rotation) {
@@ -137,22 +166,25 @@ at::Tensor autograd_mamba(const Values& values, const at::Tensor& x) {
 }
 
 at::Tensor autograd_block(const Values& values, const at::Tensor& x, std::int64_t heads) {
-  const auto normed = [](const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-    return at::layer_norm(rows, rows.sizes().slice(rows.dim() - 1), weight, bias, kEpsilon);
+  const at::Tensor y = x + self_attention(values, 2, layer_norm(values, 0, x), heads, true);
+  return y + gelu_feed_forward(values, 8, layer_norm(values, 6, y));
+}
+
+at::Tensor autograd_bert_block(const Values& values, const at::Tensor& x, std::int64_t heads) {
+  const at::Tensor y = layer_norm(values, 4, x + self_attention(values, 0, x, heads, false));
+  return layer_norm(values, 10, y + gelu_feed_forward(values, 6, y));
+}
+
+at::Tensor autograd_bottleneck(const Values& values, const at::Tensor& x) {
+  const auto step = [&](std::size_t first, const at::Tensor& input) {
+    const at::Tensor& weight = values[first];
+    const at::Tensor sums = at::conv2d(input, weight, /*bias=*/{}, /*stride=*/1,
+                                       /*padding=*/at::IntArrayRef{weight.size(2) / 2});
+    return at::batch_norm(sums, values[first + 1], values[first + 2], /*running_mean=*/{},
+                          /*running_var=*/{}, /*training=*/true, /*momentum=*/0.1, kEpsilon,
+                          /*cudnn_enabled=*/false);
   };
-  const std::vector<at::Tensor> packed =
-      at::linear(normed(x, values[0], values[1]), values[2], values[3])
-          .view({x.size(0), x.size(1), 3 * heads, -1})
-          .transpose(1, 2)
-          .chunk(3, 1);
-  const at::Tensor attended = at::scaled_dot_product_attention(packed[0], packed[1], packed[2],
-                                                               /*attn_mask=*/{}, /*dropout_p=*/0.0,
-                                                               /*is_causal=*/true);
-  const at::Tensor y =
-      x + at::linear(attended.transpose(1, 2).reshape(x.sizes()), values[4], values[5]);
-  const at::Tensor inner =
-      at::gelu(at::linear(normed(y, values[6], values[7]), values[8], values[9]));
-  return y + at::linear(inner, values[10], values[11]);
+  return at::relu(x + step(6, at::relu(step(3, at::relu(step(0, x))))));
 }
 
 at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets) {

@@ -31,6 +31,12 @@ at::Tensor autograd_mamba(const Values& values, const at::Tensor& x);
 // norm, up, down, each weight before its bias.
 at::Tensor autograd_block(const Values& values, const at::Tensor& x, std::int64_t heads);
 
+// A block of BERT: query/key/value, output, norm, up, down, norm, each weight before its bias.
+at::Tensor autograd_bert_block(const Values& values, const at::Tensor& x, std::int64_t heads);
+
+// Three convolutions, each with a batch norm, around a shortcut; x is [N, C, H, W].
+at::Tensor autograd_bottleneck(const Values& values, const at::Tensor& x);
+
 // Returns the summed loss.
 at::Tensor autograd_head(const Values& values, const at::Tensor& x, const at::Tensor& targets);
 

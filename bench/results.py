@@ -47,12 +47,13 @@ def machine():
 
 
 def describe(record):
-    """One line: machine, versions, commit, day, rounds."""
+    """One line: machine, versions, commit, day, and rounds where there are some."""
     where = record["machine"]
     facts = [where["cpu"], f"{where['cores']} cores", where["memory"], where["system"]]
     facts += [f"{name} {record[key]}" for name, key in (("torch", "torch"), ("GCC", "compiler")) if record.get(key)]
-    facts += [f"commit {where['commit']}", where["date"], f"load before {where['load_before']}",
-              f"{record['rounds']} rounds after {record['warmup_rounds']}"]
+    facts += [f"commit {where['commit']}", where["date"], f"load before {where['load_before']}"]
+    if "rounds" in record:
+        facts.append(f"{record['rounds']} rounds after {record['warmup_rounds']}")
     return ", ".join(facts)
 
 

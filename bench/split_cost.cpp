@@ -2,26 +2,14 @@
 // and W of ours, forward and backward of the same mathematics by libtorch's autograd, in
 // alternating rounds; (I + W) / B is the median of the rounds' ratios. Gradients are compared
 // first, and add to what is there, as those of all micro-batches of a step but the first.
-#include "bench/autograd_layers.h"
+#include "bench/split_subjects.h"
 
 #include "halfback/base/error.h"
 #include "halfback/engine/executor.h"
 #include "halfback/engine/runtime.h"
-#include "halfback/layers/attention.h"
-#include "halfback/layers/autograd_layer.h"
-#include "halfback/layers/embedding.h"
-#include "halfback/layers/feed_forward.h"
-#include "halfback/layers/language_model_head.h"
-#include "halfback/layers/linear.h"
-#include "halfback/layers/mamba_block.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 #include <CLI/CLI.hpp>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
@@ -41,179 +29,11 @@
 namespace {
 
 using namespace halfback;
+using bench::Seconds;
+using bench::Sizes;
+using bench::Subject;
 
-constexpr std::int64_t kNumBlocks = 8;
 constexpr double kTolerance = 1e-3;  // float32, sums in another order
-
-struct Sizes {
-  std::string name;
-  std::int64_t samples = 0;
-  std::int64_t sequence = 0;
-  std::int64_t width = 0;
-  std::int64_t heads = 0;
-  std::int64_t hidden = 0;
-  std::int64_t vocabulary = 0;
-};
-
-// Seconds of one round; `backward` is autograd's.
-struct Seconds {
-  double forward = 0.0;
-  double input = 0.0;
-  double weight = 0.0;
-  double autograd_forward = 0.0;
-  double backward = 0.0;
-};
-
-// A layer of either kind with its counterpart.
-struct Subject {
-  std::string name;
-  std::int64_t count_in_model = 0;
-  std::shared_ptr<void> owner = {};
-  std::vector<Parameter*> parameters = {};
-  std::function<void(Saved&)> forward = {};
-  std::function<at::Tensor(Saved&)> input = {};
-  std::function<void(Saved&)> weight = {};
-  std::function<at::Tensor(const bench::Values&, const at::Tensor&)> reference = {};
-  at::Tensor x = {};
-  at::Tensor gradient = {};   // of the output
-  bench::Values leaves = {};  // the parameters, for autograd
-  std::vector<Seconds> rounds = {};
-};
-
-void give_memory(Subject& subject) {
-  for (Parameter* parameter : subject.parameters) {
-    const bool is_matrix = parameter->shape.size() > 1;
-    parameter->value = is_matrix ? at::randn(parameter->shape) * 0.02 : at::ones(parameter->shape);
-    parameter->gradient = at::zeros(parameter->shape);
-    parameter->has_gradient = true;
-    subject.leaves.push_back(parameter->value.clone().set_requires_grad(true));
-  }
-}
-
-template <typename Made>
-Subject layer_subject(const std::string& name, std::shared_ptr<Made> layer, const at::Tensor& x) {
-  Subject subject{.name = name, .owner = layer, .parameters = layer->parameters(), .x = x};
-  const auto shape = layer->output_shape(x.sizes());
-  subject.gradient = at::randn(shape);
-  subject.forward = [layer, x](Saved& saved) { layer->forward(x, saved); };
-  subject.input = [layer, gradient = subject.gradient](Saved& saved) {
-    return layer->backward_input(gradient, saved);
-  };
-  subject.weight = [layer](Saved& saved) { layer->backward_weight(saved); };
-  return subject;
-}
-
-Subject head_subject(const Sizes& sizes, const at::Tensor& x) {
-  const auto head = std::make_shared<LanguageModelHead>(
-      LanguageModelHead::Options{.num_channels = sizes.width, .vocabulary = sizes.vocabulary});
-  const at::Tensor targets =
-      at::randint(sizes.vocabulary, {sizes.samples, sizes.sequence}, at::kLong);
-  const double scale = 1.0 / static_cast<double>(targets.numel());
-  Subject subject{.name = "LanguageModelHead",
-                  .count_in_model = 1,
-                  .owner = head,
-                  .parameters = head->parameters(),
-                  .x = x};
-  subject.gradient = at::ones({}) * scale;
-  subject.forward = [head, x, targets](Saved& saved) { head->forward(x, targets, saved); };
-  subject.input = [head, scale](Saved& saved) { return head->backward_input(scale, saved); };
-  subject.weight = [head](Saved& saved) { head->backward_weight(saved); };
-  subject.reference = [targets](const bench::Values& values, const at::Tensor& input) {
-    return bench::autograd_head(values, input, targets);
-  };
-  return subject;
-}
-
-Subject attention_subject(const Sizes& sizes, const at::Tensor& x) {
-  const RotaryAngles angles =
-      rotary_angles({.length = sizes.sequence, .head_size = sizes.width / sizes.heads}, at::kFloat);
-  Subject subject = layer_subject(
-      "Attention",
-      std::make_shared<Attention>("layer", Attention::Options{.num_channels = sizes.width,
-                                                              .num_heads = sizes.heads,
-                                                              .num_key_value_heads = sizes.heads,
-                                                              .angles = angles}),
-      x);
-  subject.count_in_model = kNumBlocks;
-  const bench::Rotation rotation{at::cat({angles.cosine, angles.cosine}, 1),
-                                 at::cat({angles.sine, angles.sine}, 1)};
-  subject.reference = [rotation](const bench::Values& values, const at::Tensor& input) {
-    return bench::autograd_attention(values, input, rotation);
-  };
-  return subject;
-}
-
-Subject module_subject(const Sizes& sizes, const at::Tensor& x) {
-  const std::int64_t width = sizes.width;
-  ForeignModule module{.name = "block", .forward = {}};
-  bench::Values values;
-  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{width},
-                                                                  {width},
-                                                                  {3 * width, width},
-                                                                  {3 * width},
-                                                                  {width, width},
-                                                                  {width},
-                                                                  {width},
-                                                                  {width},
-                                                                  {4 * width, width},
-                                                                  {4 * width},
-                                                                  {width, 4 * width},
-                                                                  {width}}) {
-    values.push_back(at::zeros(shape).set_requires_grad(true));
-    module.parameters.push_back({std::to_string(values.size()), values.back()});
-  }
-  module.forward = [values, heads = sizes.heads](const Tensors& inputs, const CallContext&) {
-    return Tensors{bench::autograd_block(values, inputs.front(), heads)};
-  };
-  Subject subject =
-      layer_subject("AutogradLayer", std::make_shared<AutogradLayer>(std::move(module)), x);
-  subject.reference = [heads = sizes.heads](const bench::Values& leaves, const at::Tensor& input) {
-    return bench::autograd_block(leaves, input, heads);
-  };
-  return subject;
-}
-
-std::vector<Subject> make_subjects(const Sizes& sizes) {
-  const at::Tensor x = at::randn({sizes.samples, sizes.sequence, sizes.width});
-  const at::Tensor ids = at::randint(sizes.vocabulary, {sizes.samples, sizes.sequence}, at::kLong);
-  std::vector<Subject> all;
-  all.push_back(attention_subject(sizes, x));
-  all.push_back(layer_subject(
-      "FeedForward",
-      std::make_shared<FeedForward>(
-          "layer", FeedForward::Options{.num_channels = sizes.width, .hidden = sizes.hidden}),
-      x));
-  all.back().count_in_model = kNumBlocks;
-  all.back().reference = bench::autograd_feed_forward;
-  all.push_back(head_subject(sizes, x));
-  all.push_back(layer_subject(
-      "Embedding",
-      std::make_shared<Embedding>(
-          "embed", Embedding::Options{.vocabulary = sizes.vocabulary, .num_channels = sizes.width}),
-      ids));
-  all.back().count_in_model = 1;
-  all.back().reference = bench::autograd_embedding;
-  all.push_back(layer_subject(
-      "Linear",
-      std::make_shared<Linear>(
-          "linear", LinearOptions{.num_inputs = sizes.width, .num_outputs = sizes.hidden}),
-      x));
-  all.back().reference = bench::autograd_linear;
-  all.push_back(layer_subject("RmsNorm", std::make_shared<RmsNorm>("norm", sizes.width, 1e-5), x));
-  all.back().reference = bench::autograd_norm;
-  all.push_back(layer_subject(
-      "MambaBlock",
-      std::make_shared<MambaBlock>("layer", MambaBlock::Options{.num_channels = sizes.width,
-                                                                .inner_channels = 2 * sizes.width,
-                                                                .step_rank = sizes.width / 16}),
-      x));
-  all.back().reference = bench::autograd_mamba;
-  all.push_back(module_subject(sizes, x));
-  for (Subject& subject : all) {
-    give_memory(subject);
-  }
-  return all;
-}
 
 at::Tensor run_ours(Subject& subject, Seconds& seconds) {
   const c10::InferenceMode no_graph;
@@ -314,20 +134,27 @@ nlohmann::json row(const Sizes& sizes, const Subject& subject) {
           {"ratio", {quantile(ratios, 0.25), quantile(ratios, 0.5), quantile(ratios, 0.75)}}};
 }
 
-// The layers of a model added up, round by round.
-Subject whole_model(const std::vector<Subject>& subjects) {
-  Subject model{.name = fmt::format("model of {} blocks", kNumBlocks)};
-  model.rounds.resize(subjects.front().rounds.size());
+// The layers of each model added up, round by round.
+std::vector<Subject> whole_models(const std::vector<Subject>& subjects) {
+  std::map<std::string, Subject> models;
   for (const Subject& subject : subjects) {
-    const auto count = static_cast<double>(subject.count_in_model);
-    for (std::size_t i = 0; i < model.rounds.size(); ++i) {
-      for (const auto member : {&Seconds::forward, &Seconds::input, &Seconds::weight,
-                                &Seconds::autograd_forward, &Seconds::backward}) {
-        model.rounds[i].*member += count * (subject.rounds[i].*member);
+    for (const auto& [name, count] : subject.count_in_models) {
+      Subject& model = models[name];
+      model.name = name;
+      model.rounds.resize(subject.rounds.size());
+      for (std::size_t i = 0; i < model.rounds.size(); ++i) {
+        for (const auto member : {&Seconds::forward, &Seconds::input, &Seconds::weight,
+                                  &Seconds::autograd_forward, &Seconds::backward}) {
+          model.rounds[i].*member += static_cast<double>(count) * (subject.rounds[i].*member);
+        }
       }
     }
   }
-  return model;
+  std::vector<Subject> all;
+  for (auto& [name, model] : models) {
+    all.push_back(std::move(model));
+  }
+  return all;
 }
 
 struct Options {
@@ -337,7 +164,7 @@ struct Options {
 };
 
 nlohmann::json measure(const Sizes& sizes, const Options& options) {
-  std::vector<Subject> subjects = make_subjects(sizes);
+  std::vector<Subject> subjects = bench::make_subjects(sizes);
   std::for_each(subjects.begin(), subjects.end(), check);
   for (int round = 0; round < options.num_warmup_rounds + options.num_rounds; ++round) {
     for (Subject& subject : subjects) {
@@ -348,17 +175,20 @@ nlohmann::json measure(const Sizes& sizes, const Options& options) {
   for (const Subject& subject : subjects) {
     rows.push_back(row(sizes, subject));
   }
-  rows.push_back(row(sizes, whole_model(subjects)));
+  for (const Subject& model : whole_models(subjects)) {
+    rows.push_back(row(sizes, model));
+    rows.back()["is_model"] = true;
+  }
   return rows;
 }
 
 void print_table(const nlohmann::json& rows) {
-  std::cout << fmt::format("{:<7} {:<18} {:>8} {:>8} {:>8} {:>8} {:>8} {:>24}\n", "size", "layer",
+  std::cout << fmt::format("{:<7} {:<24} {:>8} {:>8} {:>8} {:>8} {:>8} {:>24}\n", "size", "layer",
                            "F ms", "I ms", "W ms", "their F", "their B", "(I+W)/B (quartiles)");
   for (const nlohmann::json& one : rows) {
     const auto ratio = one["ratio"].get<std::array<double, 3>>();
     std::cout << fmt::format(
-        "{:<7} {:<18} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} ({:.3f} - {:.3f})\n",
+        "{:<7} {:<24} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} ({:.3f} - {:.3f})\n",
         one["size"].get<std::string>(), one["layer"].get<std::string>(),
         one["forward_ms"].get<double>(), one["input_ms"].get<double>(),
         one["weight_ms"].get<double>(), one["autograd_forward_ms"].get<double>(),
@@ -368,8 +198,8 @@ void print_table(const nlohmann::json& rows) {
 
 void run(const Options& options) {
   at::set_num_threads(1);
-  const std::array<Sizes, 2> all = {Sizes{"small", 4, 128, 256, 8, 688, 256},
-                                    Sizes{"medium", 2, 256, 512, 8, 1376, 256}};
+  const std::array<Sizes, 2> all = {Sizes{"small", 4, 128, 256, 8, 688, 256, 14},
+                                    Sizes{"medium", 2, 256, 512, 8, 1376, 256, 14}};
   nlohmann::json rows = nlohmann::json::array();
   for (const Sizes& sizes : all) {
     const nlohmann::json more = measure(sizes, options);

@@ -1,6 +1,7 @@
 // halfback compare: the same steps under several schedules, backward in one and in two stages.
 #include "cli/comparison.h"
 #include "cli/options.h"
+#include "cli/status_line.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
@@ -12,7 +13,6 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
-#include <unistd.h>
 
 namespace halfback::cli {
 
@@ -78,12 +78,9 @@ void run(const Options& options) {
         fmt::format("--rounds is {}, --warmup-rounds is {}; expected 1 or more, 0 or more",
                     options.request.num_rounds, options.request.num_warmup_rounds));
   }
-  const bool shows_progress = isatty(STDERR_FILENO) != 0;
+  StatusLine status;
   const auto rows = compare(options.training, options.request, [&](auto done, auto total) {
-    if (shows_progress) {
-      std::cerr << fmt::format("\rround {} of {}{}", done, total, done == total ? "\n" : "")
-                << std::flush;
-    }
+    status.show(fmt::format("round {} of {}", done, total));
   });
   options.as_json ? print_json(rows) : print_table(rows);
 }

@@ -1,8 +1,7 @@
 #include "cli/comparison.h"
 
-#include "cli/report.h"
 #include "halfback/base/error.h"
-#include "halfback/base/keyed_random.h"
+#include "halfback/base/quantiles.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
@@ -27,8 +26,6 @@ namespace halfback::cli {
 
 namespace {
 
-constexpr std::uint64_t kComparison = 4;  // purpose, part of the key
-
 // One schedule under test, with everything that was measured of it.
 struct Candidate {
   Schedule schedule;
@@ -40,12 +37,6 @@ struct Candidate {
   double bubble_fraction = 0.0;
   bool is_bit_equal = false;
 };
-
-double quartile_spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t quarter = values.size() / 4;
-  return 0.5 * (values[values.size() - 1 - quarter] - values[quarter]);
-}
 
 bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
   const at::Tensor one = found.cpu();
@@ -62,7 +53,9 @@ class Comparison {
     check(config_.model);
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
     num_samples_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
-    fill_micro_batches(like.num_micro_batches);
+    micro_batches_ = synthetic_micro_batches(
+        config_.model, {.count = like.num_micro_batches, .num_samples = num_samples_},
+        config_.seed);
   }
 
   Candidate candidate(const Schedule& schedule) {
@@ -142,15 +135,6 @@ class Comparison {
   };
 
   SpanClock clock() const { return is_emulated_ ? SpanClock::ThreadCpu : SpanClock::Wall; }
-
-  void fill_micro_batches(int count) {
-    for (int i = 0; i < count; ++i) {
-      const std::uint64_t key =
-          keyed_hash({config_.seed, kComparison, static_cast<std::uint64_t>(i)});
-      Batch batch = synthetic_batch(config_.model, num_samples_, key);
-      micro_batches_.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
-    }
-  }
 
   bool equals_plain_run(Pipeline& pipeline) {
     if (!plain_) {

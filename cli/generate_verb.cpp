@@ -21,10 +21,13 @@ void add_generate_verb(CLI::App& app) {
       ->required()
       ->type_name("DIR");
   verb->add_option("--prompt", options->prompt, "Text to continue (a new line)")->type_name("TEXT");
-  verb->add_option("--tokens", options->num_tokens, "Bytes to add")->type_name("N");
-  verb->add_option("--temperature", options->temperature, "0 takes the likeliest byte")
+  verb->add_option("--tokens", options->num_tokens,
+                   "Tokens to add; bytes without a tokenizer.model")
+      ->type_name("N");
+  verb->add_option("--temperature", options->temperature, "0 takes the likeliest token")
       ->type_name("X");
-  verb->add_option("--top-k", options->top_k, "Only the k likeliest bytes; 0: all")->type_name("K");
+  verb->add_option("--top-k", options->top_k, "Only the k likeliest tokens; 0: all")
+      ->type_name("K");
   const auto device = std::make_shared<std::string>("cpu");
   verb->add_option("--device", *device, "Where to compute: cpu, cuda or cuda:K")->type_name("NAME");
   verb->add_option("--seed", options->seed, "Equal seeds give equal text")->type_name("N");

@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
   halfback::cli::add_simulate_verb(app);
   halfback::cli::add_train_verb(app);
   halfback::cli::add_compare_verb(app);
+  halfback::cli::add_profile_verb(app);
   halfback::cli::add_generate_verb(app);
   halfback::cli::add_config_options(app);
   const int exit_code = run(app, {argv + 1, argv + argc});

@@ -3,6 +3,7 @@
 #include "cli/page.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/base/quantiles.h"
 #include "halfback/base/text.h"
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/cut.h"
@@ -62,19 +63,13 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
     line["validation_loss"] = step.validation->loss;
     line["validation_accuracy"] = step.validation->accuracy;
   }
+  if (step.bits_per_byte) {
+    line["validation_bits_per_byte"] = *step.bits_per_byte;
+  }
   return line;
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  if (values.empty()) {
-    return 0.0;
-  }
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-}
 
 RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,
@@ -99,6 +94,9 @@ void RunReport::add(const StepReport& step) {
     events_.scalar("loss/validation", step.validation->loss, step.step);
     events_.scalar("accuracy/validation", step.validation->accuracy, step.step);
   }
+  if (step.bits_per_byte) {
+    events_.scalar("bits_per_byte/validation", *step.bits_per_byte, step.step);
+  }
 }
 
 void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
@@ -122,6 +120,7 @@ void RunSummary::add(const StepReport& step) {
   }
   if (step.validation) {
     validation_ = step.validation;
+    bits_per_byte_ = step.bits_per_byte;
   }
   step_seconds_.push_back(step.result->seconds);
   num_items_ = step.num_items;
@@ -135,8 +134,11 @@ void RunSummary::print(std::ostream& out) const {
   }
   out << fmt::format("loss: {:.4f} -> {:.4f}", *first_loss_, last_.loss);
   if (validation_) {
-    out << fmt::format(", validation {:.4f}, accuracy {:.1f} %", validation_->loss,
-                       100.0 * validation_->accuracy);
+    out << fmt::format(", validation {:.4f}", validation_->loss);
+    if (bits_per_byte_) {
+      out << fmt::format(", {:.3f} bits per byte", *bits_per_byte_);
+    }
+    out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
   }
   const double seconds = median(step_seconds_);
   out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",

@@ -50,13 +50,11 @@ class RunSummary {
  private:
   std::optional<double> first_loss_;
   std::optional<Evaluation> validation_;
+  std::optional<double> bits_per_byte_;
   std::vector<double> step_seconds_;
   std::string item_name_;
   std::int64_t num_items_ = 0;
   StepResult last_;
 };
-
-// Returns the middle of the values; 0 of none.
-double median(std::vector<double> values);
 
 }  // namespace halfback::cli

@@ -2,9 +2,12 @@
 #include "cli/config.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "cli/status_line.h"
+#include "cli/tokenizer_option.h"
 #include "cli/training_options.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/progress.h"
 
@@ -15,22 +18,29 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace halfback::cli {
 
 namespace {
 
+// Samples of a validation. A sequence has many targets, an image one.
+constexpr std::int64_t kDefaultSequences = 64;
+constexpr std::int64_t kDefaultImages = 1000;
+
 struct Options {
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
+  TokenizerOption tokenizer;
   bool skips_verification = false;
   std::int64_t num_steps = 200;
   std::int64_t warmup_steps = 20;
   double floor_fraction = 0.1;
   std::int64_t evaluate_every = 50;
-  std::int64_t evaluate_samples = 64;
+  std::optional<std::int64_t> evaluate_samples;
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
@@ -47,7 +57,13 @@ extern "C" void request_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-TrainingConfig config_of(const Options& options) {
+std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig& model) {
+  const std::int64_t count =
+      asked.value_or(task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
+  return count > 0 ? count : std::numeric_limits<std::int64_t>::max();
+}
+
+TrainingConfig config_of(Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
   if (!options.skips_verification) {
@@ -58,7 +74,6 @@ TrainingConfig config_of(const Options& options) {
   config.learning_rate.num_steps = options.num_steps;
   config.num_steps = options.num_steps;
   config.evaluate_every = options.evaluate_every;
-  config.evaluate_samples = options.evaluate_samples;
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
@@ -72,18 +87,24 @@ TrainingConfig config_of(const Options& options) {
   require(options.num_steps >= 1,
           fmt::format("--steps is {}; expected 1 or more", options.num_steps));
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
-              options.checkpoint_every >= 0 && options.evaluate_samples >= 1,
-          "--warmup, --evaluate-every, --checkpoint-every: expected 0 or more; "
-          "--evaluate-samples: 1 or more");
+              options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
+          "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
   // A checkpoint knows its model: sizes need not be typed again.
   const std::string& source = options.resumes ? options.checkpoint : options.initial;
-  if (!source.empty() && !options.training.has_model_size()) {
+  const bool has_its_model = !source.empty() && !options.training.has_model_size();
+  if (has_its_model) {
     config.model = load_config(source);
+    config.micro_batch_size = options.training.samples_of_micro_batch(config.model);
   }
+  config.evaluate_samples = num_evaluated(options.evaluate_samples, config.model);
+  options.tokenizer.apply(
+      config, {.checkpoint = source,
+               .vocabulary = has_its_model ? num_outcomes(config.model)
+                                           : options.training.given_size("vocabulary")});
   options.training.note_model(config.model);
   return config;
 }
@@ -95,6 +116,9 @@ void print_start(const Training& training) {
       "schedule: {}\n"
       "threads: {} a rank\n",
       describe(config.model), headline(config.schedule), config.pipeline.threads_per_rank);
+  if (!config.tokenizer->model().empty()) {
+    std::cout << fmt::format("tokenizer: {} pieces\n", config.tokenizer->vocabulary());
+  }
   if (!weight_gradients_ascend(config.schedule)) {
     std::cout
         << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
@@ -106,17 +130,26 @@ void print_start(const Training& training) {
   std::cout << std::flush;
 }
 
+// Making tokens of a long text takes its time.
+Training opened(TrainingConfig config) {
+  StatusLine status;
+  return Training(std::move(config), [&](std::int64_t done, std::int64_t total) {
+    status.show(fmt::format("making tokens of the text: {} of {}", format_bytes(done),
+                            format_bytes(total)));
+  });
+}
+
 // Returns the exit code.
-int run(const Options& options, const CLI::App& verb) {
-  Training training(config_of(options));
+int run(Options& options, const CLI::App& verb) {
+  Training training = opened(config_of(options));
   std::optional<RunReport> report;
   if (!options.report.empty()) {
     report.emplace(options.report, to_toml(verb), item_name(training.config().model),
                    options.resumes ? std::optional(training.first_step()) : std::nullopt);
   }
-  print_start(training);
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
+  print_start(training);
   RunSummary summary(item_name(training.config().model));
   TrainingOutcome outcome;
   {
@@ -153,9 +186,12 @@ int run(const Options& options, const CLI::App& verb) {
 void add_train_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("train", "Train a model over pipeline stages");
   const auto options = std::make_shared<Options>();
-  verb->add_option("--data", options->training.data, "Text file, read as bytes")
+  verb->add_option("--data", options->training.data,
+                   "A text file; for resnet and mlp a directory of images in the IDX format, as "
+                   "MNIST has them")
       ->required()
-      ->type_name("FILE");
+      ->type_name("PATH");
+  options->tokenizer.add_to(*verb);
   options->schedule.add_to(*verb, "--schedule");
   verb->add_flag("--no-verify", options->skips_verification, "Run a schedule without checking it");
   verb->add_option("--steps", options->num_steps, "Optimizer steps")->type_name("N");
@@ -166,10 +202,12 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--evaluate-every", options->evaluate_every,
                    "Steps between validations; 0: never")
       ->type_name("N");
-  verb->add_option("--evaluate-samples", options->evaluate_samples, "Samples of a validation")
+  verb->add_option("--evaluate-samples", options->evaluate_samples,
+                   fmt::format("Samples of a validation ({}; images: {}); 0: all",
+                               kDefaultSequences, kDefaultImages))
       ->type_name("N");
   verb->add_option("--validation-fraction", options->validation_fraction,
-                   "Part of the text, its end")
+                   "Part of a text for validation, its end; images have a test set")
       ->type_name("X");
   verb->add_option("--checkpoint", options->checkpoint, "Directory to write at the end")
       ->type_name("DIR");

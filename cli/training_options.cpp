@@ -2,6 +2,7 @@
 
 #include "cli/options.h"
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 
@@ -17,6 +18,10 @@
 namespace halfback::cli {
 
 namespace {
+
+// Samples of a micro-batch.
+constexpr std::int64_t kDefaultSequences = 4;
+constexpr std::int64_t kDefaultImages = 32;
 
 void require(bool holds, const char* option, double value, const char* expected) {
   if (!holds) {
@@ -119,7 +124,9 @@ int resolve_threads(int asked, int num_ranks) {
 void TrainingOptions::add_to(CLI::App& verb) {
   add_model(verb);
   verb.add_option("--cut", cut, "Blocks of each stage, as in 3,2,3 (equal)")->type_name("LIST");
-  verb.add_option("--micro-batch-size", micro_batch_size, "Samples of a micro-batch")
+  verb.add_option("--micro-batch-size", micro_batch_size,
+                  fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences,
+                              kDefaultImages))
       ->type_name("N");
   verb.add_option("--seed", seed, "Of initialization, data order and dropout")->type_name("N");
   add_optimizer(*this, verb);
@@ -188,6 +195,19 @@ ModelConfig TrainingOptions::model() const {
   return found;
 }
 
+std::optional<std::int64_t> TrainingOptions::given_size(const std::string& name) const {
+  const CLI::Option* const option = sizes_.at(name);
+  if (option->count() == 0) {
+    return std::nullopt;
+  }
+  return parse_integer(option->results().back());
+}
+
+std::int64_t TrainingOptions::samples_of_micro_batch(const ModelConfig& found) const {
+  return micro_batch_size.value_or(task_of(found) == Task::Classes ? kDefaultImages
+                                                                   : kDefaultSequences);
+}
+
 void TrainingOptions::note_model(const ModelConfig& found) const {
   if (model_option_->count() == 0) {
     model_option_->add_result(halfback::model_name(found));
@@ -205,8 +225,6 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
   require_choice("--precision", precision, {"float32", "bfloat16", "float16"});
   require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
-  require(micro_batch_size >= 1 && micro_batch_size <= 1 << 20, "micro-batch-size",
-          static_cast<double>(micro_batch_size), "a number from 1 to 1048576");
   require(std::isfinite(learning_rate) && learning_rate >= 0.0, "learning-rate", learning_rate,
           "0 or more");
   require(std::isfinite(clip_norm) && clip_norm >= 0.0, "clip", clip_norm, "0 or more");
@@ -225,6 +243,9 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
 
   TrainingConfig config;
   config.model = model();
+  config.micro_batch_size = samples_of_micro_batch(config.model);
+  require(config.micro_batch_size >= 1 && config.micro_batch_size <= 1 << 20, "micro-batch-size",
+          static_cast<double>(config.micro_batch_size), "a number from 1 to 1048576");
   config.cut = cut;
   using Forward = Checkpointing::Forward;
   config.checkpointing = {.recomputed = recompute == "block"          ? Forward::OfBlocks
@@ -250,7 +271,6 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   config.learning_rate.peak = learning_rate;
   config.optimizer = optimizer;
   config.data = data;
-  config.micro_batch_size = micro_batch_size;
   config.seed = seed;
   return config;
 }

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct TrainingOptions {
   std::string model_name = "llama";
   std::string cut;
   std::string data;
-  std::int64_t micro_batch_size = 4;
+  std::optional<std::int64_t> micro_batch_size;
   std::uint64_t seed = 1;
   std::string optimizer = "adamw";
   OptimizerOptions optimizer_settings;
@@ -38,9 +39,15 @@ struct TrainingOptions {
   // Returns whether the model or a size of it was given, on the command line or in a config file.
   bool has_model_size() const;
 
+  // Returns the size of that name where it was given.
+  std::optional<std::int64_t> given_size(const std::string& name) const;
+
   // Makes the sizes that a checkpoint gave the options' values, so that a written configuration
   // has them. Only for options without model sizes.
   void note_model(const ModelConfig& found) const;
+
+  // Returns how many there are: as given, else the default for such a model.
+  std::int64_t samples_of_micro_batch(const ModelConfig& found) const;
 
   // Returns the model with the sizes that were given. Throws ConfigError for a size that it has not
   // or that is no such value.

@@ -19,6 +19,7 @@ void add_verify_verb(CLI::App& app);
 void add_simulate_verb(CLI::App& app);
 void add_train_verb(CLI::App& app);
 void add_compare_verb(CLI::App& app);
+void add_profile_verb(CLI::App& app);
 void add_generate_verb(CLI::App& app);
 
 }  // namespace halfback::cli

@@ -9,6 +9,7 @@ endif()
 find_package(CLI11 REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(ZLIB REQUIRED)
+include(cmake/SentencePiece.cmake)
 include(cmake/Torch.cmake)
 
 if(HALFBACK_BUILD_TESTS)

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <system_error>
 #include <vector>
 
 namespace halfback {
@@ -18,22 +19,29 @@ namespace {
 
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 32;
 constexpr double kWhite = 255.0;
+constexpr const char* kInstall =
+    "install Debian's dataset-fashion-mnist and use /usr/share/datasets/fashion-mnist, or another "
+    "directory";
 
 // The last word of each key, so that the draws are independent.
 constexpr std::uint64_t kOrderKey = 3;
 constexpr std::uint64_t kLabelKey = 4;
 
 std::filesystem::path find_file(const std::filesystem::path& directory, const std::string& name) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(directory, ignored)) {
+    throw FileError(fmt::format(
+        "{}: {}; expected a directory of images as MNIST has them; {}", directory.string(),
+        std::filesystem::exists(directory, ignored) ? "is a file" : "is not there", kInstall));
+  }
   for (const std::string& candidate : {name, name + ".gz"}) {
     if (std::filesystem::exists(directory / candidate)) {
       return directory / candidate;
     }
   }
-  throw FileError(fmt::format(
-      "{}: has neither {} nor {}.gz; expected images and labels as MNIST has them; install "
-      "Debian's "
-      "dataset-fashion-mnist and use /usr/share/datasets/fashion-mnist, or another directory",
-      directory.string(), name, name));
+  throw FileError(
+      fmt::format("{}: has neither {} nor {}.gz; expected images and labels as MNIST has them; {}",
+                  directory.string(), name, name, kInstall));
 }
 
 // A file's array, checked to have so many dimensions.

@@ -26,10 +26,6 @@ struct Totals {
   double num_correct = 0.0;  // of an evaluation
 };
 
-std::int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
-}
-
 }  // namespace
 
 struct Pipeline::Rank {
@@ -304,13 +300,10 @@ void Pipeline::collect(StepResult& result) {
     result.timeline.spans.insert(result.timeline.spans.end(), spans.begin(), spans.end());
     RankMemory memory;
     for (const auto& [number, stage] : rank->stages) {
-      memory.parameters += bytes_of(stage->store().values()) +
-                           bytes_of(stage->store().statistics()) +
-                           bytes_of(stage->store().rounded());
-      memory.gradients += bytes_of(stage->store().gradients());
-      for (const auto& [name, buffer] : stage->optimizer().state()) {
-        memory.optimizer_state += bytes_of(buffer);
-      }
+      const StateBytes bytes = stage->state_bytes();
+      memory.parameters += bytes.parameters;
+      memory.gradients += bytes.gradients;
+      memory.optimizer_state += bytes.optimizer;
     }
     memory.activations = rank->executor.peak_between_actions() - rank->idle_bytes;
     memory.peak = rank->executor.device().peak_bytes();

@@ -17,6 +17,10 @@ namespace {
 
 constexpr std::uint64_t kMicroBatch = 5;  // purpose, part of the key
 
+std::int64_t bytes_of(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+}
+
 // Riders belong to this stage and to the next, which may be elsewhere: each has its own.
 Tensors with_own_riders(Tensors outputs) {
   for (std::size_t i = 1; i < outputs.size(); ++i) {
@@ -178,6 +182,16 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   const double loss =
       layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets), dropped);
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
+}
+
+StateBytes Stage::state_bytes() const {
+  StateBytes bytes{.parameters = bytes_of(store_.values()) + bytes_of(store_.statistics()) +
+                                 bytes_of(store_.rounded()),
+                   .gradients = bytes_of(store_.gradients())};
+  for (const auto& [name, buffer] : optimizer_->state()) {
+    bytes.optimizer += bytes_of(buffer);
+  }
+  return bytes;
 }
 
 bool Stage::is_idle() const {

@@ -43,6 +43,8 @@ class Stage {
   ParameterStore& store() { return store_; }
   Optimizer& optimizer() { return *optimizer_; }
   const StageLayers& layers() const { return layers_; }
+  // Returns the bytes of parameters, their gradients and the optimizer's state.
+  StateBytes state_bytes() const;
 
   // Begins training step `number`, from 1: its gradients start anew, its random masks are its own.
   void begin_step(std::int64_t number);

@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/functions/tensor.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/version.h>
 
@@ -27,6 +28,7 @@ namespace halfback {
 namespace {
 
 using torch::autograd::AccumulateGrad;
+using torch::autograd::CopySlices;
 using torch::autograd::Edge;
 using torch::autograd::edge_list;
 using torch::autograd::Node;
@@ -233,9 +235,15 @@ void AutogradGraph::State::place_halves(Found& found) {
 // After I: nothing leads from the frontier to the inside, and the rest of the inside is empty.
 void AutogradGraph::State::close_inside() {
   for (const Start& start : frontier) {
-    for (Edge& edge : start.node->next_edges()) {
-      if (is_inside(edge)) {
-        edge = {};
+    edge_list& next = start.node->next_edges();
+    // What writes to a part of a tensor has a node inside, whose edges must be there where its are.
+    auto* const slices = dynamic_cast<CopySlices*>(start.node.get());
+    for (std::size_t i = 0; i < next.size(); ++i) {
+      if (is_inside(next[i])) {
+        next[i] = {};
+        if (slices != nullptr) {
+          slices->fn->next_edges()[i] = {};
+        }
       }
     }
   }

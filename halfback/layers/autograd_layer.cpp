@@ -43,7 +43,11 @@ at::Tensor state_of_global_generator() {
   return generator.get_state();
 }
 
-at::ScalarType type_of_size(std::int64_t element_bytes) {
+// Returns the type of activations of that size, beside parameters of type `own`.
+at::ScalarType type_of_size(std::int64_t element_bytes, at::ScalarType own) {
+  if (static_cast<std::int64_t>(at::elementSize(own)) == element_bytes) {
+    return own;
+  }
   return element_bytes == 8 ? at::kDouble : element_bytes == 4 ? at::kFloat : at::kBFloat16;
 }
 
@@ -62,7 +66,9 @@ class AutogradLayer::Core {
     SavedBytes bytes;
     std::vector<std::int64_t> output_shape;
   };
-  const Probe& probe(std::span<const std::int64_t> shape, std::optional<at::ScalarType> dtype);
+  // Without a size, activations have the type of the parameters.
+  const Probe& probe(std::span<const std::int64_t> shape,
+                     std::optional<std::int64_t> element_bytes);
 
  private:
   // One of the module's tensors and what the engine knows it as.
@@ -85,6 +91,8 @@ class AutogradLayer::Core {
   Tensors call(const Tensors& inputs, const Saved& saved);
   Tensors checked_call(const Tensors& inputs, const Saved& saved);
   Tensors train(const Tensors& inputs, Saved& saved);
+  void require_unwritten(const Tensors& entering, const std::vector<std::int64_t>& versions) const;
+  Tensors leave(Tensors outputs, Tensors entering, const Tensors& inputs) const;
   Tensors evaluate(const Tensors& inputs, const Saved& saved);
   Probe measure(std::span<const std::int64_t> shape, at::ScalarType dtype);
 
@@ -119,7 +127,6 @@ void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
                   [&](const Tied& other) { return other.tensor.is_same(tensor); })) {
     refuse(fmt::format("parameter {} is there twice", name), "name each tensor once");
   }
-  tensor.mutable_grad().reset();
   trained_.push_back(
       {.tensor = tensor,
        .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(name),
@@ -164,6 +171,7 @@ std::vector<Parameter*> AutogradLayer::Core::parameters() const {
 void AutogradLayer::Core::use_memory_of_engine() {
   bool is_changed = false;
   for (Tied& one : trained_) {
+    one.tensor.mutable_grad().reset();  // whoever ran a backward of the module without the engine
     const at::Tensor& value = one.parameter->value;
     if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
       continue;
@@ -223,7 +231,7 @@ Tensors AutogradLayer::Core::call(const Tensors& inputs, const Saved& saved) {
 
 // The first call in training also shows what would make a run depend on its schedule.
 Tensors AutogradLayer::Core::checked_call(const Tensors& inputs, const Saved& saved) {
-  if (std::exchange(is_checked_, true)) {
+  if (is_checked_) {
     return call(inputs, saved);
   }
   Tensors before;
@@ -245,6 +253,42 @@ Tensors AutogradLayer::Core::checked_call(const Tensors& inputs, const Saved& sa
              "name it as a RunningStatistic, or let it rest");
     }
   }
+  is_checked_ = true;
+  return outputs;
+}
+
+void AutogradLayer::Core::require_unwritten(const Tensors& entering,
+                                            const std::vector<std::int64_t>& versions) const {
+  for (std::size_t i = 0; i < entering.size(); ++i) {
+    if (entering[i]._version() != versions[i]) {
+      refuse(fmt::format("it writes to its input {}, which is not its own", i),
+             "work on a copy, or not in place");
+    }
+  }
+}
+
+// Returns the outputs without their graph; what passes by stays the caller's tensor.
+Tensors AutogradLayer::Core::leave(Tensors outputs, Tensors entering, const Tensors& inputs) const {
+  std::vector<bool> passes_by(outputs.size(), false);
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const auto place = std::find_if(entering.begin(), entering.end(),
+                                    [&](const at::Tensor& one) { return one.is_same(outputs[i]); });
+    passes_by[i] = place != entering.end();
+    if (passes_by[i]) {
+      outputs[i] = inputs[static_cast<std::size_t>(place - entering.begin())];
+    } else if (i > 0 && outputs[i].requires_grad()) {
+      refuse(fmt::format("output {} has a gradient, which only the first can have", i),
+             "return detach() of it, or one tensor");
+    } else {
+      outputs[i] = outputs[i].variable_data();
+    }
+  }
+  entering.clear();
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!passes_by[i]) {
+      outputs[i] = owned(std::exchange(outputs[i], {}));
+    }
+  }
   return outputs;
 }
 
@@ -256,46 +300,18 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
     entering.push_back(shared(input));
     versions.push_back(entering.back()._version());
   }
-  const auto graph = std::make_shared<AutogradGraph>(*leaves_, options_.halves);
+  saved.graph = std::make_shared<AutogradGraph>(*leaves_, options_.halves);
   if (options_.input == Input::Activations) {
-    graph->begin(entering.front());
+    saved.graph->begin(entering.front());
   }
   Tensors outputs = checked_call(entering, saved);
-  graph->end(outputs.front());
-  Tensors leaving;
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    const auto passed = std::find_if(entering.begin(), entering.end(), [&](const at::Tensor& one) {
-      return one.is_same(outputs[i]);
-    });
-    if (passed != entering.end()) {
-      leaving.push_back(inputs[static_cast<std::size_t>(passed - entering.begin())]);
-    } else if (i > 0 && outputs[i].requires_grad()) {
-      refuse(fmt::format("output {} has a gradient, which only the first can have", i),
-             "return detach() of it, or one tensor");
-    } else {
-      leaving.push_back(outputs[i].variable_data());
-    }
-  }
-  for (std::size_t i = 0; i < entering.size(); ++i) {
-    if (entering[i]._version() != versions[i]) {
-      refuse(fmt::format("it writes to its input {}, which is not its own", i),
-             "work on a copy, or not in place");
-    }
-  }
-  outputs.clear();
-  entering.clear();
-  for (std::size_t i = 0; i < leaving.size(); ++i) {
-    const bool passes_by = std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& one) {
-      return one.is_same(leaving[i]);
-    });
-    leaving[i] = passes_by ? leaving[i] : owned(std::move(leaving[i]));
-  }
-  saved.graph = graph;
+  require_unwritten(entering, versions);
+  saved.graph->end(outputs.front());
   saved.until_weight.clear();
   for (const Tied& one : statistics_) {
     saved.until_weight.push_back(one.tensor.variable_data().clone());
   }
-  return leaving;
+  return leave(std::move(outputs), std::move(entering), inputs);
 }
 
 Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Saved& saved) {
@@ -342,14 +358,13 @@ void AutogradLayer::Core::backward_weight(Saved& saved) {
   saved.until_weight.clear();
 }
 
-const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(std::span<const std::int64_t> shape,
-                                                             std::optional<at::ScalarType> dtype) {
-  const bool has_type = !trained_.empty();
-  const at::ScalarType own = has_type ? trained_.front().tensor.scalar_type() : at::kFloat;
-  const at::ScalarType wanted = dtype.value_or(own);
-  const std::pair key(std::vector(shape.begin(), shape.end()), wanted);
+const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(
+    std::span<const std::int64_t> shape, std::optional<std::int64_t> element_bytes) {
+  const at::ScalarType own = trained_.empty() ? at::kFloat : trained_.front().tensor.scalar_type();
+  const at::ScalarType dtype = element_bytes ? type_of_size(*element_bytes, own) : own;
+  const std::pair key(std::vector(shape.begin(), shape.end()), dtype);
   const auto found = probes_.find(key);
-  return found != probes_.end() ? found->second : probes_[key] = measure(shape, wanted);
+  return found != probes_.end() ? found->second : probes_[key] = measure(shape, dtype);
 }
 
 AutogradLayer::Core::Probe AutogradLayer::Core::measure(std::span<const std::int64_t> shape,
@@ -423,7 +438,7 @@ void AutogradLayer::backward_weight(Saved& saved) { core_->backward_weight(saved
 
 SavedBytes AutogradLayer::saved_bytes(std::span<const std::int64_t> input_shape,
                                       std::int64_t element_bytes) const {
-  return core_->probe(input_shape, type_of_size(element_bytes)).bytes;
+  return core_->probe(input_shape, element_bytes).bytes;
 }
 
 std::vector<std::int64_t> AutogradLayer::output_shape(

@@ -112,7 +112,7 @@ ModelSizes sizes_of(BertConfig& config) {
           {"heads", "Attention heads", &config.num_heads},
           {"hidden", "Channels inside the feed-forward", &config.hidden},
           {"sequence", "Tokens of a sequence", &config.sequence},
-          {"vocabulary", "Tokens there are", &config.vocabulary},
+          {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"segments", "Kinds of segments", &config.num_segments},
           {"norm-epsilon", "Of the norms", &config.norm_epsilon},
           {"dropout", "Part of the elements that is dropped", &config.dropout},

@@ -14,8 +14,8 @@ namespace halfback {
 std::vector<int> equal_cut(int num_blocks, int num_stages) {
   if (num_stages < 1 || num_blocks < num_stages) {
     throw ConfigError(fmt::format(
-        "cut: {} layers cannot be spread over {} stages; every stage needs at least one "
-        "layer; use at most {} ranks or more --layers",
+        "cut: {} blocks cannot be spread over {} stages; every stage needs at least one "
+        "block; use at most {} stages or a deeper model",
         num_blocks, num_stages, num_blocks));
   }
   std::vector<int> cut(static_cast<std::size_t>(num_stages), num_blocks / num_stages);
@@ -34,7 +34,7 @@ std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
     const auto count = parse_integer(trim(part));
     if (!count || *count < 1 || *count > shape.num_blocks) {
       throw ConfigError(
-          fmt::format("cut: '{}' is not a number of layers; expected {} numbers from 1 that add up "
+          fmt::format("cut: '{}' is not a number of blocks; expected {} numbers from 1 that add up "
                       "to {}, as in "
                       "--cut {}",
                       part, shape.num_stages, shape.num_blocks,
@@ -45,7 +45,7 @@ std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
   const int sum = std::accumulate(cut.begin(), cut.end(), 0);
   if (static_cast<int>(cut.size()) != shape.num_stages || sum != shape.num_blocks) {
     throw ConfigError(fmt::format(
-        "cut: '{}' has {} stages and {} layers; expected {} stages and {} layers, as in "
+        "cut: '{}' has {} stages and {} blocks; expected {} stages and {} blocks, as in "
         "--cut {}",
         text, cut.size(), sum, shape.num_stages, shape.num_blocks,
         fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));

@@ -56,7 +56,7 @@ ModelSizes sizes_of(LlamaConfig& config) {
           {"kv-heads", "Key/value heads (as many as heads)", &config.num_key_value_heads},
           {"hidden", "Channels inside the feed-forward", &config.hidden},
           {"sequence", "Tokens of a sequence", &config.sequence},
-          {"vocabulary", "Tokens there are", &config.vocabulary},
+          {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"rope-theta", "Base of rotary positions", &config.rope_theta},
           {"norm-epsilon", "Of the norms", &config.norm_epsilon},
           {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};

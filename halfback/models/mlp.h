@@ -12,7 +12,7 @@ namespace halfback {
 struct MlpConfig {
   static constexpr const char* kName = "mlp";
 
-  std::int64_t num_layers = 2;    // hidden ones: what is cut into stages
+  std::int64_t num_layers = 4;    // hidden ones: what is cut into stages
   std::int64_t num_inputs = 784;  // features of a flattened sample
   std::int64_t width = 256;       // of each hidden layer
   std::int64_t num_classes = 10;

@@ -145,7 +145,9 @@ ModelSizes sizes_of(ResnetConfig& config) {
           {"image-channels", "Channels of an image", &config.image_channels},
           {"image-height", "Pixels", &config.image_height},
           {"image-width", "Pixels", &config.image_width},
-          {"small-stem", "A first layer for images of about 32 x 32", &config.has_small_stem}};
+          {"small-stem",
+           "A first layer for images of about 32 x 32; --small-stem=false: for large ones",
+           &config.has_small_stem}};
 }
 
 void check(const ResnetConfig& config) {

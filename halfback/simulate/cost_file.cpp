@@ -1,6 +1,7 @@
 #include "halfback/simulate/cost_file.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/file.h"
 #include "halfback/base/text.h"
 
 #include <fmt/format.h>
@@ -314,11 +315,7 @@ MemoryModel load_memory_file(const std::filesystem::path& path) {
 }
 
 void save_cost_file(const CostFile& file, const std::filesystem::path& path) {
-  std::ofstream out(path, std::ios::binary);
-  out << to_cost_file(file);
-  if (!out.flush()) {
-    throw FileError(fmt::format("{}: cannot be written", path.string()));
-  }
+  write_file_atomically(path, to_cost_file(file));
 }
 
 }  // namespace halfback

@@ -12,16 +12,6 @@
 
 namespace halfback {
 
-// What one copy of a stage, or a rank with all of its stages, holds all the time.
-struct StateBytes {
-  std::int64_t parameters = 0;
-  std::int64_t gradients = 0;  // of the parameters
-  std::int64_t optimizer = 0;
-
-  std::int64_t total() const { return parameters + gradients + optimizer; }
-  bool operator==(const StateBytes&) const = default;
-};
-
 struct MemoryModel {
   std::vector<StageBytes> stages;       // one for all, or one a stage
   std::vector<StateBytes> states = {};  // the same; empty where they are not known

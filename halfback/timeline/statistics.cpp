@@ -1,21 +1,13 @@
 #include "halfback/timeline/statistics.h"
 
+#include "halfback/base/quantiles.h"
+
 #include <algorithm>
 #include <map>
 #include <numeric>
 #include <utility>
 
 namespace halfback {
-
-namespace {
-
-double median(std::vector<double> values) {
-  const std::size_t middle = values.size() / 2;
-  std::sort(values.begin(), values.end());
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2.0;
-}
-
-}  // namespace
 
 double idle_fraction(const std::vector<double>& busy, double period) {
   const double sum = std::accumulate(busy.begin(), busy.end(), 0.0);
@@ -59,9 +51,13 @@ std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) 
     }
   }
   std::vector<ActionCost> costs;
-  for (auto& [key, values] : durations) {
-    const auto count = static_cast<int>(values.size());
-    costs.push_back({key.first, key.second, count, median(std::move(values))});
+  costs.reserve(durations.size());
+  for (const auto& [key, values] : durations) {
+    costs.push_back({.stage = key.first,
+                     .kind = key.second,
+                     .count = static_cast<int>(values.size()),
+                     .median_seconds = median(values),
+                     .spread_seconds = quartile_spread(values)});
   }
   return costs;
 }

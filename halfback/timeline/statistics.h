@@ -50,6 +50,7 @@ struct ActionCost {
   ActionKind kind{};
   int count = 0;
   double median_seconds = 0.0;
+  double spread_seconds = 0.0;  // half the distance between the quartiles
 };
 
 // Which time of a span counts: start to end, or what the rank's own thread computed.

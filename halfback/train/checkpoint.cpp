@@ -4,6 +4,7 @@
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
 #include "halfback/base/staged_directory.h"
+#include "halfback/data/sentence_piece.h"
 #include "halfback/train/model_json.h"
 #include "halfback/train/safetensors.h"
 
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <system_error>
 #include <utility>
 
 namespace halfback {
@@ -20,6 +22,8 @@ namespace halfback {
 namespace {
 
 constexpr const char* kConfigFile = "config.json";
+constexpr const char* kTokenizerFile = "tokenizer.model";
+constexpr const char* kTokenizerConfigFile = "tokenizer_config.json";
 constexpr const char* kStateFile = "training_state.json";
 constexpr const char* kStateTensors = "training_state";
 constexpr int kStateVersion = 1;
@@ -105,6 +109,15 @@ std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
                         .skipped_steps = found->at("skipped_steps").get<std::int64_t>()};
 }
 
+// What makes Hugging Face's AutoTokenizer give our ids.
+nlohmann::json tokenizer_config(const Tokenizer& tokenizer) {
+  const std::vector<std::int32_t> letter = tokenizer.encode("a");
+  return {{"tokenizer_class", "LlamaTokenizer"},
+          {"add_prefix_space", !letter.empty() && tokenizer.text_of(letter.front())[0] == ' '},
+          {"add_bos_token", false},
+          {"add_eos_token", false}};
+}
+
 [[noreturn]] void refuse_state(const std::filesystem::path& path, const std::string& found) {
   throw FileError(fmt::format(
       "{}: {}; expected the training state that train writes; resume from another checkpoint",
@@ -135,6 +148,10 @@ void save_checkpoint(const std::filesystem::path& directory,
   });
   save_sharded(staged.path(), "model", parameters, options.max_shard_bytes);
   save_sharded(staged.path(), kStateTensors, state_tensors, options.max_shard_bytes);
+  if (const std::string_view tokenizer = options.tokenizer->model(); !tokenizer.empty()) {
+    write_file_atomically(staged.path() / kTokenizerFile, tokenizer);
+    write_json(staged.path() / kTokenizerConfigFile, tokenizer_config(*options.tokenizer));
+  }
   write_json(staged.path() / kStateFile, to_json(state));
   write_json(staged.path() / kConfigFile, model_to_json(config));
   staged.commit();
@@ -147,6 +164,26 @@ void require_checkpoint_place(const std::filesystem::path& directory) {
 ModelConfig load_config(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kConfigFile;
   return model_from_json(parse_json(read_file(path), path.string()), path.string());
+}
+
+TokenizerPointer load_tokenizer(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  return std::filesystem::exists(directory / kTokenizerFile, ignored)
+             ? load_sentence_piece(directory / kTokenizerFile)
+             : byte_tokenizer();
+}
+
+void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted) {
+  const TokenizerPointer found = load_tokenizer(directory);
+  const auto describe = [](const Tokenizer& one) {
+    return one.model().empty() ? "bytes" : fmt::format("{} pieces", one.vocabulary());
+  };
+  if (found->model() != wanted.model()) {
+    throw ConfigError(fmt::format(
+        "{}: checkpoint of another tokenizer: {} there and {} in this run; leave out --tokenizer, "
+        "or use another --checkpoint",
+        directory.string(), describe(*found), describe(wanted)));
+  }
 }
 
 void load_parameters(const std::filesystem::path& directory, const StageList& stages) {

@@ -1,11 +1,12 @@
 // Checkpoints: a directory that Hugging Face's from_pretrained opens (config.json,
-// model.safetensors or shards), with the state of training beside it (training_state.json,
-// training_state.safetensors).
+// model.safetensors or shards, tokenizer.model where tokens are no bytes), with the state of
+// training beside it (training_state.json, training_state.safetensors).
 //
 // Names and layout know nothing of stages, so a run resumes on any number of them. A directory is
 // whole or not there: it is written aside and put in place at the end.
 #pragma once
 
+#include "halfback/data/tokenizer.h"
 #include "halfback/engine/loss_scale.h"
 #include "halfback/engine/stage.h"
 #include "halfback/models/model.h"
@@ -29,6 +30,7 @@ struct TrainingState {
 };
 
 struct CheckpointOptions {
+  TokenizerPointer tokenizer = byte_tokenizer();
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
 };
 
@@ -59,6 +61,12 @@ void load_parameters(const std::filesystem::path& directory, const StageList& st
 TrainingState load_training_state(const std::filesystem::path& directory,
                                   const StageList& stages,
                                   const std::string& optimizer);
+
+// Returns the tokenizer of tokenizer.model; bytes when there is no such file. Throws FileError.
+TokenizerPointer load_tokenizer(const std::filesystem::path& directory);
+
+// Throws ConfigError unless the checkpoint has this tokenizer.
+void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted);
 
 // Throws ConfigError naming the first size in which two models differ; `where` is the checkpoint.
 void require_same_model(const ModelConfig& found,

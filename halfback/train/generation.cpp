@@ -2,7 +2,6 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
-#include "halfback/data/byte_text.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/train/checkpoint.h"
 
@@ -37,12 +36,25 @@ void check(const GenerationOptions& options) {
   }
 }
 
-at::Tensor to_tokens(std::string_view text) {
-  at::Tensor tokens = at::empty({1, static_cast<std::int64_t>(text.size())}, at::kLong);
-  std::transform(text.begin(), text.end(), tokens.mutable_data_ptr<std::int64_t>(), [](char byte) {
-    return static_cast<std::int64_t>(static_cast<unsigned char>(byte));
-  });
-  return tokens;
+// A model may have more tokens than its tokenizer, but bytes say nothing about a model of others.
+void check_vocabulary(const std::filesystem::path& checkpoint,
+                      const LlamaConfig& config,
+                      const Tokenizer& tokenizer) {
+  const bool is_bytes = tokenizer.model().empty();
+  const bool fits = is_bytes ? config.vocabulary == tokenizer.vocabulary()
+                             : config.vocabulary >= tokenizer.vocabulary();
+  if (!fits) {
+    throw FileError(fmt::format("{}: vocabulary {}; expected {}, {}", checkpoint.string(),
+                                config.vocabulary, tokenizer.vocabulary(),
+                                is_bytes ? "a byte-level model, or a tokenizer.model beside it"
+                                         : "as its tokenizer.model has"));
+  }
+}
+
+at::Tensor to_tensor(const std::vector<std::int32_t>& tokens) {
+  at::Tensor tensor = at::empty({1, static_cast<std::int64_t>(tokens.size())}, at::kLong);
+  std::copy(tokens.begin(), tokens.end(), tensor.mutable_data_ptr<std::int64_t>());
+  return tensor;
 }
 
 }  // namespace
@@ -85,31 +97,32 @@ void generate(const GenerationOptions& options,
                                 options.checkpoint.string(), model_name(model)));
   }
   auto config = std::get<LlamaConfig>(model);
-  if (config.vocabulary != ByteText::kVocabularySize) {
-    throw FileError(fmt::format("{}: vocabulary {}; expected {}, a byte-level model",
-                                options.checkpoint.string(), config.vocabulary,
-                                ByteText::kVocabularySize));
+  const TokenizerPointer tokenizer = load_tokenizer(options.checkpoint);
+  check_vocabulary(options.checkpoint, config, *tokenizer);
+  const std::vector<std::int32_t> prompt = tokenizer->encode(options.prompt);
+  if (prompt.empty()) {
+    throw ConfigError("generate: the prompt has no tokens; expected at least one in --prompt");
   }
   // Only the table of angles depends on the length, so that text may be longer than in training.
-  config.sequence = std::max(config.sequence,
-                             static_cast<std::int64_t>(options.prompt.size()) + options.num_tokens);
+  config.sequence =
+      std::max(config.sequence, static_cast<std::int64_t>(prompt.size()) + options.num_tokens);
   Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
               {.device = options.device});
   load_parameters(options.checkpoint, {&stage});
 
   LlamaDecoder decoder(stage.layers());
-  at::Tensor logits = decoder.extend(to_tokens(options.prompt).to(options.device));
+  at::Tensor logits = decoder.extend(to_tensor(prompt).to(options.device));
   for (std::int64_t i = 0; i < options.num_tokens; ++i) {
-    const std::int64_t token = sample(
-        logits.squeeze(0).cpu(), {.temperature = options.temperature,
-                                  .top_k = options.top_k,
-                                  .uniform = to_unit_interval(keyed_hash(
-                                      {options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
-    const char byte = static_cast<char>(token);
-    if (!on_text({&byte, 1})) {
+    const std::int64_t token =
+        sample(logits.squeeze(0).cpu().narrow(0, 0, tokenizer->vocabulary()),
+               {.temperature = options.temperature,
+                .top_k = options.top_k,
+                .uniform = to_unit_interval(
+                    keyed_hash({options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
+    if (!on_text(tokenizer->text_of(token))) {
       return;
     }
-    logits = decoder.extend(to_tokens({&byte, 1}).to(options.device));
+    logits = decoder.extend(to_tensor({static_cast<std::int32_t>(token)}).to(options.device));
   }
 }
 

@@ -1,4 +1,4 @@
-// Text from a checkpoint of a byte-level model.
+// Text from a checkpoint: bytes, or the tokens of its tokenizer.model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +21,8 @@ struct GenerationOptions {
   at::Device device = at::kCPU;
 };
 
-// Continues the prompt and hands over each byte as it comes, until num_tokens or `on_text` returns
-// false. Equal options and checkpoint give equal text. Throws FileError for the checkpoint,
+// Continues the prompt and hands over each token's text as it comes, until num_tokens or `on_text`
+// returns false. Equal options and checkpoint give equal text. Throws FileError for the checkpoint,
 // ConfigError for options out of range.
 void generate(const GenerationOptions& options,
               const std::function<bool(std::string_view)>& on_text);

@@ -10,6 +10,8 @@ namespace halfback {
 
 namespace {
 
+constexpr std::uint64_t kMicroBatches = 4;  // purpose, part of the key
+
 at::Tensor random_integers(const std::vector<std::int64_t>& shape,
                            std::int64_t end,
                            std::uint64_t key) {
@@ -39,6 +41,18 @@ Batch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::
     batch.targets.narrow(1, num_masked, bert->sequence - num_masked).fill_(-1);
   }
   return batch;
+}
+
+std::vector<MicroBatch> synthetic_micro_batches(const ModelConfig& config,
+                                                const MicroBatchSizes& sizes,
+                                                std::uint64_t seed) {
+  std::vector<MicroBatch> all;
+  for (int i = 0; i < sizes.count; ++i) {
+    const std::uint64_t key = keyed_hash({seed, kMicroBatches, static_cast<std::uint64_t>(i)});
+    Batch batch = synthetic_batch(config, sizes.num_samples, key);
+    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+  }
+  return all;
 }
 
 }  // namespace halfback

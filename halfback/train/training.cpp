@@ -1,78 +1,25 @@
 #include "halfback/train/training.h"
 
 #include "halfback/base/error.h"
-#include "halfback/data/byte_text.h"
-#include "halfback/data/idx_images.h"
-#include "halfback/data/masked_text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
+#include "halfback/train/training_data.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 namespace halfback {
 
-namespace {
-
-std::unique_ptr<Dataset> open_images(const TrainingConfig& config) {
-  auto images =
-      std::make_unique<IdxImages>(IdxImagesOptions{.directory = config.data, .seed = config.seed});
-  const std::vector<std::int64_t> wanted = input_shape(config.model, 1);
-  const bool is_flat = std::holds_alternative<MlpConfig>(config.model);
-  const std::vector<std::int64_t> found =
-      is_flat ? std::vector<std::int64_t>{1, images->height() * images->width()}
-              : std::vector<std::int64_t>{1, 1, images->height(), images->width()};
-  if (wanted != found || images->num_classes() > num_outcomes(config.model)) {
-    throw ConfigError(fmt::format(
-        "{}: images of 1 x {} x {} in {} classes; the model takes {} in {} classes; use {} "
-        "--classes {}",
-        config.data, images->height(), images->width(), images->num_classes(),
-        fmt::join(wanted.begin() + 1, wanted.end(), " x "), num_outcomes(config.model),
-        is_flat ? fmt::format("--inputs {}", images->height() * images->width())
-                : fmt::format("--image-channels 1 --image-height {} --image-width {}",
-                              images->height(), images->width()),
-        images->num_classes()));
-  }
-  return images;
-}
-
-std::unique_ptr<Dataset> open_text(const TrainingConfig& config) {
-  const std::int64_t vocabulary = num_outcomes(config.model);
-  const bool is_masked = task_of(config.model) == Task::MaskedToken;
-  const std::int64_t needed = ByteText::kVocabularySize + (is_masked ? 1 : 0);
-  if (vocabulary < needed) {
-    throw ConfigError(
-        fmt::format("model: vocabulary {} is too small for bytes{}; use --vocabulary {}",
-                    vocabulary, is_masked ? " and the mask" : "", needed));
-  }
-  const std::int64_t length = items_per_sample(config.model);
-  auto text = std::make_unique<ByteText>(ByteTextOptions{
-      .path = config.data,
-      .sequence_length = length,
-      .validation_fraction = config.evaluate_every > 0 ? config.validation_fraction : 0.0,
-      .seed = config.seed});
-  if (!is_masked) {
-    return text;
-  }
-  return std::make_unique<MaskedText>(
-      std::move(text),
-      MaskedTextOptions{.num_masked = std::get<BertConfig>(config.model).num_masked(length),
-                        .mask_token = ByteText::kVocabularySize,
-                        .num_tokens = ByteText::kVocabularySize,
-                        .seed = config.seed});
-}
-
-}  // namespace
-
-Training::Training(TrainingConfig config) : config_(std::move(config)) {
+Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded)
+    : config_(std::move(config)) {
   initialize_runtime();
   check(config_.model);
-  data_ = task_of(config_.model) == Task::Classes ? open_images(config_) : open_text(config_);
+  data_ = open_data(config_, on_encoded);
   const std::vector<int> cut = parse_cut(
       config_.cut,
       {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
@@ -102,11 +49,13 @@ void Training::restore() {
       pipeline_->initialize(config_.seed);
     } else {
       require_same_model(load_config(config_.initial), config_.model, config_.initial);
+      require_same_tokenizer(config_.initial, *config_.tokenizer);
       load_parameters(config_.initial, stages());
     }
     return;
   }
   require_same_model(load_config(config_.checkpoint), config_.model, config_.checkpoint);
+  require_same_tokenizer(config_.checkpoint, *config_.tokenizer);
   load_parameters(config_.checkpoint, stages());
   const TrainingState state = load_training_state(config_.checkpoint, stages(), config_.optimizer);
   const auto require = [&](const char* what, auto found, auto wanted) {
@@ -145,14 +94,18 @@ bool Training::validates() const {
   return config_.evaluate_every > 0 && data_->num_validation_samples() > 0;
 }
 
-Evaluation Training::validate() {
+void Training::validate(StepReport& report) {
   const std::int64_t count = std::min(config_.evaluate_samples, data_->num_validation_samples());
   std::vector<MicroBatch> all;
   for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
     Batch batch = data_->validation_batch(first, std::min(config_.micro_batch_size, count - first));
     all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
   }
-  return pipeline_->evaluate(all);
+  report.validation = pipeline_->evaluate(all);
+  if (task_of(config_.model) != Task::Classes) {
+    const double nats = report.validation->loss * static_cast<double>(num_targets(all));
+    report.bits_per_byte = nats / std::numbers::ln2 / num_target_bytes(all, *config_.tokenizer);
+  }
 }
 
 void Training::save(std::int64_t step) {
@@ -167,7 +120,8 @@ void Training::save(std::int64_t step) {
                    .data_bytes = data_->num_bytes(),
                    .loss_scale = pipeline_->loss_scale().is_dynamic()
                                      ? std::optional(pipeline_->loss_scale().state())
-                                     : std::nullopt});
+                                     : std::nullopt},
+                  {.tokenizer = config_.tokenizer});
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
@@ -195,7 +149,7 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     }
     const bool is_last = step == config_.num_steps || stop;
     if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
-      report.validation = validate();
+      validate(report);
     }
     report.num_items = samples_per_step() * items_per_sample(config_.model);
     report.result = &result;

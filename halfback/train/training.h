@@ -2,6 +2,8 @@
 #pragma once
 
 #include "halfback/data/dataset.h"
+#include "halfback/data/token_text.h"
+#include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/model.h"
 #include "halfback/train/learning_rate.h"
@@ -26,7 +28,8 @@ struct TrainingConfig {
   LearningRate learning_rate;
   std::string optimizer = "adamw";
 
-  std::string data;                   // a text file, or a directory of images
+  std::string data;  // a text file, or a directory of images
+  TokenizerPointer tokenizer = byte_tokenizer();
   double validation_fraction = 0.1;   // 0: none, and no validation
   std::int64_t micro_batch_size = 4;  // samples
   std::int64_t num_steps = 100;
@@ -46,6 +49,8 @@ struct StepReport {
   double learning_rate = 0.0;
   std::int64_t num_items = 0;  // tokens or images
   std::optional<Evaluation> validation;
+  std::optional<double>
+      bits_per_byte;  // of the validation of a text: the same whatever the tokenizer
   const StepResult* result = nullptr;
 };
 
@@ -58,7 +63,8 @@ struct TrainingOutcome {
 // One training run. Everything that can be refused is refused by the constructor.
 class Training {
  public:
-  explicit Training(TrainingConfig config);
+  // `on_encoded` hears how far a text is on its way to tokens.
+  explicit Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded = {});
   ~Training();
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
@@ -78,7 +84,7 @@ class Training {
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
-  Evaluation validate();
+  void validate(StepReport& report);
   void save(std::int64_t step);
   std::int64_t samples_per_step() const;
   std::vector<Stage*> stages();

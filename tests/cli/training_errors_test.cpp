@@ -38,7 +38,7 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--stepz 3", "unknown option 'stepz' of train (did you mean steps?)"},
       {"--schedule 1f1b-11", "unknown family '1f1b-11' (did you mean 1f1b-1?)"},
       {"--two-stage maybe", "--two-stage: 'maybe' is not known; expected on, off"},
-      {"--ranks 3", "cut: 2 layers cannot be spread over 3 stages"},
+      {"--ranks 3", "cut: 2 blocks cannot be spread over 3 stages"},
       {"--schedule 1f1b-2 --micro-batches 3", "micro-batches"},
       {"--heads 3", "model: width 16 over 3 heads gives heads of 5.33333"},
       {"--model lama", "--model is 'lama' (did you mean llama?); known are llama, bert, mamba"},
@@ -62,7 +62,7 @@ TEST_F(TrainErrorTest, FilesThatDoNotServeAreRefusedWithOne) {
   spit(directory_ / "short.txt", "0123456789");
   expect_error(train("--data " + path("none.txt")), 1, "none.txt: cannot open: No such file");
   expect_error(train("--data " + path("empty.txt")), 1,
-               "empty.txt: is empty; expected text of at least 17 bytes");
+               "empty.txt: is empty; expected text; use another file");
   expect_error(train("--data " + path("short.txt")), 1, "one sequence of 16 needs 17");
   expect_error(train("--report " + path("text.txt/report")), 1,
                "text.txt/report: cannot make the directory: Not a directory");
@@ -122,7 +122,7 @@ TEST_F(CompareErrorTest, RefusesWhatItCannotCompare) {
   expect_usage_errors("compare",
                       {{"--schedules gpipe,1f1c", "(did you mean 1f1b?)"},
                        {"--rounds 0", "--rounds is 0"},
-                       {"--ranks 9 --layers 8", "cut: 8 layers cannot be spread over 9 stages"},
+                       {"--ranks 9 --layers 8", "cut: 8 blocks cannot be spread over 9 stages"},
                        {"--vocabulary 0", "model: --vocabulary is 0"}});
 }
 

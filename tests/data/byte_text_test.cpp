@@ -30,10 +30,10 @@ class ByteTextTest : public testing::Test {
     return ByteText(options(num_bytes, sequence_length, fraction, seed));
   }
 
-  ByteTextOptions options(int num_bytes,
-                          std::int64_t sequence_length,
-                          double fraction,
-                          std::uint64_t seed) {
+  TextOptions options(int num_bytes,
+                      std::int64_t sequence_length,
+                      double fraction,
+                      std::uint64_t seed) {
     const auto path = directory_ / "text";
     spit(path, ramp(num_bytes));
     return {.path = path.string(),
@@ -144,7 +144,7 @@ TEST_F(ByteTextTest, SaysWhatIsTooShort) {
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { make(80, 8, 0.1, 0); }),
                        "8 of its 80 bytes are for validation; one sequence of 8 needs 9"));
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { make(0, 8, 0.1, 0); }),
-                       "text: is empty; expected text of at least 9 bytes"));
+                       "text: is empty; expected text; use another file"));
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] {
                          ByteText({.path = (directory_ / "none").string(), .sequence_length = 8});
                        }),

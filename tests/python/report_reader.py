@@ -17,6 +17,7 @@ TAGS = {  # of TensorBoard: the key in metrics.jsonl
     "loss/train": "loss",
     "loss/validation": "validation_loss",
     "accuracy/validation": "validation_accuracy",
+    "bits_per_byte/validation": "validation_bits_per_byte",
     "gradient_norm": "gradient_norm",
     "learning_rate": "learning_rate",
     "tokens_per_second": "tokens_per_second",

@@ -1,34 +1,11 @@
 // Runs the command line binary and keeps what it said.
 #pragma once
 
-#include <array>
-#include <cstdio>
+#include "tests/support/shell.h"
+
 #include <string>
-#include <sys/wait.h>
 
 namespace halfback::testing {
-
-struct CommandResult {
-  int exit_code = -1;  // -1: it ended by a signal
-  std::string output;  // stdout, then stderr where asked for
-};
-
-// Runs a command in a shell.
-inline CommandResult run_command(const std::string& command) {
-  CommandResult result;
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) {
-    return result;
-  }
-  std::array<char, 4096> block{};
-  std::size_t count = 0;
-  while ((count = fread(block.data(), 1, block.size(), pipe)) > 0) {
-    result.output.append(block.data(), count);
-  }
-  const int status = pclose(pipe);
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
 
 // Runs "halfback ARGUMENTS" in a shell; HALFBACK_BINARY is the path of the binary. A crash of the
 // binary inside a pipe shows in the output only.

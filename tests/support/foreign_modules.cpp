@@ -106,6 +106,17 @@ ForeignFunction odd_uses(std::int64_t length, std::int64_t channels) {
           }};
 }
 
+// Parts of a tensor are written over, by functions of parameters too.
+ForeignFunction written_parts(std::int64_t rows, std::int64_t channels) {
+  return {.shapes = {{channels, channels}, {rows, 2}, {1, channels}},
+          .function = [](const Values& w, const at::Tensor& x) {
+            const at::Tensor y = at::linear(x, w[0]);
+            y.narrow(1, 0, 2).mul_(w[1]);
+            y.narrow(1, 2, 1).copy_(at::linear(at::tanh(y), w[2]));
+            return y * x;
+          }};
+}
+
 ForeignFunction table(std::int64_t vocabulary, std::int64_t channels) {
   return {.shapes = {{vocabulary, channels}, {channels, channels}},
           .function = [](const Values& w, const at::Tensor& ids) {
@@ -192,6 +203,7 @@ std::vector<LayerCase> foreign_cases() {
           foreign_case("ImageBlock", {2, 4, 5, 3}, image_block(4)),
           foreign_case("Lstm", {2, 4, 3}, lstm_of_two_layers(3, 5)),
           foreign_case("OddUses", {2, 3, 5}, odd_uses(3, 5)),
+          foreign_case("WrittenParts", {4, 5}, written_parts(4, 5)),
           foreign_case("NoParameters", {2, 3, 5}, no_parameters()),
           foreign_case("Table", {2, 4}, table(7, 3), {.input = Input::Ids}),
           foreign_case("OfData", {3, 4}, map(4, 5), {.input = Input::Data})};

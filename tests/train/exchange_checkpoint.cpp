@@ -1,5 +1,7 @@
 // For transformers_loads.py: writes a checkpoint that we trained, with the logits that we compute
-// from it, or the logits that we compute from a checkpoint of somebody else.
+// from it, or the logits that we compute from a checkpoint of somebody else. For
+// tokenizer_loads.py: prints the tokens of a text.
+#include "halfback/base/file.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/language_model_head.h"
@@ -129,6 +131,14 @@ void load(const std::vector<std::string>& arguments) {
   write_logits(stages, std::move(inputs), arguments[2]);
 }
 
+// encode DIRECTORY TEXT
+void encode(const std::vector<std::string>& arguments) {
+  const halfback::TokenizerPointer tokenizer = halfback::load_tokenizer(arguments[1]);
+  for (const std::int32_t token : tokenizer->encode(halfback::read_file(arguments[2]))) {
+    std::cout << token << '\n';
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -142,8 +152,12 @@ int main(int argc, char** argv) try {
     load(arguments);
     return 0;
   }
+  if (arguments.size() == 3 && arguments[0] == "encode") {
+    encode(arguments);
+    return 0;
+  }
   std::cerr << "usage: exchange_checkpoint train MODEL DIRECTORY LOGITS STAGES | "
-               "load DIRECTORY LOGITS STAGES [INPUTS]\n";
+               "load DIRECTORY LOGITS STAGES [INPUTS] | encode DIRECTORY TEXT\n";
   return 2;
 } catch (const std::exception& error) {
   std::cerr << "error: " << error.what() << '\n';

@@ -1,0 +1,130 @@
+// halfback profile: what the stages of a model cost, as a file for halfback simulate --cost-file.
+#include "cli/profile.h"
+#include "cli/status_line.h"
+#include "cli/verbs.h"
+#include "halfback/base/file.h"
+#include "halfback/base/text.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <iostream>
+#include <memory>
+#include <string>
+
+namespace halfback::cli {
+
+namespace {
+
+struct Options {
+  TrainingOptions training;
+  ProfileRequest request;
+  std::string output;
+  bool as_json = false;
+};
+
+void print_times(const Profile& found) {
+  constexpr std::array kKinds = {ActionKind::Forward, ActionKind::BackwardInput,
+                                 ActionKind::BackwardWeight, ActionKind::Backward,
+                                 ActionKind::Update};
+  std::string head = fmt::format("{:<5}", "stage");
+  for (const ActionKind kind : kKinds) {
+    head += fmt::format(" {:>17}", fmt::format("{} ms", letters(kind)));
+  }
+  std::cout << head << '\n';
+  for (std::size_t stage = 0; stage < found.file.costs.stages.size(); ++stage) {
+    std::string line = fmt::format("{:>5}", stage);
+    for (const ActionKind kind : kKinds) {
+      for (const ActionCost& cost : found.costs) {
+        if (cost.stage == static_cast<int>(stage) && cost.kind == kind) {
+          line += fmt::format(" {:>8.3f} +-{:>6.3f}", cost.median_seconds * 1e3,
+                              cost.spread_seconds * 1e3);
+        }
+      }
+    }
+    std::cout << line << '\n';
+  }
+}
+
+void print_bytes(const MemoryModel& memory) {
+  std::cout << fmt::format("\n{:<5} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "stage",
+                           "until I", "until W", "gradients", "activation", "gradient",
+                           "parameters", "optimizer");
+  for (std::size_t stage = 0; stage < memory.stages.size(); ++stage) {
+    const StageBytes& bytes = memory.stages[stage];
+    const StateBytes& state = memory.states[stage];
+    std::cout << fmt::format("{:>5} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11}\n", stage,
+                             format_bytes(bytes.until_input), format_bytes(bytes.until_weight),
+                             format_bytes(bytes.gradients), format_bytes(bytes.activation_message),
+                             format_bytes(bytes.gradient_message),
+                             format_bytes(state.parameters + state.gradients),
+                             format_bytes(state.optimizer));
+  }
+}
+
+void print_table(const Profile& found, const ProfileRequest& request) {
+  const TrainingConfig& config = found.config;
+  std::cout << fmt::format(
+      "model: {}\nmicro-batch: {} {}; threads: {}; rounds: {} after {}\n\n", describe(config.model),
+      config.micro_batch_size * items_per_sample(config.model), item_name(config.model),
+      config.pipeline.threads_per_rank, request.num_rounds, request.num_warmup_rounds);
+  print_times(found);
+  print_bytes(*found.file.memory);
+  std::cout
+      << "\nOf one micro-batch: medians and half the quartile distances; U is the update of a "
+         "step.\n"
+         "until I, until W: kept by F for I and for W; gradients: kept by I for W; activation,\n"
+         "gradient: messages that the stage takes. parameters: with their gradients.\n";
+}
+
+void run(const Options& options) {
+  if (!options.output.empty()) {
+    const AtomicFile refused_before_measuring(options.output);
+  }
+  StatusLine status;
+  const Profile found = profile(options.training, options.request, [&](auto done, auto total) {
+    status.show(fmt::format("round {} of {}", done, total));
+  });
+  if (options.as_json) {
+    std::cout << to_cost_file(found.file);
+  } else {
+    print_table(found, options.request);
+  }
+  if (!options.output.empty()) {
+    save_cost_file(found.file, options.output);
+    if (!options.as_json) {
+      std::cout << fmt::format(
+          "\ncosts: {0} (halfback simulate SCHEDULE --ranks {1} --cost-file {0})\n", options.output,
+          options.request.num_ranks);
+    }
+  }
+}
+
+}  // namespace
+
+void add_profile_verb(CLI::App& app) {
+  CLI::App* verb =
+      app.add_subcommand("profile", "Measure what the stages of a model cost, for simulate");
+  const auto options = std::make_shared<Options>();
+  ProfileRequest& request = options->request;
+  verb->add_option("--ranks", request.num_ranks, "Ranks that the model will run on")
+      ->type_name("N");
+  verb->add_option("--stages-per-rank", request.stages_per_rank, "Stages on each of them")
+      ->type_name("V");
+  verb->add_option("--rounds", request.num_rounds, "Measured rounds")->type_name("N");
+  verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Rounds before those")
+      ->type_name("N");
+  verb->add_option("--output", options->output,
+                   "File to write: times in seconds and bytes of each stage, for simulate "
+                   "--cost-file")
+      ->type_name("FILE");
+  verb->add_flag("--json", options->as_json, "Print that file instead of a table");
+  options->training.add_to(*verb);
+  verb->footer(
+      "Stages run one after the other, so that --ranks may exceed the cores.\n"
+      "Example: halfback profile --ranks 8 --layers 16 --output costs.json\n"
+      "         halfback simulate zb-h1 --ranks 8 --cost-file costs.json");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace halfback::cli

@@ -1,0 +1,89 @@
+#include "cli/tokenizer_option.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/data/sentence_piece.h"
+#include "halfback/train/checkpoint.h"
+#include "halfback/train/training_data.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <system_error>
+
+namespace halfback::cli {
+
+namespace {
+
+constexpr const char* kBytes = "bytes";
+constexpr const char* kLearned = "sentencepiece";
+constexpr std::int64_t kDefaultVocabulary = 4096;
+
+void set_vocabulary(ModelConfig& model, std::int64_t vocabulary) {
+  for (const ModelSize& size : sizes_of(model)) {
+    if (size.name == std::string("vocabulary")) {
+      set_from_text(size, std::to_string(vocabulary));
+    }
+  }
+}
+
+// Leaves a token of the model for the mask, where it has one.
+TokenizerPointer learned(const TrainingConfig& config, std::int64_t vocabulary) {
+  const TextFile text(config.data, text_validation_fraction(config));
+  const std::int64_t count = vocabulary - (task_of(config.model) == Task::MaskedToken ? 1 : 0);
+  std::cerr << fmt::format("learning a tokenizer of {} pieces from {}\n", count,
+                           format_bytes(static_cast<std::int64_t>(text.training().size())));
+  return train_sentence_piece(text.training(), count);
+}
+
+}  // namespace
+
+void TokenizerOption::add_to(CLI::App& verb) {
+  option_ =
+      verb.add_option("--tokenizer", name_,
+                      "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
+                      "--vocabulary (4096); or a SentencePiece model, as tokenizer.model of a "
+                      "checkpoint")
+          ->type_name("bytes|sentencepiece|FILE");
+}
+
+TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given& given) const {
+  if (!given.checkpoint.empty()) {
+    TokenizerPointer theirs = load_tokenizer(given.checkpoint);
+    if (option_->count() == 0 || name_ == theirs->name()) {
+      return theirs;
+    }
+  }
+  if (name_ == kBytes) {
+    return byte_tokenizer();
+  }
+  if (name_ == kLearned) {
+    return learned(config, given.vocabulary.value_or(kDefaultVocabulary));
+  }
+  std::error_code ignored;
+  if (!std::filesystem::exists(name_, ignored)) {
+    throw ConfigError(
+        fmt::format("--tokenizer: '{}' is no file{}; expected {}, {} or a SentencePiece model",
+                    name_, suggestion(name_.substr(0, 40), {kBytes, kLearned}), kBytes, kLearned));
+  }
+  return load_sentence_piece(name_);
+}
+
+void TokenizerOption::apply(TrainingConfig& config, const Given& given) {
+  if (task_of(config.model) == Task::Classes) {
+    if (name_ != kBytes) {
+      throw ConfigError(
+          fmt::format("--tokenizer: {} takes images; leave it out", model_name(config.model)));
+    }
+    return;
+  }
+  config.tokenizer = find(config, given);
+  if (!given.vocabulary) {
+    set_vocabulary(config.model, needed_vocabulary(config.model, *config.tokenizer));
+  }
+  if (option_->count() == 0) {
+    option_->add_result(config.tokenizer->name());  // for a written configuration
+  }
+}
+
+}  // namespace halfback::cli

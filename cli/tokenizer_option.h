@@ -1,0 +1,38 @@
+// --tokenizer: how the text of a training run becomes tokens.
+#pragma once
+
+#include "halfback/train/training.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace halfback::cli {
+
+class TokenizerOption {
+ public:
+  // The verb's callback must keep this object alive.
+  void add_to(CLI::App& verb);
+
+  // What a run is known to have before its tokenizer.
+  struct Given {
+    std::filesystem::path checkpoint;        // that it goes on or starts from; "" for none
+    std::optional<std::int64_t> vocabulary;  // of the model; where not given, the tokenizer's
+  };
+  // Sets the tokenizer of the configuration, and the model's vocabulary where it is not given: as
+  // the checkpoint has it, else bytes, a model file, or learned from the text for training. Throws
+  // ConfigError for a name that is neither known nor a file, and for a model without text;
+  // FileError for a file that is no such model.
+  void apply(TrainingConfig& config, const Given& given);
+
+ private:
+  TokenizerPointer find(const TrainingConfig& config, const Given& given) const;
+
+  std::string name_ = "bytes";
+  CLI::Option* option_ = nullptr;
+};
+
+}  // namespace halfback::cli

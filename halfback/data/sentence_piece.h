@@ -1,0 +1,32 @@
+// Tokenizers of SentencePiece models: read from a file, as LLaMA's tokenizer.model, or trained.
+// Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226.
+//
+// Text is encoded in blocks of 64 KiB that end with a line, so that time and memory grow with its
+// length only; a model that puts a space in front of a text does so for each block. Where a model
+// has pieces for single bytes, what is no UTF-8 and the sign that stands for a space inside of
+// pieces (U+2581) become such pieces.
+#pragma once
+
+#include "halfback/data/tokenizer.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Returns the tokenizer of a model. Throws FileError beginning with `source` for bytes that are no
+// SentencePiece model.
+TokenizerPointer parse_sentence_piece(std::string model, const std::string& source);
+
+// Reads a model file. Throws FileError.
+TokenizerPointer load_sentence_piece(const std::filesystem::path& path);
+
+// Learns `vocabulary` pieces of the text by byte-pair encoding: ids 0, 1 and 2 are <unk>, <s> and
+// </s>, as LLaMA has them, the next 256 are the bytes. Nothing is normalized, so any bytes come
+// back as they were. Equal texts give equal models. Learns from the first GiB. Throws ConfigError
+// for a vocabulary that the text does not give.
+TokenizerPointer train_sentence_piece(std::string_view text, std::int64_t vocabulary);
+
+}  // namespace halfback

@@ -1,0 +1,35 @@
+// Text as the tokens of a tokenizer, encoded whole when it is opened: 4 bytes of memory a token.
+// Both parts of the file are encoded by themselves, so that validation is on the same bytes
+// whatever the tokenizer.
+#pragma once
+
+#include "halfback/data/text.h"
+#include "halfback/data/tokenizer.h"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace halfback {
+
+// Thread-safe once made.
+class TokenText final : public Text {
+ public:
+  // Called on the way with the bytes that are encoded and those of the file.
+  using OnEncoded = std::function<void(std::int64_t, std::int64_t)>;
+
+  // Throws as Text and its lay_windows().
+  TokenText(const TextOptions& options,
+            const Tokenizer& tokenizer,
+            const OnEncoded& on_encoded = {});
+
+ private:
+  void copy_tokens(Part part, std::int64_t begin, std::span<std::int64_t> to) const override;
+
+  std::vector<std::int32_t> training_;
+  std::vector<std::int32_t> validation_;
+};
+
+}  // namespace halfback

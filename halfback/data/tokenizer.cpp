@@ -1,0 +1,45 @@
+#include "halfback/data/tokenizer.h"
+
+#include "halfback/data/byte_text.h"
+
+#include <algorithm>
+#include <array>
+
+namespace halfback {
+
+namespace {
+
+class ByteTokenizer final : public Tokenizer {
+ public:
+  ByteTokenizer() {
+    for (std::size_t i = 0; i < bytes_.size(); ++i) {
+      bytes_[i] = static_cast<char>(static_cast<unsigned char>(i));
+    }
+  }
+
+  std::int64_t vocabulary() const override { return ByteText::kVocabularySize; }
+  std::vector<std::int32_t> encode(std::string_view text,
+                                   const OnEncoded& /*on_encoded*/) const override {
+    std::vector<std::int32_t> tokens(text.size());
+    std::transform(text.begin(), text.end(), tokens.begin(),
+                   [](char byte) { return static_cast<unsigned char>(byte); });
+    return tokens;
+  }
+  std::string_view text_of(std::int64_t token) const override {
+    return {&bytes_.at(static_cast<std::size_t>(token)), 1};
+  }
+  std::string_view model() const override { return {}; }
+  std::string name() const override { return "bytes"; }
+
+ private:
+  std::array<char, ByteText::kVocabularySize> bytes_ = {};
+};
+
+}  // namespace
+
+TokenizerPointer byte_tokenizer() {
+  static const auto bytes = std::make_shared<const ByteTokenizer>();
+  return bytes;
+}
+
+}  // namespace halfback

@@ -1,0 +1,134 @@
+// Every model through train, compare and generate, as somebody new to them would.
+#include "tests/support/child_process.h"
+#include "tests/support/errors.h"
+#include "tests/support/idx_files.h"
+#include "tests/support/training_command.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <iterator>
+#include <ostream>
+#include <sstream>
+
+namespace halfback::testing {
+namespace {
+
+struct Case {
+  const char* name;
+  const char* data;
+  const char* sizes;
+  const char* described;
+};
+
+void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
+
+const Case kCases[] = {
+    {"llama", "text.txt", "--layers 4 --width 16 --heads 2 --hidden 24 --sequence 16",
+     "model: llama: layers 4, width 16, heads 2, hidden 24, sequence 16; "},
+    {"bert", "text.txt", "--layers 4 --width 16 --heads 2 --hidden 24 --sequence 16",
+     "model: bert: layers 4, width 16, heads 2, hidden 24, sequence 16; "},
+    {"mamba", "text.txt", "--layers 4 --width 16 --sequence 16",
+     "model: mamba: layers 4, width 16, sequence 16; "},
+    {"mlp", "images", "--width 16 --inputs 256 --classes 5",
+     "model: mlp: layers 4, width 16, classes 5; "},
+    {"resnet", "images", "--width 4 --image-height 16 --image-width 16 --classes 5",
+     "model: resnet: depth 18, width 4, classes 5; "}};
+
+class ModelTest : public TrainingCommandTest, public ::testing::WithParamInterface<Case> {
+ protected:
+  ModelTest() { write_idx_images(directory_ / "images", 16, 5); }
+
+  // "train" of the model over 4 micro-batches, with further arguments.
+  std::string train(const std::string& arguments) const {
+    const Case& model = GetParam();
+    return "train --data " + path(model.data) + " --micro-batches 4 --micro-batch-size 4" +
+           " --schedule 1f1b --warmup 2 --evaluate-every 3 --evaluate-samples 0 --threads 1 " +
+           arguments;
+  }
+  static std::string sizes() {
+    return std::string(" --model ") + GetParam().name + " " + GetParam().sizes + " ";
+  }
+};
+
+TEST_P(ModelTest, TrainsTheSameOverEveryCutAndGoesOnWithoutItsSizes) {
+  const std::string text =
+      output_of(train(sizes() + "--steps 6 --ranks 2 --checkpoint " + path("straight")));
+  EXPECT_TRUE(contains(text, GetParam().described)) << text;
+  EXPECT_TRUE(contains(text, "\nloss: ")) << text;
+  EXPECT_TRUE(contains(text, ", validation ")) << text;
+  EXPECT_TRUE(contains(text, ", accuracy ")) << text;
+  EXPECT_EQ(contains(text, " bits per byte"), GetParam().data == std::string("text.txt")) << text;
+  EXPECT_TRUE(contains(text, GetParam().data == std::string("images") ? " images/s" : " tokens/s"));
+
+  std::istringstream words(train(sizes() + "--steps 6 --ranks 4 --checkpoint " + path("cut")));
+  ChildProcess process({std::istream_iterator<std::string>(words), {}});
+  ASSERT_TRUE(process.wait_for_output());
+  process.send(SIGINT);
+  process.wait();
+  output_of(train("--steps 6 --ranks 1 --two-stage off --resume --checkpoint " + path("cut")));
+  EXPECT_TRUE(model_bytes("cut") == model_bytes("straight"));
+}
+
+TEST_P(ModelTest, WrittenOptionsGiveTheSameRun) {
+  output_of(train(sizes() + "--steps 3 --ranks 2 --report " + path("report") + " --checkpoint " +
+                  path("a")));
+  output_of("train --config " + path("report/config.toml") + " --report " + path("again") +
+            " --checkpoint " + path("b"));
+  EXPECT_TRUE(model_bytes("a") == model_bytes("b"));
+  std::istringstream lines(slurp(directory_ / "report" / "metrics.jsonl"));
+  nlohmann::json last;
+  for (std::string line; std::getline(lines, line);) {
+    last = nlohmann::json::parse(line);
+  }
+  EXPECT_GE(last.at("validation_accuracy"), 0.0);
+  EXPECT_EQ(last.contains("validation_bits_per_byte"), GetParam().data == std::string("text.txt"));
+}
+
+TEST_P(ModelTest, ComparesToTheBit) {
+  const auto rows = nlohmann::json::parse(output_of(
+      "compare --schedules 1f1b-1 --ranks 2 --rounds 1 --warmup-rounds 0 --threads 1 --json"
+      " --micro-batch-size 2" +
+      sizes()));
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows.at(1).at("bit_equal"), true);
+  EXPECT_EQ(rows.at(1).at("activation_bytes"), rows.at(1).at("predicted_activation_bytes"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ModelTest, ::testing::ValuesIn(kCases), [](const auto& one) {
+  return std::string(one.param.name);
+});
+
+class ImageErrorTest : public TrainingCommandTest {
+ protected:
+  ImageErrorTest() { write_idx_images(directory_ / "images", 16, 5); }
+
+  static std::string refusal(const std::string& arguments, int exit_code) {
+    const CommandResult result = run_halfback("train --ranks 2 " + arguments + " 2>&1 >/dev/null");
+    EXPECT_EQ(result.exit_code, exit_code) << arguments;
+    EXPECT_EQ(result.output.find("error: "), 0U) << result.output;
+    return result.output;
+  }
+};
+
+TEST_F(ImageErrorTest, SaysWhichSizesTheImagesNeed) {
+  std::string text = refusal("--model mlp --data " + path("images"), 2);
+  EXPECT_TRUE(contains(text, "use --inputs 256 --classes 5")) << text;
+  text = refusal("--model resnet --data " + path("images"), 2);
+  EXPECT_TRUE(contains(text, "--image-channels 1 --image-height 16 --image-width 16 --classes 5"))
+      << text;
+}
+
+TEST_F(ImageErrorTest, SaysWhatDataAModelTakes) {
+  EXPECT_TRUE(contains(refusal("--model resnet --data " + path("text.txt"), 1),
+                       "text.txt: is a file; expected a directory of images"));
+  EXPECT_TRUE(
+      contains(refusal("--model llama --data " + path("images"), 1), "images: is a directory"));
+  EXPECT_TRUE(contains(refusal("--model mlp --tokenizer sentencepiece --data " + path("images"), 2),
+                       "--tokenizer: mlp takes images; leave it out"));
+  EXPECT_TRUE(contains(refusal("--model resnet --sequence 8 --data " + path("images"), 2),
+                       "--sequence is no size of resnet"));
+}
+
+}  // namespace
+}  // namespace halfback::testing
