@@ -107,7 +107,6 @@ struct AutogradGraph::State {
   Edge root;
   std::vector<Found> nodes;                            // each behind those it leads to
   std::unordered_map<const Node*, std::size_t> place;  // in `nodes`
-  std::unordered_map<const Node*, int> num_uses;       // of the leaves
   std::vector<Start> frontier;
   std::vector<bool> is_early;  // of each leaf: I makes its gradient
   Tensors gradients;           // of the leaves
@@ -161,13 +160,9 @@ void AutogradGraph::State::walk() {
 
 void AutogradGraph::State::add(const NodePtr& node) {
   check(*node);
-  bool leads_inside = false;
-  for (const Edge& edge : node->next_edges()) {
-    leads_inside = leads_inside || is_inside(edge);
-    if (edge.is_valid() && leaves->index.contains(edge.function.get())) {
-      ++num_uses[edge.function.get()];
-    }
-  }
+  const edge_list& next = node->next_edges();
+  const bool leads_inside =
+      std::any_of(next.begin(), next.end(), [this](const Edge& edge) { return is_inside(edge); });
   place[node.get()] = nodes.size();
   nodes.push_back({node, leads_inside || node == entry});
 }
@@ -195,6 +190,7 @@ void AutogradGraph::State::check(Node& node) const {
   }
 }
 
+// Where such rows have other uses too, I makes their whole gradient: it runs all that leads there.
 bool AutogradGraph::State::runs_whole(const Node& node) const {
   const edge_list& next = node.next_edges();
   return std::all_of(next.begin(), next.end(), [this](const Edge& edge) {
@@ -202,8 +198,7 @@ bool AutogradGraph::State::runs_whole(const Node& node) const {
       return true;
     }
     const auto leaf = leaves->index.find(edge.function.get());
-    return leaf != leaves->index.end() && leaves->tensors[leaf->second].dim() <= 1 &&
-           num_uses.at(edge.function.get()) == 1;
+    return leaf != leaves->index.end() && leaves->tensors[leaf->second].dim() <= 1;
   });
 }
 
@@ -258,7 +253,6 @@ void AutogradGraph::State::forget_nodes() {
   root = {};
   nodes.clear();
   place.clear();
-  num_uses.clear();
 }
 
 Tensors AutogradGraph::State::run(Afterwards afterwards,

@@ -112,10 +112,11 @@ std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
 // What makes Hugging Face's AutoTokenizer give our ids.
 nlohmann::json tokenizer_config(const Tokenizer& tokenizer) {
   const std::vector<std::int32_t> letter = tokenizer.encode("a");
-  return {{"tokenizer_class", "LlamaTokenizer"},
-          {"add_prefix_space", !letter.empty() && tokenizer.text_of(letter.front())[0] == ' '},
-          {"add_bos_token", false},
-          {"add_eos_token", false}};
+  return {
+      {"tokenizer_class", "LlamaTokenizer"},
+      {"add_prefix_space", !letter.empty() && tokenizer.text_of(letter.front()).starts_with(' ')},
+      {"add_bos_token", false},
+      {"add_eos_token", false}};
 }
 
 [[noreturn]] void refuse_state(const std::filesystem::path& path, const std::string& found) {

@@ -49,8 +49,7 @@ struct StepReport {
   double learning_rate = 0.0;
   std::int64_t num_items = 0;  // tokens or images
   std::optional<Evaluation> validation;
-  std::optional<double>
-      bits_per_byte;  // of the validation of a text: the same whatever the tokenizer
+  std::optional<double> bits_per_byte;  // of the validation of a text, whatever its tokens
   const StepResult* result = nullptr;
 };
 

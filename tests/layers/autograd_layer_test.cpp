@@ -15,6 +15,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
@@ -125,6 +126,20 @@ TEST(AutogradLayerTest, KeepsOnlyTheFrontierAfterI) {
   EXPECT_EQ(bytes.until_input, 4 * kRows * (kWidth + 2 + kHidden));
   EXPECT_EQ(bytes.until_weight, 4 * kRows * (kWidth + kHidden));
   EXPECT_EQ(bytes.gradients, 4 * (kRows * (kHidden + kWidth) + 2 * kWidth));
+}
+
+// The last node saves the output, and a sum hands its gradient on as it is: neither may be shared.
+TEST(AutogradLayerTest, GivesAwayMemoryOfItsOwn) {
+  const auto saves_output =
+      layer_of([](const at::Tensor& w, const at::Tensor& x) { return at::tanh(at::linear(x, w)); });
+  Saved saved;
+  EXPECT_EQ(saves_output->forward(some(), saved).storage().use_count(), 1U);
+  const auto adds = layer_of([](const at::Tensor& w, const at::Tensor& x) { return x + w; });
+  const at::Tensor grad_output = some({kChannels, kChannels});
+  adds->forward(some({kChannels, kChannels}), saved);
+  const at::Tensor grad_input = adds->backward_input(grad_output, saved);
+  EXPECT_EQ(grad_input.storage().use_count(), 1U);
+  EXPECT_TRUE(same_bits(grad_input, grad_output));
 }
 
 TEST(AutogradLayerTest, HasTheMemoryOfTheEngine) {

@@ -97,12 +97,13 @@ ForeignFunction lstm_of_two_layers(std::int64_t inputs, std::int64_t hidden) {
           }};
 }
 
-// Rows of numbers that are read twice, a matrix that is added, an output that is turned.
+// Rows of numbers that are read twice, by nodes of one kind and of two; a matrix that is added; an
+// output that is turned.
 ForeignFunction odd_uses(std::int64_t length, std::int64_t channels) {
-  return {.shapes = {{channels}, {channels}, {length, channels}, {channels}},
+  return {.shapes = {{channels}, {channels}, {length, channels}, {channels}, {channels, channels}},
           .function = [](const Values& w, const at::Tensor& x) {
             const at::Tensor once = norm(x * w[3], w[0], w[1]) + w[2];
-            return norm(once, w[0], w[1]).transpose(1, 2);
+            return norm(at::linear(once, w[4], w[3]), w[0], w[1]).transpose(1, 2);
           }};
 }
 
