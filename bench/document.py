@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/benchmarks.md: benchmarks.md.in with the tables of the last results and the table of aims.
+"""Writes benchmarks.md, which is benchmarks.md.in with the last results and a table of aims, and the results between the
+markers of two_stage_backpropagation.md.
 
 What has no result yet is said to have none.
 """
@@ -7,11 +8,12 @@ What has no result yet is said to have none.
 import argparse
 import json
 import pathlib
+import re
 
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-PARTS = ("peers", "schedules", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
+PARTS = ("peers", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
 def load(folder, name):
@@ -23,16 +25,20 @@ def verdict(holds):
     return "reached" if holds else "**missed**"
 
 
-def schedule_aims(record):
-    runs = [run for run in record["runs"] if run["ranks"] == 2] if record else []
-    rows = [row for run in runs for row in run["rows"] if not row["emulated"]]
-    for row in rows:
-        name = f"2 ranks, {row['schedule']}, two-stage {'on' if row['two_stage'] else 'off'}"
+def two_stage_aims(record):
+    for row in record["models"] if record else []:
+        if row["emulated"]:
+            continue
+        name = f"{row['ranks']} ranks, {row['model']}, {row['schedule']}, two-stage {'on' if row['two_stage'] else 'off'}"
         if row["two_stage"]:
             off = abs(row["predicted_speed_up"] / row["speed_up"] - 1)
             yield f"{name}: predicted gain off the measured one by", "at most 3 %", f"{off:.1%}", verdict(off <= 0.03)
         ratio = row["step_over_simulated"]
         yield f"{name}: step over simulated", "at most 1.02", f"{ratio:.3f}", verdict(ratio <= 1.02)
+    if record:
+        best = max(record["many_chunks"], key=lambda row: row["speed_up"])
+        yield (f"N = M = 4, {best['stages_per_rank']} stages a rank: over 1f1b-1 off (emulated)", "at least 1.60",
+               f"{best['speed_up']:.3f}", verdict(best["speed_up"] >= 1.6))
 
 
 def peer_aims(record):
@@ -76,13 +82,28 @@ def scale_aims(record):
     yield f"{name}: memory of the process", "under 4 GiB", f"{gibibytes:.2f} GiB", verdict(gibibytes < 4.0)
 
 
+def fill(path, record):
+    """Puts what was measured between the markers of each table; what stands around them is written by hand."""
+    text = path.read_text()
+    commands = "".join(f"    {command}\n" for command in record["commands"])
+    tables = {"machine": f"{results.describe(record)}.\n", "commands": commands, **record["tables"]}
+    for name, table in tables.items():
+        text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda found: f"{found[1]}{table}{found[2]}", text,
+                              flags=re.DOTALL)
+        if count != 1:
+            results.fail(f"{path.name}: {count} places between <!-- {name} --> and <!-- /{name} -->; expected 1")
+    path.write_text(text)
+    print(f"wrote {path.name}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
-    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs/benchmarks.md", metavar="FILE")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs", metavar="DIR")
     options = parser.parse_args()
     records = {name: load(options.results, name) for name in PARTS}
-    aims = [*peer_aims(records["peers"]), *schedule_aims(records["schedules"]), *prediction_aims(records["predictions"]),
+    two_stage = load(options.results, "two_stage")
+    aims = [*peer_aims(records["peers"]), *two_stage_aims(two_stage), *prediction_aims(records["predictions"]),
             *split_aims(records["split_cost"]),
             *scale_aims(records["schedule_scale"])]
     text = (results.ROOT / "bench/benchmarks.md.in").read_text()
@@ -90,9 +111,10 @@ def main():
     for name, record in records.items():
         part = (options.results / f"{name}.md").read_text() if record else MISSING
         text = text.replace(f"@{name}@\n", part)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
-    print(f"wrote {options.output.name}")
+    (options.output / "benchmarks.md").write_text(text)
+    print("wrote benchmarks.md")
+    if two_stage:
+        fill(options.output / "two_stage_backpropagation.md", two_stage)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def render_models(rows):
                   per_second(row), *gains(row), f"{row['step_over_simulated']:.3f}", f"{row['bubble_fraction']:.3f}",
                   memory(row), *checks(row)] for row in found]
         text.append(f"### {count} ranks, {clock}\n\n" + results.table(
-            ["model", "schedule", "M", "2BP", "step ms", "samples/s", "gain", "predicted", "unit costs",
+            ["model", "schedule", "M", "2BP", "step ms", "tokens/s, images/s", "gain", "predicted", "unit costs",
              "step/simulated", "bubble", "activations of each rank, MiB", "as predicted", "bit-equal"], lines))
     return "\n".join(text)
 
@@ -202,7 +202,8 @@ def main():
     parts = {"models": render_models, "scaling": render_scaling, "effects": render_effects,
              "many_chunks": render_many_chunks}
     record["tables"] = {name: render(record[name]) for name, render in parts.items()}
-    results.write(options.output, "two_stage", record, "\n".join(record["tables"].values()))
+    results.write(options.output, "two_stage", record,
+                  "\n".join([f"{results.describe(record)}.\n", *record["tables"].values()]))
 
 
 if __name__ == "__main__":

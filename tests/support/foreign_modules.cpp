@@ -141,7 +141,8 @@ ForeignFunction no_parameters() {
 LayerCase foreign_case(std::string name,
                        const Shape& input,
                        const ForeignFunction& function,
-                       const AutogradLayer::Options& options = {}) {
+                       const AutogradLayer::Options& options = {},
+                       std::vector<std::size_t> fixed = {}) {
   name = "Foreign" + name;
   return {.name = name,
           .input_shape = input,
@@ -151,7 +152,8 @@ LayerCase foreign_case(std::string name,
                 return std::make_unique<AutogradLayer>(make_module(name, function, dtype), options);
               },
           .reference = function.function,
-          .reads_data = options.input == Input::Data};
+          .reads_data = options.input == Input::Data,
+          .fixed = std::move(fixed)};
 }
 
 }  // namespace
@@ -201,10 +203,10 @@ std::vector<LayerCase> foreign_cases() {
           foreign_case("AttentionBlock", {2, 5, 8}, attention_block(8, 2)),
           foreign_case("PlainAttention", {2, 5, 8}, plain_attention(8, 2)),
           foreign_case("OneLinearThreeTimes", {4, 6}, one_linear_three_times(6)),
-          foreign_case("ImageBlock", {2, 4, 5, 3}, image_block(4)),
+          foreign_case("ImageBlock", {2, 4, 5, 3}, image_block(4), {}, {1}),
           foreign_case("Lstm", {2, 4, 3}, lstm_of_two_layers(3, 5)),
-          foreign_case("OddUses", {2, 3, 5}, odd_uses(3, 5)),
-          foreign_case("WrittenParts", {4, 5}, written_parts(4, 5)),
+          foreign_case("OddUses", {2, 3, 5}, odd_uses(3, 5), {}, {1, 2}),
+          foreign_case("WrittenParts", {4, 5}, written_parts(4, 5), {}, {0, 1}),
           foreign_case("NoParameters", {2, 3, 5}, no_parameters()),
           foreign_case("Table", {2, 4}, table(7, 3), {.input = Input::Ids}),
           foreign_case("OfData", {3, 4}, map(4, 5), {.input = Input::Data})};

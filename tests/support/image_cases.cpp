@@ -42,7 +42,7 @@ LayerCase convolution_case(const Shape& shape, Convolution::Options options) {
                 return convolution_reference(values, x, options.stride, options.padding);
               },
           .reads_data = options.has_data_input,
-          .is_image = true};
+          .fixed = {1}};
 }
 
 LayerCase batch_norm_case(const Shape& shape, bool has_relu) {
@@ -59,7 +59,7 @@ LayerCase batch_norm_case(const Shape& shape, bool has_relu) {
                 const at::Tensor y = batch_norm_reference(values[0], values[1], x, kEpsilon);
                 return has_relu ? at::relu(y) : y;
               },
-          .is_image = true};
+          .fixed = {1}};
 }
 
 template <typename Kind>
@@ -70,7 +70,7 @@ LayerCase simple_case(const std::string& name,
           .input_shape = shape,
           .make = [](at::ScalarType) { return std::make_unique<Kind>(); },
           .reference = [=](const auto&, const at::Tensor& x) { return reference(x); },
-          .is_image = true};
+          .fixed = {1}};
 }
 
 LayerCase max_pool_case(const Shape& shape, const kernels::PoolWindow& window) {
@@ -80,7 +80,7 @@ LayerCase max_pool_case(const Shape& shape, const kernels::PoolWindow& window) {
       .input_shape = shape,
       .make = [=](at::ScalarType) { return std::make_unique<MaxPool>(window); },
       .reference = [=](const auto&, const at::Tensor& x) { return max_pool_reference(x, window); },
-      .is_image = true};
+      .fixed = {1}};
 }
 
 LayerCase data_linear_case(const Shape& shape, std::int64_t outputs) {
@@ -152,7 +152,7 @@ LayerCase residual_case(const Shape& shape, std::int64_t outputs, std::int64_t s
               [=](const auto& values, const at::Tensor& x) {
                 return residual_reference(values, x, stride, kEpsilon);
               },
-          .is_image = true};
+          .fixed = {1}};
 }
 
 }  // namespace

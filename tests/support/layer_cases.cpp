@@ -14,6 +14,7 @@
 #include <ATen/ops/erf.h>
 #include <ATen/ops/exp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -130,9 +131,10 @@ LossAsLayer::Targets some_targets_of_rows(std::int64_t vocabulary) {
 
 Shape LayerCase::grown_shape(std::int64_t growth) const {
   Shape shape = input_shape;
-  const std::size_t channels = is_image ? 1 : shape.size() - 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    shape[i] += i == channels && !has_ids() ? 0 : growth;
+    const bool is_fixed = fixed.empty() ? i == shape.size() - 1 && !has_ids()
+                                        : std::find(fixed.begin(), fixed.end(), i) != fixed.end();
+    shape[i] += is_fixed ? 0 : growth;
   }
   return shape;
 }

@@ -20,11 +20,12 @@ struct LayerCase {
   std::function<std::unique_ptr<Layer>(at::ScalarType)> make = {};
   Reference reference = {};
   bool reads_data = false;  // activations of the mini-batch, which have no gradient
-  bool is_image = false;    // channels are dimension 1; else the last of activations
+  // Dimensions that all micro-batches share; the channels, the last of activations, if none.
+  std::vector<std::size_t> fixed = {};
 
   bool has_ids() const { return vocabulary > 0; }
   bool has_input_gradient() const { return !has_ids() && !reads_data; }
-  // The shape of a micro-batch in which every size but that of the channels is larger by so much.
+  // The shape of a micro-batch in which every size but the fixed ones is larger by so much.
   std::vector<std::int64_t> grown_shape(std::int64_t growth) const;
   at::Tensor input(at::ScalarType dtype, Random& random, std::int64_t growth = 0) const;
   // Some gradient of the output for this layer.
