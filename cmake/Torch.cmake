@@ -17,6 +17,14 @@ add_library(torch_for_halfback INTERFACE)
 target_link_libraries(torch_for_halfback INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} OpenMP::OpenMP_CXX
                                                    Threads::Threads)
 
+# Whether libtorch exports at::native::mkldnn_matmul, of which it has no header: linking tells.
+include(CheckCXXSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES ${TORCH_CPU_LIBRARY} ${C10_LIBRARY})
+set(mkldnn_matmul _ZN2at6native13mkldnn_matmulERKNS_6TensorES3_S3_ff)
+check_cxx_source_compiles("extern \"C\" void ${mkldnn_matmul}(); int main() { ${mkldnn_matmul}(); }"
+                          HALFBACK_MKLDNN_MATMUL)
+unset(CMAKE_REQUIRED_LIBRARIES)
+
 # A torch wheel has headers of another fmt than the library linked here. Its folder comes before the
 # system's, so a link to the right headers goes before both.
 get_target_property(fmt_include_dir fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)

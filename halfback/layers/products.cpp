@@ -1,7 +1,9 @@
 #include "halfback/layers/products.h"
 
-#include <ATen/ops/addmm.h>
+#include "halfback/layers/matrix_product.h"
+
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
 #include <utility>
@@ -17,24 +19,33 @@ at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tenso
     at::Tensor widened = at::mm(x.to(transposed.scalar_type()), transposed).to(x.scalar_type());
     return added.defined() ? widened.add_(added) : widened;  // add() of two types is far slower
   }
-  return added.defined() ? at::addmm(added, x, transposed) : at::mm(x, transposed);
+  at::Tensor result = at::empty({x.size(0), transposed.size(1)}, x.options());
+  if (added.defined()) {
+    result.copy_(added);
+  }
+  multiply(x, transposed, result, added.defined() ? Product::Adds : Product::Overwrites);
+  return result;
 }
 
 at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& weight) {
-  return at::mm(gradient.to(weight.operand().scalar_type()), weight.operand())
-      .to(gradient.scalar_type());
+  if (weight.rounded.defined()) {
+    return at::mm(gradient.to(weight.rounded.scalar_type()), weight.rounded)
+        .to(gradient.scalar_type());
+  }
+  at::Tensor result = at::empty({gradient.size(0), weight.value.size(1)}, gradient.options());
+  multiply(gradient, weight.value, result, Product::Overwrites);
+  return result;
 }
 
 void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight) {
   if (weight.rounded.defined()) {
     const at::ScalarType dtype = weight.rounded.scalar_type();
     accumulate(at::mm(gradient.to(dtype).t(), x.to(dtype)), weight);
-  } else if (weight.has_gradient) {
-    weight.gradient.addmm_(gradient.t(), x);
-  } else {
-    at::mm_out(weight.gradient, gradient.t(), x);
-    weight.has_gradient = true;
+    return;
   }
+  multiply(gradient.t(), x, weight.gradient,
+           weight.has_gradient ? Product::Adds : Product::Overwrites);
+  weight.has_gradient = true;
 }
 
 void affine_backward_weight(const at::Tensor& gradient,
