@@ -13,7 +13,7 @@ import re
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-PARTS = ("peers", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
+PARTS = ("peers", "matrix_products", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
 def load(folder, name):

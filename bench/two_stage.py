@@ -26,10 +26,11 @@ MODELS = {
     "LLaMA": ["--model", "llama"],
     "BERT": ["--model", "bert", "--rms-norm", "--sinusoid-positions"],
     "Mamba": ["--model", "mamba"],
-    "ResNet": ["--model", "resnet", "--depth", "50", "--width", "32"],
+    "ResNet": ["--model", "resnet", "--depth", "50", "--width", "32", "--micro-batch-size", "8"],
 }
 SCALING = ["--model", "llama", "--layers", "16", "--width", "128", "--hidden", "344"]
-MANY_CHUNKS = ["--model", "llama", "--layers", "32", "--ranks", "4", "--micro-batches", "4"]
+MANY_CHUNKS = ["--model", "llama", "--layers", "32", "--width", "512", "--hidden", "1376", "--sequence", "256",
+               "--micro-batch-size", "2", "--ranks", "4", "--micro-batches", "4"]
 EFFECTS = (  # title, schedules, options
     ("W looped", ["gpipe", "1f1b-1", "1f1b-2"], []),
     ("W concatenated", ["gpipe", "1f1b-1", "1f1b-2"], ["--weight-gradients", "concatenated"]),
@@ -44,35 +45,40 @@ EFFECTS = (  # title, schedules, options
 
 
 class Compare:
-    """Runs `halfback compare` and keeps the commands as one would type them."""
+    """Runs `halfback compare`; each row keeps the command as one would type it."""
 
     def __init__(self, options):
         self.options = options
-        self.commands = []
 
     def __call__(self, schedules, arguments):
         command = [str(self.options.halfback), "compare", "--json", "--schedules", ",".join(schedules),
                    "--rounds", str(self.options.rounds), "--warmup-rounds", str(self.options.warmup_rounds), *arguments]
-        return json.loads(self.run(command))
+        shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+        return [{**row, "command": shown} for row in json.loads(self.run(command))]
 
     def run(self, command):
-        shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
-        print(f"==> {shown}", file=sys.stderr)
+        print("==>", *command[1:], file=sys.stderr)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=results.ROOT)
         if done.returncode != 0:
             results.fail(f"it ended with {done.returncode}; its own message is above")
-        self.commands.append(shown)
         return done.stdout
 
 
-def measure_models(compare, ranks):
+def measure_models(compare, ranks, models):
     rows = []
     for count in ranks:
-        for model, arguments in MODELS.items():
+        for model in models:
+            arguments = MODELS[model]
             for row in compare(SCHEDULES, ["--ranks", str(count), *arguments]):
                 unit = UNIT_GAIN[row["schedule"]](count) if row["two_stage"] else 1.0
                 rows.append({"model": model, "unit_speed_up": unit, **row})
     return rows
+
+
+def merged(rows, models, measured):
+    """The rows of the models that were not measured again, and those that were, in the order of MODELS."""
+    rows = [row for row in rows if row["model"] not in models] + measured
+    return sorted(rows, key=lambda row: (row["ranks"], list(MODELS).index(row["model"])))
 
 
 def measure_scaling(compare, ranks):
@@ -176,6 +182,9 @@ def render_many_chunks(rows):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="models,scaling,effects,many_chunks",
+                        help="to measure; others stay as the last run left them (default %(default)s)")
+    parser.add_argument("--models", default=",".join(MODELS), help="of the models' table, likewise (default %(default)s)")
     parser.add_argument("--ranks", default="2,4,8", help="of the models' table (default %(default)s)")
     parser.add_argument("--scaling-ranks", default="2,4,8,16", help="(default %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="(default %(default)s)")
@@ -193,15 +202,24 @@ def main():
     results.warn_if_busy()
     options.output.mkdir(parents=True, exist_ok=True)
     compare = Compare(options)
-    record = {"machine": results.machine(), "rounds": options.rounds, "warmup_rounds": options.warmup_rounds,
-              "models": measure_models(compare, [int(count) for count in options.ranks.split(",")]),
-              "scaling": measure_scaling(compare, [int(count) for count in options.scaling_ranks.split(",")]),
-              "effects": measure_effects(compare),
-              "many_chunks": measure_many_chunks(compare, options.output.resolve())}
-    record["commands"] = compare.commands
-    parts = {"models": render_models, "scaling": render_scaling, "effects": render_effects,
-             "many_chunks": render_many_chunks}
-    record["tables"] = {name: render(record[name]) for name, render in parts.items()}
+    path = options.output / "two_stage.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    record.update(machine=results.machine(), rounds=options.rounds, warmup_rounds=options.warmup_rounds)
+    models = options.models.split(",")
+    measure = {
+        "models": lambda: merged(record.get("models", []), models, measure_models(
+            compare, [int(count) for count in options.ranks.split(",")], models)),
+        "scaling": lambda: measure_scaling(compare, [int(count) for count in options.scaling_ranks.split(",")]),
+        "effects": lambda: measure_effects(compare),
+        "many_chunks": lambda: measure_many_chunks(compare, options.output.resolve()),
+    }
+    for part in options.parts.split(","):
+        record[part] = measure[part]()
+    render = {"models": render_models, "scaling": render_scaling, "effects": render_effects,
+              "many_chunks": render_many_chunks}
+    measured = [part for part in measure if part in record]
+    record["commands"] = list(dict.fromkeys(row["command"] for part in measured for row in record[part]))
+    record["tables"] = {part: render[part](record[part]) for part in measured}
     results.write(options.output, "two_stage", record,
                   "\n".join([f"{results.describe(record)}.\n", *record["tables"].values()]))
 

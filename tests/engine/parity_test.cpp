@@ -150,6 +150,30 @@ TEST(ParityTest, MoreThreadsPerRankHaveTheBitsOfThePlainRun) {
   expect_bits_of(plain_history(4), {.schedule = "1f1b", .num_ranks = 2}, options);
 }
 
+// Products that are large enough for another kernel, with sums that it has to be kept from sharing.
+TEST(ParityTest, LargeProductsHaveTheBitsOfThePlainRunOnAnyNumberOfThreads) {
+  LlamaConfig config = small_llama();
+  config.width = 64;
+  config.hidden = 1600;
+  PlainRun plain(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
+                 parity_options().stage, parity_options().clip_norm);
+  plain.initialize(kSeed);
+  const auto batches = make_batches({.num_micro_batches = 2, .num_sequences = 250}, 1);
+  const auto expected = plain.train_step(batches, 1, kLearningRate);
+  for (const int threads : {1, 2, 3}) {
+    PipelineOptions options = parity_options();
+    options.threads_per_rank = threads;
+    Pipeline pipeline(build_llama(config, {2, 2}),
+                      build_schedule("1f1b", {.num_ranks = 2, .num_micro_batches = 2}), options);
+    pipeline.initialize(kSeed);
+    const StepResult found =
+        pipeline.train_step(batches, {.number = 1, .learning_rate = kLearningRate});
+    EXPECT_EQ(found.loss, expected.loss) << threads << " threads";
+    EXPECT_TRUE(bytes_of(pipeline, Buffer::Gradients) == bytes_of(plain.stage(), Buffer::Gradients))
+        << threads << " threads";
+  }
+}
+
 TEST(ParityTest, ConcatenatedWeightGradientsAgreeWithinRounding) {
   PipelineOptions options = parity_options();
   options.stage.weight_gradients = WeightGradients::Concatenated;

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Rates of float32 matrix products by ATen and by Halfback: runs halfback_matrix_products and keeps its figures."""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+
+import results
+
+
+def render(record):
+    rows = [[row["threads"], row["rows"], row["inputs"], row["outputs"], row["product"],
+             *(results.spread(results.quartiles(row[side]), 0) for side in ("aten", "ours")),
+             results.spread(results.quartiles([ours / aten for ours, aten in zip(row["ours"], row["aten"])]), 2)]
+            for row in record["rows"]]
+    return results.table(["threads", "rows", "in", "out", "product", "ATen", "Halfback", "ratio"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30, help="(default %(default)s)")
+    parser.add_argument("--program", type=pathlib.Path,
+                        default=results.ROOT / "build/bench/bench/halfback_matrix_products")
+    parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
+    options = parser.parse_args()
+    if not os.access(options.program, os.X_OK):
+        results.fail(f"{os.path.relpath(options.program)} is missing; 'bench/run build' makes it")
+    results.warn_if_busy()
+    command = [str(options.program), "--rounds", str(options.rounds)]
+    machine = results.machine()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        results.fail(f"{command[0]} ended with {done.returncode}; its own message is above")
+    shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+    record = {"machine": machine, "command": shown, **json.loads(done.stdout)}
+    results.write(options.output, "matrix_products", record,
+                  f"{results.describe(record)}\n\n    {shown}\n\n{render(record)}")
+
+
+if __name__ == "__main__":
+    main()
