@@ -29,8 +29,8 @@ MODELS = {
     "ResNet": ["--model", "resnet", "--depth", "50", "--width", "32", "--micro-batch-size", "8"],
 }
 SCALING = ["--model", "llama", "--layers", "16", "--width", "128", "--hidden", "344"]
-MANY_CHUNKS = ["--model", "llama", "--layers", "32", "--width", "512", "--hidden", "1376", "--sequence", "256",
-               "--micro-batch-size", "2", "--ranks", "4", "--micro-batches", "4"]
+MANY_CHUNKS = ["--ranks", "4", "--model", "llama", "--layers", "32", "--width", "512", "--hidden", "1376",
+               "--sequence", "256", "--micro-batch-size", "2"]
 EFFECTS = (  # title, schedules, options
     ("W looped", ["gpipe", "1f1b-1", "1f1b-2"], []),
     ("W concatenated", ["gpipe", "1f1b-1", "1f1b-2"], ["--weight-gradients", "concatenated"]),
@@ -98,15 +98,28 @@ def measure_effects(compare):
     return rows
 
 
+def measured_costs(compare, arguments):
+    """F, I and W of an inner stage, over F, as --cost takes them."""
+    profile = json.loads(compare.run([str(compare.options.halfback), "profile", "--json", *arguments]))
+    stage = profile["stages"][1]
+    return ",".join(f"{stage[kind] / stage['forward']:.3f}" for kind in ("forward", "input", "weight"))
+
+
 def measure_many_chunks(compare, folder):
-    """The smallest step at N = M = 4 with one copy of the weights: v stages a rank, 12 + 3/v instead of 21."""
+    """The smallest step at N = M = 4 with one copy of the weights: v stages a rank, 12 + 3/v units instead of 21. The
+    orders are searched for the costs that the model has."""
+    arguments = [*MANY_CHUNKS, "--micro-batches", "4"]
+    costs = measured_costs(compare, MANY_CHUNKS)
     rows = [{"stages_per_rank": 1, "unit_step": 15.0 if row["two_stage"] else 21.0, **row}
-            for row in compare(["1f1b-1"], MANY_CHUNKS)]
+            for row in compare(["1f1b-1"], arguments)]
     for stages in (2, 4, 8):
         path = folder / f"zb-looped-{stages}.csv"
-        path.write_text(compare.run([str(compare.options.halfback), "schedule", "zb-looped", "--ranks", "4",
-                                     "--micro-batches", "4", "--stages-per-rank", str(stages), "--format", "csv"]))
-        for row in compare([os.path.relpath(path, results.ROOT)], MANY_CHUNKS):
+        order = ["schedule", "zb-looped", "--ranks", "4", "--micro-batches", "4", "--stages-per-rank", str(stages),
+                 "--cost", costs, "--format", "csv"]
+        path.write_text(compare.run([str(compare.options.halfback), *order]))
+        shown = os.path.relpath(path, results.ROOT)
+        for row in compare([shown], arguments):
+            row["command"] = f"halfback {' '.join(order)} > {shown} && {row['command']}"
             rows.append({"stages_per_rank": stages, "unit_step": 12 + 3 / stages, **row, "schedule": "zb-looped"})
     for row in rows:
         row["speed_up"] = rows[0]["step_seconds"] / row["step_seconds"]
