@@ -26,19 +26,19 @@ def verdict(holds):
 
 
 def two_stage_aims(record):
-    for row in record["models"] if record else []:
-        if row["emulated"]:
-            continue
-        name = f"{row['ranks']} ranks, {row['model']}, {row['schedule']}, two-stage {'on' if row['two_stage'] else 'off'}"
-        if row["two_stage"]:
-            off = abs(row["predicted_speed_up"] / row["speed_up"] - 1)
-            yield f"{name}: predicted gain off the measured one by", "at most 3 %", f"{off:.1%}", verdict(off <= 0.03)
-        ratio = row["step_over_simulated"]
-        yield f"{name}: step over simulated", "at most 1.02", f"{ratio:.3f}", verdict(ratio <= 1.02)
-    if record:
-        best = max(record["many_chunks"], key=lambda row: row["speed_up"])
-        yield (f"N = M = 4, {best['stages_per_rank']} stages a rank: over 1f1b-1 off (emulated)", "at least 1.60",
-               f"{best['speed_up']:.3f}", verdict(best["speed_up"] >= 1.6))
+    if not record:
+        return
+    rows = [row for row in record["models"] if not row["emulated"]]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == model]
+        off = max(abs(row["predicted_speed_up"] / row["speed_up"] - 1) for row in mine if row["two_stage"])
+        ratio = max(row["step_over_simulated"] for row in mine)
+        name = f"2 ranks, {model}, worst of 4 schedules"
+        yield f"{name}: predicted gain off the measured one by", "at most 3 %", f"{off:.1%}", verdict(off <= 0.03)
+        yield f"{name}, off and on: step over simulated", "at most 1.02", f"{ratio:.3f}", verdict(ratio <= 1.02)
+    best = max(record["many_chunks"], key=lambda row: row["speed_up"])
+    yield (f"N = M = 4, {best['stages_per_rank']} stages a rank: over 1f1b-1 off (emulated)", "at least 1.60",
+           f"{best['speed_up']:.3f}", verdict(best["speed_up"] >= 1.6))
 
 
 def peer_aims(record):

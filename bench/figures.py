@@ -90,22 +90,32 @@ def draw_scaling(record):
     return figure
 
 
+def title_of(row):
+    """What a row of the effects is, in a few words."""
+    if not row["two_stage"]:
+        return "2BP off"
+    name = row["schedule"].removeprefix("1f1b-2-")
+    return row["effect"].replace("memory savers", name)
+
+
 def draw_effects(record):
-    """What each policy costs and saves on 4 ranks: step against the bytes of the rank that holds most."""
-    figure, line = plt.subplots(1, 2, figsize=(10, 3.6))
-    for axes, family in zip(line, ("1f1b-1", "1f1b-2")):
-        found = [row for row in record["effects"] if row["schedule"].startswith(family)]
-        for row in found:
-            title = row["effect"] if row["two_stage"] else "2BP off"
-            if "savers" in title:
-                title += f" ({row['schedule'].removeprefix(family + '-')})"
-            point = (max(row["activation_bytes"]) / 2**20, row["step_seconds"] * 1e3)
-            axes.scatter(*point, color=ON if row["two_stage"] else OFF)
-            axes.annotate(title, point, textcoords="offset points", xytext=(5, 3), fontsize=7)
-        axes.margins(x=0.35, y=0.15)
-        axes.set_title(f"{family}, N = 4, {clock_of(found[0])}", fontsize=9)
-        axes.set_xlabel("activations of the fullest rank, MiB")
-    line[0].set_ylabel("step, ms")
+    """What each policy costs and saves on 4 ranks: the step, and the bytes of the rank that holds most."""
+    families = ("1f1b-1", "1f1b-2")
+    rows = {family: [row for row in record["effects"] if row["schedule"].startswith(family)] for family in families}
+    figure, grid = plt.subplots(2, 2, figsize=(9, 6.5), sharey="row", height_ratios=[len(rows[one]) for one in families])
+    for line, family in zip(grid, families):
+        found = rows[family]
+        colors = [ON if row["two_stage"] else OFF for row in found]
+        steps = [row["step_seconds"] * 1e3 for row in found]
+        peaks = [max(row["activation_bytes"]) / 2**20 for row in found]
+        for axes, values, label in ((line[0], steps, "step, ms"), (line[1], peaks, "activations of the fullest rank, MiB")):
+            bars = axes.barh(range(len(found)), values, 0.7, color=colors)
+            axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=7)
+            axes.grid(visible=False)
+            axes.set_xlabel(label)
+        line[0].set_yticks(range(len(found)), [title_of(row) for row in found])
+        line[0].invert_yaxis()
+        line[0].set_title(f"{family}, N = 4, {clock_of(found[0])}", fontsize=9, loc="left")
     figure.tight_layout()
     return figure
 
@@ -122,6 +132,7 @@ def draw_many_chunks(record):
     axes.set_xticks(range(len(found)), names)
     axes.set_ylabel("1f1b-1 off / step")
     axes.set_title(f"N = M = 4, {clock_of(found[0])}", fontsize=9)
+    axes.legend(frameon=False, loc="upper left")
     return figure
 
 
