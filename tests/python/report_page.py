@@ -67,9 +67,12 @@ class Page:
 
 
 def check_tooltips(page, data):
+    begin, end = page.view()
+    narrow = 4 * (end - begin) / page.chart.size["width"]  # seconds: no mouse points at less
     for track_number, track in enumerate(data["tracks"]):
         spans = track["spans"]
-        computing = [i for i, span in enumerate(spans) if len(span[4]) == 1 and span[END] > span[BEGIN]]
+        computing = [i for i, span in enumerate(spans) if len(span[4]) == 1 and span[END] - span[BEGIN] > narrow]
+        check(computing, f"track {track_number} has no action that can be pointed at")
         for index in computing[:: max(1, len(computing) // 12)]:
             page.hover(track_number, index)
             check(page.tooltip.is_displayed(), f"no tooltip over {spans[index]}")
