@@ -1,7 +1,9 @@
 #include "halfback/layers/matrix_product.h"
 
-#include <ATen/Context.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -26,13 +28,28 @@ constexpr std::int64_t kLeastWork = 1 << 21;
 // From 2048 on, oneDNN may share a sum out to its threads, and bits would depend on their number.
 constexpr std::int64_t kLongestSum = 1536;
 
+// libtorch refuses it on processors without AVX-512. Asked once: the answer is one for all
+// products.
+bool takes_onednn() {
+  static const bool takes = [] {
+    try {
+      const at::Tensor square = at::zeros({kLeastSize, kLeastSize});
+      at::native::mkldnn_matmul(square, square, at::zeros_like(square), 0.0F, 1.0F);
+      return true;
+    } catch (const c10::Error&) {
+      return false;
+    }
+  }();
+  return takes;
+}
+
 bool is_for_onednn(const at::Tensor& a, const at::Tensor& b) {
   const std::int64_t rows = a.size(0);
   const std::int64_t columns = b.size(1);
   const std::int64_t length = a.size(1);
   return a.is_cpu() && a.scalar_type() == at::kFloat &&
          std::min({rows, columns, length}) >= kLeastSize && rows * columns * length >= kLeastWork &&
-         at::hasMKLDNN();
+         takes_onednn();
 }
 
 // Returns whether it is done.
