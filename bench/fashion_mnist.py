@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import time
 
@@ -34,15 +33,13 @@ def run(options, steps):
     report = options.output / "fashion_mnist"
     shutil.rmtree(report, ignore_errors=True)
     command = command_of(options, steps, report)
-    shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:-1], os.path.relpath(report, results.ROOT)])
+    shown = results.shown([*command[:-1], os.path.relpath(report, results.ROOT)])
     print(f"==> {shown}", file=sys.stderr)
     begin = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    said = results.run(command)
     seconds = time.monotonic() - begin
-    if done.returncode != 0:
-        results.fail(f"it ended with {done.returncode}; its own message is above")
     lines = [json.loads(line) for line in (report / "metrics.jsonl").read_text().splitlines()]
-    model = next(line for line in done.stdout.splitlines() if line.startswith("model: "))
+    model = next(line for line in said.splitlines() if line.startswith("model: "))
     return {"command": shown, "model": model.removeprefix("model: "), "seconds": seconds, "lines": lines}
 
 
@@ -66,8 +63,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     parser.add_argument("--rounds", type=int, help="given by bench/run --quick: a run of so many times 10 steps")
     options = parser.parse_args()
-    if not os.access(options.halfback, os.X_OK):
-        results.fail(f"{os.path.relpath(options.halfback)} is missing; 'bench/run build' makes it")
+    results.require_program(options.halfback)
     if not options.data.is_dir():
         results.fail(f"{options.data} is missing; 'apt-get install dataset-fashion-mnist' brings it")
     results.warn_if_busy()

@@ -8,9 +8,7 @@ measured step over the simulated one, minus 1.
 
 import argparse
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import results
@@ -18,7 +16,7 @@ import results
 
 def families(halfback):
     """The names with one copy of the weights; schedule list has the copies in its last column."""
-    listed = subprocess.run([str(halfback), "schedule", "list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    listed = results.run([str(halfback), "schedule", "list"])
     rows = listed.split("\n\n")[0].splitlines()[1:]
     return [row.split()[0] for row in rows if row.split()[-1] == "1"]
 
@@ -65,17 +63,13 @@ def main():
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()
-    if not os.access(options.halfback, os.X_OK):
-        results.fail(f"{os.path.relpath(options.halfback)} is missing; 'bench/run build' makes it")
+    results.require_program(options.halfback)
     results.warn_if_busy()
     command = [str(options.halfback), "compare", "--json", "--schedules", ",".join(families(options.halfback)), "--ranks",
                str(options.ranks), "--rounds", str(options.rounds), "--warmup-rounds", str(options.warmup_rounds)]
-    shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+    shown = results.shown(command)
     print(f"==> {shown}", file=sys.stderr)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        results.fail(f"it ended with {done.returncode}; its own message is above")
-    rows = json.loads(done.stdout)
+    rows = json.loads(results.run(command))
     record = {"machine": results.machine(), "rounds": options.rounds, "warmup_rounds": options.warmup_rounds,
               "command": shown, "rows": rows, "distribution": distribution(rows)}
     results.write(options.output, "predictions", record,

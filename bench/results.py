@@ -57,6 +57,24 @@ def describe(record):
     return ", ".join(facts)
 
 
+def require_program(path):
+    if not os.access(path, os.X_OK):
+        fail(f"{os.path.relpath(path)} is missing; 'bench/run build' makes it")
+
+
+def shown(command):
+    """A command as one would type it in the root folder."""
+    return " ".join([os.path.relpath(command[0], ROOT), *command[1:]])
+
+
+def run(command, folder=None):
+    """Standard output of a command that has to succeed, run in a folder (this one)."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    if done.returncode != 0:
+        fail(f"{command[0]} ended with {done.returncode}; its own message is above")
+    return done.stdout
+
+
 def warn_if_busy():
     if os.getloadavg()[0] > 0.5:
         print(f"warning: the load is {os.getloadavg()[0]:.1f} before measuring; figures will scatter", file=sys.stderr)

@@ -3,10 +3,8 @@
 
 import argparse
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 
 import results
 
@@ -37,18 +35,14 @@ def main():
                         default=results.ROOT / "build/bench/bench/halfback_schedule_scale")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()
-    if not os.access(options.program, os.X_OK):
-        results.fail(f"{os.path.relpath(options.program)} is missing; 'bench/run build' makes it")
+    results.require_program(options.program)
     results.warn_if_busy()
     machine = results.machine()
     rows = []
     for number, (ranks, micro_batches) in enumerate(SIZES):
         command = [str(options.program), "--ranks", str(ranks), "--micro-batches", str(micro_batches),
                    "--rounds", str(options.rounds)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            results.fail(f"{command[0]} ended with {done.returncode}; its own message is above")
-        rows.append(json.loads(done.stdout))
+        rows.append(json.loads(results.run(command)))
         results.progress(number + 1, len(SIZES), "sizes")
     shown = f"halfback_schedule_scale --ranks N --micro-batches M --rounds {options.rounds}"
     record = {"machine": machine, "command": shown, "rounds": options.rounds, "warmup_rounds": 0, "rows": rows}

@@ -3,9 +3,7 @@
 
 import argparse
 import json
-import os
 import pathlib
-import subprocess
 
 import results
 
@@ -24,16 +22,12 @@ def main():
                         default=results.ROOT / "build/bench/bench/halfback_split_cost")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()
-    if not os.access(options.program, os.X_OK):
-        results.fail(f"{os.path.relpath(options.program)} is missing; 'bench/run build' makes it")
+    results.require_program(options.program)
     results.warn_if_busy()
     command = [str(options.program), "--json", "--rounds", str(options.rounds)]
     machine = results.machine()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        results.fail(f"{command[0]} ended with {done.returncode}; its own message is above")
-    shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
-    record = {"machine": machine, "command": shown, **json.loads(done.stdout)}
+    shown = results.shown(command)
+    record = {"machine": machine, "command": shown, **json.loads(results.run(command))}
     results.write(options.output, "split_cost", record, f"{results.describe(record)}\n\n    {shown}\n\n{render(record)}")
 
 

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import results
@@ -53,15 +52,12 @@ class Compare:
     def __call__(self, schedules, arguments):
         command = [str(self.options.halfback), "compare", "--json", "--schedules", ",".join(schedules),
                    "--rounds", str(self.options.rounds), "--warmup-rounds", str(self.options.warmup_rounds), *arguments]
-        shown = " ".join([os.path.relpath(command[0], results.ROOT), *command[1:]])
+        shown = results.shown(command)
         return [{**row, "command": shown} for row in json.loads(self.run(command))]
 
     def run(self, command):
         print("==>", *command[1:], file=sys.stderr)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=results.ROOT)
-        if done.returncode != 0:
-            results.fail(f"it ended with {done.returncode}; its own message is above")
-        return done.stdout
+        return results.run(command, folder=results.ROOT)
 
 
 def measure_models(compare, ranks, models):
@@ -205,8 +201,7 @@ def parse_arguments():
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()
-    if not os.access(options.halfback, os.X_OK):
-        results.fail(f"{os.path.relpath(options.halfback)} is missing; 'bench/run build' makes it")
+    results.require_program(options.halfback)
     return options
 
 
