@@ -134,6 +134,7 @@ void Executor::run_action(const Action& action) {
     case ActionKind::RecvBackward:
       return receive(action);
     case ActionKind::BackwardWeight:
+    case ActionKind::ReduceGradient:
     case ActionKind::Update:
       break;
   }

@@ -39,8 +39,11 @@ inline Placement random_placement(Dice& dice, int num_ranks, int num_micro_batch
     case 1:
       return wave_placement(num_ranks, stages_per_rank);
     case 2: {
-      std::vector<int> replicas;
-      for (int i = 0; i < num_micro_batches; ++i) {
+      if (num_ranks % 2 == 1 || num_micro_batches < 2) {
+        return single_copy(scattered);  // both replicas would meet on a rank, or one would be idle
+      }
+      std::vector<int> replicas = {0, 1};
+      while (static_cast<int>(replicas.size()) < num_micro_batches) {
         replicas.push_back(dice.below(2));
       }
       return mirrored(looped_placement(num_ranks, stages_per_rank), num_ranks, replicas);
