@@ -6,6 +6,7 @@
 #include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
 
+#include <ATen/ops/empty_like.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
@@ -225,7 +226,11 @@ void Pipeline::share_gradients(const Rank& rank) {
       const int other = first == rank.number ? second : first;
       const at::Tensor sent = own.clone();
       device.wait();
-      own.add_(device.take(transport_->swap({.from = rank.number, .to = other}, sent)));
+      at::Tensor received = at::empty_like(sent);
+      const int key = static_cast<int>(&pair - tied_.data());
+      transport_->begin_exchange(rank.number, key, {{.peer = other, .gives = sent, .gets = received}})
+          ->wait();
+      own.add_(device.take(std::move(received)));
     }
   }
   for (const auto& [number, stage] : rank.stages) {

@@ -7,7 +7,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
+#include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace halfback {
@@ -41,7 +44,6 @@ class InProcessTransport final : public Transport {
   explicit InProcessTransport(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
-        swaps_(channels_.size()),
         gathered_(static_cast<std::size_t>(options.num_ranks)) {}
 
   void send(const Route& route, const Action& action, Message message) override {
@@ -77,21 +79,23 @@ class InProcessTransport final : public Transport {
     return std::move(envelope.message);
   }
 
-  at::Tensor swap(const Route& route, at::Tensor tensor) override {
-    Channel& there = swaps_[index_of(route)];
+  std::vector<int> local_ranks() const override {
+    std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+  }
+
+  std::unique_ptr<Exchange> begin_exchange(int rank, int key, std::vector<Trade> trades) override {
     {
-      const std::lock_guard lock(there.mutex);
-      there.waiting.push_back({{}, {std::move(tensor)}});
+      const std::lock_guard lock(trades_mutex_);
+      for (const Trade& trade : trades) {
+        if (trade.gives.defined()) {
+          given_[{rank, trade.peer, key}] = trade.gives;
+        }
+      }
     }
-    there.changed.notify_all();
-    Channel& back = swaps_[index_of({.from = route.to, .to = route.from})];
-    std::unique_lock lock(back.mutex);
-    wait(
-        lock, back.changed, [&] { return !back.waiting.empty(); },
-        [&] { return fmt::format("the shared gradients of rank {}", route.to); });
-    at::Tensor received = std::move(back.waiting.front().message.front());
-    back.waiting.pop_front();
-    return received;
+    trades_changed_.notify_all();
+    return std::make_unique<ThreadExchange>(*this, rank, key, std::move(trades));
   }
 
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
@@ -119,18 +123,58 @@ class InProcessTransport final : public Transport {
 
   void stop() override {
     is_stopped_.store(true);
-    for (std::deque<Channel>* channels : {&channels_, &swaps_}) {
-      for (Channel& channel : *channels) {
-        // Taken so that no waiter is between its look at the flag and its sleep.
-        const std::lock_guard lock(channel.mutex);
-        channel.changed.notify_all();
-      }
+    for (Channel& channel : channels_) {
+      // Taken so that no waiter is between its look at the flag and its sleep.
+      const std::lock_guard lock(channel.mutex);
+      channel.changed.notify_all();
+    }
+    {
+      const std::lock_guard lock(trades_mutex_);
+      trades_changed_.notify_all();
     }
     const std::lock_guard lock(gather_mutex_);
     gather_changed_.notify_all();
   }
 
  private:
+  using Given = std::tuple<int, int, int>;  // from, to, key
+
+  class ThreadExchange final : public Exchange {
+   public:
+    ThreadExchange(InProcessTransport& transport, int rank, int key, std::vector<Trade> trades)
+        : transport_(transport), rank_(rank), key_(key), trades_(std::move(trades)) {}
+
+    void wait() override {
+      std::unique_lock lock(transport_.trades_mutex_);
+      auto& given = transport_.given_;
+      for (const Trade& trade : trades_) {
+        if (trade.gets.defined()) {
+          const Given there{trade.peer, rank_, key_};
+          transport_.wait(
+              lock, transport_.trades_changed_, [&] { return given.contains(there); },
+              [&] { return fmt::format("exchange {} with rank {}", key_, trade.peer); });
+          trade.gets.copy_(given.at(there));
+          given.erase(there);
+          transport_.trades_changed_.notify_all();
+        }
+      }
+      for (const Trade& trade : trades_) {
+        transport_.wait(
+            lock, transport_.trades_changed_,
+            [&] {
+              return !given.contains(Given{rank_, trade.peer, key_});
+            },
+            [&] { return fmt::format("rank {} to end exchange {}", trade.peer, key_); });
+      }
+    }
+
+   private:
+    InProcessTransport& transport_;
+    int rank_;
+    int key_;
+    std::vector<Trade> trades_;
+  };
+
   std::size_t index_of(const Route& route) const {
     return static_cast<std::size_t>(route.from * options_.num_ranks + route.to);
   }
@@ -162,8 +206,10 @@ class InProcessTransport final : public Transport {
 
   InProcessOptions options_;
   std::deque<Channel> channels_;
-  std::deque<Channel> swaps_;
   std::atomic<bool> is_stopped_{false};
+  std::mutex trades_mutex_;
+  std::condition_variable trades_changed_;
+  std::map<Given, at::Tensor> given_;  // what nobody has taken yet
   std::mutex gather_mutex_;
   std::condition_variable gather_changed_;
   std::vector<std::vector<double>> gathered_;
