@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -26,10 +27,20 @@ struct Envelope {
 };
 
 struct Channel {
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Envelope> waiting;
+  std::int64_t num_sent = 0;
+  std::int64_t sent_bytes = 0;
 };
+
+std::int64_t bytes_of(const Message& message) {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& tensor : message) {
+    bytes += tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+  }
+  return bytes;
+}
 
 // The send that a receive is the other end of: stage s receives the activation of stage s - 1 and
 // the gradient of stage s + 1.
@@ -64,6 +75,8 @@ class InProcessTransport final : public Transport {
           return fmt::format("room in the channel from rank {} to rank {} (it holds {} messages)",
                              route.from, route.to, options_.capacity);
         });
+    ++channel.num_sent;
+    channel.sent_bytes += bytes_of(message);
     channel.waiting.push_back({action, std::move(message)});
     lock.unlock();
     channel.changed.notify_all();
@@ -126,6 +139,22 @@ class InProcessTransport final : public Transport {
     if (--num_gathered_ == 0) {
       is_reading_ = false;
       gather_changed_.notify_all();
+    }
+    return all;
+  }
+
+  std::vector<LinkUse> links() const override {
+    std::vector<LinkUse> all;
+    for (int from = 0; from < options_.num_ranks; ++from) {
+      for (int to = 0; to < options_.num_ranks; ++to) {
+        const Channel& channel = channels_[index_of({.from = from, .to = to})];
+        const std::lock_guard lock(channel.mutex);
+        if (channel.num_sent > 0) {
+          all.push_back({.route = {.from = from, .to = to},
+                         .messages = channel.num_sent,
+                         .bytes = channel.sent_bytes});
+        }
+      }
     }
     return all;
   }

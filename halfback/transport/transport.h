@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <vector>
@@ -19,6 +20,14 @@ using Message = std::vector<at::Tensor>;
 struct Route {
   int from = 0;
   int to = 0;
+};
+
+// What went through a channel so far, as its sending end knows it.
+struct LinkUse {
+  Route route;
+  std::int64_t messages = 0;
+  std::int64_t bytes = 0;  // of tensors
+  double seconds = 0.0;    // that the messages were under way, added up; 0 between threads
 };
 
 // A wait ended because another rank stopped first. Never the first error of a step.
@@ -76,6 +85,9 @@ class Transport {
 
   // Returns the values of all ranks, by rank. Every rank must call it.
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
+
+  // Returns the use of every channel out of a local rank that has carried anything.
+  virtual std::vector<LinkUse> links() const = 0;
 
   // Wakes every wait with StoppedError, now and later.
   virtual void stop() = 0;

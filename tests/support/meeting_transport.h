@@ -69,6 +69,8 @@ class MeetingTransport final : public Transport {
     return {std::move(values)};
   }
 
+  std::vector<LinkUse> links() const override { return {}; }
+
   void stop() override {
     const std::lock_guard lock(mutex_);
     is_stopped_ = true;
