@@ -71,7 +71,7 @@ CostFile costs_of(const Options& options, CostFile file, const Schedule& schedul
   }
   if (!options.memory_file.empty()) {
     file.memory = load_memory_file(options.memory_file);
-    take_message_bytes(file.costs, *file.memory);
+    take_bytes(file.costs, *file.memory);
   }
   return file;
 }
