@@ -53,7 +53,9 @@ nlohmann::json to_json(const ReportTrack& track) {
           {"bubble_fraction", numbers.bubble_fraction},
           {"stage_step", numbers.stage_step_seconds},
           {"stage_step_bubble_fraction", numbers.stage_step_bubble_fraction},
-          {"busy", numbers.busy_seconds}};
+          {"busy", numbers.busy_seconds},
+          {"reduction", numbers.reduction_seconds},
+          {"exposed_reduction", numbers.exposed_reduction_seconds}};
 }
 
 }  // namespace
