@@ -97,7 +97,7 @@ Profile profile(const TrainingOptions& options,
   result.costs = median_costs(timeline, SpanClock::Wall);
   result.file.costs.stages.assign(memory.stages.size(), {});
   take_measured_costs(result.file.costs, timeline, SpanClock::Wall);
-  take_message_bytes(result.file.costs, memory);
+  take_bytes(result.file.costs, memory);
   result.file.memory = std::move(memory);
   return result;
 }

@@ -60,6 +60,9 @@ constexpr bool is_message(ActionKind kind) {
 // True for what computes with a micro-batch: F, B, I and W.
 constexpr bool is_compute(ActionKind kind) { return kind < ActionKind::SendForward; }
 
+// True for what keeps its rank busy: F, B, I, W and U.
+constexpr bool is_work(ActionKind kind) { return is_compute(kind) || kind == ActionKind::Update; }
+
 // True for what adds to the gradients of a stage's parameters: W and B.
 constexpr bool adds_weight_gradient(ActionKind kind) {
   return kind == ActionKind::BackwardWeight || kind == ActionKind::Backward;

@@ -1,8 +1,11 @@
 // Schedules that nobody would write, and that are valid all the same.
 #pragma once
 
+#include "halfback/schedule/passes.h"
 #include "halfback/schedule/schedule.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <utility>
@@ -53,6 +56,20 @@ inline Placement random_placement(Dice& dice, int num_ranks, int num_micro_batch
   }
 }
 
+// Moves each REDUCE_GRAD some places back in its list.
+inline void delay_reductions(Dice& dice, Schedule& schedule) {
+  for (std::vector<Action>& list : schedule.ranks) {
+    for (std::size_t i = list.size(); i-- > 0;) {
+      if (list[i].kind == ActionKind::ReduceGradient) {
+        const auto places = dice.below(static_cast<int>(list.size() - i));
+        std::rotate(list.begin() + static_cast<std::ptrdiff_t>(i),
+                    list.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                    list.begin() + static_cast<std::ptrdiff_t>(i) + 1 + places);
+      }
+    }
+  }
+}
+
 // Grows lists by a random one of the actions that could be next: valid whatever comes.
 inline Schedule random_schedule(Dice& dice) {
   const int num_ranks = 1 + dice.below(4);
@@ -87,6 +104,13 @@ inline Schedule random_schedule(Dice& dice) {
         possible.push_back({ActionKind::BackwardWeight, done.stage, done.micro_batch});
       }
     }
+  }
+  if (dice.below(4) == 0) {
+    schedule = data_parallel(schedule, 2 + dice.below(2));
+    delay_reductions(dice, schedule);
+  } else if (dice.toss()) {
+    schedule = add_gradient_reductions(schedule);
+    delay_reductions(dice, schedule);
   }
   return schedule;
 }
