@@ -1,5 +1,6 @@
 // halfback train: trains a model.
 #include "cli/config.h"
+#include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/status_line.h"
@@ -35,6 +36,7 @@ struct Options {
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
   TokenizerOption tokenizer;
+  LaunchOptions launch;
   bool skips_verification = false;
   std::int64_t num_steps = 200;
   std::int64_t warmup_steps = 20;
@@ -141,7 +143,13 @@ Training opened(TrainingConfig config) {
 
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
-  Training training = opened(config_of(options));
+  TrainingConfig config = config_of(options);
+  if (options.launch.are_for_launch()) {
+    return launch(options.launch, {.num_ranks = config.schedule.num_ranks(),
+                                   .checkpoint = options.checkpoint,
+                                   .resumes = options.resumes});
+  }
+  Training training = opened(std::move(config));
   std::optional<RunReport> report;
   if (!options.report.empty()) {
     report.emplace(options.report, to_toml(verb), item_name(training.config().model),
@@ -220,6 +228,7 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
   options->training.add_to(*verb);
+  options->launch.add_to(*verb);
   verb->footer(
       "Example: halfback train --data text.txt --ranks 2 --schedule 1f1b-1 --two-stage on "
       "--steps 200 --report run");
