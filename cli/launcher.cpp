@@ -19,6 +19,15 @@ namespace halfback::cli {
 namespace {
 
 constexpr const char* kLoopback = "127.0.0.1";
+constexpr const char* kOwnName = "halfback";  // among the launchers that a World tells
+
+// Throws ConfigError with what `text` returns unless it holds.
+template <typename Text>
+void require(bool holds, Text&& text) {
+  if (!holds) {
+    throw ConfigError(std::forward<Text>(text)());
+  }
+}
 
 // The program's path and the arguments that this process was started with.
 std::vector<std::string> own_command() {
@@ -94,48 +103,43 @@ void LaunchOptions::add_to(CLI::App& verb) {
   add("--log-dir", log_directory, "Directory for what each process says")->type_name("DIR");
 }
 
-bool LaunchOptions::are_for_launch() const {
+void LaunchOptions::check(const Launch& launch) const {
   if (!num_processes) {
-    if (max_restarts != 0 || !log_directory.empty()) {
-      throw ConfigError("--max-restarts and --log-dir are for the processes of --processes P");
-    }
-    return false;
+    require(max_restarts == 0 && log_directory.empty(),
+            [] { return "--max-restarts and --log-dir are for the processes of --processes P"; });
+    return;
   }
-  constexpr int kMost = 1024;
-  if (*num_processes < 1 || *num_processes > kMost) {
-    throw ConfigError(
-        fmt::format("--processes is {}; expected a number from 1 to {}", *num_processes, kMost));
-  }
-  if (max_restarts < 0) {
-    throw ConfigError(fmt::format("--max-restarts is {}; expected 0 or more", max_restarts));
-  }
+  require(*num_processes >= 1 && launch.num_ranks % *num_processes == 0, [&] {
+    return fmt::format(
+        "--processes is {}; expected a number that divides the {} ranks of the "
+        "schedule",
+        *num_processes, launch.num_ranks);
+  });
+  require(max_restarts >= 0,
+          [&] { return fmt::format("--max-restarts is {}; expected 0 or more", max_restarts); });
+  require(max_restarts == 0 || !launch.checkpoint.empty(),
+          [] { return "--max-restarts needs --checkpoint DIR, the directory to go on from"; });
   const World world = detect_world();
-  constexpr const char* kOurs = "halfback";
-  if (!world.launcher.empty() && world.launcher != kOurs) {
-    throw ConfigError(
-        fmt::format("--processes {} in a process that {} started; it starts processes of its own: "
-                    "leave it out, or start halfback without {}",
-                    *num_processes, world.launcher, world.launcher));
-  }
-  if (world.launcher == kOurs && world.count != *num_processes) {
-    throw ConfigError(
-        fmt::format("--processes is {} and HALFBACK_PROCESSES is {}; expected the "
-                    "same number, or one of them alone",
-                    *num_processes, world.count));
-  }
-  return world.launcher.empty();
+  require(world.launcher.empty() || world.launcher == kOwnName, [&] {
+    return fmt::format(
+        "--processes {} in a process that {} has started; it starts processes of its "
+        "own: leave it out, or start halfback without {}",
+        *num_processes, world.launcher, world.launcher);
+  });
+  require(world.launcher.empty() || world.count == *num_processes, [&] {
+    return fmt::format(
+        "--processes is {} and HALFBACK_PROCESSES is {}; expected the same number, "
+        "or one of them alone",
+        *num_processes, world.count);
+  });
+}
+
+bool LaunchOptions::are_for_launch() const {
+  return num_processes && detect_world().launcher.empty();
 }
 
 int launch(const LaunchOptions& options, const Launch& launch) {
   const int num_processes = *options.num_processes;
-  if (launch.num_ranks % num_processes != 0) {
-    throw ConfigError(fmt::format(
-        "--processes is {}; expected a number that divides the {} ranks of the schedule",
-        num_processes, launch.num_ranks));
-  }
-  if (options.max_restarts > 0 && launch.checkpoint.empty()) {
-    throw ConfigError("--max-restarts needs --checkpoint DIR, the directory to go on from");
-  }
   TeamRequest request{.arguments = own_command(), .log_directory = options.log_directory};
   for (int index = 0; index < num_processes; ++index) {
     request.processes.push_back(team_process(index, num_processes, launch.num_ranks));

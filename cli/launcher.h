@@ -10,6 +10,13 @@
 
 namespace halfback::cli {
 
+// What is launched.
+struct Launch {
+  int num_ranks = 1;
+  std::filesystem::path checkpoint;  // to start again from; "" for none
+  bool resumes = false;              // from it in any case
+};
+
 // --processes, --max-restarts, --log-dir.
 struct LaunchOptions {
   std::optional<int> num_processes;
@@ -19,15 +26,12 @@ struct LaunchOptions {
   // The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Returns whether this process is to launch others. Throws ConfigError for options that go with
-  // no launch, and where another launcher has started this process.
-  bool are_for_launch() const;
-};
+  // Throws ConfigError for options that do not go together, or not with what is launched, and where
+  // another launcher has started this process.
+  void check(const Launch& launch) const;
 
-struct Launch {
-  int num_ranks = 1;
-  std::filesystem::path checkpoint;  // to start again from; "" for none
-  bool resumes = false;              // from it in any case
+  // Returns whether this process is to launch others, and is not one of them.
+  bool are_for_launch() const;
 };
 
 // Starts this program as often as asked for, with the arguments that it was started with. Returns 0

@@ -1,5 +1,6 @@
 // halfback train: trains a model.
 #include "cli/config.h"
+#include "cli/dry_run.h"
 #include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -49,6 +50,8 @@ struct Options {
   std::string initial;
   bool resumes = false;
   std::string report;
+  bool is_dry_run = false;
+  std::string cost_file;
 };
 
 std::atomic<bool> stop_requested{false};
@@ -95,6 +98,8 @@ TrainingConfig config_of(Options& options) {
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
+  require(options.cost_file.empty() || options.is_dry_run,
+          "--cost-file is for --dry-run, which predicts a step from it");
   // A checkpoint knows its model: sizes need not be typed again.
   const std::string& source = options.resumes ? options.checkpoint : options.initial;
   const bool has_its_model = !source.empty() && !options.training.has_model_size();
@@ -144,10 +149,19 @@ Training opened(TrainingConfig config) {
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
   TrainingConfig config = config_of(options);
+  const Launch run{.num_ranks = config.schedule.num_ranks(),
+                   .checkpoint = options.checkpoint,
+                   .resumes = options.resumes};
+  options.launch.check(run);
+  if (options.is_dry_run) {
+    print_dry_run(
+        config,
+        {.num_processes = options.launch.num_processes.value_or(1), .cost_file = options.cost_file},
+        std::cout);
+    return 0;
+  }
   if (options.launch.are_for_launch()) {
-    return launch(options.launch, {.num_ranks = config.schedule.num_ranks(),
-                                   .checkpoint = options.checkpoint,
-                                   .resumes = options.resumes});
+    return launch(options.launch, run);
   }
   Training training = opened(std::move(config));
   std::optional<RunReport> report;
@@ -227,6 +241,11 @@ void add_train_verb(CLI::App& app) {
   verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
+  verb->add_flag("--dry-run", options->is_dry_run,
+                 "Print where everything would go, what it would take and how long, and end");
+  verb->add_option("--cost-file", options->cost_file,
+                   "Times of stages for --dry-run, as profile writes them (measured)")
+      ->type_name("FILE");
   options->training.add_to(*verb);
   options->launch.add_to(*verb);
   verb->footer(
