@@ -69,13 +69,13 @@ class Member {
             {has_errors_ ? process_.error_output() : -1, POLLIN, 0}};
   }
 
-  // Takes what it has said, output first: that is the order in which it was written.
+  // Takes what it has said. Progress comes first: a run ends it, and at once prints its results.
   void read() {
-    has_output_ = has_output_ && read(process_.output(), output_reader_);
     has_errors_ = has_errors_ && read(process_.error_output(), error_reader_);
     if (prefix_.empty() && error_.empty()) {
       streams_.errors().show_unfinished(error_reader_.unfinished());
     }
+    has_output_ = has_output_ && read(process_.output(), output_reader_);
   }
 
   // The same when it has ended; nothing more will come then.
