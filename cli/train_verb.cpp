@@ -1,5 +1,7 @@
 // halfback train: trains a model.
 #include "cli/config.h"
+#include "cli/dry_run.h"
+#include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/status_line.h"
@@ -35,6 +37,7 @@ struct Options {
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
   TokenizerOption tokenizer;
+  LaunchOptions launch;
   bool skips_verification = false;
   std::int64_t num_steps = 200;
   std::int64_t warmup_steps = 20;
@@ -47,6 +50,8 @@ struct Options {
   std::string initial;
   bool resumes = false;
   std::string report;
+  bool is_dry_run = false;
+  std::string cost_file;
 };
 
 std::atomic<bool> stop_requested{false};
@@ -93,6 +98,8 @@ TrainingConfig config_of(Options& options) {
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
+  require(options.cost_file.empty() || options.is_dry_run,
+          "--cost-file is for --dry-run, which predicts a step from it");
   // A checkpoint knows its model: sizes need not be typed again.
   const std::string& source = options.resumes ? options.checkpoint : options.initial;
   const bool has_its_model = !source.empty() && !options.training.has_model_size();
@@ -141,7 +148,22 @@ Training opened(TrainingConfig config) {
 
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
-  Training training = opened(config_of(options));
+  TrainingConfig config = config_of(options);
+  const Launch run{.num_ranks = config.schedule.num_ranks(),
+                   .checkpoint = options.checkpoint,
+                   .resumes = options.resumes};
+  options.launch.check(run);
+  if (options.is_dry_run) {
+    print_dry_run(
+        config,
+        {.num_processes = options.launch.num_processes.value_or(1), .cost_file = options.cost_file},
+        std::cout);
+    return 0;
+  }
+  if (options.launch.are_for_launch()) {
+    return launch(options.launch, run);
+  }
+  Training training = opened(std::move(config));
   std::optional<RunReport> report;
   if (!options.report.empty()) {
     report.emplace(options.report, to_toml(verb), item_name(training.config().model),
@@ -219,7 +241,13 @@ void add_train_verb(CLI::App& app) {
   verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
+  verb->add_flag("--dry-run", options->is_dry_run,
+                 "Print where everything would go, what it would take and how long, and end");
+  verb->add_option("--cost-file", options->cost_file,
+                   "Times of stages for --dry-run, as profile writes them (measured)")
+      ->type_name("FILE");
   options->training.add_to(*verb);
+  options->launch.add_to(*verb);
   verb->footer(
       "Example: halfback train --data text.txt --ranks 2 --schedule 1f1b-1 --two-stage on "
       "--steps 200 --report run");
