@@ -1,6 +1,7 @@
 // halfback train: trains a model.
 #include "cli/config.h"
 #include "cli/dry_run.h"
+#include "cli/joined_run.h"
 #include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -71,6 +72,8 @@ std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig&
 TrainingConfig config_of(Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
+  config.pipeline.threads_per_rank =
+      resolve_threads(options.training.threads_per_rank, ranks_on_this_host(schedule.num_ranks()));
   if (!options.skips_verification) {
     validate_for_run(config.schedule, options.training.channel_capacity);
   }
@@ -131,6 +134,10 @@ void print_start(const Training& training) {
         << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
            "results equal the plain run to rounding, not to the bit\n";
   }
+  if (config.processes) {
+    std::cout << fmt::format("processes: {}, clocks within {:.3g} ms of each other\n",
+                             config.processes->count(), 1e3 * training.clock_error_seconds());
+  }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
   }
@@ -144,6 +151,80 @@ Training opened(TrainingConfig config) {
     status.show(fmt::format("making tokens of the text: {} of {}", format_bytes(done),
                             format_bytes(total)));
   });
+}
+
+// What the user sees of a run; of several processes the first tells.
+class Front {
+ public:
+  Front(const Options& options, const CLI::App& verb, const Training& training)
+      : options_(options),
+        summary_(item_name(training.config().model)),
+        progress_(std::in_place,
+                  stderr,
+                  options.num_steps,
+                  training.first_step(),
+                  item_name(training.config().model)) {
+    if (!options.report.empty()) {
+      report_.emplace(options.report, to_toml(verb), item_name(training.config().model),
+                      options.resumes ? std::optional(training.first_step()) : std::nullopt);
+    }
+    print_start(training);
+  }
+
+  void add(const StepReport& step) {
+    summary_.add(step);
+    if (report_) {
+      report_->add(step);
+    }
+    progress_->update(step.step, step.result->loss, step.num_items);
+  }
+
+  void finish(const TrainingConfig& config, const TrainingOutcome& outcome) {
+    progress_.reset();
+    summary_.print(std::cout);
+    if (report_) {
+      report_->finish(config, summary_.last_timeline());
+      std::cout << fmt::format("report: {}\n", options_.report);
+    }
+    if (!options_.checkpoint.empty()) {
+      std::cout << fmt::format("checkpoint: {} (step {})\n", options_.checkpoint,
+                               outcome.last_step);
+    }
+    if (outcome.was_stopped) {
+      std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
+                               options_.checkpoint.empty() ? "" : "; go on with --resume");
+    }
+  }
+
+ private:
+  const Options& options_;
+  std::optional<RunReport> report_;
+  RunSummary summary_;
+  std::optional<Progress> progress_;
+};
+
+// Returns the exit code.
+int train(const Options& options, const CLI::App& verb, TrainingConfig config) {
+  Training training = opened(std::move(config));
+  const auto& processes = training.config().processes;
+  std::optional<Front> front;
+  if (!processes || processes->is_first()) {
+    front.emplace(options, verb, training);
+  }
+  const TrainingOutcome outcome = training.run(
+      [&](const StepReport& step) {
+        if (front) {
+          front->add(step);
+        }
+      },
+      stop_requested);
+  if (front) {
+    front->finish(training.config(), outcome);
+  }
+  if (processes) {
+    processes->leave();
+  }
+  return outcome.was_stopped ? kInterruptedExit : 0;
 }
 
 // Returns the exit code.
@@ -163,44 +244,20 @@ int run(Options& options, const CLI::App& verb) {
   if (options.launch.are_for_launch()) {
     return launch(options.launch, run);
   }
-  Training training = opened(std::move(config));
-  std::optional<RunReport> report;
-  if (!options.report.empty()) {
-    report.emplace(options.report, to_toml(verb), item_name(training.config().model),
-                   options.resumes ? std::optional(training.first_step()) : std::nullopt);
-  }
+  config.processes = join_run(config, verb);
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
-  print_start(training);
-  RunSummary summary(item_name(training.config().model));
-  TrainingOutcome outcome;
-  {
-    Progress progress(stderr, options.num_steps, training.first_step(),
-                      item_name(training.config().model));
-    outcome = training.run(
-        [&](const StepReport& step) {
-          summary.add(step);
-          if (report) {
-            report->add(step);
-          }
-          progress.update(step.step, step.result->loss, step.num_items);
-        },
-        stop_requested);
+  if (!config.processes) {
+    return train(options, verb, std::move(config));
   }
-  summary.print(std::cout);
-  if (report) {
-    report->finish(training.config(), summary.last_timeline());
-    std::cout << fmt::format("report: {}\n", options.report);
+  const std::shared_ptr<ProcessRun> processes = config.processes;
+  int exit_code = 0;
+  try {
+    processes->guard([&] { exit_code = train(options, verb, std::move(config)); });
+  } catch (const EndedByAnother&) {
+    return 1;
   }
-  if (!options.checkpoint.empty()) {
-    std::cout << fmt::format("checkpoint: {} (step {})\n", options.checkpoint, outcome.last_step);
-  }
-  if (outcome.was_stopped) {
-    std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
-                             options.checkpoint.empty() ? "" : "; go on with --resume");
-    return kInterruptedExit;
-  }
-  return 0;
+  return exit_code;
 }
 
 }  // namespace

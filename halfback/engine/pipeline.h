@@ -13,6 +13,7 @@
 #include "halfback/engine/rank_report.h"
 #include "halfback/engine/rank_threads.h"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -34,7 +35,7 @@ struct PipelineOptions {
   int threads_per_rank = 1;
   int channel_capacity = 16;
   double timeout_seconds = 60.0;
-  double clock_offset_seconds = 0.0;  // from now_seconds() here to that of the first rank's process
+  double clock_offset_seconds = 0.0;  // from now_seconds() here to that of the first process
 };
 
 struct StepResult {
@@ -42,6 +43,7 @@ struct StepResult {
   double gradient_norm = 0.0;  // before clipping
   double loss_scale = 1.0;     // of this step; loss and norm are without it
   bool was_skipped = false;    // gradients were not finite: nothing was updated
+  bool is_stop_asked = false;  // in some process: the same in all of them
   double seconds = 0.0;
   Timeline timeline;
   std::vector<RankMemory> memory;  // by rank
@@ -94,6 +96,7 @@ class Pipeline {
   struct StepOptions {
     std::int64_t number = 1;  // of this step, from 1
     double learning_rate = 0.0;
+    const std::atomic<bool>* stop = nullptr;  // is to become true in any process to end the run
   };
   StepResult train_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
 
@@ -138,6 +141,7 @@ class Pipeline {
   void update_stages(Rank& rank, const StepOptions& options);
   void collect(StepResult& result);
   void set_running(const Schedule* schedule);
+  bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }
 
   PipelineOptions options_;
   Schedule schedule_;
@@ -148,7 +152,8 @@ class Pipeline {
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   LossScale loss_scale_;
   mutable std::mutex running_mutex_;
-  const Schedule* running_ = nullptr;  // under way
+  const Schedule* running_ = nullptr;  // under way, or that of the error
+  Schedule forward_;                   // of the last evaluation
   std::unique_ptr<RankThreads> threads_;
 };
 

@@ -29,6 +29,14 @@ RankReport Pipeline::Rank::report() const {
   return made;
 }
 
+namespace {
+
+bool is_stop_asked(const Pipeline::StepOptions* options) {
+  return options != nullptr && options->stop != nullptr && options->stop->load();
+}
+
+}  // namespace
+
 StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
                                 const StepOptions& options) {
   return run(micro_batches, &options);
@@ -60,13 +68,14 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
     loss_scale_.finish_step(result.was_skipped);
   }
   collect(result);
+  result.is_stop_asked = result.is_stop_asked || (has_all_ranks() && is_stop_asked(update));
   return result;
 }
 
 Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
   HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
-  const Schedule forward = forward_only(schedule_, static_cast<int>(micro_batches.size()));
-  run_all({.schedule = &forward,
+  forward_ = forward_only(schedule_, static_cast<int>(micro_batches.size()));
+  run_all({.schedule = &forward_,
            .micro_batches = micro_batches,
            .is_training = false,
            .origin_seconds = now_seconds()},
@@ -85,15 +94,16 @@ std::string Pipeline::positions() const {
   const std::lock_guard lock(running_mutex_);
   std::string text;
   for (const auto& [number, rank] : ranks_) {
+    text += fmt::format("{}rank {} is ", text.empty() ? "" : "; ", number);
     if (running_ == nullptr) {
-      text += fmt::format("; rank {} is between two steps", number);
+      text += "between two steps";
       continue;
     }
     const auto& list = running_->ranks[static_cast<std::size_t>(number)];
     const auto position = static_cast<std::size_t>(rank->executor.position());
-    text += position < list.size() ? fmt::format("; rank {} is at position {}, {}", number,
-                                                 position, to_string(list[position]))
-                                   : fmt::format("; rank {} is at the end of the step", number);
+    text += position < list.size()
+                ? fmt::format("at position {}, {}", position, to_string(list[position]))
+                : "at the end of the step";
   }
   return text;
 }
@@ -104,6 +114,7 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
     rank->idle_bytes = rank->executor.device().live_bytes();
   }
   set_running(context.schedule);
+  std::atomic<bool> was_stopped{false};
   threads_->run([&](int number) {
     Rank& rank = *ranks_.at(number);
     const auto where = [&] {
@@ -116,9 +127,9 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
     try {
       run_rank(rank, context, update);
     } catch (const StoppedError&) {
-      // Another rank's error is the one to tell.
+      was_stopped = true;  // another rank's error is the one to tell
     } catch (const TransportError& error) {
-      const std::string text = fmt::format("{}: {}{}", where(), error.what(), positions());
+      const std::string text = fmt::format("{}: {}; {}", where(), error.what(), positions());
       transport_->stop();
       throw TransportError(text);
     } catch (const ScheduleError& error) {
@@ -133,6 +144,9 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
     }
   });
   set_running(nullptr);
+  if (was_stopped) {
+    throw TransportError("the run was stopped from outside");
+  }
 }
 
 void Pipeline::share_gradients(Rank& rank) {
@@ -197,8 +211,9 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
   if (update != nullptr && !loss_scale_.skips(rank.totals.squared_norm)) {
     update_stages(rank, *update);
   }
-  if (context.is_training && static_cast<int>(ranks_.size()) < schedule_.num_ranks()) {
+  if (context.is_training && !has_all_ranks()) {
     RankReport report = rank.report();
+    report.is_stop_asked = is_stop_asked(update);
     report.origin_seconds = context.origin_seconds + options_.clock_offset_seconds;
     rank.reports.clear();
     for (const auto& numbers : transport_->all_gather(rank.number, to_numbers(report))) {
@@ -269,6 +284,7 @@ void Pipeline::collect(StepResult& result) {
   result.timeline.num_ranks = static_cast<int>(reports.size());
   for (const RankReport& report : reports) {
     result.memory.push_back(report.memory);
+    result.is_stop_asked = result.is_stop_asked || report.is_stop_asked;
     // Of another process: its spans count from its own begin of the step.
     const double shift = report.origin_seconds - reports.front().origin_seconds;
     for (Span span : report.spans) {

@@ -9,14 +9,14 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kHead = 6;  // numbers before the spans
+constexpr std::size_t kHead = 7;  // numbers before the spans
 constexpr std::size_t kOfSpan = 6;
 
 }  // namespace
 
 std::vector<double> to_numbers(const RankReport& report) {
   const RankMemory& memory = report.memory;
-  std::vector<double> numbers = {report.origin_seconds};
+  std::vector<double> numbers = {report.is_stop_asked ? 1.0 : 0.0, report.origin_seconds};
   numbers.reserve(kHead + kOfSpan * report.spans.size());
   for (const std::int64_t bytes : {memory.parameters, memory.gradients, memory.optimizer_state,
                                    memory.activations, memory.peak}) {
@@ -38,12 +38,13 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
   HALFBACK_CHECK(numbers.size() >= kHead && (numbers.size() - kHead) % kOfSpan == 0,
                  "a report of a rank");
   const auto bytes = [&](std::size_t i) { return static_cast<std::int64_t>(numbers[i]); };
-  RankReport report{.origin_seconds = numbers[0],
-                    .memory = {.parameters = bytes(1),
-                               .gradients = bytes(2),
-                               .optimizer_state = bytes(3),
-                               .activations = bytes(4),
-                               .peak = bytes(5)},
+  RankReport report{.is_stop_asked = numbers[0] != 0.0,
+                    .origin_seconds = numbers[1],
+                    .memory = {.parameters = bytes(2),
+                               .gradients = bytes(3),
+                               .optimizer_state = bytes(4),
+                               .activations = bytes(5),
+                               .peak = bytes(6)},
                     .spans = {}};
   for (std::size_t i = kHead; i < numbers.size(); i += kOfSpan) {
     report.spans.push_back(

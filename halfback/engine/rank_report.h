@@ -20,6 +20,7 @@ struct RankMemory {
 };
 
 struct RankReport {
+  bool is_stop_asked = false;   // in its process
   double origin_seconds = 0.0;  // what the spans count from, on the clock of the first rank
   RankMemory memory;
   std::vector<Span> spans;
