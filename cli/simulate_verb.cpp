@@ -158,8 +158,8 @@ void print_times(const Simulation& done) {
                "stored\ngradients. M_B: until W, in what one micro-batch keeps on 1/N of the "
                "model.\n";
   if (with_reductions) {
-    std::cout << "reducing: time in which gradients are summed over replicas; exposed: the part of "
-                 "it\nin which the rank computes nothing.\n";
+    std::cout << "reducing: time in which gradients are summed over replicas; exposed: the part\n"
+                 "of it in which the rank computes nothing.\n";
   }
 }
 
