@@ -87,7 +87,7 @@ Profile measure(TrainingConfig config, const ProfileRounds& rounds, const OnRoun
   Profile result{.config = std::move(config), .costs = median_costs(timeline, SpanClock::Wall)};
   result.file.costs.stages.assign(memory.stages.size(), {});
   take_measured_costs(result.file.costs, timeline, SpanClock::Wall);
-  take_message_bytes(result.file.costs, memory);
+  take_bytes(result.file.costs, memory);
   result.file.memory = std::move(memory);
   return result;
 }

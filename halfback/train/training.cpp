@@ -25,8 +25,8 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
       {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
   config_.pipeline.stage.seed = config_.seed;
   pipeline_ = std::make_unique<Pipeline>(
-      build_model(config_.model, cut, {.checkpointing = config_.checkpointing}), config_.schedule,
-      config_.pipeline);
+      [&] { return build_model(config_.model, cut, {.checkpointing = config_.checkpointing}); },
+      config_.schedule, config_.pipeline);
   restore();
   if (!config_.checkpoint.empty()) {
     require_checkpoint_place(config_.checkpoint);

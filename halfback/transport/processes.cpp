@@ -1,0 +1,283 @@
+#include "halfback/transport/processes.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/transport/monitor.h"
+#include "halfback/transport/route_to.h"
+#include "halfback/transport/store.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdlib>
+#include <thread>
+#include <unistd.h>
+
+namespace halfback {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string here() {
+  char host[256] = "?";
+  ::gethostname(host, sizeof(host) - 1);
+  return fmt::format("pid {} on {}", ::getpid(), host);
+}
+
+std::string ranks_of(int process, int num_ranks, int num_processes) {
+  const int count = num_ranks / num_processes;
+  const int first = process * count;
+  return count == 1 ? fmt::format("rank {}", first)
+                    : fmt::format("ranks {}-{}", first, first + count - 1);
+}
+
+// Texts with their lengths in front, so that they may hold anything.
+std::string packed(const std::vector<std::pair<std::string, std::string>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values) {
+    text += fmt::format("{} {} {}{}", name.size(), value.size(), name, value);
+  }
+  return text;
+}
+
+std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> values;
+  const auto next = [&](std::size_t size) {
+    const auto part = text.substr(0, size);
+    text.remove_prefix(part.size());
+    return std::string(part);
+  };
+  const auto next_size = [&] {
+    const auto size = parse_integer(next(text.find(' '))).value_or(0);
+    next(1);
+    return static_cast<std::size_t>(size);
+  };
+  while (!text.empty()) {
+    const std::size_t name_size = next_size();
+    const std::size_t value_size = next_size();
+    values.emplace_back(next(name_size), std::string());
+    values.back().second = next(value_size);
+  }
+  return values;
+}
+
+// How a process ends that an exception nobody catches would end, as in a thread of Gloo's.
+std::function<void(const std::string&)> tell_all;  // NOLINT: set before threads, kept till the end
+
+[[noreturn]] void fail_and_end() {
+  std::string text = "ended without an exception";
+  try {
+    if (std::current_exception()) {
+      throw;
+    }
+  } catch (const std::exception& error) {
+    text = error.what();
+  } catch (...) {
+    text = "an exception that is none of ours";
+  }
+  text = "a thread ended with: " + text;
+  if (tell_all) {
+    tell_all(text);
+  }
+  std::fprintf(stderr, "error: %s\n", text.c_str());
+  ::_exit(1);
+}
+
+}  // namespace
+
+Processes::Processes(World world, ProcessesOptions options)
+    : world_(std::move(world)), options_(std::move(options)) {
+  if (options_.num_ranks % world_.count != 0) {
+    throw ConfigError(fmt::format(
+        "processes: {} ranks cannot be dealt out to {} processes; the number of ranks must be a "
+        "multiple of {}",
+        options_.num_ranks, world_.count, world_.count));
+  }
+  names_ = {"process 0"};
+  if (world_.count > 1) {
+    meet();
+  }
+}
+
+Processes::~Processes() {
+  tell_all = nullptr;
+  monitor_.reset();
+}
+
+void Processes::meet() {
+  const std::string where = fmt::format("{}:{}", world_.store_host, world_.store_port);
+  const std::string owner =
+      world_.is_store_served ? fmt::format("the launcher ({})", world_.launcher) : "process 0";
+  place_.key_prefix = fmt::format("halfback/{}/", world_.restart);
+  if (world_.index == 0 && !world_.is_store_served) {
+    server_ = std::make_unique<StoreServer>(world_.store_host, world_.store_port);
+  }
+  const auto client = [&] {
+    return std::make_unique<StoreClient>(world_.store_host, world_.store_port,
+                                         options_.join_timeout);
+  };
+  try {
+    store_ = client();
+  } catch (const TransportError& error) {
+    throw TransportError(fmt::format(
+        "process {} of {}: {} (tried for {:g} s); {} serves it: is it running, and is the address "
+        "right (from {})?",
+        world_.index, world_.count, error.what(), options_.join_timeout.count(), owner,
+        world_.launcher));
+  }
+  if (const char* const interface = std::getenv("GLOO_SOCKET_IFNAME")) {
+    place_.interface = interface;
+  }
+  place_.listens_at = world_.is_on_one_host() ? "127.0.0.1" : address_towards(world_.store_host);
+
+  const std::string count =
+      store_->set_first(place_.key_prefix + "count", std::to_string(world_.count));
+  if (count != std::to_string(world_.count)) {
+    throw ConfigError(fmt::format(
+        "processes: this is process {} of {}, and others at {} are of {}; give each run a port of "
+        "its own, and all its processes the same number",
+        world_.index, world_.count, where, count));
+  }
+  const std::string self = here();
+  const std::string first =
+      store_->set_first(fmt::format("{}member/{}", place_.key_prefix, world_.index), self);
+  if (first != self) {
+    throw ConfigError(fmt::format(
+        "processes: {} and {} both are process {} of the run at {}; give each run a port of its "
+        "own, and each process a number of its own",
+        first, self, world_.index, where));
+  }
+  for (int i = 0; i < world_.count; ++i) {
+    names_.push_back(
+        fmt::format("process {} ({})", i, ranks_of(i, options_.num_ranks, world_.count)));
+  }
+  names_.erase(names_.begin());
+  Monitor::announce(*store_, place_.key_prefix, world_.index);
+  std::vector<std::string> members;
+  for (int i = 0; i < world_.count; ++i) {
+    members.push_back(fmt::format("{}member/{}", place_.key_prefix, i));
+  }
+  wait_for_all("to join", members, options_.join_timeout);
+  const std::vector<std::string> all = store_->get(members);
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    names_[i].insert(names_[i].size() - 1, ", " + all[i]);
+  }
+  monitor_ = std::make_unique<Monitor>(
+      client(), MonitorOptions{.process = world_.index,
+                               .names = names_,
+                               .key_prefix = place_.key_prefix,
+                               .store_owner = world_.is_store_served ? owner : names_.front(),
+                               .timeout = options_.timeout,
+                               .backstop = options_.backstop,
+                               .position = options_.position});
+  tell_all = [this](const std::string& text) { fail(text); };
+  std::set_terminate(fail_and_end);
+}
+
+void Processes::wait_for_all(const std::string& what,
+                             const std::vector<std::string>& keys,
+                             std::chrono::duration<double> timeout) {
+  const auto deadline = Clock::now() + timeout;
+  auto pause = std::chrono::milliseconds(1);
+  while (!store_->has(keys)) {
+    if (const auto known = failure()) {
+      throw TransportError(*known);
+    }
+    if (Clock::now() > deadline) {
+      std::vector<std::string> missing;
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (!store_->has({keys[i]})) {
+          missing.push_back(names_[i]);
+        }
+      }
+      throw TransportError(fmt::format("waited {:g} s at {}:{} for {} {}", timeout.count(),
+                                       world_.store_host, world_.store_port,
+                                       fmt::join(missing, ", "), what));
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::milliseconds(20));
+  }
+}
+
+std::vector<std::string> Processes::gather(const std::string& what, const std::string& text) {
+  if (world_.count == 1) {
+    return {text};
+  }
+  std::vector<std::string> keys;
+  for (int i = 0; i < world_.count; ++i) {
+    keys.push_back(fmt::format("{}gather/{}/{}/{}", place_.key_prefix, num_gathers_, what, i));
+  }
+  ++num_gathers_;
+  store_->set(keys[static_cast<std::size_t>(world_.index)], text);
+  wait_for_all("to tell: " + what, keys, options_.timeout);
+  return store_->get(keys);
+}
+
+void Processes::agree(const std::vector<std::pair<std::string, std::string>>& values) {
+  const std::vector<std::string> texts = gather("agree", packed(values));
+  const auto first = unpacked(texts.front());
+  for (std::size_t entry = 0; entry < first.size(); ++entry) {
+    for (std::size_t process = 1; process < texts.size(); ++process) {
+      const auto other = unpacked(texts[process]);
+      const std::pair<std::string, std::string> its =
+          entry < other.size() ? other[entry] : std::pair<std::string, std::string>();
+      if (its != first[entry]) {
+        throw ConfigError(fmt::format(
+            "processes: {} is not the same in all: {} in {} and {} in {}; start all processes with "
+            "the same options and the same build",
+            first[entry].first, first[entry].second, names_.front(),
+            its.first == first[entry].first ? its.second : "nothing", names_[process]));
+      }
+    }
+  }
+}
+
+void Processes::leave() {
+  if (!monitor_) {
+    return;
+  }
+  monitor_->leave();
+  gather("leave", "");
+  monitor_->end();
+  std::vector<std::string> done;
+  for (int i = 0; i < world_.count; ++i) {
+    done.push_back(fmt::format("{}done/{}", place_.key_prefix, i));
+  }
+  const std::string& own = done[static_cast<std::size_t>(world_.index)];
+  store_->set(own, "");
+  if (!server_) {
+    store_->has({own});  // the answer tells that it is there
+    return;
+  }
+  // Whoever serves the store stays until nobody needs it.
+  constexpr std::chrono::seconds kLongEnough{5};
+  const auto deadline = Clock::now() + kLongEnough;
+  while (!store_->has(done) && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+std::string Processes::fail(const std::string& text) {
+  return monitor_ ? monitor_->fail(fmt::format("{}: {}", name(world_.index), text)) : text;
+}
+
+void Processes::report_gone(int process, const std::string& reason) {
+  if (monitor_ && !monitor_->has_left(process)) {
+    monitor_->fail(fmt::format("{} is gone: {}", name(process), reason));
+  }
+}
+
+std::optional<std::string> Processes::failure() const {
+  return monitor_ ? monitor_->failure() : std::nullopt;
+}
+
+bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_failure(std::function<void(const std::string&)> callback) {
+  if (monitor_) {
+    monitor_->on_failure(std::move(callback));
+  }
+}
+
+}  // namespace halfback
