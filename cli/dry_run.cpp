@@ -70,8 +70,10 @@ Parts parts_of(const TrainingConfig& config) {
       build_model(config.model, cut, {.checkpointing = config.checkpointing});
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, config.micro_batch_size)});
+  const int num_replicas = config.schedule.placement.num_replicas();
   Stage::Options options = config.pipeline.stage;
   options.device = at::kMeta;
+  options.gradient_groups = std::max(1, config.pipeline.gradient_groups / num_replicas);
   for (StageLayers& stage : stages) {
     parts.num_parameters.push_back(num_trained(stage));
     parts.memory.states.push_back(Stage(std::move(stage), options).state_bytes());
@@ -169,10 +171,11 @@ Costs measured_costs(const TrainingConfig& config) {
   const Profile found = profile(config, kRounds, [&](auto done, auto total) {
     status.show(fmt::format("measuring: round {} of {}", done, total));
   });
-  return {found.file.costs,
-          fmt::format(
-              "times of actions measured here, each stage alone, {} rounds; messages take no time",
-              kRounds.num_measured)};
+  return {
+      found.file.costs,
+      fmt::format(
+          "times of actions measured here, each stage alone, {} rounds; what is sent takes no time",
+          kRounds.num_measured)};
 }
 
 void print_step(const TrainingConfig& config,

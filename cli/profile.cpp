@@ -107,6 +107,7 @@ Profile profile(const TrainingOptions& options,
 Profile profile(const TrainingConfig& run, const ProfileRounds& rounds, const OnRound& on_round) {
   TrainingConfig config = run;
   config.schedule = measured_schedule(run.schedule.num_stages());
+  config.pipeline.gradient_groups = 0;  // its micro-batches are not the run's
   return measure(std::move(config), rounds, on_round);
 }
 
