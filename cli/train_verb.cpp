@@ -44,6 +44,7 @@ struct Options {
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
+  int keep = 1;
   std::string initial;
   bool resumes = false;
   std::string report;
@@ -77,8 +78,8 @@ TrainingConfig config_of(Options& options) {
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
+  config.keep = options.keep;
   config.initial = options.initial;
-  config.resumes = options.resumes;
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -89,12 +90,20 @@ TrainingConfig config_of(Options& options) {
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
               options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
           "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
+  require(options.keep >= 1, fmt::format("--keep is {}; expected 1 or more", options.keep));
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
+  if (options.resumes) {
+    config.resumes_from = find_resume_point(options.checkpoint, config.peers);
+    if (const std::string& note = config.resumes_from->note; !note.empty()) {
+      std::cerr << fmt::format("note: {}\n", note);
+    }
+  }
   // A checkpoint knows its model: sizes need not be typed again.
-  const std::string& source = options.resumes ? options.checkpoint : options.initial;
+  const std::filesystem::path source =
+      config.resumes_from ? config.resumes_from->directory : config.initial;
   const bool has_its_model = !source.empty() && !options.training.has_model_size();
   if (has_its_model) {
     config.model = load_config(source);
@@ -214,9 +223,13 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--checkpoint-every", options->checkpoint_every,
                    "Steps between checkpoints; 0: at the end")
       ->type_name("N");
+  verb->add_option("--keep", options->keep,
+                   "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)")
+      ->type_name("N");
   verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
       ->type_name("DIR");
-  verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
+  verb->add_flag("--resume", options->resumes,
+                 "Go on from --checkpoint, or the newest before it that is complete");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
   options->training.add_to(*verb);

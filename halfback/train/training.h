@@ -6,6 +6,8 @@
 #include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/model.h"
+#include "halfback/train/checkpoint_writer.h"
+#include "halfback/train/kept_checkpoints.h"
 #include "halfback/train/learning_rate.h"
 
 #include <atomic>
@@ -38,10 +40,13 @@ struct TrainingConfig {
   std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
   std::int64_t evaluate_samples = 64;
 
-  std::filesystem::path checkpoint;   // "" for none
-  std::int64_t checkpoint_every = 0;  // steps; 0 only at the end
-  std::filesystem::path initial;      // start from the parameters of this checkpoint
-  bool resumes = false;               // go on with the state in `checkpoint`
+  std::filesystem::path checkpoint;         // "" for none
+  std::int64_t checkpoint_every = 0;        // steps; 0 only at the end
+  int keep = 1;                             // checkpoints: the newest and those before it
+  std::filesystem::path initial;            // start from the parameters of this checkpoint
+  std::optional<ResumePoint> resumes_from;  // go on with the state there
+  PeersPointer peers = alone();             // who write and check checkpoints together
+  int gradient_groups = 1;                  // of micro-batches, summed one by one
 };
 
 struct StepReport {
@@ -69,8 +74,9 @@ class Training {
   Training& operator=(const Training&) = delete;
 
   // Trains to the last step, or until `stop` becomes true, which ends the run after the step that
-  // is under way. Calls on_step after every step. The checkpoint is written at the end in both
-  // cases. Throws Error when the loss is not finite.
+  // is under way. Calls on_step after every step. Checkpoints on the way are written while training
+  // goes on; that of the end is waited for, in both cases. Throws Error when the loss is not
+  // finite, and FileError at the end of the step in which a checkpoint could not be written.
   TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& stop);
 
@@ -92,7 +98,8 @@ class Training {
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<Pipeline> pipeline_;
   std::int64_t state_step_ = 0;
-  std::int64_t position_ = 0;  // of step state_step_ + 1
+  std::int64_t position_ = 0;               // of step state_step_ + 1
+  std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows
 };
 
 }  // namespace halfback
