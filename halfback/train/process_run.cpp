@@ -43,6 +43,9 @@ ProcessRun::Connection ProcessRun::connect() {
 void ProcessRun::watch(Pipeline* pipeline) {
   {
     const std::lock_guard lock(pipeline_mutex_);
+    if (pipeline == nullptr && pipeline_ != nullptr) {
+      last_position_ = pipeline_->positions();
+    }
     pipeline_ = pipeline;
   }
   if (pipeline == nullptr) {
@@ -59,7 +62,7 @@ void ProcessRun::watch(Pipeline* pipeline) {
 
 std::string ProcessRun::position() {
   const std::lock_guard lock(pipeline_mutex_);
-  std::string text = pipeline_ == nullptr ? "it is starting or ending" : pipeline_->positions();
+  std::string text = pipeline_ == nullptr ? last_position_ : pipeline_->positions();
   if (is_first()) {
     const std::int64_t step = last_checkpoint_.load();
     text += step > 0 ? fmt::format("; the last checkpoint is of step {}", step)

@@ -75,6 +75,7 @@ class ProcessRun final : public Peers {
   Options options_;
   std::mutex pipeline_mutex_;
   Pipeline* pipeline_ = nullptr;
+  std::string last_position_ = "it is starting";  // of a pipeline that is watched no more
   std::atomic<std::int64_t> last_checkpoint_{0};
   Processes processes_;
 };
