@@ -17,7 +17,8 @@ namespace halfback {
 // they exchange on the threads that write.
 class CheckpointWriter {
  public:
-  // `options.previous_step` is the step that the run begins with, when it resumes.
+  // `options.previous_step` is the step that the run begins with, when it resumes. Threads that
+  // write call `options.on_complete`.
   CheckpointWriter(std::filesystem::path directory, ModelConfig config, CheckpointOptions options);
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
