@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ struct CheckpointOptions {
   PeersPointer peers = alone();               // who write together, each its part
   int keep = 1;                               // checkpoints: the new one and those before it
   std::optional<std::int64_t> previous_step;  // of the checkpoint before this one in this run
+  std::function<void(std::int64_t step)> on_complete = {};  // called when it is in place
 };
 
 // Writes a checkpoint of all peers' stages; a stage may be given by one only. The one that is there

@@ -1,3 +1,4 @@
+#include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/staged_directory.h"
 #include "halfback/train/checkpoint.h"
@@ -6,6 +7,7 @@
 #include "halfback/train/manifest.h"
 #include "halfback/train/model_json.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <iterator>
@@ -37,7 +39,18 @@ fs::path make_staging(std::optional<StagedDirectory>& staged,
     }
     return nlohmann::json(staged ? staged->path().filename().string() : "");
   });
-  return detail::resolve_target(directory).parent_path() / names.front().get<std::string>();
+  const fs::path staging =
+      detail::resolve_target(directory).parent_path() / names.front().get<std::string>();
+  together(peers, "the place of a checkpoint to be seen", [&] {
+    if (!fs::is_directory(staging)) {
+      throw FileError(fmt::format(
+          "{}: process 0 made it, and it is not there; expected a file system that all processes "
+          "share under one path; use another --checkpoint",
+          staging.string()));
+    }
+    return nlohmann::json();
+  });
+  return staging;
 }
 
 // Brings the checkpoint in its place, and those before it in theirs.
@@ -91,6 +104,9 @@ void save_checkpoint(const fs::path& directory,
     }
     return nlohmann::json();
   });
+  if (options.on_complete) {
+    options.on_complete(state.step);
+  }
 }
 
 void save_checkpoint(const fs::path& directory,

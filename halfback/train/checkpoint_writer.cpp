@@ -7,12 +7,8 @@ namespace halfback {
 
 CheckpointWriter::CheckpointWriter(std::filesystem::path directory,
                                    ModelConfig config,
-                                   CheckpointOptions options,
-                                   std::function<void(std::int64_t)> on_written)
-    : directory_(std::move(directory)),
-      config_(std::move(config)),
-      options_(std::move(options)),
-      on_written_(std::move(on_written)) {}
+                                   CheckpointOptions options)
+    : directory_(std::move(directory)), config_(std::move(config)), options_(std::move(options)) {}
 
 void CheckpointWriter::begin(const StageList& stages, const TrainingState& state) {
   finish();
@@ -23,9 +19,6 @@ void CheckpointWriter::begin(const StageList& stages, const TrainingState& state
   under_way_ = std::async(std::launch::async, [this, state] {
     save_checkpoint(directory_, config_, copies_, state, options_);
     options_.previous_step = state.step;
-    if (on_written_) {
-      on_written_(state.step);
-    }
   });
 }
 

@@ -7,9 +7,7 @@
 
 #include "halfback/train/checkpoint.h"
 
-#include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <future>
 #include <vector>
 
@@ -19,12 +17,9 @@ namespace halfback {
 // they exchange on the threads that write.
 class CheckpointWriter {
  public:
-  // `options.previous_step` is the step that the run begins with, when it resumes. `on_written`
-  // hears the step of each checkpoint once it is in place, from a thread of the writer.
-  CheckpointWriter(std::filesystem::path directory,
-                   ModelConfig config,
-                   CheckpointOptions options,
-                   std::function<void(std::int64_t)> on_written = {});
+  // `options.previous_step` is the step that the run begins with, when it resumes. Threads that
+  // write call `options.on_complete`.
+  CheckpointWriter(std::filesystem::path directory, ModelConfig config, CheckpointOptions options);
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
@@ -42,7 +37,6 @@ class CheckpointWriter {
   std::filesystem::path directory_;
   ModelConfig config_;
   CheckpointOptions options_;
-  std::function<void(std::int64_t)> on_written_;
   std::vector<StageBuffers> copies_;
   std::future<void>
       under_way_;  // the last member: its end waits for the thread, which uses the rest

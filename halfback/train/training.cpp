@@ -32,12 +32,12 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
             .tokenizer = config_.tokenizer,
             .peers = peers(),
             .keep = config_.keep,
-            .previous_step = config_.resumes_from ? std::optional(state_step_) : std::nullopt},
-        [processes = config_.processes](std::int64_t step) {
-          if (processes) {
-            processes->note_checkpoint(step);
-          }
-        });
+            .previous_step = config_.resumes_from ? std::optional(state_step_) : std::nullopt,
+            .on_complete = [processes = config_.processes](std::int64_t step) {
+              if (processes) {
+                processes->note_checkpoint(step);
+              }
+            }});
   }
 }
 

@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/staged_directory.h"
 #include "tests/support/errors.h"
+#include "tests/support/no_exchange.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/temporary_directory.h"
 
@@ -225,6 +226,35 @@ TEST(StagedDirectoryTest, KeepsTheOldOneUnderAnotherName) {
   put(directory / "a", "3", directory / "old");
   EXPECT_EQ(slurp(directory / "old/marker"), "2");
   EXPECT_EQ(num_entries(directory.path()), 2);
+}
+
+// Runs a part of a test in a child, where it may change the process. Returns its exit code.
+template <typename Part>
+int exit_code_of_child(Part part) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    part();
+    ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(StagedDirectoryTest, ReplacesWhereTwoNamesCannotBeExchanged) {
+  EXPECT_EQ(exit_code_of_child([] {
+              const TemporaryDirectory directory;
+              testing::forbid_exchange();
+              put(directory / "a", "1");
+              put(directory / "a", "2");
+              EXPECT_EQ(slurp(directory / "a/marker"), "2");
+              EXPECT_EQ(num_entries(directory.path()), 1);
+              put(directory / "a", "3", directory / "old");
+              EXPECT_EQ(slurp(directory / "a/marker"), "3");
+              EXPECT_EQ(slurp(directory / "old/marker"), "2");
+              EXPECT_EQ(num_entries(directory.path()), 2);
+            }),
+            0);
 }
 
 TEST(StagedDirectoryTest, DiscardsAnotherDirectory) {

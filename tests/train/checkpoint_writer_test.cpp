@@ -16,6 +16,7 @@
 
 #include <future>
 #include <memory>
+#include <vector>
 
 namespace halfback::testing {
 namespace {
@@ -102,6 +103,23 @@ TEST_F(CheckpointWriterTest, KeepsThoseOfItsRun) {
   EXPECT_EQ(kept[0].step, 3);
   EXPECT_EQ(kept[1].step, 2);
   EXPECT_EQ(num_entries(directory_.path()), 3);
+}
+
+TEST_F(CheckpointWriterTest, TellsWhenACheckpointIsInPlace) {
+  const SmallDisk disk;
+  std::vector<std::int64_t> told;
+  CheckpointWriter one(disk.path() / "run", TinyStage::config(),
+                       {.on_complete = [&](std::int64_t step) {
+                         EXPECT_EQ(read_manifest(disk.path() / "run").step, step);
+                         told.push_back(step);
+                       }});
+  one.begin(tiny_.list(), state_of(1));
+  one.begin(tiny_.list(), state_of(2));
+  one.finish();
+  spit(disk.path() / "filler", std::string(20'000, 'x'));
+  one.begin(tiny_.list(), state_of(3));
+  EXPECT_THROW(one.finish(), FileError);
+  EXPECT_EQ(told, (std::vector<std::int64_t>{1, 2}));
 }
 
 TEST_F(CheckpointWriterTest, AFullDiskIsToldOnceAndTheOldCheckpointStays) {

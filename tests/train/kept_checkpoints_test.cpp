@@ -8,6 +8,7 @@
 #include "halfback/train/manifest.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/errors.h"
+#include "tests/support/no_exchange.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
@@ -239,11 +240,16 @@ TEST_F(KeptCheckpointsTest, APlaceThatIsEmptyForAMomentIsNoLoss) {
 
 // Writes checkpoints 2, 3, ... in a child, which says so through a pipe, and kills it at some
 // moment of a writing.
-void kill_a_writer(const std::function<void(std::int64_t)>& save, std::uint64_t round) {
+void kill_a_writer(const std::function<void(std::int64_t)>& save,
+                   bool exchanges,
+                   std::uint64_t round) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    if (!exchanges) {
+      forbid_exchange();
+    }
     for (std::int64_t step = 2;; ++step) {
       save(step);
       if (::write(ends[1], "s", 1) != 1) {
@@ -268,29 +274,33 @@ void kill_a_writer(const std::function<void(std::int64_t)>& save, std::uint64_t 
   ::close(ends[1]);
 }
 
-constexpr std::uint64_t kRounds = 8;
+constexpr std::uint64_t kRounds = 12;
 
 TEST_F(KeptCheckpointsTest, AProcessThatIsKilledAtAnyTimeLeavesACompleteOne) {
-  for (const int keep : {1, 2}) {
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
-      fs::remove_all(directory_.path());
-      fs::create_directory(directory_.path());
-      previous_ = std::nullopt;
-      save(1, keep);
-      kill_a_writer([&](std::int64_t step) { save(step, keep); }, round);
-      const ResumePoint point = find_resume_point(path_);
+  for (std::uint64_t round = 0; round < kRounds; ++round) {
+    const int keep = 1 + static_cast<int>(round % 2);
+    const bool exchanges = round % 4 < 2;
+    fs::remove_all(directory_.path());
+    fs::create_directory(directory_.path());
+    previous_ = std::nullopt;
+    save(1, keep);
+    kill_a_writer([&](std::int64_t step) { save(step, keep); }, exchanges, round);
+    const ResumePoint point = find_resume_point(path_);
+    if (exchanges) {
       EXPECT_EQ(point.note, "") << "the newest is not complete";
-      TinyStage loaded(99);
-      load_parameters(point.directory, loaded.list());
-      const std::int64_t step = load_training_state(point.directory, loaded.list(), "adamw").step;
-      EXPECT_GE(step, 3) << "one that was in place is lost";
-      tiny_.draw(static_cast<std::uint64_t>(step));
-      EXPECT_TRUE(loaded.stage().store().values().equal(tiny_.stage().store().values()));
-      kept_steps();
-      previous_ = step;
-      save(step + 1, keep);
-      EXPECT_LE(num_entries(directory_.path()), keep) << "something is left over";
+    } else if (point.directory != path_) {
+      EXPECT_TRUE(contains(point.note, "run/checkpoint.json: cannot open: No such file"));
     }
+    TinyStage loaded(99);
+    load_parameters(point.directory, loaded.list());
+    const std::int64_t step = load_training_state(point.directory, loaded.list(), "adamw").step;
+    EXPECT_GE(step, 3) << "one that was in place is lost";
+    tiny_.draw(static_cast<std::uint64_t>(step));
+    EXPECT_TRUE(loaded.stage().store().values().equal(tiny_.stage().store().values()));
+    kept_steps();
+    previous_ = step;
+    save(step + 1, keep);
+    EXPECT_LE(num_entries(directory_.path()), keep) << "something is left over";
   }
 }
 

@@ -149,7 +149,7 @@ TEST_F(ParallelCheckpointTest, WhatTheFirstRefusesIsThrownByAll) {
 TEST_F(ParallelCheckpointTest, APeerThatIsGoneLeavesTheOldCheckpoint) {
   ASSERT_EQ(save({{0, 1, 2, 3}}, path_), Errors(1));
   const std::string old = slurp(path_ / "checkpoint.json");
-  for (int survived = 0; survived < 5; ++survived) {
+  for (int survived = 0; survived < 6; ++survived) {
     const auto meeting = std::make_shared<Meeting>(2);
     int num_exchanges = 0;
     const auto leaves = [&, survived](const std::string&) {
@@ -215,6 +215,19 @@ TEST_F(ParallelCheckpointTest, ThePlaceIsCheckedByOneAndAllHearOfIt) {
                             }),
             Errors(2));
   EXPECT_EQ(num_entries(directory_ / "new"), 0);
+}
+
+TEST_F(ParallelCheckpointTest, APlaceThatIsNotSharedIsRefused) {
+  for (const std::string& text : errors_together(2, [&](const PeersPointer& peers) {
+         require_checkpoint_place(directory_ / std::to_string(peers->index()) / "run", peers);
+       })) {
+    EXPECT_EQ(text.find("process 1: "), 0U) << text;
+    EXPECT_TRUE(contains(text,
+                         ": process 0 made it, and it is not there; expected a file system "
+                         "that all processes share"))
+        << text;
+  }
+  EXPECT_EQ(num_entries(directory_ / "0"), 0);
 }
 
 }  // namespace
