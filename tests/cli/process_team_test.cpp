@@ -18,7 +18,8 @@ struct Said {
 class ProcessTeamTest : public ::testing::Test {
  protected:
   Said run(const std::vector<std::string>& scripts, std::chrono::milliseconds grace) {
-    request_.arguments = {"/bin/sh", "-c", "eval \"$SCRIPT\""};
+    request_.program = "/bin/sh";
+    request_.arguments = {"sh", "-c", "eval \"$SCRIPT\""};
     request_.processes.clear();
     for (std::size_t i = 0; i < scripts.size(); ++i) {
       request_.processes.push_back(
@@ -63,10 +64,10 @@ TEST_F(ProcessTeamTest, LinesComeWholeAndSayWhose) {
 
 TEST_F(ProcessTeamTest, EveryProcessHasItsLog) {
   request_.log_directory = directory_.path();
-  run({"echo one; echo 'error: two' >&2; exit 1", "printf three"});
+  run({"echo note >&2; echo 'error: two' >&2; exit 1", "printf three"});
   request_.appends_logs = true;
   run({"echo four", "true"});
-  EXPECT_EQ(slurp(directory_ / "process_0.log"), "one\nerror: two\nfour\n");
+  EXPECT_EQ(slurp(directory_ / "process_0.log"), "note\nerror: two\nfour\n");
   EXPECT_EQ(slurp(directory_ / "process_1.log"), "three\n");
 }
 
@@ -78,12 +79,14 @@ TEST_F(ProcessTeamTest, WhatAllSayIsToldOnce) {
   EXPECT_EQ(said.errors, "");
 }
 
-TEST_F(ProcessTeamTest, WhatElseIsSaidIsNotSwallowed) {
-  const Said said = run({until("a") + "echo 'error: one' >&2; exit 1",
-                         "echo 'error: two' >&2; " + make("a") + "exit 1"});
-  EXPECT_EQ(said.outcome.exit_code, 1);
-  EXPECT_EQ(said.outcome.error, "one");
-  EXPECT_EQ(said.errors, "[process 1] error: two\n");
+TEST_F(ProcessTeamTest, TheFirstFailureCountsAndOthersAreNotSwallowed) {
+  const Said said =
+      run({"trap \"echo 'error: one' >&2; exit 1\" TERM; " + make("a") + until("never"),
+           until("a") + "echo 'error: two' >&2; exit 2"},
+          kSoon);
+  EXPECT_EQ(said.outcome.exit_code, 2);
+  EXPECT_EQ(said.outcome.error, "two");
+  EXPECT_TRUE(contains(said.errors, "error: one\n")) << said.errors;
 }
 
 TEST_F(ProcessTeamTest, NamesTheProcessThatDied) {
