@@ -17,7 +17,9 @@ struct Said {
 // Shells that run one script each.
 class ProcessTeamTest : public ::testing::Test {
  protected:
-  Said run(const std::vector<std::string>& scripts, std::chrono::milliseconds grace) {
+  Said run(const std::vector<std::string>& scripts,
+           std::chrono::milliseconds grace,
+           std::chrono::milliseconds moment) {
     request_.program = "/bin/sh";
     request_.arguments = {"sh", "-c", "eval \"$SCRIPT\""};
     request_.processes.clear();
@@ -25,7 +27,8 @@ class ProcessTeamTest : public ::testing::Test {
       request_.processes.push_back(
           {.name = "process " + std::to_string(i), .environment = {"SCRIPT=" + scripts[i]}});
     }
-    request_.grace = request_.moment = grace;
+    request_.grace = grace;
+    request_.moment = moment;
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
     Said said{.outcome = run_team(request_, signals_), .output = {}, .errors = {}};
@@ -35,9 +38,10 @@ class ProcessTeamTest : public ::testing::Test {
   }
 
   // Survivors must end by themselves.
-  Said run(const std::vector<std::string>& scripts) {
-    return run(scripts, std::chrono::milliseconds(std::chrono::minutes(10)));
-  }
+  Said run(const std::vector<std::string>& scripts) { return run(scripts, kNever, kNever); }
+
+  static constexpr std::chrono::milliseconds kSoon{100};
+  static constexpr std::chrono::milliseconds kNever{600'000};
 
   // A script that waits for a file and for signals.
   std::string until(const std::string& name) const {
@@ -51,8 +55,6 @@ class ProcessTeamTest : public ::testing::Test {
   TemporaryDirectory directory_;
   TeamRequest request_;
 };
-
-constexpr std::chrono::milliseconds kSoon{100};
 
 TEST_F(ProcessTeamTest, LinesComeWholeAndSayWhose) {
   const Said said = run({"printf a; " + make("a") + until("b") + "echo c; echo x >&2",
@@ -87,7 +89,7 @@ TEST_F(ProcessTeamTest, TheFirstFailureCountsAndOthersAreNotSwallowed) {
   const Said said =
       run({"trap \"echo 'error: one' >&2; exit 1\" TERM; " + make("a") + until("never"),
            until("a") + "echo 'error: two' >&2; exit 2"},
-          kSoon);
+          kSoon, kNever);
   EXPECT_EQ(said.outcome.exit_code, 2);
   EXPECT_EQ(said.outcome.error, "two");
   EXPECT_TRUE(contains(said.errors, "error: one\n")) << said.errors;
@@ -104,7 +106,7 @@ TEST_F(ProcessTeamTest, NamesTheProcessThatDied) {
 TEST_F(ProcessTeamTest, SurvivorsThatHangOrAreStoppedAreEnded) {
   const Said said = run({"trap '' TERM; sleep 1000 & wait; sleep 1000", "kill -STOP $$",
                          "trap 'exit 1' TERM; " + until("never"), "echo 'error: mine' >&2; exit 1"},
-                        kSoon);
+                        kSoon, kSoon);
   EXPECT_EQ(said.outcome.exit_code, 1);
   EXPECT_EQ(said.outcome.error, "mine");
 }
@@ -124,7 +126,7 @@ TEST_F(ProcessTeamTest, ThoseThatDoNotEndAtTheSecondSignalAreEnded) {
                          "trap 'test -e " + (directory_ / "b").string() + " || " + make("b") +
                              "' INT; " + make("a") + until("never"),
                          "kill -STOP $$"},
-                        kSoon);
+                        kSoon, kSoon);
   EXPECT_EQ(said.outcome.exit_code, 130);
   EXPECT_EQ(said.outcome.error, "");
 }
