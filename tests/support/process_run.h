@@ -117,13 +117,18 @@ class ProcessRun {
   ProcessRun(int count,
              const std::vector<std::string>& command,
              const std::vector<std::string>& environment = {})
+      : ProcessRun(std::vector(static_cast<std::size_t>(count), command), environment) {}
+
+  // The same with a command for each.
+  explicit ProcessRun(const std::vector<std::vector<std::string>>& commands,
+                      const std::vector<std::string>& environment = {})
       : server_("127.0.0.1", 0) {
-    for (int i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < commands.size(); ++i) {
       std::vector<std::string> own = environment;
       own.push_back(fmt::format("HALFBACK_PROCESS={}", i));
-      own.push_back(fmt::format("HALFBACK_PROCESSES={}", count));
+      own.push_back(fmt::format("HALFBACK_PROCESSES={}", commands.size()));
       own.push_back(fmt::format("HALFBACK_STORE=127.0.0.1:{}", server_.port()));
-      processes_.push_back(std::make_unique<RunningProcess>(command, own));
+      processes_.push_back(std::make_unique<RunningProcess>(commands[i], own));
     }
   }
 
