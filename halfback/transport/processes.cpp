@@ -62,24 +62,22 @@ std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text)
   return values;
 }
 
-// How a process ends that an exception nobody catches would end, as in a thread of Gloo's.
-std::function<void(const std::string&)> tell_all;  // NOLINT: set before threads, kept till the end
+// Set while the processes are together: what to do with an exception that nobody catches, as on a
+// thread of Gloo's.
+std::function<std::string(const std::string&)> tell_all;
 
 [[noreturn]] void fail_and_end() {
-  std::string text = "ended without an exception";
+  std::string text = "a thread ended without an exception";
   try {
     if (std::current_exception()) {
       throw;
     }
   } catch (const std::exception& error) {
-    text = error.what();
+    text = fmt::format("a thread ended with: {}", error.what());
   } catch (...) {
-    text = "an exception that is none of ours";
+    text = "a thread ended with an exception that is none of ours";
   }
-  text = "a thread ended with: " + text;
-  if (tell_all) {
-    tell_all(text);
-  }
+  text = tell_all ? tell_all(text) : text;
   std::fprintf(stderr, "error: %s\n", text.c_str());
   ::_exit(1);
 }
@@ -171,7 +169,7 @@ void Processes::meet() {
                                .timeout = options_.timeout,
                                .backstop = options_.backstop,
                                .position = options_.position});
-  tell_all = [this](const std::string& text) { fail(text); };
+  tell_all = [this](const std::string& text) { return fail(text); };
   std::set_terminate(fail_and_end);
 }
 
