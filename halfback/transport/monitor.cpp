@@ -52,6 +52,10 @@ std::string sign_key(const std::string& prefix, int process) {
   return fmt::format("{}sign/{}", prefix, process);
 }
 
+std::string heard_key(const std::string& prefix, int process) {
+  return fmt::format("{}heard/{}", prefix, process);
+}
+
 // Ends the process, whatever its other threads do, unless it ends first.
 void end_soon(const std::string& failure, Seconds grace) {
   std::thread([failure, grace] {
@@ -77,6 +81,7 @@ struct Monitor::State {
   void talk_once(Seconds passed);
   void say_alive();
   void hear_signs(Seconds passed);
+  void say_last();
 
   // Of the thread that watches.
   void watch();
@@ -173,6 +178,24 @@ void Monitor::State::talk_once(Seconds passed) {
   learn(first, first == own);
 }
 
+// Tells whoever serves the store that it is needed no more.
+void Monitor::State::say_last() {
+  std::unique_lock lock(mutex);
+  const bool has_failed = failure.has_value();
+  const bool leaves = is_leaving && !has_failed;
+  lock.unlock();
+  try {
+    if (has_failed) {
+      store->set(heard_key(options.key_prefix, options.process), "");
+    } else if (leaves) {
+      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
+    }
+    store->find("");  // an answer tells that the last word is there
+  } catch (const TransportError&) {
+    // It is not served any more.
+  }
+}
+
 void Monitor::State::talk() {
   RunningTime time;
   bool may_go_on = true;
@@ -180,9 +203,10 @@ void Monitor::State::talk() {
     try {
       talk_once(time.since_last());
     } catch (const TransportError& error) {
+      // Whatever this process has to report came after that, and most likely of it.
       std::unique_lock lock(mutex);
-      const std::string text = with_positions(
-          report ? *report : fmt::format("{} is gone: {}", options.store_owner, error.what()));
+      const std::string text =
+          with_positions(fmt::format("{} is gone: {}", options.store_owner, error.what()));
       lock.unlock();
       learn(text, true);
     }
@@ -192,19 +216,7 @@ void Monitor::State::talk() {
     changed.wait_for(lock, kInterval, [&] { return is_over || failure || report; });
     may_go_on = !is_over && !failure;
   }
-  bool has_left = false;
-  {
-    const std::lock_guard lock(mutex);
-    has_left = is_leaving && !failure;
-  }
-  if (has_left) {
-    try {
-      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
-      store->find(options.key_prefix + "failure");  // the answer tells that the sign is there
-    } catch (const TransportError&) {
-      // Everybody has agreed to leave, and whoever served the store has done so.
-    }
-  }
+  say_last();
   const std::lock_guard lock(mutex);
   has_talked_last = true;
   changed.notify_all();
@@ -245,6 +257,14 @@ void Monitor::State::watch() {
 
 void Monitor::announce(StoreClient& store, const std::string& key_prefix, int process) {
   store.set(sign_key(key_prefix, process), "0 joining");
+}
+
+std::vector<std::string> Monitor::heard_keys(const std::string& key_prefix, int num_processes) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < num_processes; ++i) {
+    keys.push_back(heard_key(key_prefix, i));
+  }
+  return keys;
 }
 
 Monitor::Monitor(std::unique_ptr<StoreClient> store, MonitorOptions options)

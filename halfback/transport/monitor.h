@@ -34,6 +34,9 @@ class Monitor {
   // Gives the first sign. All processes must have done so before any of them has a Monitor.
   static void announce(StoreClient& store, const std::string& key_prefix, int process);
 
+  // Keys that are there once a process knows of a failure.
+  static std::vector<std::string> heard_keys(const std::string& key_prefix, int num_processes);
+
   Monitor(std::unique_ptr<StoreClient> store, MonitorOptions options);
 
   ~Monitor();

@@ -75,21 +75,27 @@ class Processes {
   // callback back, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
-  // Where the store and this run's keys are, and the address (or the interface, if that is not
-  // empty) to listen at: GLOO_SOCKET_IFNAME where it is set, loopback where all processes are on
-  // one host, else the address from which this machine reaches the store.
+  // Under which keys of the store this run writes, and where the process listens for the others: at
+  // the interface GLOO_SOCKET_IFNAME where that is set, at loopback where all processes are on one
+  // host, else at the address from which this machine reaches the host of the store.
   struct Place {
     std::string key_prefix;
     std::string listens_at;
-    std::string interface;
+    std::string interface;  // empty: listens_at holds
   };
   const Place& place() const { return place_; }
 
  private:
+  std::unique_ptr<StoreClient> connect() const;
+  void choose_address();
+  void take_place();
   void meet();
   void wait_for_all(const std::string& what,
                     const std::vector<std::string>& keys,
                     std::chrono::duration<double> timeout);
+  void serve_until(const std::vector<std::string>& keys, std::chrono::duration<double> timeout);
+  std::vector<std::string> keys_of_all(const std::string& name) const;
+  std::string store_owner() const;
 
   const World world_;
   const ProcessesOptions options_;

@@ -1,4 +1,5 @@
 // Processes that cannot meet, disagree, fail, hang and are killed: all others end, and say why.
+#include "halfback/base/error.h"
 #include "tests/support/errors.h"
 #include "tests/support/process_run.h"
 
@@ -37,6 +38,14 @@ void expect_failures(ProcessRun& run, int except, const std::vector<std::string>
   }
 }
 
+// What a process with one rank is called.
+std::string name_of(ProcessRun& run, int process) {
+  char host[256] = {};
+  ::gethostname(host, sizeof(host) - 1);
+  return fmt::format("process {} (rank {}, pid {} on {})", process, process, run[process].id(),
+                     host);
+}
+
 const std::string kPosition = "rank 7: position 3, 1RECV_F3";
 
 TEST(ProcessesTest, MeetAndLeaveWhoeverServesTheStore) {
@@ -49,14 +58,32 @@ TEST(ProcessesTest, WhatIsNotTheSameIsNamedToAll) {
   ProcessRun run(3, peer("agree", 3));
   expect_failures(run, -1,
                   {"error: processes: seed is not the same in all: 7 in process 0 (rank 0, pid ",
-                   " and 8 in process 2 (rank 2, pid "});
+                   ", and 8 in process 2 (rank 2, pid "});
 }
 
 TEST(ProcessesTest, NoStoreIsAnErrorThatSaysWhereItShouldBe) {
   ProcessRun run(2, peer("join", 2), {"PEER_JOIN=1"}, Served::ByNobody);
   expect_failures(run, -1,
-                  {fmt::format("the store at 127.0.0.1:{} does not answer", run.port()),
-                   "(tried for 1 s); the launcher (halfback) serves it"});
+                  {fmt::format("tried for 1 s: no store answers at 127.0.0.1:{}", run.port()),
+                   "); the launcher (halfback) serves it"});
+}
+
+TEST(ProcessesTest, WhoeverElseListensThereIsFoundOut) {
+  const int mute = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  socklen_t length = sizeof(address);
+  ASSERT_EQ(::bind(mute, any, length), 0);
+  ASSERT_EQ(::listen(mute, 8), 0);
+  ASSERT_EQ(::getsockname(mute, any, &length), 0);
+  EXPECT_EQ(text_of_thrown<TransportError>([&] {
+              StoreClient("127.0.0.1", ntohs(address.sin_port), std::chrono::milliseconds(100));
+            }),
+            fmt::format("what listens at 127.0.0.1:{} does not speak as a store does",
+                        ntohs(address.sin_port)));
+  ::close(mute);
 }
 
 TEST(ProcessesTest, WhoHasNotComeIsNamed) {
@@ -106,10 +133,7 @@ TEST(ProcessesTest, AKilledProcessEndsAllOthersAtOnce) {
       ProcessRun run(3, peer("wait_for_ever", 3), {}, served);
       run.wait_for_all("ready");
       run[victim].send(SIGKILL);
-      expect_failures(
-          run, victim,
-          {fmt::format("process {} (rank {}, pid {} on ", victim, victim, run[victim].id()),
-           ") is gone: ", kPosition});
+      expect_failures(run, victim, {name_of(run, victim) + " is gone: ", kPosition});
     }
   }
 }
@@ -126,9 +150,7 @@ TEST(ProcessesTest, AStoppedProcessIsMissedByAllOthers) {
     ProcessRun run(3, peer("wait_for_ever", 3), {"PEER_TIMEOUT=3"}, served);
     run.wait_for_all("ready");
     run[0].send(SIGSTOP);
-    expect_failures(run, 0,
-                    {fmt::format("process 0 (rank 0, pid {} on ", run[0].id()),
-                     " gives no sign for 3 s", kPosition});
+    expect_failures(run, 0, {name_of(run, 0) + " gives no sign for 3 s", kPosition});
   }
 }
 
@@ -158,6 +180,9 @@ std::vector<int> ports_of(pid_t process) {
         words >> word;
       }
       if (state == "0A" && sockets.contains(word)) {
+        EXPECT_TRUE(local.starts_with("0100007F:") ||
+                    local.starts_with("00000000000000000000000001000000:"))
+            << local << " is not loopback";
         ports.push_back(std::stoi(local.substr(local.find(':') + 1), nullptr, 16));
       }
     }
