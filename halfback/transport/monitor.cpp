@@ -87,7 +87,8 @@ struct Monitor::State {
   void watch();
 
   void learn(std::string text, bool is_own);
-  std::string with_positions(const std::string& text) const;  // with the mutex held
+  std::string position();
+  std::string with_positions(const std::string& text);  // with the mutex held
 
   const std::unique_ptr<StoreClient> store;  // of talk() alone
   const MonitorOptions options;
@@ -108,6 +109,8 @@ struct Monitor::State {
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
+  std::mutex position_mutex;  // taken last; held while the callback runs
+  std::function<std::string()> position_callback;
 };
 
 void Monitor::State::learn(std::string text, bool own) {
@@ -122,39 +125,35 @@ void Monitor::State::learn(std::string text, bool own) {
   changed.notify_all();
 }
 
-std::string Monitor::State::with_positions(const std::string& text) const {
+std::string Monitor::State::position() {
+  const std::lock_guard lock(position_mutex);
+  return position_callback ? position_callback() : "between steps";
+}
+
+std::string Monitor::State::with_positions(const std::string& text) {
   std::string all = text;
   for (std::size_t i = 0; i < signs.size(); ++i) {
     const bool is_self = static_cast<int>(i) == options.process;
-    const std::string position =
-        is_self && options.position ? options.position() : signs[i].position();
-    all += fmt::format("\n  {}: {}", options.names[i], position);
+    all += fmt::format("\n  {}: {}", options.names[i], is_self ? position() : signs[i].position());
   }
   return all;
 }
 
 void Monitor::State::say_alive() {
-  std::string position = options.position ? options.position() : "";
   store->set(sign_keys[static_cast<std::size_t>(options.process)],
-             fmt::format("{} {}", ++num_signs, position));
+             fmt::format("{} {}", ++num_signs, position()));
 }
 
 void Monitor::State::hear_signs(Seconds passed) {
   const std::vector<std::string> texts = store->get(sign_keys);
-  std::string missed;
-  {
-    const std::lock_guard lock(mutex);
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      Sign& sign = signs[i];
-      sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
-      sign.text = texts[i];
-      if (missed.empty() && !sign.has_left() && sign.silence > options.timeout) {
-        missed = fmt::format("{} gives no sign for {:g} s; it was at {}", options.names[i],
-                             options.timeout.count(), sign.position());
-      }
-    }
-    if (!missed.empty() && !is_leaving && !report) {
-      report = missed;
+  const std::lock_guard lock(mutex);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Sign& sign = signs[i];
+    sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
+    sign.text = texts[i];
+    if (!sign.has_left() && sign.silence > options.timeout && !is_leaving && !report) {
+      report = fmt::format("{} gives no sign for {:g} s; it was at {}", options.names[i],
+                           options.timeout.count(), sign.position());
     }
   }
 }
@@ -277,6 +276,7 @@ Monitor::~Monitor() { end(); }
 
 void Monitor::end() {
   on_failure(nullptr);
+  on_position(nullptr);
   if (!state_->watcher.joinable()) {
     return;
   }
@@ -325,6 +325,11 @@ void Monitor::on_failure(std::function<void(const std::string&)> callback) {
     state_->callback = std::move(callback);
   }
   state_->changed.notify_all();
+}
+
+void Monitor::on_position(std::function<std::string()> callback) {
+  const std::lock_guard lock(state_->position_mutex);
+  state_->position_callback = std::move(callback);
 }
 
 void Monitor::leave() {

@@ -38,16 +38,16 @@ std::string ranks_of(int process, int num_ranks, int num_processes) {
 }
 
 // Texts with their lengths in front, so that they may hold anything.
-std::string packed(const std::vector<std::pair<std::string, std::string>>& values) {
+std::string packed(const Processes::Entries& entries) {
   std::string text;
-  for (const auto& [name, value] : values) {
+  for (const auto& [name, value] : entries) {
     text += fmt::format("{} {} {}{}", name.size(), value.size(), name, value);
   }
   return text;
 }
 
-std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text) {
-  std::vector<std::pair<std::string, std::string>> values;
+Processes::Entries unpacked(std::string_view text) {
+  Processes::Entries entries;
   const auto next = [&](std::size_t size) {
     const auto part = text.substr(0, size);
     text.remove_prefix(part.size());
@@ -61,10 +61,10 @@ std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text)
   while (!text.empty()) {
     const std::size_t name_size = next_size();
     const std::size_t value_size = next_size();
-    values.emplace_back(next(name_size), std::string());
-    values.back().second = next(value_size);
+    entries.emplace_back(next(name_size), std::string());
+    entries.back().second = next(value_size);
   }
-  return values;
+  return entries;
 }
 
 // Set while the processes are together: what to do with an exception that nobody catches, as on a
@@ -193,13 +193,13 @@ void Processes::meet() {
   for (std::size_t i = 0; i < names_.size(); ++i) {
     names_[i].insert(names_[i].size() - 1, ", " + members[i]);
   }
-  monitor_ = std::make_unique<Monitor>(connect(), MonitorOptions{.process = world_.index,
-                                                                 .names = names_,
-                                                                 .key_prefix = place_.key_prefix,
-                                                                 .store_owner = store_owner(),
-                                                                 .timeout = options_.timeout,
-                                                                 .backstop = options_.backstop,
-                                                                 .position = options_.position});
+  const MonitorOptions options{.process = world_.index,
+                               .names = names_,
+                               .key_prefix = place_.key_prefix,
+                               .store_owner = store_owner(),
+                               .timeout = options_.timeout,
+                               .backstop = options_.backstop};
+  monitor_ = std::make_unique<Monitor>(connect(), options);
   tell_all = [this](const std::string& text) { return fail(text); };
   std::set_terminate(fail_and_end);
 }
@@ -239,25 +239,26 @@ std::vector<std::string> Processes::gather(const std::string& what, const std::s
   return store_->get(keys);
 }
 
-void Processes::agree(const std::vector<std::pair<std::string, std::string>>& values) {
-  std::vector<std::vector<std::pair<std::string, std::string>>> all;
+void Processes::agree(const Entries& entries) {
+  std::vector<Entries> all;
   std::size_t num_entries = 0;
-  for (const std::string& text : gather("agree", packed(values))) {
+  for (const std::string& text : gather("agree", packed(entries))) {
     all.push_back(unpacked(text));
     num_entries = std::max(num_entries, all.back().size());
   }
   for (std::size_t entry = 0; entry < num_entries; ++entry) {
-    for (std::vector<std::pair<std::string, std::string>>& one : all) {
-      one.resize(num_entries, {"(nothing)", ""});
-      if (one[entry] != all.front()[entry]) {
-        const auto& [name, value] = all.front()[entry];
-        const auto& [its_name, its_value] = one[entry];
+    for (std::size_t process = 0; process < all.size(); ++process) {
+      all[process].resize(num_entries, {"nothing", ""});
+      const auto& [name, value] = all.front()[entry];
+      const auto& [its_name, its_value] = all[process][entry];
+      if (its_name != name || its_value != value) {
+        leave();
         throw ConfigError(fmt::format(
             "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
             "with the same options and the same build",
             name, value, names_.front(),
             its_name == name ? its_value : fmt::format("{} {}", its_name, its_value),
-            names_[static_cast<std::size_t>(&one - all.data())]));
+            names_[process]));
       }
     }
   }
@@ -308,6 +309,12 @@ std::optional<std::string> Processes::failure() const {
 }
 
 bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_position(std::function<std::string()> callback) {
+  if (monitor_) {
+    monitor_->on_position(std::move(callback));
+  }
+}
 
 void Processes::on_failure(std::function<void(const std::string&)> callback) {
   if (monitor_) {
