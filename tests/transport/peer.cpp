@@ -88,6 +88,16 @@ struct Peer {
     }
   }
 
+  // Runs a call, and tells all processes of what it throws.
+  template <typename Call>
+  void telling_failures(Call&& call) {
+    try {
+      call();
+    } catch (const std::exception& error) {
+      throw Error(processes.fail(error.what()));
+    }
+  }
+
   int rank() const { return transport->local_ranks().front(); }
 
   Processes processes;
@@ -345,16 +355,13 @@ void refusals(int num_ranks) {
   peer.processes.leave();
 }
 
-// Waits for a message of the next rank that never comes, and tells the failure as an engine would.
+// Waits for a message of the next rank that never comes.
 void wait_for_ever(int num_ranks) {
   Peer peer(num_ranks);
   say("ready");
   const int next = (peer.rank() + 1) % num_ranks;
-  try {
-    peer.transport->receive({.from = next, .to = peer.rank()}, receive_of(3));
-  } catch (const std::exception& error) {
-    throw TransportError("failed: " + peer.processes.fail(error.what()));
-  }
+  peer.telling_failures(
+      [&] { peer.transport->receive({.from = next, .to = peer.rank()}, receive_of(3)); });
 }
 
 // Hangs where no transport can wake it.
@@ -369,14 +376,12 @@ void hang(int num_ranks) {
 // Process 1 fails by itself; the others only wait.
 void fail_one(int num_ranks) {
   Peer peer(num_ranks);
-  if (peer.rank() == 1) {
-    throw Error(peer.processes.fail("rank 1, position 4, 1F2: out of memory"));
-  }
-  try {
+  peer.telling_failures([&] {
+    if (peer.rank() == 1) {
+      throw Error("rank 1, position 4, 1F2: out of memory");
+    }
     peer.transport->all_gather(peer.rank(), {});
-  } catch (const std::exception& error) {
-    throw Error(peer.processes.fail(error.what()));
-  }
+  });
 }
 
 // An exception that nobody catches, on a thread that nobody knows.
@@ -385,11 +390,7 @@ void throw_on_a_thread(int num_ranks) {
   if (peer.rank() == 1) {
     std::thread([] { throw std::runtime_error("boom"); }).join();
   }
-  try {
-    peer.transport->all_gather(peer.rank(), {});
-  } catch (const std::exception& error) {
-    throw Error(peer.processes.fail(error.what()));
-  }
+  peer.telling_failures([&] { peer.transport->all_gather(peer.rank(), {}); });
 }
 
 volatile std::sig_atomic_t is_over = 0;
@@ -400,8 +401,8 @@ void pass_messages(int num_ranks) {
   Peer peer(num_ranks);
   const Route route{.from = 0, .to = 1};
   say("ready");
-  bool goes_on = true;
-  for (int number = 0; goes_on; ++number) {
+  int number = 0;
+  const auto pass_one = [&] {
     if (peer.rank() == 0) {
       peer.transport->send(route, send_of(number), message_of(route, number));
     } else {
@@ -412,9 +413,14 @@ void pass_messages(int num_ranks) {
     const double here = is_over != 0 ? 1.0 : 0.0;
     const auto all = peer.transport->all_gather(peer.rank(), {here});
     peer.processes.gather("over", "");
-    goes_on = all[0].front() + all[1].front() < 2.0;
-  }
-  peer.processes.leave();
+    ++number;
+    return all[0].front() + all[1].front() < 2.0;
+  };
+  peer.telling_failures([&] {
+    while (pass_one()) {
+    }
+    peer.processes.leave();
+  });
 }
 
 void agree(int num_ranks) {
