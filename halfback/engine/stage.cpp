@@ -34,7 +34,11 @@ Tensors with_own_riders(Tensors outputs) {
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
       options_(options),
-      store_(layers_.parameters(), options.dtype, options.product_dtype, options.device),
+      store_(layers_.parameters(),
+             {.dtype = options.dtype,
+              .product_dtype = options.product_dtype,
+              .device = options.device,
+              .gradient_groups = options.gradient_groups}),
       optimizer_(make_optimizer(options.optimizer, store_)) {
   require_reproducible_operators(options.device);
   std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
@@ -156,14 +160,13 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
   }
 }
 
-std::optional<int> Stage::finish_step(int num_micro_batches) {
-  in_flight_.resize(static_cast<std::size_t>(num_micro_batches));
-  for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
-    InFlight& one = in_flight_[static_cast<std::size_t>(micro_batch)];
-    if (one.phase != Phase::Done) {
+std::optional<int> Stage::finish_step(std::span<const int> micro_batches) {
+  for (const int micro_batch : micro_batches) {
+    const auto index = static_cast<std::size_t>(micro_batch);
+    if (index >= in_flight_.size() || in_flight_[index].phase != Phase::Done) {
       return micro_batch;
     }
-    one.phase = Phase::Empty;
+    in_flight_[index].phase = Phase::Empty;
   }
   return std::nullopt;
 }
@@ -187,7 +190,7 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
 StateBytes Stage::state_bytes() const {
   StateBytes bytes{.parameters = bytes_of(store_.values()) + bytes_of(store_.statistics()) +
                                  bytes_of(store_.rounded()),
-                   .gradients = bytes_of(store_.gradients())};
+                   .gradients = store_.gradient_bytes()};
   for (const auto& [name, buffer] : optimizer_->state()) {
     bytes.optimizer += bytes_of(buffer);
   }

@@ -33,7 +33,8 @@ class Stage {
     at::ScalarType dtype = at::kFloat;
     std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
-    std::uint64_t seed = 0;  // of random masks
+    std::uint64_t seed = 0;   // of random masks
+    int gradient_groups = 1;  // that each copy of a stage sums on its own; a power of two
     OptimizerOptions optimizer;
   };
   Stage(StageLayers layers, const Options& options);
@@ -75,9 +76,9 @@ class Stage {
   };
   Score infer_loss(Tensors inputs, const at::Tensor& targets);
 
-  // Ends a step of so many micro-batches: the next begins with their F again. Returns the first
-  // that is not through, after which the stage cannot be used again; or nothing.
-  std::optional<int> finish_step(int num_micro_batches);
+  // Ends a step of these micro-batches: the next begins with their F again. Returns the first that
+  // is not through, after which the stage cannot be used again; or nothing.
+  std::optional<int> finish_step(std::span<const int> micro_batches);
 
   // True when no micro-batch has anything saved.
   bool is_idle() const;

@@ -42,6 +42,9 @@ std::int64_t num_actions(const Schedule& schedule);
 // True when some list holds a send or a receive.
 bool has_messages(const Schedule& schedule);
 
+// True when some list holds a ReduceGradient.
+bool has_reductions(const Schedule& schedule);
+
 // True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);
 

@@ -86,8 +86,7 @@ class TextReader {
 
   void count_weight_gradient(std::string_view cell) {
     const std::optional<Action> action = try_parse_action(cell);
-    if (action &&
-        (action->kind == ActionKind::Backward || action->kind == ActionKind::BackwardWeight)) {
+    if (action && adds_weight_gradient(action->kind)) {
       ++num_weight_gradients_[action->stage];
     }
   }

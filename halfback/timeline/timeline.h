@@ -9,7 +9,8 @@
 namespace halfback {
 
 // Times are seconds from the start of the step. cpu_seconds is the time that the rank's own thread
-// spent computing, where it is known; a simulated span has end - start.
+// spent computing, where it is known; a simulated span has end - start. A reduction runs beside
+// what follows it in its list; its span is from when it begins to when its sum is there.
 struct Span {
   int rank = 0;
   Action action;
@@ -20,7 +21,7 @@ struct Span {
 
 struct Timeline {
   int num_ranks = 0;
-  std::vector<Span> spans;  // of one rank in the order they ran
+  std::vector<Span> spans;  // of one rank in the order of its list
 };
 
 }  // namespace halfback

@@ -1,6 +1,7 @@
 #include "halfback/train/training.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
@@ -20,20 +21,40 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   initialize_runtime();
   check(config_.model);
   data_ = open_data(config_, on_encoded);
-  const std::vector<int> cut = parse_cut(
-      config_.cut,
-      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
   config_.pipeline.stage.seed = config_.seed;
-  pipeline_ = std::make_unique<Pipeline>(
-      build_model(config_.model, cut, {.checkpointing = config_.checkpointing}), config_.schedule,
-      config_.pipeline);
+  make_pipeline();
   restore();
   if (!config_.checkpoint.empty()) {
     require_checkpoint_place(config_.checkpoint);
   }
 }
 
-Training::~Training() = default;
+Training::~Training() {
+  if (config_.processes) {
+    config_.processes->watch(nullptr);
+  }
+}
+
+void Training::make_pipeline() {
+  const std::vector<int> cut = parse_cut(
+      config_.cut,
+      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
+  ProcessRun::Connection connection;
+  if (config_.processes) {
+    connection = config_.processes->connect();
+    config_.pipeline.clock_offset_seconds = connection.clock.seconds;
+    for (const std::string& error : config_.processes->gather(
+             "the error of its clock", fmt::format("{}", connection.clock.error_seconds))) {
+      clock_error_seconds_ = std::max(clock_error_seconds_, parse_number(error).value_or(0.0));
+    }
+  }
+  pipeline_ = std::make_unique<Pipeline>(
+      [&] { return build_model(config_.model, cut, {.checkpointing = config_.checkpointing}); },
+      config_.schedule, config_.pipeline, std::move(connection.transport));
+  if (config_.processes) {
+    config_.processes->watch(pipeline_.get());
+  }
+}
 
 std::vector<Stage*> Training::stages() {
   std::vector<Stage*> all;
@@ -131,11 +152,14 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
   if (config_.resumes) {
     saved = state_step_;
   }
-  for (std::int64_t step = state_step_ + 1; step <= config_.num_steps && !stop; ++step) {
+  const bool is_alone = !config_.processes;  // else all must end after the same step
+  bool is_stopped = false;
+  for (std::int64_t step = state_step_ + 1;
+       step <= config_.num_steps && !is_stopped && !(is_alone && stop); ++step) {
     const std::vector<MicroBatch> batches = micro_batches(step);
     StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
-    const StepResult result =
-        pipeline_->train_step(batches, {.number = step, .learning_rate = report.learning_rate});
+    const StepResult result = pipeline_->train_step(
+        batches, {.number = step, .learning_rate = report.learning_rate, .stop = &stop});
     if (!result.was_skipped &&
         (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
       throw Error(fmt::format(
@@ -147,7 +171,8 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
           saved ? fmt::format("the last checkpoint is of step {}", *saved)
                 : "there is no checkpoint of this run"));
     }
-    const bool is_last = step == config_.num_steps || stop;
+    is_stopped = result.is_stop_asked;
+    const bool is_last = step == config_.num_steps || is_stopped;
     if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
       validate(report);
     }

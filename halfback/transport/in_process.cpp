@@ -2,10 +2,12 @@
 
 #include "halfback/base/error.h"
 
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -25,10 +27,20 @@ struct Envelope {
 };
 
 struct Channel {
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Envelope> waiting;
+  std::int64_t num_sent = 0;
+  std::int64_t sent_bytes = 0;
 };
+
+std::int64_t bytes_of(const Message& message) {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& tensor : message) {
+    bytes += tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+  }
+  return bytes;
+}
 
 // The send that a receive is the other end of: stage s receives the activation of stage s - 1 and
 // the gradient of stage s + 1.
@@ -39,12 +51,20 @@ Action sender_of(const Action& receive) {
   return {ActionKind::SendBackward, receive.stage + 1, receive.micro_batch};
 }
 
+using BargainKey = std::tuple<int, int, int>;  // from, to, key of the exchange
+
 class InProcessTransport final : public Transport {
  public:
   explicit InProcessTransport(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
         gathered_(static_cast<std::size_t>(options.num_ranks)) {}
+
+  std::vector<int> local_ranks() const override {
+    std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+  }
 
   void send(const Route& route, const Action& action, Message message) override {
     Channel& channel = channel_of(route);
@@ -55,6 +75,8 @@ class InProcessTransport final : public Transport {
           return fmt::format("room in the channel from rank {} to rank {} (it holds {} messages)",
                              route.from, route.to, options_.capacity);
         });
+    ++channel.num_sent;
+    channel.sent_bytes += bytes_of(message);
     channel.waiting.push_back({action, std::move(message)});
     lock.unlock();
     channel.changed.notify_all();
@@ -79,23 +101,23 @@ class InProcessTransport final : public Transport {
     return std::move(envelope.message);
   }
 
-  std::vector<int> local_ranks() const override {
-    std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
-    std::iota(ranks.begin(), ranks.end(), 0);
-    return ranks;
-  }
-
   std::unique_ptr<Exchange> begin_exchange(int rank, int key, std::vector<Trade> trades) override {
+    std::vector<std::shared_ptr<Bargain>> bargains;
     {
-      const std::lock_guard lock(trades_mutex_);
-      for (const Trade& trade : trades) {
+      const std::lock_guard lock(bargain_mutex_);
+      for (Trade& trade : trades) {
         if (trade.gives.defined()) {
-          given_[{rank, trade.peer, key}] = trade.gives;
+          bargains.push_back(meet({rank, trade.peer, key}));
+          bargains.back()->given = std::move(trade.gives);
+        }
+        if (trade.gets.defined()) {
+          bargains.push_back(meet({trade.peer, rank, key}));
+          bargains.back()->got = std::move(trade.gets);
         }
       }
     }
-    trades_changed_.notify_all();
-    return std::make_unique<ThreadExchange>(*this, rank, key, std::move(trades));
+    bargains_changed_.notify_all();
+    return std::make_unique<InProcessExchange>(*this, std::move(bargains));
   }
 
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
@@ -121,6 +143,22 @@ class InProcessTransport final : public Transport {
     return all;
   }
 
+  std::vector<LinkUse> links() const override {
+    std::vector<LinkUse> all;
+    for (int from = 0; from < options_.num_ranks; ++from) {
+      for (int to = 0; to < options_.num_ranks; ++to) {
+        const Channel& channel = channels_[index_of({.from = from, .to = to})];
+        const std::lock_guard lock(channel.mutex);
+        if (channel.num_sent > 0) {
+          all.push_back({.route = {.from = from, .to = to},
+                         .messages = channel.num_sent,
+                         .bytes = channel.sent_bytes});
+        }
+      }
+    }
+    return all;
+  }
+
   void stop() override {
     is_stopped_.store(true);
     for (Channel& channel : channels_) {
@@ -129,51 +167,73 @@ class InProcessTransport final : public Transport {
       channel.changed.notify_all();
     }
     {
-      const std::lock_guard lock(trades_mutex_);
-      trades_changed_.notify_all();
+      const std::lock_guard lock(bargain_mutex_);
+      bargains_changed_.notify_all();
     }
     const std::lock_guard lock(gather_mutex_);
     gather_changed_.notify_all();
   }
 
  private:
-  using Given = std::tuple<int, int, int>;  // from, to, key
+  // One tensor of an exchange. It can be copied once both ends have come, by whichever waits first:
+  // no end waits for the other to wait.
+  struct Bargain {
+    BargainKey key;
+    at::Tensor given;
+    at::Tensor got;
+    bool is_claimed = false;
+    bool is_done = false;
+  };
 
-  class ThreadExchange final : public Exchange {
+  class InProcessExchange final : public Exchange {
    public:
-    ThreadExchange(InProcessTransport& transport, int rank, int key, std::vector<Trade> trades)
-        : transport_(transport), rank_(rank), key_(key), trades_(std::move(trades)) {}
+    InProcessExchange(InProcessTransport& transport, std::vector<std::shared_ptr<Bargain>> bargains)
+        : transport_(transport), bargains_(std::move(bargains)) {}
 
     void wait() override {
-      std::unique_lock lock(transport_.trades_mutex_);
-      auto& given = transport_.given_;
-      for (const Trade& trade : trades_) {
-        if (trade.gets.defined()) {
-          const Given there{trade.peer, rank_, key_};
-          transport_.wait(
-              lock, transport_.trades_changed_, [&] { return given.contains(there); },
-              [&] { return fmt::format("exchange {} with rank {}", key_, trade.peer); });
-          trade.gets.copy_(given.at(there));
-          given.erase(there);
-          transport_.trades_changed_.notify_all();
-        }
-      }
-      for (const Trade& trade : trades_) {
-        transport_.wait(
-            lock, transport_.trades_changed_,
-            [&] {
-              return !given.contains(Given{rank_, trade.peer, key_});
-            },
-            [&] { return fmt::format("rank {} to end exchange {}", trade.peer, key_); });
+      for (const auto& bargain : bargains_) {
+        transport_.conclude(*bargain);
       }
     }
 
    private:
     InProcessTransport& transport_;
-    int rank_;
-    int key_;
-    std::vector<Trade> trades_;
+    std::vector<std::shared_ptr<Bargain>> bargains_;
   };
+
+  // Returns what the other end has left, or leaves a new one.
+  std::shared_ptr<Bargain> meet(const BargainKey& key) {
+    const auto [found, is_new] = bargains_.try_emplace(key);
+    if (is_new) {
+      found->second = std::make_shared<Bargain>(Bargain{.key = key});
+      return found->second;
+    }
+    std::shared_ptr<Bargain> met = std::move(found->second);
+    bargains_.erase(found);
+    return met;
+  }
+
+  void conclude(Bargain& one) {
+    std::unique_lock lock(bargain_mutex_);
+    const auto awaited = [&one] {
+      const auto [from, to, key] = one.key;
+      return fmt::format("the exchange {} from rank {} to rank {}", key, from, to);
+    };
+    wait(
+        lock, bargains_changed_, [&one] { return one.given.defined() && one.got.defined(); },
+        awaited);
+    if (std::exchange(one.is_claimed, true)) {
+      wait(
+          lock, bargains_changed_, [&one] { return one.is_done; }, awaited);
+      return;
+    }
+    lock.unlock();
+    one.got.copy_(one.given);
+    lock.lock();
+    one.is_done = true;
+    lock.unlock();
+    bargains_changed_.notify_all();
+  }
 
   std::size_t index_of(const Route& route) const {
     return static_cast<std::size_t>(route.from * options_.num_ranks + route.to);
@@ -207,9 +267,9 @@ class InProcessTransport final : public Transport {
   InProcessOptions options_;
   std::deque<Channel> channels_;
   std::atomic<bool> is_stopped_{false};
-  std::mutex trades_mutex_;
-  std::condition_variable trades_changed_;
-  std::map<Given, at::Tensor> given_;  // what nobody has taken yet
+  std::mutex bargain_mutex_;
+  std::condition_variable bargains_changed_;
+  std::map<BargainKey, std::shared_ptr<Bargain>> bargains_;  // of which one end has come
   std::mutex gather_mutex_;
   std::condition_variable gather_changed_;
   std::vector<std::vector<double>> gathered_;

@@ -86,9 +86,8 @@ class Transport {
   // Returns the values of all ranks, by rank. Every rank must call it.
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
 
-  // Returns the use of every channel out of a local rank that has carried anything. Empty where
-  // nobody counts.
-  virtual std::vector<LinkUse> links() const { return {}; }
+  // Returns the use of every channel out of a local rank that has carried anything.
+  virtual std::vector<LinkUse> links() const = 0;
 
   // Wakes every wait with StoppedError, now and later.
   virtual void stop() = 0;

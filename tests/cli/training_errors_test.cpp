@@ -52,6 +52,11 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--device cuda:99", "device cuda:99: "},
       {"--precision float8", "--precision: 'float8' is not known"},
       {"--loss-scale 3", "--loss-scale is 3; expected auto, dynamic or a power of two"},
+      {"--processes 3", "--processes is 3; expected a number that divides the 2 ranks"},
+      {"--processes 0", "--processes is 0; expected a number that divides"},
+      {"--max-restarts 1", "--max-restarts and --log-dir are for the processes of --processes P"},
+      {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"},
+      {"--cost-file costs.json", "--cost-file is for --dry-run"},
   };
   expect_usage_errors(train(""), cases);
   expect_error("train --steps 3", 2, "--data is required");
@@ -69,6 +74,25 @@ TEST_F(TrainErrorTest, FilesThatDoNotServeAreRefusedWithOne) {
   expect_error(train("--checkpoint " + path("text.txt")), 1,
                "text.txt: is a file; expected a directory or nothing");
   expect_error(train("--resume --checkpoint " + path("none")), 1, "none/config.json: cannot open");
+}
+
+TEST_F(TrainErrorTest, ProcessesInAProcessOfAnotherLauncherAreRefused) {
+  const CommandResult result = run_command(
+      "RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29500 " HALFBACK_BINARY " " +
+      train("--processes 2 2>&1"));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_TRUE(contains(result.output, "--processes 2 in a process that torchrun has started; it "))
+      << result.output;
+}
+
+TEST_F(TrainErrorTest, ADryRunRefusesWhatARunRefuses) {
+  output_of(train("--checkpoint " + path("a")));
+  expect_error(train("--dry-run --ranks 3"), 2, "cut: 2 blocks cannot be spread over 3 stages");
+  expect_error(train("--dry-run --data " + path("none.txt")), 1, "none.txt: cannot open");
+  expect_error(train("--dry-run --checkpoint " + path("text.txt")), 1, "text.txt: is a file");
+  expect_error(train("--dry-run --resume --hidden 32 --checkpoint " + path("a")), 2,
+               "hidden is 24 there and 32 in this run");
+  expect_error(train("--dry-run --cost-file " + path("none.json")), 1, "none.json: cannot be read");
 }
 
 TEST_F(TrainErrorTest, CheckpointsOfAnotherRunAreRefused) {

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 
+#include <array>
 #include <cmath>
 
 namespace halfback {
@@ -16,9 +17,9 @@ namespace {
 struct Fixture {
   explicit Fixture(const OptimizerOptions& options)
       : layer("layer", {.num_inputs = 3, .num_outputs = 5, .has_bias = true}),
-        store(layer.parameters(), at::kFloat),
+        store(layer.parameters(), {}),
         optimizer(make_optimizer(options, store)) {
-    store.initialize(3, 0);
+    store.initialize(3, std::array<std::uint64_t, 2>{0, 1});
   }
 
   void draw_gradients(std::uint64_t step) {
