@@ -79,12 +79,11 @@ class ProcessTransport::Remote final : public Exchange {
     const Route back{.from = trade.peer, .to = rank_};
     if (trade.gets.defined()) {
       const int tag = transport_.tag_of(back, key_ + 1);
-      transfers_.push_back(
-          {transport_.peers_.group().receive(trade.gets, process, tag), trade.peer});
+      transfers_.push_back({transport_.peers_.receive(trade.gets, process, tag), trade.peer});
     }
     if (trade.gives.defined()) {
       const int tag = transport_.tag_of(there, key_ + 1);
-      transfers_.push_back({transport_.peers_.group().send(trade.gives, process, tag), trade.peer});
+      transfers_.push_back({transport_.peers_.send(trade.gives, process, tag), trade.peer});
     }
   }
 
@@ -148,12 +147,8 @@ int ProcessTransport::tag_of(const Route& route, int number) const {
 }
 
 GlooLink ProcessTransport::link_to(int process, const Route& route) {
-  return {.group = peers_.group(),
-          .waits = peers_.waits(),
-          .process = process,
-          .tag = tag_of(route, 0),
-          .capacity = options_.capacity,
-          .peer_name = processes_.name(process)};
+  return {
+      .peers = peers_, .process = process, .tag = tag_of(route, 0), .capacity = options_.capacity};
 }
 
 GlooSender& ProcessTransport::sender(const Route& route) {
@@ -266,7 +261,7 @@ std::vector<LinkUse> ProcessTransport::links() const {
 void ProcessTransport::stop() {
   is_stopped_.store(true);
   threads_->stop();
-  peers_.waits().stop();
+  peers_.stop();
   {
     const std::lock_guard lock(mutex_);
     for (auto& [ends, sender] : senders_) {

@@ -27,8 +27,9 @@ struct C10dOptions {
   Allocate allocate;
 };
 
-// Reports a process whose connection closes to `processes`. Destroy it after Processes::leave(), or
-// the others take its end for a failure.
+// Reports a process whose connection closes to `processes`: from here on, and so best made right
+// after joining, a killed process is missed at once and not only by its silence. Destroy it after
+// Processes::leave(), or the others take its end for a failure.
 class C10dTransport : public Transport {
  public:
   // Measures by a few messages there and back. All processes must call it, from one thread each,

@@ -11,10 +11,13 @@ namespace {
 // "[/pytorch/.../pair.cc:553] Connection closed by peer [127.0.0.1]:2449. This is typically ..."
 std::string first_sentence(std::string_view text) {
   text = text.substr(0, text.find('\n'));
-  if (const auto place = text.find("] "); text.starts_with("[/") && place != text.npos) {
+  if (const auto place = text.find("] "); text.starts_with('[') && place != text.npos) {
     text.remove_prefix(place + 2);
   }
   text = text.substr(0, text.find(". "));
+  if (text.ends_with('.')) {
+    text.remove_suffix(1);
+  }
   return std::string(text);
 }
 

@@ -1,31 +1,25 @@
 #include "halfback/transport/gloo_channel.h"
 
 #include "halfback/base/error.h"
+#include "halfback/transport/number_tensor.h"
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
+#include <type_traits>
 #include <utility>
 
 namespace halfback {
 
 namespace {
 
-// What every message begins with.
-struct Header {
-  std::int64_t kind = 0;
-  std::int64_t stage = 0;
-  std::int64_t micro_batch = 0;
-  std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the message before
-};
-constexpr std::int64_t kHeaderSize = sizeof(Header) / sizeof(std::int64_t);
-
-at::Tensor numbers(std::int64_t count) { return at::empty({count}, at::kLong); }
-
-Header& header_in(const at::Tensor& tensor) {
-  return *reinterpret_cast<Header*>(tensor.mutable_data_ptr<std::int64_t>());
+at::Tensor tensor_of(GlooHeader& header) {
+  static_assert(std::is_standard_layout_v<GlooHeader>);
+  return tensor_over(std::span(&header.kind, sizeof(header) / sizeof(header.kind)));
 }
+
+at::Tensor tensor_of(Layout& layout) { return tensor_over(std::span(layout)); }
 
 Layout layout_of(const Message& message) {
   Layout layout = {static_cast<std::int64_t>(message.size())};
@@ -52,10 +46,6 @@ void for_each_tensor(const Layout& layout, Call&& call) {
   }
 }
 
-[[noreturn]] void throw_gone(const GlooLink& link, const std::string& reason) {
-  throw TransportError(fmt::format("{} is gone: {}", link.peer_name, reason));
-}
-
 }  // namespace
 
 GlooSender::GlooSender(const GlooLink& link) : link_(link), thread_([this] { run(); }) {}
@@ -72,13 +62,12 @@ bool GlooSender::is_full() const {
 }
 
 bool GlooSender::send(const Action& action, Message message, Waits::Clock::time_point deadline) {
-  for (at::Tensor& tensor : message) {
+  for (const at::Tensor& tensor : message) {
     if (tensor.defined() && !tensor.is_cpu()) {
       throw TransportError(fmt::format(
           "transport: a tensor of {} lies on {}; processes exchange tensors of the CPU only so far",
           to_string(action), tensor.device().str()));
     }
-    tensor = tensor.defined() ? tensor.contiguous() : tensor;
   }
   std::unique_lock lock(mutex_);
   const bool has_room =
@@ -87,7 +76,7 @@ bool GlooSender::send(const Action& action, Message message, Waits::Clock::time_
     throw StoppedError();
   }
   if (failure_) {
-    throw_gone(link_, *failure_);
+    throw TransportError(*failure_);
   }
   if (has_room) {
     queue_.push_back({action, std::move(message)});
@@ -133,45 +122,43 @@ void GlooSender::send_now(const Envelope& envelope) {
   const auto start = Waits::Clock::now();
   Layout layout = layout_of(envelope.message);
   const bool has_same_layout = layout == layout_;
-  const at::Tensor header = numbers(kHeaderSize);
-  header_in(header) = {
+  GlooHeader header = {
       .kind = static_cast<std::int64_t>(envelope.action.kind),
       .stage = envelope.action.stage,
       .micro_batch = envelope.action.micro_batch,
       .layout_size = has_same_layout ? 0 : static_cast<std::int64_t>(layout.size())};
 
+  Layout nothing;
   std::vector<std::unique_ptr<Transfer>> transfers;
   const auto post = [&](const at::Tensor& tensor) {
-    transfers.push_back(link_.group.send(tensor, link_.process, link_.tag));
+    transfers.push_back(link_.peers.send(tensor, link_.process, link_.tag));
   };
-  post(header);
+  post(tensor_of(header));
   if (!has_same_layout) {
     for_each_tensor(layout_, [&](std::int64_t dtype, at::IntArrayRef) {
       if (dtype >= 0) {
-        post(numbers(0));
+        post(tensor_of(nothing));
       }
     });
-    const at::Tensor text = numbers(static_cast<std::int64_t>(layout.size()));
-    std::copy(layout.begin(), layout.end(), text.mutable_data_ptr<std::int64_t>());
-    post(text);
     layout_ = std::move(layout);
+    post(tensor_of(layout_));
   }
   std::int64_t bytes = 0;
   for (const at::Tensor& tensor : envelope.message) {
     if (tensor.defined()) {
-      post(tensor);
+      post(tensor.contiguous());
       bytes += static_cast<std::int64_t>(tensor.nbytes());
     }
   }
 
-  link_.waits.wait(*transfers.front(), Waits::kNoDeadline);
+  link_.peers.wait(*transfers.front(), link_.process, Waits::kNoDeadline);
   {
     const std::lock_guard lock(mutex_);
     ++num_headers_;
     changed_.notify_all();
   }
   for (std::size_t i = 1; i < transfers.size(); ++i) {
-    link_.waits.wait(*transfers[i], Waits::kNoDeadline);
+    link_.peers.wait(*transfers[i], link_.process, Waits::kNoDeadline);
   }
   const std::lock_guard lock(mutex_);
   ++use_.messages;
@@ -182,71 +169,72 @@ void GlooSender::send_now(const Envelope& envelope) {
 GlooReceiver::GlooReceiver(const GlooLink& link, Allocate allocate)
     : link_(link), allocate_(std::move(allocate)) {}
 
-GlooReceiver::Posted GlooReceiver::post(at::Tensor tensor) {
-  auto transfer = link_.group.receive(tensor, link_.process, link_.tag);
-  return {std::move(tensor), std::move(transfer)};
+std::unique_ptr<Transfer> GlooReceiver::post(const at::Tensor& tensor) {
+  return link_.peers.receive(tensor, link_.process, link_.tag);
 }
 
 void GlooReceiver::post_tensors() {
   tensors_.clear();
   for_each_tensor(layout_, [&](std::int64_t dtype, at::IntArrayRef sizes) {
-    tensors_.push_back(dtype < 0 ? Posted()
-                                 : post(allocate_(sizes, static_cast<at::ScalarType>(dtype))));
+    Posted& posted = tensors_.emplace_back();
+    if (dtype >= 0) {
+      posted.tensor = allocate_(sizes, static_cast<at::ScalarType>(dtype));
+      posted.transfer = post(posted.tensor);
+    }
   });
 }
 
 void GlooReceiver::post_message() {
-  header_ = post(numbers(kHeaderSize));
+  header_transfer_ = post(tensor_of(header_));
   post_tensors();
 }
 
-bool GlooReceiver::wait(const Posted& posted, Waits::Clock::time_point deadline) {
-  return !posted.transfer || link_.waits.wait(*posted.transfer, deadline);
+bool GlooReceiver::wait(Transfer& transfer, Waits::Clock::time_point deadline) {
+  return link_.peers.wait(transfer, link_.process, deadline);
+}
+
+bool GlooReceiver::wait_for_tensors(Waits::Clock::time_point deadline) {
+  return std::all_of(tensors_.begin(), tensors_.end(), [&](const Posted& posted) {
+    return !posted.transfer || wait(*posted.transfer, deadline);
+  });
+}
+
+bool GlooReceiver::take_layout(Waits::Clock::time_point deadline) {
+  if (!wait_for_tensors(deadline)) {
+    return false;
+  }
+  layout_.resize(static_cast<std::size_t>(header_.layout_size));
+  return wait(*post(tensor_of(layout_)), deadline);
 }
 
 std::optional<GlooReceiver::Received> GlooReceiver::receive(Waits::Clock::time_point deadline) {
-  try {
-    if (!header_) {
-      post_message();
-    }
-    const auto all_are_there = [&] {
-      return std::all_of(tensors_.begin(), tensors_.end(),
-                         [&](const Posted& posted) { return wait(posted, deadline); });
-    };
-    if (!wait(*header_, deadline)) {
-      return std::nullopt;
-    }
-    const Header header = header_in(header_->tensor);
-    if (header.layout_size > 0) {
-      if (!all_are_there()) {
-        return std::nullopt;
-      }
-      const Posted text = post(numbers(header.layout_size));
-      if (!wait(text, deadline)) {
-        return std::nullopt;
-      }
-      const auto* const begin = text.tensor.const_data_ptr<std::int64_t>();
-      layout_.assign(begin, begin + header.layout_size);
-      post_tensors();
-    }
-    if (!all_are_there()) {
-      return std::nullopt;
-    }
-    Received received{.action = {.kind = static_cast<ActionKind>(header.kind),
-                                 .stage = static_cast<int>(header.stage),
-                                 .micro_batch = static_cast<int>(header.micro_batch)}};
-    for (Posted& posted : tensors_) {
-      received.message.push_back(std::move(posted.tensor));
-    }
-    header_.reset();
-    tensors_.clear();
-    if (link_.capacity > 1) {
-      post_message();
-    }
-    return received;
-  } catch (const TransportError& error) {
-    throw_gone(link_, error.what());
+  if (!header_transfer_) {
+    post_message();
   }
+  if (!wait(*header_transfer_, deadline)) {
+    return std::nullopt;
+  }
+  if (header_.layout_size > 0) {
+    if (!take_layout(deadline)) {
+      return std::nullopt;
+    }
+    post_tensors();
+  }
+  if (!wait_for_tensors(deadline)) {
+    return std::nullopt;
+  }
+  Received received{.action = {.kind = static_cast<ActionKind>(header_.kind),
+                               .stage = static_cast<int>(header_.stage),
+                               .micro_batch = static_cast<int>(header_.micro_batch)}};
+  for (Posted& posted : tensors_) {
+    received.message.push_back(std::move(posted.tensor));
+  }
+  header_transfer_.reset();
+  tensors_.clear();
+  if (link_.capacity > 1) {
+    post_message();
+  }
+  return received;
 }
 
 }  // namespace halfback

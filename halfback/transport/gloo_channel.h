@@ -13,8 +13,8 @@
 #pragma once
 
 #include "halfback/schedule/action.h"
+#include "halfback/transport/gloo_peers.h"
 #include "halfback/transport/transport.h"
-#include "halfback/transport/waits.h"
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
@@ -39,14 +39,20 @@ using Allocate = std::function<at::Tensor(at::IntArrayRef sizes, at::ScalarType 
 // undefined), the number of dimensions and the sizes. Empty before the first message.
 using Layout = std::vector<std::int64_t>;
 
+// What every message begins with.
+struct GlooHeader {
+  std::int64_t kind = 0;
+  std::int64_t stage = 0;
+  std::int64_t micro_batch = 0;
+  std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the message before
+};
+
 // Where a channel goes, and what both ends need.
 struct GlooLink {
-  GlooGroup& group;
-  Waits& waits;
+  GlooPeers& peers;
   int process = 0;  // at the other end
   int tag = 0;
   int capacity = 1;
-  std::string peer_name;  // of that process
 };
 
 // Of the sending rank's thread; a thread of its own waits for Gloo.
@@ -59,7 +65,7 @@ class GlooSender {
   // channel is still full.
   bool send(const Action& action, Message message, Waits::Clock::time_point deadline);
 
-  // Wakes send(). Stop the waits as well.
+  // Wakes send(). Stop the peers as well.
   void stop();
 
   // Messages, bytes and seconds under way of what was sent so far; the route is not set.
@@ -103,21 +109,25 @@ class GlooReceiver {
   std::optional<Received> receive(Waits::Clock::time_point deadline);
 
  private:
+  // A tensor that is to arrive; an undefined one has no transfer.
   struct Posted {
     at::Tensor tensor;
     std::unique_ptr<Transfer> transfer;
   };
 
-  Posted post(at::Tensor tensor);
+  std::unique_ptr<Transfer> post(const at::Tensor& tensor);
   void post_message();
   void post_tensors();
-  bool wait(const Posted& posted, Waits::Clock::time_point deadline);
+  bool wait(Transfer& transfer, Waits::Clock::time_point deadline);
+  bool wait_for_tensors(Waits::Clock::time_point deadline);
+  bool take_layout(Waits::Clock::time_point deadline);
 
   const GlooLink link_;
   const Allocate allocate_;
   Layout layout_;  // of the last message
-  std::optional<Posted> header_;
-  std::vector<Posted> tensors_;  // undefined ones have no transfer
+  GlooHeader header_;
+  std::unique_ptr<Transfer> header_transfer_;  // none when nothing is posted
+  std::vector<Posted> tensors_;
 };
 
 }  // namespace halfback

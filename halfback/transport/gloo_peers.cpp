@@ -1,14 +1,15 @@
 #include "halfback/transport/gloo_peers.h"
 
 #include "halfback/base/error.h"
+#include "halfback/transport/number_tensor.h"
 #include "halfback/transport/transport.h"
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace halfback {
@@ -34,44 +35,31 @@ GlooOptions options_of(const Processes& processes, std::chrono::duration<double>
           .timeout = timeout};
 }
 
-at::Tensor empty_of(at::ScalarType dtype, std::int64_t count) {
-  return at::empty({count}, at::TensorOptions(dtype));
-}
-
-// Lists as two tensors: how long they are, and all their numbers.
+// Lists in one: how long they are, and all their numbers.
 struct Flat {
-  at::Tensor sizes;
-  at::Tensor numbers;
+  std::vector<std::int64_t> sizes;
+  std::vector<double> numbers;
 };
 
 Flat flat_of(const Lists& lists) {
-  Flat flat{.sizes = empty_of(at::kLong, static_cast<std::int64_t>(lists.size()))};
-  auto* size = flat.sizes.mutable_data_ptr<std::int64_t>();
-  std::int64_t count = 0;
+  Flat flat;
   for (const std::vector<double>& list : lists) {
-    *size++ = static_cast<std::int64_t>(list.size());
-    count += static_cast<std::int64_t>(list.size());
-  }
-  flat.numbers = empty_of(at::kDouble, count);
-  auto* number = flat.numbers.mutable_data_ptr<double>();
-  for (const std::vector<double>& list : lists) {
-    number = std::copy(list.begin(), list.end(), number);
+    flat.sizes.push_back(static_cast<std::int64_t>(list.size()));
+    flat.numbers.insert(flat.numbers.end(), list.begin(), list.end());
   }
   return flat;
 }
 
-std::int64_t num_numbers(const at::Tensor& sizes) {
-  const auto* const begin = sizes.const_data_ptr<std::int64_t>();
-  return std::accumulate(begin, begin + sizes.numel(), std::int64_t{0});
+void append(const Flat& flat, Lists& lists) {
+  auto number = flat.numbers.begin();
+  for (const std::int64_t size : flat.sizes) {
+    lists.emplace_back(number, number + size);
+    number += size;
+  }
 }
 
-void append(const Flat& flat, Lists& lists) {
-  const auto* number = flat.numbers.const_data_ptr<double>();
-  const auto* const size = flat.sizes.const_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < flat.sizes.numel(); ++i) {
-    lists.emplace_back(number, number + size[i]);
-    number += size[i];
-  }
+std::size_t total(const std::vector<std::int64_t>& sizes) {
+  return static_cast<std::size_t>(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}));
 }
 
 }  // namespace
@@ -94,22 +82,38 @@ void GlooPeers::throw_late(const std::string& awaited) const {
   throw TransportError(fmt::format("waited {:g} s for {}", timeout_.count(), awaited));
 }
 
-void GlooPeers::finish(Transfer& transfer,
-                       int process,
-                       const std::function<std::string()>& awaited) {
-  bool is_in_time = false;
+// Runs a call; its TransportError says which process is gone.
+template <typename Call>
+auto GlooPeers::naming(int process, Call&& call) {
   try {
-    is_in_time = waits_.wait(transfer, deadline());
+    return call();
   } catch (const TransportError& error) {
     throw TransportError(fmt::format("{} is gone: {}", processes_.name(process), error.what()));
   }
-  if (!is_in_time) {
+}
+
+std::unique_ptr<Transfer> GlooPeers::send(const at::Tensor& tensor, int to, int tag) {
+  return naming(to, [&] { return group_.send(tensor, to, tag); });
+}
+
+std::unique_ptr<Transfer> GlooPeers::receive(const at::Tensor& tensor, int from, int tag) {
+  return naming(from, [&] { return group_.receive(tensor, from, tag); });
+}
+
+bool GlooPeers::wait(Transfer& transfer, int process, Clock::time_point deadline) {
+  return naming(process, [&] { return waits_.wait(transfer, deadline); });
+}
+
+void GlooPeers::finish(Transfer& transfer,
+                       int process,
+                       const std::function<std::string()>& awaited) {
+  if (!wait(transfer, process, deadline())) {
     throw_late(awaited());
   }
 }
 
 Lists GlooPeers::all_gather(const Lists& lists) {
-  const Flat own = flat_of(lists);
+  Flat own = flat_of(lists);
   const auto size = static_cast<std::size_t>(processes_.count());
   std::vector<Flat> flats(size);
   std::vector<std::unique_ptr<Transfer>> sizes(size);
@@ -126,21 +130,21 @@ Lists GlooPeers::all_gather(const Lists& lists) {
            [&] { return fmt::format("{} at the end of the step", processes_.name(process)); });
   };
   for_each_other([&](int process, std::size_t i) {
-    flats[i].sizes = empty_of(at::kLong, own.sizes.numel());
-    sizes[i] = group_.receive(flats[i].sizes, process, kGatherTag);
-    sends[i].first = group_.send(own.sizes, process, kGatherTag);
-    sends[i].second = group_.send(own.numbers, process, kGatherTag);
+    flats[i].sizes.resize(own.sizes.size());
+    sizes[i] = receive(tensor_over(std::span(flats[i].sizes)), process, kGatherTag);
+    sends[i].first = send(tensor_over(std::span(own.sizes)), process, kGatherTag);
+    sends[i].second = send(tensor_over(std::span(own.numbers)), process, kGatherTag);
   });
   for_each_other([&](int process, std::size_t i) {
     finish_part(*sizes[i], process);
-    flats[i].numbers = empty_of(at::kDouble, num_numbers(flats[i].sizes));
-    finish_part(*group_.receive(flats[i].numbers, process, kGatherTag), process);
+    flats[i].numbers.resize(total(flats[i].sizes));
+    finish_part(*receive(tensor_over(std::span(flats[i].numbers)), process, kGatherTag), process);
   });
   for_each_other([&](int process, std::size_t i) {
     finish_part(*sends[i].first, process);
     finish_part(*sends[i].second, process);
   });
-  flats[static_cast<std::size_t>(processes_.index())] = own;
+  flats[static_cast<std::size_t>(processes_.index())] = std::move(own);
   Lists all;
   for (const Flat& flat : flats) {
     append(flat, all);
@@ -149,16 +153,14 @@ Lists GlooPeers::all_gather(const Lists& lists) {
 }
 
 double GlooPeers::take_number(int from) {
-  const at::Tensor tensor = empty_of(at::kDouble, 1);
-  finish(*group_.receive(tensor, from, kClockTag), from,
+  double number = 0.0;
+  finish(*receive(tensor_over(std::span(&number, 1)), from, kClockTag), from,
          [&] { return fmt::format("the clock of {}", processes_.name(from)); });
-  return *tensor.const_data_ptr<double>();
+  return number;
 }
 
 void GlooPeers::give_number(double number, int to) {
-  const at::Tensor tensor = empty_of(at::kDouble, 1);
-  *tensor.mutable_data_ptr<double>() = number;
-  finish(*group_.send(tensor, to, kClockTag), to,
+  finish(*send(tensor_over(std::span(&number, 1)), to, kClockTag), to,
          [&] { return fmt::format("{} to take the clock", processes_.name(to)); });
 }
 
@@ -194,9 +196,10 @@ ClockOffset GlooPeers::clock_offset() {
 // its connection is known at once, whatever anybody waits for.
 void GlooPeers::watch_next() {
   const int next = (processes_.index() + 1) % processes_.count();
-  const at::Tensor nothing = empty_of(at::kByte, 0);
+  std::vector<std::int64_t> nothing;
   try {
-    waits_.wait(*group_.receive(nothing, next, kWatchTag), Waits::kNoDeadline);
+    waits_.wait(*group_.receive(tensor_over(std::span(nothing)), next, kWatchTag),
+                Waits::kNoDeadline);
   } catch (const StoppedError&) {
   } catch (const TransportError& error) {
     processes_.report_gone(next, error.what());

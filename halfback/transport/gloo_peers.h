@@ -29,14 +29,22 @@ class GlooPeers {
   // Tags up to this one are taken.
   static constexpr int kLastTag = 2;
 
-  GlooGroup& group() { return group_; }
-  Waits& waits() { return waits_; }
-  Waits::Clock::time_point deadline() const;
+  // Begin transfers with a process. Here and below TransportError says which process is gone.
+  std::unique_ptr<Transfer> send(const at::Tensor& tensor, int to, int tag);
+  std::unique_ptr<Transfer> receive(const at::Tensor& tensor, int from, int tag);
 
-  // Waits for a transfer with a process. Throws TransportError, at the deadline with "waited 10 s
-  // for " and what awaited() says.
+  // Waits for a transfer with a process. Returns false when the deadline has passed; throws
+  // StoppedError after stop().
+  bool wait(Transfer& transfer, int process, Waits::Clock::time_point deadline);
+
+  // The same until deadline(), where it throws "waited 10 s for " and what awaited() says.
   void finish(Transfer& transfer, int process, const std::function<std::string()>& awaited);
+
+  Waits::Clock::time_point deadline() const;
   [[noreturn]] void throw_late(const std::string& awaited) const;
+
+  // Ends every wait, now and later.
+  void stop() { waits_.stop(); }
 
   // Returns the lists of all processes, each of which brings the same number of them, in the order
   // of the processes.
@@ -46,6 +54,8 @@ class GlooPeers {
   ClockOffset clock_offset();
 
  private:
+  template <typename Call>
+  auto naming(int process, Call&& call);
   void watch_next();
   double take_number(int from);
   void give_number(double number, int to);

@@ -52,6 +52,10 @@ std::string sign_key(const std::string& prefix, int process) {
   return fmt::format("{}sign/{}", prefix, process);
 }
 
+std::string heard_key(const std::string& prefix, int process) {
+  return fmt::format("{}heard/{}", prefix, process);
+}
+
 // Ends the process, whatever its other threads do, unless it ends first.
 void end_soon(const std::string& failure, Seconds grace) {
   std::thread([failure, grace] {
@@ -77,12 +81,14 @@ struct Monitor::State {
   void talk_once(Seconds passed);
   void say_alive();
   void hear_signs(Seconds passed);
+  void say_last();
 
   // Of the thread that watches.
   void watch();
 
   void learn(std::string text, bool is_own);
-  std::string with_positions(const std::string& text) const;  // with the mutex held
+  std::string position();
+  std::string with_positions(const std::string& text);  // with the mutex held
 
   const std::unique_ptr<StoreClient> store;  // of talk() alone
   const MonitorOptions options;
@@ -103,6 +109,8 @@ struct Monitor::State {
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
+  std::mutex position_mutex;  // taken last; held while the callback runs
+  std::function<std::string()> position_callback;
 };
 
 void Monitor::State::learn(std::string text, bool own) {
@@ -117,39 +125,35 @@ void Monitor::State::learn(std::string text, bool own) {
   changed.notify_all();
 }
 
-std::string Monitor::State::with_positions(const std::string& text) const {
+std::string Monitor::State::position() {
+  const std::lock_guard lock(position_mutex);
+  return position_callback ? position_callback() : "between steps";
+}
+
+std::string Monitor::State::with_positions(const std::string& text) {
   std::string all = text;
   for (std::size_t i = 0; i < signs.size(); ++i) {
     const bool is_self = static_cast<int>(i) == options.process;
-    const std::string position =
-        is_self && options.position ? options.position() : signs[i].position();
-    all += fmt::format("\n  {}: {}", options.names[i], position);
+    all += fmt::format("\n  {}: {}", options.names[i], is_self ? position() : signs[i].position());
   }
   return all;
 }
 
 void Monitor::State::say_alive() {
-  std::string position = options.position ? options.position() : "";
   store->set(sign_keys[static_cast<std::size_t>(options.process)],
-             fmt::format("{} {}", ++num_signs, position));
+             fmt::format("{} {}", ++num_signs, position()));
 }
 
 void Monitor::State::hear_signs(Seconds passed) {
   const std::vector<std::string> texts = store->get(sign_keys);
-  std::string missed;
-  {
-    const std::lock_guard lock(mutex);
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      Sign& sign = signs[i];
-      sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
-      sign.text = texts[i];
-      if (missed.empty() && !sign.has_left() && sign.silence > options.timeout) {
-        missed = fmt::format("{} gives no sign for {:g} s; it was at {}", options.names[i],
-                             options.timeout.count(), sign.position());
-      }
-    }
-    if (!missed.empty() && !is_leaving && !report) {
-      report = missed;
+  const std::lock_guard lock(mutex);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Sign& sign = signs[i];
+    sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
+    sign.text = texts[i];
+    if (!sign.has_left() && sign.silence > options.timeout && !is_leaving && !report) {
+      report = fmt::format("{} gives no sign for {:g} s; it was at {}", options.names[i],
+                           options.timeout.count(), sign.position());
     }
   }
 }
@@ -173,6 +177,24 @@ void Monitor::State::talk_once(Seconds passed) {
   learn(first, first == own);
 }
 
+// Tells whoever serves the store that it is needed no more.
+void Monitor::State::say_last() {
+  std::unique_lock lock(mutex);
+  const bool has_failed = failure.has_value();
+  const bool leaves = is_leaving && !has_failed;
+  lock.unlock();
+  try {
+    if (has_failed) {
+      store->set(heard_key(options.key_prefix, options.process), "");
+    } else if (leaves) {
+      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
+    }
+    store->find("");  // an answer tells that the last word is there
+  } catch (const TransportError&) {
+    // It is not served any more.
+  }
+}
+
 void Monitor::State::talk() {
   RunningTime time;
   bool may_go_on = true;
@@ -180,9 +202,10 @@ void Monitor::State::talk() {
     try {
       talk_once(time.since_last());
     } catch (const TransportError& error) {
+      // Whatever this process has to report came after that, and most likely of it.
       std::unique_lock lock(mutex);
-      const std::string text = with_positions(
-          report ? *report : fmt::format("{} is gone: {}", options.store_owner, error.what()));
+      const std::string text =
+          with_positions(fmt::format("{} is gone: {}", options.store_owner, error.what()));
       lock.unlock();
       learn(text, true);
     }
@@ -192,19 +215,7 @@ void Monitor::State::talk() {
     changed.wait_for(lock, kInterval, [&] { return is_over || failure || report; });
     may_go_on = !is_over && !failure;
   }
-  bool has_left = false;
-  {
-    const std::lock_guard lock(mutex);
-    has_left = is_leaving && !failure;
-  }
-  if (has_left) {
-    try {
-      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
-      store->find(options.key_prefix + "failure");  // the answer tells that the sign is there
-    } catch (const TransportError&) {
-      // Everybody has agreed to leave, and whoever served the store has done so.
-    }
-  }
+  say_last();
   const std::lock_guard lock(mutex);
   has_talked_last = true;
   changed.notify_all();
@@ -247,6 +258,14 @@ void Monitor::announce(StoreClient& store, const std::string& key_prefix, int pr
   store.set(sign_key(key_prefix, process), "0 joining");
 }
 
+std::vector<std::string> Monitor::heard_keys(const std::string& key_prefix, int num_processes) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < num_processes; ++i) {
+    keys.push_back(heard_key(key_prefix, i));
+  }
+  return keys;
+}
+
 Monitor::Monitor(std::unique_ptr<StoreClient> store, MonitorOptions options)
     : state_(std::make_shared<State>(std::move(store), std::move(options))) {
   state_->talker = std::thread([state = state_] { state->talk(); });
@@ -257,6 +276,7 @@ Monitor::~Monitor() { end(); }
 
 void Monitor::end() {
   on_failure(nullptr);
+  on_position(nullptr);
   if (!state_->watcher.joinable()) {
     return;
   }
@@ -305,6 +325,11 @@ void Monitor::on_failure(std::function<void(const std::string&)> callback) {
     state_->callback = std::move(callback);
   }
   state_->changed.notify_all();
+}
+
+void Monitor::on_position(std::function<std::string()> callback) {
+  const std::lock_guard lock(state_->position_mutex);
+  state_->position_callback = std::move(callback);
 }
 
 void Monitor::leave() {

@@ -9,7 +9,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <net/if.h>
+#include <string_view>
 #include <thread>
 #include <unistd.h>
 
@@ -33,16 +38,16 @@ std::string ranks_of(int process, int num_ranks, int num_processes) {
 }
 
 // Texts with their lengths in front, so that they may hold anything.
-std::string packed(const std::vector<std::pair<std::string, std::string>>& values) {
+std::string packed(const Processes::Entries& entries) {
   std::string text;
-  for (const auto& [name, value] : values) {
+  for (const auto& [name, value] : entries) {
     text += fmt::format("{} {} {}{}", name.size(), value.size(), name, value);
   }
   return text;
 }
 
-std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text) {
-  std::vector<std::pair<std::string, std::string>> values;
+Processes::Entries unpacked(std::string_view text) {
+  Processes::Entries entries;
   const auto next = [&](std::size_t size) {
     const auto part = text.substr(0, size);
     text.remove_prefix(part.size());
@@ -56,30 +61,28 @@ std::vector<std::pair<std::string, std::string>> unpacked(std::string_view text)
   while (!text.empty()) {
     const std::size_t name_size = next_size();
     const std::size_t value_size = next_size();
-    values.emplace_back(next(name_size), std::string());
-    values.back().second = next(value_size);
+    entries.emplace_back(next(name_size), std::string());
+    entries.back().second = next(value_size);
   }
-  return values;
+  return entries;
 }
 
-// How a process ends that an exception nobody catches would end, as in a thread of Gloo's.
-std::function<void(const std::string&)> tell_all;  // NOLINT: set before threads, kept till the end
+// Set while the processes are together: what to do with an exception that nobody catches, as on a
+// thread of Gloo's.
+std::function<std::string(const std::string&)> tell_all;
 
 [[noreturn]] void fail_and_end() {
-  std::string text = "ended without an exception";
+  std::string text = "a thread ended without an exception";
   try {
     if (std::current_exception()) {
       throw;
     }
   } catch (const std::exception& error) {
-    text = error.what();
+    text = fmt::format("a thread ended with: {}", error.what());
   } catch (...) {
-    text = "an exception that is none of ours";
+    text = "a thread ended with an exception that is none of ours";
   }
-  text = "a thread ended with: " + text;
-  if (tell_all) {
-    tell_all(text);
-  }
+  text = tell_all ? tell_all(text) : text;
   std::fprintf(stderr, "error: %s\n", text.c_str());
   ::_exit(1);
 }
@@ -94,46 +97,77 @@ Processes::Processes(World world, ProcessesOptions options)
         "multiple of {}",
         options_.num_ranks, world_.count, world_.count));
   }
-  names_ = {"process 0"};
+  for (int i = 0; i < world_.count; ++i) {
+    names_.push_back(
+        fmt::format("process {} ({})", i, ranks_of(i, options_.num_ranks, world_.count)));
+  }
   if (world_.count > 1) {
+    place_.key_prefix = fmt::format("halfback/{}/", world_.restart);
+    if (world_.index == 0 && !world_.is_store_served) {
+      server_ = std::make_unique<StoreServer>(world_.store_host, world_.store_port);
+    }
+    store_ = connect();
+    choose_address();
+    take_place();
     meet();
   }
 }
 
 Processes::~Processes() {
   tell_all = nullptr;
+  if (server_ && failure()) {
+    // The others look for a failure every half second. One that is dead or stopped never will.
+    serve_until(Monitor::heard_keys(place_.key_prefix, world_.count),
+                std::chrono::milliseconds(1500));
+  }
   monitor_.reset();
 }
 
-void Processes::meet() {
-  const std::string where = fmt::format("{}:{}", world_.store_host, world_.store_port);
-  const std::string owner =
-      world_.is_store_served ? fmt::format("the launcher ({})", world_.launcher) : "process 0";
-  place_.key_prefix = fmt::format("halfback/{}/", world_.restart);
-  if (world_.index == 0 && !world_.is_store_served) {
-    server_ = std::make_unique<StoreServer>(world_.store_host, world_.store_port);
+std::string Processes::store_owner() const {
+  return world_.is_store_served ? fmt::format("the launcher ({})", world_.launcher)
+                                : names_.front();
+}
+
+std::vector<std::string> Processes::keys_of_all(const std::string& name) const {
+  std::vector<std::string> keys;
+  for (int i = 0; i < world_.count; ++i) {
+    keys.push_back(fmt::format("{}{}/{}", place_.key_prefix, name, i));
   }
-  const auto client = [&] {
+  return keys;
+}
+
+std::unique_ptr<StoreClient> Processes::connect() const {
+  try {
     return std::make_unique<StoreClient>(world_.store_host, world_.store_port,
                                          options_.join_timeout);
-  };
-  try {
-    store_ = client();
   } catch (const TransportError& error) {
     throw TransportError(fmt::format(
-        "process {} of {}: {} (tried for {:g} s); {} serves it: is it running, and is the address "
-        "right (from {})?",
-        world_.index, world_.count, error.what(), options_.join_timeout.count(), owner,
-        world_.launcher));
+        "process {} of {} tried for {:g} s: {}; {} serves it: is that running, and is the address "
+        "right?",
+        world_.index, world_.count, options_.join_timeout.count(), error.what(), store_owner()));
   }
-  if (const char* const interface = std::getenv("GLOO_SOCKET_IFNAME")) {
-    place_.interface = interface;
-  }
-  place_.listens_at = world_.is_on_one_host() ? "127.0.0.1" : address_towards(world_.store_host);
+}
 
-  const std::string count =
-      store_->set_first(place_.key_prefix + "count", std::to_string(world_.count));
-  if (count != std::to_string(world_.count)) {
+void Processes::choose_address() {
+  const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface != nullptr && ::if_nametoindex(interface) == 0) {
+    throw ConfigError(fmt::format(
+        "environment: GLOO_SOCKET_IFNAME={}, and this machine has no such interface; name one that "
+        "`ip address` lists",
+        interface));
+  }
+  place_.interface = interface != nullptr ? interface : "";
+  place_.listens_at = world_.is_on_one_host() || interface != nullptr
+                          ? "127.0.0.1"
+                          : address_towards(world_.store_host);
+}
+
+// Claims this process's number at the store.
+void Processes::take_place() {
+  const std::string where = fmt::format("{}:{}", world_.store_host, world_.store_port);
+  const std::string own_count = std::to_string(world_.count);
+  const std::string count = store_->set_first(place_.key_prefix + "count", own_count);
+  if (count != own_count) {
     throw ConfigError(fmt::format(
         "processes: this is process {} of {}, and others at {} are of {}; give each run a port of "
         "its own, and all its processes the same number",
@@ -141,37 +175,32 @@ void Processes::meet() {
   }
   const std::string self = here();
   const std::string first =
-      store_->set_first(fmt::format("{}member/{}", place_.key_prefix, world_.index), self);
+      store_->set_first(keys_of_all("member")[static_cast<std::size_t>(world_.index)], self);
   if (first != self) {
     throw ConfigError(fmt::format(
         "processes: {} and {} both are process {} of the run at {}; give each run a port of its "
         "own, and each process a number of its own",
         first, self, world_.index, where));
   }
-  for (int i = 0; i < world_.count; ++i) {
-    names_.push_back(
-        fmt::format("process {} ({})", i, ranks_of(i, options_.num_ranks, world_.count)));
-  }
-  names_.erase(names_.begin());
+}
+
+void Processes::meet() {
   Monitor::announce(*store_, place_.key_prefix, world_.index);
-  std::vector<std::string> members;
-  for (int i = 0; i < world_.count; ++i) {
-    members.push_back(fmt::format("{}member/{}", place_.key_prefix, i));
-  }
-  wait_for_all("to join", members, options_.join_timeout);
-  const std::vector<std::string> all = store_->get(members);
+  const std::vector<std::string> here = keys_of_all("here");
+  store_->set(here[static_cast<std::size_t>(world_.index)], "");
+  wait_for_all("to join", here, options_.join_timeout);
+  const std::vector<std::string> members = store_->get(keys_of_all("member"));
   for (std::size_t i = 0; i < names_.size(); ++i) {
-    names_[i].insert(names_[i].size() - 1, ", " + all[i]);
+    names_[i].insert(names_[i].size() - 1, ", " + members[i]);
   }
-  monitor_ = std::make_unique<Monitor>(
-      client(), MonitorOptions{.process = world_.index,
+  const MonitorOptions options{.process = world_.index,
                                .names = names_,
                                .key_prefix = place_.key_prefix,
-                               .store_owner = world_.is_store_served ? owner : names_.front(),
+                               .store_owner = store_owner(),
                                .timeout = options_.timeout,
-                               .backstop = options_.backstop,
-                               .position = options_.position});
-  tell_all = [this](const std::string& text) { fail(text); };
+                               .backstop = options_.backstop};
+  monitor_ = std::make_unique<Monitor>(connect(), options);
+  tell_all = [this](const std::string& text) { return fail(text); };
   std::set_terminate(fail_and_end);
 }
 
@@ -204,32 +233,46 @@ std::vector<std::string> Processes::gather(const std::string& what, const std::s
   if (world_.count == 1) {
     return {text};
   }
-  std::vector<std::string> keys;
-  for (int i = 0; i < world_.count; ++i) {
-    keys.push_back(fmt::format("{}gather/{}/{}/{}", place_.key_prefix, num_gathers_, what, i));
-  }
-  ++num_gathers_;
+  const auto keys = keys_of_all(fmt::format("gather/{}/{}", num_gathers_++, what));
   store_->set(keys[static_cast<std::size_t>(world_.index)], text);
   wait_for_all("to tell: " + what, keys, options_.timeout);
   return store_->get(keys);
 }
 
-void Processes::agree(const std::vector<std::pair<std::string, std::string>>& values) {
-  const std::vector<std::string> texts = gather("agree", packed(values));
-  const auto first = unpacked(texts.front());
-  for (std::size_t entry = 0; entry < first.size(); ++entry) {
-    for (std::size_t process = 1; process < texts.size(); ++process) {
-      const auto other = unpacked(texts[process]);
-      const std::pair<std::string, std::string> its =
-          entry < other.size() ? other[entry] : std::pair<std::string, std::string>();
-      if (its != first[entry]) {
+void Processes::agree(const Entries& entries) {
+  std::vector<Entries> all;
+  std::size_t num_entries = 0;
+  for (const std::string& text : gather("agree", packed(entries))) {
+    all.push_back(unpacked(text));
+    num_entries = std::max(num_entries, all.back().size());
+  }
+  for (std::size_t entry = 0; entry < num_entries; ++entry) {
+    for (std::size_t process = 0; process < all.size(); ++process) {
+      all[process].resize(num_entries, {"nothing", ""});
+      const auto& [name, value] = all.front()[entry];
+      const auto& [its_name, its_value] = all[process][entry];
+      if (its_name != name || its_value != value) {
+        leave();
         throw ConfigError(fmt::format(
-            "processes: {} is not the same in all: {} in {} and {} in {}; start all processes with "
-            "the same options and the same build",
-            first[entry].first, first[entry].second, names_.front(),
-            its.first == first[entry].first ? its.second : "nothing", names_[process]));
+            "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
+            "with the same options and the same build",
+            name, value, names_.front(),
+            its_name == name ? its_value : fmt::format("{} {}", its_name, its_value),
+            names_[process]));
       }
     }
+  }
+}
+
+void Processes::serve_until(const std::vector<std::string>& keys,
+                            std::chrono::duration<double> timeout) {
+  const auto deadline = Clock::now() + timeout;
+  try {
+    while (!store_->has(keys) && Clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  } catch (const TransportError&) {
+    // The server is this process, and on its way out.
   }
 }
 
@@ -240,21 +283,14 @@ void Processes::leave() {
   monitor_->leave();
   gather("leave", "");
   monitor_->end();
-  std::vector<std::string> done;
-  for (int i = 0; i < world_.count; ++i) {
-    done.push_back(fmt::format("{}done/{}", place_.key_prefix, i));
-  }
+  const std::vector<std::string> done = keys_of_all("done");
   const std::string& own = done[static_cast<std::size_t>(world_.index)];
   store_->set(own, "");
-  if (!server_) {
+  if (server_) {
+    // One that has ended without this last word does not need the store any more either.
+    serve_until(done, std::chrono::seconds(5));
+  } else {
     store_->has({own});  // the answer tells that it is there
-    return;
-  }
-  // Whoever serves the store stays until nobody needs it.
-  constexpr std::chrono::seconds kLongEnough{5};
-  const auto deadline = Clock::now() + kLongEnough;
-  while (!store_->has(done) && Clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
@@ -273,6 +309,12 @@ std::optional<std::string> Processes::failure() const {
 }
 
 bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_position(std::function<std::string()> callback) {
+  if (monitor_) {
+    monitor_->on_position(std::move(callback));
+  }
+}
 
 void Processes::on_failure(std::function<void(const std::string&)> callback) {
   if (monitor_) {

@@ -26,10 +26,6 @@ struct ProcessesOptions {
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
   std::chrono::duration<double> timeout{60};        // of silence, and of every wait for all
   std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
-
-  // What the process is doing, as "rank 2: position 7, 1RECV_F3". Called from a thread of the
-  // monitor at any time before the destructor; must not call back.
-  std::function<std::string()> position;
 };
 
 class Processes {
@@ -52,8 +48,9 @@ class Processes {
   std::vector<std::string> gather(const std::string& what, const std::string& text);
 
   // Throws the same ConfigError in all processes when a value is not the same in all of them. It
-  // names the first such entry, with both values and processes.
-  void agree(const std::vector<std::pair<std::string, std::string>>& values);
+  // names the first such entry, with both values and processes. All have left by then.
+  using Entries = std::vector<std::pair<std::string, std::string>>;  // names and values
+  void agree(const Entries& entries);
 
   // Waits until all processes are here. After it their connections may close.
   void leave();
@@ -75,21 +72,32 @@ class Processes {
   // callback back, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
-  // Where the store and this run's keys are, and the address (or the interface, if that is not
-  // empty) to listen at: GLOO_SOCKET_IFNAME where it is set, loopback where all processes are on
-  // one host, else the address from which this machine reaches the store.
+  // Asks now and then, from another thread, for what this process is doing, in a line as "rank 2:
+  // position 7, 1RECV_F3". The callback must not call back. An empty function takes it back, and
+  // returns once none runs.
+  void on_position(std::function<std::string()> callback);
+
+  // Under which keys of the store this run writes, and where the process listens for the others: at
+  // the interface GLOO_SOCKET_IFNAME where that is set, at loopback where all processes are on one
+  // host, else at the address from which this machine reaches the host of the store.
   struct Place {
     std::string key_prefix;
     std::string listens_at;
-    std::string interface;
+    std::string interface;  // empty: listens_at holds
   };
   const Place& place() const { return place_; }
 
  private:
+  std::unique_ptr<StoreClient> connect() const;
+  void choose_address();
+  void take_place();
   void meet();
   void wait_for_all(const std::string& what,
                     const std::vector<std::string>& keys,
                     std::chrono::duration<double> timeout);
+  void serve_until(const std::vector<std::string>& keys, std::chrono::duration<double> timeout);
+  std::vector<std::string> keys_of_all(const std::string& name) const;
+  std::string store_owner() const;
 
   const World world_;
   const ProcessesOptions options_;

@@ -10,8 +10,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <netdb.h>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -26,10 +28,11 @@ using Bytes = std::vector<std::uint8_t>;
 Bytes bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 std::string text_of(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
 
-// c10d writes a stack to stderr when a connection ends, besides the exception that it throws.
+// c10d writes a stack to stderr besides each exception that it throws.
 void leave_the_telling_to_us() {
+  constexpr int kFatal = 3;
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) {
-    FLAGS_caffe2_log_level = 2;
+    FLAGS_caffe2_log_level = kFatal;
   }
 }
 
@@ -79,7 +82,7 @@ auto speaking(const std::string& where, Call&& call) {
   try {
     return std::forward<Call>(call)();
   } catch (const std::exception&) {
-    throw TransportError(fmt::format("the store at {} does not answer: {}", where, c10d_reason()));
+    throw TransportError(fmt::format("no store answers at {}: {}", where, c10d_reason()));
   }
 }
 
@@ -126,8 +129,17 @@ StoreClient::StoreClient(const std::string& host, int port, std::chrono::duratio
   options.port = static_cast<std::uint16_t>(port);
   options.waitWorkers = false;
   options.timeout = milliseconds_of(timeout);
-  impl_->store =
-      speaking(impl_->where, [&] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
+  // c10d waits without a deadline for the first word of whoever it has reached, so not on this
+  // thread. It tries again once when its own deadline has passed.
+  std::packaged_task<c10::intrusive_ptr<c10d::TCPStore>()> connect(
+      [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
+  auto connected = connect.get_future();
+  std::thread(std::move(connect)).detach();
+  if (connected.wait_for(2 * timeout + std::chrono::seconds(1)) != std::future_status::ready) {
+    throw TransportError(
+        fmt::format("what listens at {} does not speak as a store does", impl_->where));
+  }
+  impl_->store = speaking(impl_->where, [&] { return connected.get(); });
 }
 
 StoreClient::~StoreClient() = default;

@@ -183,20 +183,22 @@ World detect_world() {
 }
 
 std::string first_host(std::string_view list) {
-  const auto end = list.find_first_of("[,");
-  std::string host(list.substr(0, end));
-  if (end == list.npos || list[end] == ',') {
-    return host;
+  std::string host;
+  while (true) {
+    const auto end = list.find_first_of("[,");
+    host += list.substr(0, end);
+    if (end == list.npos || list[end] == ',') {
+      return host;
+    }
+    list.remove_prefix(end + 1);
+    const auto close = list.find(']');
+    if (close == list.npos) {
+      throw ConfigError(
+          fmt::format("environment: Slurm's list of hosts ends inside of {}[{}", host, list));
+    }
+    host += list.substr(0, list.find_first_of(",-]"));
+    list.remove_prefix(close + 1);
   }
-  list.remove_prefix(end + 1);
-  const auto number = list.substr(0, list.find_first_of(",-]"));
-  const auto close = list.find(']');
-  if (number.empty() || close == list.npos) {
-    throw ConfigError(
-        fmt::format("environment: Slurm's list of hosts has no end: {}[{}", host, list));
-  }
-  const auto suffix = list.substr(close + 1);
-  return host.append(number).append(suffix.substr(0, suffix.find(',')));
 }
 
 }  // namespace halfback

@@ -79,7 +79,14 @@ class RunningProcess {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
+  // Returns what the process has said until its end.
+  std::string end() {
+    wait();
+    return text_;
+  }
+
   const std::string& text() const { return text_; }
+  pid_t id() const { return process_; }
 
  private:
   static constexpr int kPatienceMilliseconds = 60'000;
@@ -111,31 +118,54 @@ class RunningProcess {
   std::string text_;
 };
 
-// Starts `count` processes with our launcher's variables.
+// Who serves the store that the processes meet at.
+enum class Served { ByTest, ByProcess0, ByNobody };
+
+// Starts `count` processes: with our launcher's variables, or for Served::ByProcess0 with
+// torchrun's.
 class ProcessRun {
  public:
   ProcessRun(int count,
              const std::vector<std::string>& command,
-             const std::vector<std::string>& environment = {})
-      : ProcessRun(std::vector(static_cast<std::size_t>(count), command), environment) {}
+             const std::vector<std::string>& environment = {},
+             Served served = Served::ByTest)
+      : ProcessRun(std::vector(static_cast<std::size_t>(count), command), environment, served) {}
 
   // The same with a command for each.
   explicit ProcessRun(const std::vector<std::vector<std::string>>& commands,
-                      const std::vector<std::string>& environment = {})
-      : server_("127.0.0.1", 0) {
-    for (std::size_t i = 0; i < commands.size(); ++i) {
+                      const std::vector<std::string>& environment = {},
+                      Served served = Served::ByTest)
+      : server_(std::make_unique<StoreServer>("127.0.0.1", 0)), port_(server_->port()) {
+    if (served != Served::ByTest) {
+      server_.reset();
+    }
+    const std::size_t count = commands.size();
+    for (std::size_t i = 0; i < count; ++i) {
       std::vector<std::string> own = environment;
-      own.push_back(fmt::format("HALFBACK_PROCESS={}", i));
-      own.push_back(fmt::format("HALFBACK_PROCESSES={}", commands.size()));
-      own.push_back(fmt::format("HALFBACK_STORE=127.0.0.1:{}", server_.port()));
+      own.emplace_back("OMP_NUM_THREADS=1");
+      if (served == Served::ByProcess0) {
+        own.insert(own.end(), {fmt::format("RANK={}", i), fmt::format("WORLD_SIZE={}", count),
+                               fmt::format("LOCAL_WORLD_SIZE={}", count), "MASTER_ADDR=localhost",
+                               fmt::format("MASTER_PORT={}", port_)});
+      } else {
+        own.insert(own.end(), {fmt::format("HALFBACK_PROCESS={}", i),
+                               fmt::format("HALFBACK_PROCESSES={}", count),
+                               fmt::format("HALFBACK_STORE=127.0.0.1:{}", port_)});
+      }
       processes_.push_back(std::make_unique<RunningProcess>(commands[i], own));
     }
   }
 
-  RunningProcess& operator[](std::size_t index) { return *processes_.at(index); }
-  int port() const { return server_.port(); }
+  RunningProcess& operator[](int index) { return *processes_.at(static_cast<std::size_t>(index)); }
+  int count() const { return static_cast<int>(processes_.size()); }
+  int port() const { return port_; }
 
-  // All must end with 0.
+  void wait_for_all(const std::string& text) {
+    for (const auto& process : processes_) {
+      process->wait_for(text);
+    }
+  }
+
   void expect_success() {
     for (const auto& process : processes_) {
       EXPECT_EQ(process->wait(), 0) << process->text();
@@ -143,7 +173,8 @@ class ProcessRun {
   }
 
  private:
-  StoreServer server_;
+  std::unique_ptr<StoreServer> server_;
+  int port_ = 0;
   std::vector<std::unique_ptr<RunningProcess>> processes_;
 };
 

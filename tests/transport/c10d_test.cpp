@@ -28,5 +28,25 @@ TEST(C10dTest, AChannelHoldsExactlyItsCapacity) {
   }
 }
 
+TEST(C10dTest, ExchangesBeginInAnyOrder) {
+  ProcessRun(2, peer("exchanges", 2)).expect_success();
+  ProcessRun(2, peer("exchanges", 4)).expect_success();
+}
+
+TEST(C10dTest, AllRanksSeeTheValuesOfAll) {
+  ProcessRun(3, peer("gather", 3)).expect_success();
+  ProcessRun(2, peer("gather", 4)).expect_success();
+}
+
+TEST(C10dTest, ClocksOfOneMachineDifferByNoMoreThanTheError) {
+  ProcessRun(3, peer("clocks", 3)).expect_success();
+}
+
+TEST(C10dTest, ChannelsCountWhatTheyCarry) { ProcessRun(2, peer("links", 2)).expect_success(); }
+
+TEST(C10dTest, DeadlinesAndWrongOrdersSayWhatWasWaitedFor) {
+  ProcessRun(2, peer("refusals", 2), {"PEER_WAIT=0.5"}).expect_success();
+}
+
 }  // namespace
 }  // namespace halfback::testing
