@@ -3,6 +3,7 @@
 #include "cli/process_team.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/train/kept_checkpoints.h"
 #include "halfback/transport/store.h"
 #include "halfback/transport/world.h"
 
@@ -44,22 +45,23 @@ std::vector<std::string> own_arguments() {
   return arguments;
 }
 
-// What tells one checkpoint at a place from the next; nothing when there is none.
-class CheckpointMark {
- public:
-  explicit CheckpointMark(const std::filesystem::path& checkpoint) {
+// What tells the checkpoints that are at a place from those that a run leaves there.
+std::string checkpoint_mark(const std::filesystem::path& place) {
+  std::string mark;
+  const auto add = [&mark](const std::filesystem::path& directory) {
     struct stat found {};
-    if (::stat(checkpoint.c_str(), &found) == 0) {
-      mark_ = fmt::format("{} {}.{}", found.st_ino, found.st_mtim.tv_sec, found.st_mtim.tv_nsec);
+    if (::stat(directory.c_str(), &found) == 0) {
+      mark += fmt::format("{} {}.{};", found.st_ino, found.st_mtim.tv_sec, found.st_mtim.tv_nsec);
+    }
+  };
+  if (!place.empty()) {
+    add(place);
+    for (const KeptCheckpoint& kept : kept_checkpoints(place)) {
+      add(kept.path);
     }
   }
-
-  bool exists() const { return !mark_.empty(); }
-  bool operator==(const CheckpointMark&) const = default;
-
- private:
-  std::string mark_;
-};
+  return mark;
+}
 
 TeamRequest::Process team_process(int index, int num_processes, int num_ranks) {
   const int share = num_ranks / num_processes;
@@ -151,7 +153,7 @@ int launch(const LaunchOptions& options, const Launch& run) {
     make_log_directory(options.log_directory);
   }
   const std::vector<std::string> arguments = request.arguments;
-  const CheckpointMark found(run.checkpoint);
+  const std::string mark = checkpoint_mark(run.checkpoint);
   SignalQueue signals = team_signals();
   for (int restart = 0;; ++restart) {
     const TeamOutcome outcome = run_once(request, restart, signals);
@@ -164,8 +166,8 @@ int launch(const LaunchOptions& options, const Launch& run) {
     if (restart == options.max_restarts) {
       throw Error(outcome.error);
     }
-    const CheckpointMark now(run.checkpoint);
-    const bool resumes = run.resumes || (now.exists() && now != found);
+    const std::string new_mark = checkpoint_mark(run.checkpoint);
+    const bool resumes = run.resumes || (!new_mark.empty() && new_mark != mark);
     std::cerr << fmt::format(
         "restart {} of {}: {}\nrestart {} of {}: {}\n", restart + 1, options.max_restarts,
         outcome.error, restart + 1, options.max_restarts,
