@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <utility>
 
@@ -87,11 +88,15 @@ StageList Training::stages() {
 // Of several copies of a stage one is written.
 StageList Training::written_stages() {
   const int num_replicas = config_.schedule.placement.num_replicas();
-  StageList all;
+  std::map<int, Stage*> by_number;
   for (const LocalStage& local : pipeline_->local_stages()) {
     if (writes_stage(local.number, local.replica, num_replicas)) {
-      all.push_back(local.stage);
+      by_number[local.number] = local.stage;
     }
+  }
+  StageList all;
+  for (const auto& [number, stage] : by_number) {
+    all.push_back(stage);
   }
   return all;
 }
