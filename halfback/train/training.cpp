@@ -22,6 +22,10 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   initialize_runtime();
   check(config_.model);
   data_ = open_data(config_, on_encoded);
+  if (config_.processes) {
+    config_.processes->agree(
+        {{"the length of --data", fmt::format("{} bytes", data_->num_bytes())}});
+  }
   config_.pipeline.stage.seed = config_.seed;
   make_pipeline();
   restore();
