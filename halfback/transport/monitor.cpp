@@ -87,7 +87,7 @@ struct Monitor::State {
   void watch();
 
   void learn(std::string text, bool is_own);
-  std::string position();
+  std::string position() const { return options.position ? options.position() : ""; }
   std::string with_positions(const std::string& text);  // with the mutex held
 
   const std::unique_ptr<StoreClient> store;  // of talk() alone
@@ -109,8 +109,6 @@ struct Monitor::State {
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
-  std::mutex position_mutex;  // taken last; held while the callback runs
-  std::function<std::string()> position_callback;
 };
 
 void Monitor::State::learn(std::string text, bool own) {
@@ -123,11 +121,6 @@ void Monitor::State::learn(std::string text, bool own) {
     is_own = own;
   }
   changed.notify_all();
-}
-
-std::string Monitor::State::position() {
-  const std::lock_guard lock(position_mutex);
-  return position_callback ? position_callback() : "between steps";
 }
 
 std::string Monitor::State::with_positions(const std::string& text) {
@@ -276,7 +269,6 @@ Monitor::~Monitor() { end(); }
 
 void Monitor::end() {
   on_failure(nullptr);
-  on_position(nullptr);
   if (!state_->watcher.joinable()) {
     return;
   }
@@ -296,6 +288,9 @@ void Monitor::end() {
 
 std::string Monitor::fail(const std::string& text) {
   std::unique_lock lock(state_->mutex);
+  if (state_->is_over) {
+    return state_->failure.value_or(text);
+  }
   if (!state_->report) {
     state_->report = text;
   }
@@ -325,11 +320,6 @@ void Monitor::on_failure(std::function<void(const std::string&)> callback) {
     state_->callback = std::move(callback);
   }
   state_->changed.notify_all();
-}
-
-void Monitor::on_position(std::function<std::string()> callback) {
-  const std::lock_guard lock(state_->position_mutex);
-  state_->position_callback = std::move(callback);
 }
 
 void Monitor::leave() {
