@@ -21,6 +21,7 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kInterval{0.5};
+constexpr Seconds kLongSilence = 4 * kInterval;
 constexpr Seconds kGrace{2.0};  // for one word with the store
 constexpr const char* kLeft = "left";
 
@@ -87,8 +88,7 @@ struct Monitor::State {
   void watch();
 
   void learn(std::string text, bool is_own);
-  std::string position() const { return options.position ? options.position() : ""; }
-  std::string with_positions(const std::string& text);  // with the mutex held
+  std::string with_positions(const std::string& text) const;  // with the mutex held
 
   const std::unique_ptr<StoreClient> store;  // of talk() alone
   const MonitorOptions options;
@@ -123,18 +123,20 @@ void Monitor::State::learn(std::string text, bool own) {
   changed.notify_all();
 }
 
-std::string Monitor::State::with_positions(const std::string& text) {
+std::string Monitor::State::with_positions(const std::string& text) const {
   std::string all = text;
   for (std::size_t i = 0; i < signs.size(); ++i) {
-    const bool is_self = static_cast<int>(i) == options.process;
-    all += fmt::format("\n  {}: {}", options.names[i], is_self ? position() : signs[i].position());
+    all += fmt::format("\n  {}: {}", options.names[i], signs[i].position());
+    if (signs[i].silence > kLongSilence) {
+      all += fmt::format("; no sign for {:.0f} s", signs[i].silence.count());
+    }
   }
   return all;
 }
 
 void Monitor::State::say_alive() {
   store->set(sign_keys[static_cast<std::size_t>(options.process)],
-             fmt::format("{} {}", ++num_signs, position()));
+             fmt::format("{} {}", ++num_signs, options.position ? options.position() : ""));
 }
 
 void Monitor::State::hear_signs(Seconds passed) {
@@ -153,19 +155,22 @@ void Monitor::State::hear_signs(Seconds passed) {
 
 void Monitor::State::talk_once(Seconds passed) {
   const std::string failure_key = options.key_prefix + "failure";
-  say_alive();
   if (const auto first = store->find(failure_key)) {
     return learn(*first, false);
   }
-  hear_signs(passed);
-  std::string own;
-  {
-    const std::lock_guard lock(mutex);
-    if (!report || failure) {
-      return;
-    }
-    own = with_positions(*report);
+  std::unique_lock lock(mutex);
+  if (!report) {
+    lock.unlock();
+    say_alive();
+    hear_signs(passed);
+    lock.lock();
   }
+  if (!report || failure) {
+    return;
+  }
+  // Positions are those of the last signs: whoever fails has left its own by now.
+  const std::string own = with_positions(*report);
+  lock.unlock();
   const std::string first = store->set_first(failure_key, own);
   learn(first, first == own);
 }

@@ -42,7 +42,7 @@ class Monitor {
   ~Monitor();
 
   // Reports a failure and returns the first that anybody has reported, with where all processes
-  // were.
+  // were at their last signs.
   std::string fail(const std::string& text);
 
   // The first failure, once it is known here, and whether this process reported it.
