@@ -22,8 +22,9 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kInterval{0.5};
 constexpr Seconds kLongSilence = 4 * kInterval;
-constexpr Seconds kGrace{2.0};  // for one word with the store
-constexpr const char* kLeft = "left";
+constexpr Seconds kGrace{2.0};                 // for one word with the store
+constexpr const char* kJoining = "0 joining";  // the first sign
+constexpr const char* kLeft = "left";          // the last
 
 // Time in which this process ran. One that was itself stopped, or a whole run that was, would else
 // take its own pause for the silence of others.
@@ -74,7 +75,14 @@ struct Monitor::State {
     for (std::size_t i = 0; i < options.names.size(); ++i) {
       sign_keys.push_back(sign_key(options.key_prefix, static_cast<int>(i)));
     }
-    signs.resize(sign_keys.size());
+    signs.assign(sign_keys.size(), {.text = kJoining});
+    signs[index_of_self()].text = next_sign();
+  }
+
+  std::size_t index_of_self() const { return static_cast<std::size_t>(options.process); }
+
+  std::string next_sign() {
+    return fmt::format("{} {}", ++num_signs, options.position ? options.position() : "");
   }
 
   // Of the thread that talks to the store.
@@ -135,14 +143,21 @@ std::string Monitor::State::with_positions(const std::string& text) const {
 }
 
 void Monitor::State::say_alive() {
-  store->set(sign_keys[static_cast<std::size_t>(options.process)],
-             fmt::format("{} {}", ++num_signs, options.position ? options.position() : ""));
+  const std::string text = next_sign();
+  {
+    const std::lock_guard lock(mutex);
+    signs[index_of_self()].text = text;
+  }
+  store->set(sign_keys[index_of_self()], text);
 }
 
 void Monitor::State::hear_signs(Seconds passed) {
   const std::vector<std::string> texts = store->get(sign_keys);
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (i == index_of_self()) {
+      continue;
+    }
     Sign& sign = signs[i];
     sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
     sign.text = texts[i];
@@ -185,7 +200,7 @@ void Monitor::State::say_last() {
     if (has_failed) {
       store->set(heard_key(options.key_prefix, options.process), "");
     } else if (leaves) {
-      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
+      store->set(sign_keys[index_of_self()], kLeft);
     }
     store->find("");  // an answer tells that the last word is there
   } catch (const TransportError&) {
@@ -253,7 +268,7 @@ void Monitor::State::watch() {
 }
 
 void Monitor::announce(StoreClient& store, const std::string& key_prefix, int process) {
-  store.set(sign_key(key_prefix, process), "0 joining");
+  store.set(sign_key(key_prefix, process), kJoining);
 }
 
 std::vector<std::string> Monitor::heard_keys(const std::string& key_prefix, int num_processes) {
