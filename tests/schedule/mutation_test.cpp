@@ -47,7 +47,7 @@ TEST(MutationTest, MutatedTextsAreReadOrRefused) {
     for (int i = 0; i < count; ++i) {
       const auto at = *rc::gen::inRange<std::size_t>(0, text.size());
       text[at] = *rc::gen::oneOf(rc::gen::arbitrary<char>(),
-                                 rc::gen::elementOf(std::string("0123456789FIWBU,\n# =")));
+                                 rc::gen::elementOf(std::string("0123456789FIWBU:,\n# =")));
     }
     try {
       expect_runs_or_is_refused(testing::parse(text));
