@@ -11,7 +11,8 @@
 
 namespace halfback::cli {
 
-// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, and what some families take.
+// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, and what
+// some families take.
 struct ScheduleOptions {
   std::string source;
   std::optional<int> num_ranks;
@@ -21,6 +22,11 @@ struct ScheduleOptions {
   std::optional<int> group_size;
   std::optional<double> memory_limit;
   std::optional<double> released_at_input;
+  std::optional<int> chunks;
+  std::optional<int> window;
+  std::optional<int> distance;
+  std::optional<int> trained;
+  std::string stage_updates;
 
   // Adds all of them, the source as a required positional or, given its name, as an option. The
   // verb's callback must keep this object alive.
@@ -28,6 +34,9 @@ struct ScheduleOptions {
   // Returns the schedule that they name; a file is validated if `verifies`; families that search an
   // order do so for these times. Throws as load_or_build().
   Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
+
+ private:
+  void add_local_options(CLI::App& verb);
 };
 
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.

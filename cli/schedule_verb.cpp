@@ -26,7 +26,7 @@ struct Options {
 
 void print_families() {
   const auto print = [](const auto&... columns) {
-    std::cout << fmt::format("{:<16} {:<24} {:<26} {:<16} {:<8} {}\n", columns...);
+    std::cout << fmt::format("{:<18} {:<24} {:<26} {:<16} {:<8} {}\n", columns...);
   };
   print("name", "N ranks, M micro-batches", "idle", "peak", "messages", "weights");
   for (const Family& family : families()) {
@@ -35,7 +35,7 @@ void print_families() {
   }
   std::cout << "\n";
   for (const Family& family : families()) {
-    std::cout << fmt::format("{:<16} {}{}{}\n", family.name, family.summary,
+    std::cout << fmt::format("{:<18} {}{}{}\n", family.name, family.summary,
                              family.paper.empty() ? "" : "; ", family.paper);
   }
   std::cout
@@ -44,6 +44,16 @@ void print_families() {
          "its own begin to its own\nend. Peak: micro-batches that a rank holds until their W, "
          "counted on 1/N of the model.\nMessages: of one micro-batch. Weights: copies of "
          "them.\n";
+}
+
+// Pairs of a stage and the lowest one that its loss reaches, which is above it where it reaches
+// none; empty for backprop.
+nlohmann::json losses_json(const GradientCuts& cuts) {
+  nlohmann::json losses = nlohmann::json::array();
+  for (const LossReach& loss : cuts.losses()) {
+    losses.push_back({loss.stage, loss.lowest});
+  }
+  return losses;
 }
 
 std::string to_json(const Schedule& schedule) {
@@ -58,6 +68,8 @@ std::string to_json(const Schedule& schedule) {
                                    {"micro_batches", schedule.num_micro_batches},
                                    {"placement", schedule.placement.replicas},
                                    {"replicas", schedule.placement.replica_of_micro_batch},
+                                   {"losses", losses_json(schedule.cuts)},
+                                   {"weights", to_string(schedule.cuts.weight_rule())},
                                    {"ranks", std::move(ranks)}};
   return document.dump() + '\n';
 }

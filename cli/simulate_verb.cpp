@@ -33,6 +33,7 @@ struct Options {
   std::optional<double> bandwidth;
   std::string channel = "buffered";
   std::string format = "grid";
+  std::optional<int> repeat;
 };
 
 // What is simulated, and what came out.
@@ -46,6 +47,7 @@ struct Simulation {
   std::vector<double> activation_peaks;
   std::vector<StateBytes> constant;
   MemoryPrediction prediction;
+  std::optional<SteadyStep> steady;  // of repeated steps
 };
 
 // The costs that were given; those of a share, where they are one for all stages of any schedule.
@@ -105,6 +107,10 @@ Simulation simulate_request(const Options& options) {
   done.simulate_options = {.channel = channel,
                            .validates = false,  // a file is when it is loaded
                            .keeps_timeline = options.format != "json"};
+  if (options.repeat) {
+    done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);
+    done.schedule = repeat_steps(done.schedule, *options.repeat);
+  }
   done.result = simulate(done.schedule, done.costs, done.simulate_options);
   done.activation_peaks = activation_peaks(done.schedule);
   done.memory = std::move(file.memory);
@@ -119,15 +125,22 @@ void print_times(const Simulation& done) {
   const SimulationResult& result = done.result;
   std::cout << fmt::format("\nmakespan {:.6g}, bubble fraction {:.3f}\n", result.makespan,
                            result.bubble_fraction);
-  std::cout << fmt::format("stage step {:.6g}, bubble fraction {:.3f}\n\n", result.stage_step,
+  std::cout << fmt::format("stage step {:.6g}, bubble fraction {:.3f}\n", result.stage_step,
                            result.stage_step_bubble_fraction);
-  std::cout << fmt::format("{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}\n", "rank", "busy", "until I",
+  if (done.steady) {
+    std::cout << fmt::format("steady step {:.6g}, bubble fraction {:.3f}\n", done.steady->period,
+                             done.steady->bubble_fraction);
+  }
+  std::cout << fmt::format("\n{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}\n", "rank", "busy", "until I",
                            "until W", "gradients", "M_B");
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
     const HeldPeaks& held = result.held[rank];
     std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10} {:>9.6g}\n", rank,
                              result.busy[rank], held.until_input, held.until_weight, held.gradients,
                              done.activation_peaks[rank]);
+  }
+  if (done.steady) {
+    std::cout << "\nsteady step: period of as many steps again, after these.";
   }
   std::cout << "\nstage step: longest time of one rank, from its first start to its last end.\n"
                "until I, until W, gradients: most micro-batches held for I, for W, and as "
@@ -189,17 +202,20 @@ void print_json(const Simulation& done) {
       entry["memory"] = memory_json(done.constant[rank], done.prediction.at_peak[rank]);
     }
   }
-  const nlohmann::json document = {
-      {"name", done.schedule.name},
-      {"micro_batches", done.schedule.num_micro_batches},
-      {"stages", done.schedule.num_stages()},
-      {"two_stage", is_two_stage(done.schedule)},
-      {"messages_added", done.messages_added},
-      {"makespan", result.makespan},
-      {"bubble_fraction", result.bubble_fraction},
-      {"stage_step", result.stage_step},
-      {"stage_step_bubble_fraction", result.stage_step_bubble_fraction},
-      {"ranks", std::move(ranks)}};
+  nlohmann::json document = {{"name", done.schedule.name},
+                             {"micro_batches", done.schedule.num_micro_batches},
+                             {"stages", done.schedule.num_stages()},
+                             {"two_stage", is_two_stage(done.schedule)},
+                             {"messages_added", done.messages_added},
+                             {"makespan", result.makespan},
+                             {"bubble_fraction", result.bubble_fraction},
+                             {"stage_step", result.stage_step},
+                             {"stage_step_bubble_fraction", result.stage_step_bubble_fraction},
+                             {"ranks", std::move(ranks)}};
+  if (done.steady) {
+    document["steady_step"] = done.steady->period;
+    document["steady_step_bubble_fraction"] = done.steady->bubble_fraction;
+  }
   std::cout << document.dump(2) << '\n';
 }
 
@@ -246,6 +262,11 @@ void add_simulate_verb(CLI::App& app) {
   verb->add_option("--memory-file", options->memory_file,
                    "JSON file with the bytes of each stage, for a table of bytes")
       ->type_name("FILE");
+  verb->add_option(
+          "--repeat", options->repeat,
+          "Steps back to back, each stage updating on its own: needs U in the schedule, as "
+          "--stage-updates on gives")
+      ->type_name("STEPS");
   verb->add_option("--format", options->format,
                    "grid, json, trace (Chrome, Perfetto), svg, or html (a page)")
       ->type_name("FORMAT");

@@ -1,0 +1,88 @@
+// The rows of training with local updates.
+#include "halfback/schedule/families.h"
+
+#include <algorithm>
+
+namespace halfback {
+
+namespace {
+
+double at_most(int micro_batches, const PipelineShape& shape) {
+  return std::min(micro_batches, shape.num_micro_batches);
+}
+
+// Of windows of a size: see build_local_overlapping().
+double windows(int window, const PipelineShape& shape) {
+  return at_most(window == 2 && shape.two_stage ? 2 : window == 1 ? 1 : shape.num_ranks, shape);
+}
+
+}  // namespace
+
+std::vector<Family> local_families() {
+  using Shape = PipelineShape;
+  return {
+      {.name = "local-greedy",
+       .summary = "a loss on each stage, whose gradient stays there",
+       .conditions = "any M",
+       .idle = "N-1; 0 a rank",
+       .peak_memory = "1",
+       .messages = "N-1",
+       .paper = "arXiv 2012.03837, 1901.08164",
+       .stage_updates = true,
+       .builder = build_local_greedy,
+       .peak_of = [](const Shape& shape) { return at_most(1, shape); }},
+      {.name = "local-chunked",
+       .summary = "a loss on each of K chunks of stages (--chunks, 2); 1f1b inside a chunk",
+       .conditions = "any M, 1 <= K <= N",
+       .idle = "N-1; N/K-1 a rank",
+       .peak_memory = "N/K",
+       .messages = "2N-K-1",
+       .paper = "arXiv 2012.03837",
+       .stage_updates = true,
+       .local_size = &Shape::chunks,
+       .natural_local_size = 2,
+       .builder = build_local_chunked,
+       .peak_of =
+           [](const Shape& shape) {
+             return at_most((shape.num_ranks + shape.chunks - 1) / shape.chunks, shape);
+           }},
+      {.name = "local-overlapping",
+       .summary = "losses whose gradients pass a window of w stages (--window, 2), summed",
+       .conditions = "any M, 1 <= w <= N",
+       .idle = "more work",
+       .peak_memory = "2; w > 2: N",
+       .messages = "2(N-1)",
+       .paper = "arXiv 2012.03837",
+       .stage_updates = true,
+       .local_size = &Shape::window,
+       .natural_local_size = 2,
+       .builder = build_local_overlapping,
+       .peak_of = [](const Shape& shape) { return windows(shape.window, shape); }},
+      {.name = "local-interlocking",
+       .summary = "each stage trains by the loss d stages above (--distance, 1)",
+       .conditions = "any M, 1 <= d < N",
+       .idle = "more work",
+       .peak_memory = "2; d > 1: N",
+       .messages = "2(N-1)",
+       .paper = "arXiv 2010.04116",
+       .stage_updates = true,
+       .local_size = &Shape::distance,
+       .natural_local_size = 1,
+       .builder = build_local_interlocking,
+       .peak_of = [](const Shape& shape) { return windows(shape.distance + 1, shape); }},
+      {.name = "local-last",
+       .summary = "only the last stages train (--trained, 1); those below run F alone",
+       .conditions = "any M, 1 <= k <= N",
+       .idle = "less work",
+       .peak_memory = "k",
+       .messages = "N+k-2",
+       .paper = "",
+       .stage_updates = true,
+       .local_size = &Shape::trained,
+       .natural_local_size = 1,
+       .builder = build_local_last,
+       .peak_of = [](const Shape& shape) { return at_most(shape.trained, shape); }},
+  };
+}
+
+}  // namespace halfback
