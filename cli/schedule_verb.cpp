@@ -46,16 +46,6 @@ void print_families() {
          "them.\n";
 }
 
-// Pairs of a stage and the lowest one that its loss reaches, which is above it where it reaches
-// none; empty for backprop.
-nlohmann::json losses_json(const GradientCuts& cuts) {
-  nlohmann::json losses = nlohmann::json::array();
-  for (const LossReach& loss : cuts.losses()) {
-    losses.push_back({loss.stage, loss.lowest});
-  }
-  return losses;
-}
-
 std::string to_json(const Schedule& schedule) {
   nlohmann::json ranks = nlohmann::json::array();
   for (const auto& list : schedule.ranks) {
@@ -68,7 +58,7 @@ std::string to_json(const Schedule& schedule) {
                                    {"micro_batches", schedule.num_micro_batches},
                                    {"placement", schedule.placement.replicas},
                                    {"replicas", schedule.placement.replica_of_micro_batch},
-                                   {"losses", losses_json(schedule.cuts)},
+                                   {"losses", losses_text(schedule.cuts)},
                                    {"weights", to_string(schedule.cuts.weight_rule())},
                                    {"ranks", std::move(ranks)}};
   return document.dump() + '\n';

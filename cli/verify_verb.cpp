@@ -150,7 +150,7 @@ void print_text(const Options& options, const Findings& findings) {
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
                                                   findings.runs_nccl_pair ? "yes" : "no"));
   if (!schedule.cuts.is_backprop()) {
-    print("losses and their reach", losses_text(schedule.cuts));
+    print("losses and their reach", brief_losses(schedule.cuts));
     print("weights take", to_string(schedule.cuts.weight_rule()));
   }
   print("updates", has_updates(schedule) ? "each stage after its own weight gradients"

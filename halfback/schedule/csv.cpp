@@ -331,7 +331,7 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
     throw ConfigError(fmt::format(
         "csv: PyTorch's dialect has no place for the losses {}; gradients there go from "
         "the last stage to the first",
-        losses_text(schedule.cuts)));
+        brief_losses(schedule.cuts)));
   }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
     reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=

@@ -7,19 +7,28 @@ namespace halfback {
 
 namespace {
 
-double at_most(int micro_batches, const PipelineShape& shape) {
+using Shape = PipelineShape;
+
+double at_most(int micro_batches, const Shape& shape) {
   return std::min(micro_batches, shape.num_micro_batches);
 }
 
+double one(const Shape& /*shape*/) { return 1; }
+double chunk(const Shape& shape) {
+  return at_most((shape.num_ranks + shape.chunks - 1) / shape.chunks, shape);
+}
+double trained(const Shape& shape) { return at_most(shape.trained, shape); }
+
 // Of windows of a size: see build_local_overlapping().
-double windows(int window, const PipelineShape& shape) {
+double windows(int window, const Shape& shape) {
   return at_most(window == 2 && shape.two_stage ? 2 : window == 1 ? 1 : shape.num_ranks, shape);
 }
+double overlapping(const Shape& shape) { return windows(shape.window, shape); }
+double interlocking(const Shape& shape) { return windows(shape.distance + 1, shape); }
 
 }  // namespace
 
 std::vector<Family> local_families() {
-  using Shape = PipelineShape;
   return {
       {.name = "local-greedy",
        .summary = "a loss on each stage, whose gradient stays there",
@@ -30,7 +39,7 @@ std::vector<Family> local_families() {
        .paper = "arXiv 2012.03837, 1901.08164",
        .stage_updates = true,
        .builder = build_local_greedy,
-       .peak_of = [](const Shape& shape) { return at_most(1, shape); }},
+       .peak_of = one},
       {.name = "local-chunked",
        .summary = "a loss on each of K chunks of stages (--chunks, 2); 1f1b inside a chunk",
        .conditions = "any M, 1 <= K <= N",
@@ -42,10 +51,7 @@ std::vector<Family> local_families() {
        .local_size = &Shape::chunks,
        .natural_local_size = 2,
        .builder = build_local_chunked,
-       .peak_of =
-           [](const Shape& shape) {
-             return at_most((shape.num_ranks + shape.chunks - 1) / shape.chunks, shape);
-           }},
+       .peak_of = chunk},
       {.name = "local-overlapping",
        .summary = "losses whose gradients pass a window of w stages (--window, 2), summed",
        .conditions = "any M, 1 <= w <= N",
@@ -57,7 +63,7 @@ std::vector<Family> local_families() {
        .local_size = &Shape::window,
        .natural_local_size = 2,
        .builder = build_local_overlapping,
-       .peak_of = [](const Shape& shape) { return windows(shape.window, shape); }},
+       .peak_of = overlapping},
       {.name = "local-interlocking",
        .summary = "each stage trains by the loss d stages above (--distance, 1)",
        .conditions = "any M, 1 <= d < N",
@@ -69,7 +75,7 @@ std::vector<Family> local_families() {
        .local_size = &Shape::distance,
        .natural_local_size = 1,
        .builder = build_local_interlocking,
-       .peak_of = [](const Shape& shape) { return windows(shape.distance + 1, shape); }},
+       .peak_of = interlocking},
       {.name = "local-last",
        .summary = "only the last stages train (--trained, 1); those below run F alone",
        .conditions = "any M, 1 <= k <= N",
@@ -81,7 +87,7 @@ std::vector<Family> local_families() {
        .local_size = &Shape::trained,
        .natural_local_size = 1,
        .builder = build_local_last,
-       .peak_of = [](const Shape& shape) { return at_most(shape.trained, shape); }},
+       .peak_of = trained},
   };
 }
 

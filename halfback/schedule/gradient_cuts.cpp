@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 #include <utility>
 
 namespace halfback {
@@ -33,6 +34,16 @@ std::string fault_of(int num_stages, const std::vector<LossReach>& losses) {
   return previous == num_stages - 1
              ? std::string{}
              : fmt::format("no loss on stage {}; the last stage has one", num_stages - 1);
+}
+
+std::string text_of(std::span<const LossReach> losses) {
+  std::string text;
+  for (const LossReach& loss : losses) {
+    text += text.empty() ? "" : ",";
+    text += loss.lowest > loss.stage ? fmt::format("{}:none", loss.stage)
+                                     : fmt::format("{}:{}", loss.stage, loss.lowest);
+  }
+  return text;
 }
 
 }  // namespace
@@ -98,14 +109,14 @@ std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int s
   return crossing;
 }
 
-std::string losses_text(const GradientCuts& cuts) {
-  std::string text;
-  for (const LossReach& loss : cuts.losses()) {
-    text += text.empty() ? "" : ",";
-    text += loss.lowest > loss.stage ? fmt::format("{}:none", loss.stage)
-                                     : fmt::format("{}:{}", loss.stage, loss.lowest);
-  }
-  return text;
+std::string losses_text(const GradientCuts& cuts) { return text_of(cuts.losses()); }
+
+std::string brief_losses(const GradientCuts& cuts) {
+  constexpr std::size_t kMost = 16;
+  const std::vector<LossReach>& losses = cuts.losses();
+  const std::size_t num_shown = std::min(losses.size(), kMost);
+  return text_of({losses.data(), num_shown}) +
+         (num_shown < losses.size() ? fmt::format(" and {} more", losses.size() - num_shown) : "");
 }
 
 std::string to_string(WeightRule rule) {

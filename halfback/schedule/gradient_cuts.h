@@ -99,6 +99,9 @@ std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int s
 // Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.
 std::string losses_text(const GradientCuts& cuts);
 
+// Returns the same for people: the first losses, and how many more there are.
+std::string brief_losses(const GradientCuts& cuts);
+
 // Returns "sum", "mean" or "furthest".
 std::string to_string(WeightRule rule);
 

@@ -193,7 +193,7 @@ class ListRules {
       fail(
           fmt::format("{}: no gradient crosses from stage {} to stage {}; the losses reach as far "
                       "down as {}",
-                      to_string(message), upper, upper - 1, losses_text(schedule_.cuts)));
+                      to_string(message), upper, upper - 1, brief_losses(schedule_.cuts)));
     }
     if (message.kind == ActionKind::SendForward) {
       require(message, ActionKind::Forward, "an activation is made before it is sent");
@@ -242,7 +242,7 @@ class ListRules {
       fail(fmt::format(
           "{}: no loss stands on stage {} and no gradient reaches it, so {}; the losses "
           "reach as far down as {}",
-          to_string(action), action.stage, consequence, losses_text(schedule_.cuts)));
+          to_string(action), action.stage, consequence, brief_losses(schedule_.cuts)));
     }
   }
 

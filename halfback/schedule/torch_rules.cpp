@@ -134,7 +134,7 @@ class Checker {
     }
     if (!schedule_.cuts.is_backprop()) {
       refuse("the losses {}; its gradients go from the last stage to the first",
-             losses_text(schedule_.cuts));
+             brief_losses(schedule_.cuts));
     }
     for (const std::vector<Action>& list : schedule_.ranks) {
       const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {

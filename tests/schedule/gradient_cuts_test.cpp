@@ -90,6 +90,13 @@ TEST(GradientCutsTest, ALossThatReachesNothingStillHasABackward) {
   EXPECT_EQ(losses_text(cuts), "0:none,2:2");
 }
 
+TEST(GradientCutsTest, PeopleSeeTheFirstLosses) {
+  const GradientCuts cuts = testing::family("local-greedy", 18).cuts;
+  EXPECT_EQ(
+      brief_losses(cuts),
+      "0:0,1:1,2:2,3:3,4:4,5:5,6:6,7:7,8:8,9:9,10:10,11:11,12:12,13:13,14:14,15:15 and 2 more");
+}
+
 TEST(GradientCutsTest, FaultsAreNamed) {
   const auto fault = [](std::vector<LossReach> losses) {
     return error_of([&] { GradientCuts(3, losses, WeightRule::Sum, "plan"); });

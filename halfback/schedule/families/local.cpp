@@ -94,6 +94,7 @@ Schedule build_local_greedy(const PipelineShape& shape) {
 Schedule build_local_chunked(const PipelineShape& shape) {
   check_shape("local-chunked", shape);
   std::vector<LossReach> losses;
+  losses.reserve(static_cast<std::size_t>(shape.chunks));
   const auto begin_of = [&](std::int64_t chunk) {
     return static_cast<int>(chunk * shape.num_ranks / shape.chunks);
   };
