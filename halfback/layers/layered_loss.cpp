@@ -35,6 +35,7 @@ double LayeredLoss::forward(const at::Tensor& input, const at::Tensor& targets, 
   for (Saved& member : saved.members) {
     member.key = saved.key;
     member.is_training = saved.is_training;
+    member.is_copy = saved.is_copy;
   }
   return loss_->forward(layers_.forward(input, saved.members[kLayers]), targets,
                         saved.members[kLoss]);
