@@ -196,10 +196,7 @@ class Reader {
   GradientCuts stated_cuts(int num_stages) {
     if (header_.weight_rule && !header_.losses) {
       throw ScheduleError(
-          fmt::format("{}: the header's weights= says what the gradients of several losses come "
-                      "to; its losses= "
-                      "is missing",
-                      source_));
+          fmt::format("{}: the header has weights= and no losses=; give both or neither", source_));
     }
     if (!header_.losses) {
       return {};

@@ -8,8 +8,7 @@
 //             placement=RANK,RANK,...|RANK,RANK,...       the same for each replica of the weights
 //             replicas=REPLICA,REPLICA,...                the one that micro-batch 0, 1, ... passes
 //             losses=LOSS,LOSS,...                        of training with local updates
-//             weights=sum | mean | furthest               what a stage takes of several losses
-//             (sum)
+//             weights=sum | mean | furthest               what a stage takes of several (sum)
 //   LOSS    = STAGE ":" ( STAGE | "none" )      its own, and the lowest that its gradient reaches
 //   comment = "#" any text
 //   row     = cell { "," cell }

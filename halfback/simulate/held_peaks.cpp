@@ -9,7 +9,7 @@ namespace halfback {
 namespace {
 
 // Calls visit(held) after each action of a rank that changes what is held. An F without a backward
-// keeps nothing.
+// keeps nothing. Where W carries a gradient through the layers, it frees what I does elsewhere.
 template <typename Visit>
 void walk(const Schedule& schedule, std::size_t rank, Visit visit) {
   HeldPeaks held;
@@ -27,10 +27,11 @@ void walk(const Schedule& schedule, std::size_t rank, Visit visit) {
         --held.until_weight;
         break;
       case ActionKind::BackwardInput:
-        --held.until_input;
+        held.until_input -= schedule.cuts.weight_takes(action.stage) ? 0 : 1;
         ++held.gradients;
         break;
       case ActionKind::BackwardWeight:
+        held.until_input -= schedule.cuts.weight_takes(action.stage) ? 1 : 0;
         --held.until_weight;
         --held.gradients;
         break;

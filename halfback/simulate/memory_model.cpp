@@ -39,6 +39,7 @@ class Accountant {
       return;
     }
     const StageBytes& stage = bytes(action.stage);
+    const bool is_late = schedule_.cuts.weight_takes(action.stage);
     switch (action.kind) {
       case ActionKind::Forward:
         held.until_input += stage.until_input;
@@ -49,10 +50,11 @@ class Accountant {
         held.until_weight -= stage.until_weight;
         break;
       case ActionKind::BackwardInput:
-        held.until_input -= stage.until_input;
+        held.until_input -= is_late ? 0 : stage.until_input;
         held.gradients += stage.gradients;
         break;
       case ActionKind::BackwardWeight:
+        held.until_input -= is_late ? stage.until_input : 0;
         held.until_weight -= stage.until_weight;
         held.gradients -= stage.gradients;
         break;

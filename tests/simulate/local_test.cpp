@@ -105,6 +105,20 @@ TEST(LocalMemoryTest, AMessageHasTheGradientsOfAllLossesThatCross) {
   EXPECT_EQ(simulate(schedule, costs).makespan, 4 + 1 + 5 + 1 + 10 + 1 + 5 + 2);
 }
 
+TEST(LocalMemoryTest, WhatFKeptForIStaysWhereWCarriesAGradient) {
+  const Schedule schedule = add_communication(build_schedule(
+      "local-interlocking", {.num_ranks = 3, .num_micro_batches = 1, .stage_updates = false}));
+  EXPECT_EQ(testing::list_text(schedule, 1), "1RECV_F0 1F0 1SEND_F0 1I0 1SEND_B0 1RECV_B0 1W0");
+  const MemoryModel model{{{.until_input = 1,
+                            .until_weight = 10,
+                            .gradients = 100,
+                            .activation_message = 1000,
+                            .gradient_message = 10000}}};
+  EXPECT_EQ(predict_memory(schedule, model).curve[1],
+            (std::vector<std::int64_t>{1000, 1011, 11, 10111, 111, 10111, 0}));
+  EXPECT_EQ(held_peaks(schedule)[1], (HeldPeaks{1, 1, 1}));
+}
+
 TEST(LocalMemoryTest, StagesThatDoNotTrainKeepNothing) {
   const Schedule schedule = testing::family("local-last", 3);
   EXPECT_EQ(held_peaks(schedule).front(), HeldPeaks{});
