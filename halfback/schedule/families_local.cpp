@@ -29,7 +29,7 @@ double interlocking(const Shape& shape) { return windows(shape.distance + 1, sha
 }  // namespace
 
 std::vector<Family> local_families() {
-  return {
+  std::vector<Family> families = {
       {.name = "local-greedy",
        .summary = "a loss on each stage, whose gradient stays there",
        .conditions = "any M",
@@ -37,7 +37,6 @@ std::vector<Family> local_families() {
        .peak_memory = "1",
        .messages = "N-1",
        .paper = "arXiv 2012.03837, 1901.08164",
-       .stage_updates = true,
        .builder = build_local_greedy,
        .peak_of = one},
       {.name = "local-chunked",
@@ -47,7 +46,6 @@ std::vector<Family> local_families() {
        .peak_memory = "N/K",
        .messages = "2N-K-1",
        .paper = "arXiv 2012.03837",
-       .stage_updates = true,
        .local_size = &Shape::chunks,
        .natural_local_size = 2,
        .builder = build_local_chunked,
@@ -59,7 +57,6 @@ std::vector<Family> local_families() {
        .peak_memory = "2; w > 2: N",
        .messages = "2(N-1)",
        .paper = "arXiv 2012.03837",
-       .stage_updates = true,
        .local_size = &Shape::window,
        .natural_local_size = 2,
        .builder = build_local_overlapping,
@@ -71,7 +68,6 @@ std::vector<Family> local_families() {
        .peak_memory = "2; d > 1: N",
        .messages = "2(N-1)",
        .paper = "arXiv 2010.04116",
-       .stage_updates = true,
        .local_size = &Shape::distance,
        .natural_local_size = 1,
        .builder = build_local_interlocking,
@@ -83,12 +79,15 @@ std::vector<Family> local_families() {
        .peak_memory = "k",
        .messages = "N+k-2",
        .paper = "",
-       .stage_updates = true,
        .local_size = &Shape::trained,
        .natural_local_size = 1,
        .builder = build_local_last,
        .peak_of = trained},
   };
+  for (Family& family : families) {
+    family.stage_updates = true;
+  }
+  return families;
 }
 
 }  // namespace halfback
