@@ -15,10 +15,10 @@ import results
 
 
 def families(halfback):
-    """The names with one copy of the weights; schedule list has the copies in its last column."""
+    """The names of backprop with one copy of the weights, which schedule list has in its last column."""
     listed = results.run([str(halfback), "schedule", "list"])
     rows = listed.split("\n\n")[0].splitlines()[1:]
-    return [row.split()[0] for row in rows if row.split()[-1] == "1"]
+    return [row.split()[0] for row in rows if row.split()[-1] == "1" and not row.startswith("local-")]
 
 
 def quantile(values, part):

@@ -40,6 +40,24 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
           "Pipelines that share a step, each with a replica of the weights, its --ranks and "
           "its --micro-batches (1)")
       ->type_name("D");
+  add_local_options(verb);
+}
+
+void ScheduleOptions::add_local_options(CLI::App& verb) {
+  verb.add_option("--stage-updates", stage_updates,
+                  "Update each stage right after its own last weight gradient, on or off (families "
+                  "of local updates: on; others: off; a file: its own)")
+      ->type_name("on|off");
+  verb.add_option("--chunks", chunks, "Chunks of stages with a loss each, for local-chunked (2)")
+      ->type_name("K");
+  verb.add_option("--window", window,
+                  "Stages that the gradient of a loss passes, for local-overlapping (2)")
+      ->type_name("W");
+  verb.add_option("--distance", distance,
+                  "Stages above, whose loss a stage trains by, for local-interlocking (1)")
+      ->type_name("D");
+  verb.add_option("--trained", trained, "Last stages that train, for local-last (1)")
+      ->type_name("K");
 }
 
 Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
@@ -50,10 +68,17 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
                        .memory_limit = memory_limit,
                        .released_at_input = released_at_input,
                        .num_pipelines = num_pipelines,
+                       .chunks = chunks,
+                       .window = window,
+                       .distance = distance,
+                       .trained = trained,
                        .times = times,
                        .verifies = verifies};
   if (!two_stage.empty()) {
     request.two_stage = is_on("--two-stage", two_stage);
+  }
+  if (!stage_updates.empty()) {
+    request.stage_updates = is_on("--stage-updates", stage_updates);
   }
   return load_or_build(source, request);
 }

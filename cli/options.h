@@ -11,8 +11,8 @@
 
 namespace halfback::cli {
 
-// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, what some families take, and
-// how many pipelines of it share a step.
+// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, what some
+// families take, and how many pipelines of it share a step.
 struct ScheduleOptions {
   std::string source;
   std::optional<int> num_ranks;
@@ -22,6 +22,11 @@ struct ScheduleOptions {
   std::optional<int> group_size;
   std::optional<double> memory_limit;
   std::optional<double> released_at_input;
+  std::optional<int> chunks;
+  std::optional<int> window;
+  std::optional<int> distance;
+  std::optional<int> trained;
+  std::string stage_updates;
   int num_pipelines = 1;
 
   // Adds all of them, the source as a required positional or, given its name, as an option. The
@@ -30,6 +35,9 @@ struct ScheduleOptions {
   // Returns the schedule that they name; a file is validated if `verifies`; families that search an
   // order do so for these times. Throws as load_or_build().
   Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
+
+ private:
+  void add_local_options(CLI::App& verb);
 };
 
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.

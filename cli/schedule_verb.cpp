@@ -26,7 +26,7 @@ struct Options {
 
 void print_families() {
   const auto print = [](const auto&... columns) {
-    std::cout << fmt::format("{:<16} {:<24} {:<26} {:<16} {:<8} {}\n", columns...);
+    std::cout << fmt::format("{:<18} {:<24} {:<26} {:<16} {:<8} {}\n", columns...);
   };
   print("name", "N ranks, M micro-batches", "idle", "peak", "messages", "weights");
   for (const Family& family : families()) {
@@ -35,7 +35,7 @@ void print_families() {
   }
   std::cout << "\n";
   for (const Family& family : families()) {
-    std::cout << fmt::format("{:<16} {}{}{}\n", family.name, family.summary,
+    std::cout << fmt::format("{:<18} {}{}{}\n", family.name, family.summary,
                              family.paper.empty() ? "" : "; ", family.paper);
   }
   std::cout
@@ -58,6 +58,8 @@ std::string to_json(const Schedule& schedule) {
                                    {"micro_batches", schedule.num_micro_batches},
                                    {"placement", schedule.placement.replicas},
                                    {"replicas", schedule.placement.replica_of_micro_batch},
+                                   {"losses", losses_text(schedule.cuts)},
+                                   {"weights", to_string(schedule.cuts.weight_rule())},
                                    {"ranks", std::move(ranks)}};
   return document.dump() + '\n';
 }

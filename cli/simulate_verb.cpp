@@ -35,6 +35,7 @@ struct Options {
   std::optional<double> bandwidth;
   std::string channel = "buffered";
   std::string format = "grid";
+  std::optional<int> repeat;
 };
 
 // What is simulated, and what came out.
@@ -49,6 +50,7 @@ struct Simulation {
   std::vector<double> activation_peaks;
   std::vector<StateBytes> constant;
   MemoryPrediction prediction;
+  std::optional<SteadyStep> steady;  // of repeated steps
 };
 
 // The costs that were given; those of a share, where they are one for all stages of any schedule.
@@ -121,6 +123,10 @@ Simulation simulate_request(const Options& options) {
   done.simulate_options = {.channel = channel,
                            .validates = false,  // a file is when it is loaded
                            .keeps_timeline = options.format != "json" || reduces(done)};
+  if (options.repeat) {
+    done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);
+    done.schedule = repeat_steps(done.schedule, *options.repeat);
+  }
   done.result = simulate(done.schedule, done.costs, done.simulate_options);
   done.statistics = statistics(done.result.timeline);
   done.activation_peaks = activation_peaks(done.schedule);
@@ -136,10 +142,14 @@ void print_times(const Simulation& done) {
   const SimulationResult& result = done.result;
   std::cout << fmt::format("\nmakespan {:.6g}, bubble fraction {:.3f}\n", result.makespan,
                            result.bubble_fraction);
-  std::cout << fmt::format("stage step {:.6g}, bubble fraction {:.3f}\n\n", result.stage_step,
+  std::cout << fmt::format("stage step {:.6g}, bubble fraction {:.3f}\n", result.stage_step,
                            result.stage_step_bubble_fraction);
+  if (done.steady) {
+    std::cout << fmt::format("steady step {:.6g}, bubble fraction {:.3f}\n", done.steady->period,
+                             done.steady->bubble_fraction);
+  }
   const bool with_reductions = reduces(done);
-  std::cout << fmt::format("{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}{}\n", "rank", "busy", "until I",
+  std::cout << fmt::format("\n{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}{}\n", "rank", "busy", "until I",
                            "until W", "gradients", "M_B",
                            with_reductions ? "  reducing   exposed" : "");
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
@@ -152,6 +162,9 @@ void print_times(const Simulation& done) {
                                done.statistics.exposed_reduction_seconds[rank]);
     }
     std::cout << '\n';
+  }
+  if (done.steady) {
+    std::cout << "\nsteady step: period of as many steps again, after these.";
   }
   std::cout << "\nstage step: longest time of one rank, from its first start to its last end.\n"
                "until I, until W, gradients: most micro-batches held for I, for W, and as "
@@ -221,18 +234,21 @@ void print_json(const Simulation& done) {
       entry["memory"] = memory_json(done.constant[rank], done.prediction.at_peak[rank]);
     }
   }
-  const nlohmann::json document = {
-      {"name", done.schedule.name},
-      {"micro_batches", done.schedule.num_micro_batches},
-      {"stages", done.schedule.num_stages()},
-      {"replicas", done.schedule.placement.num_replicas()},
-      {"two_stage", is_two_stage(done.schedule)},
-      {"messages_added", done.messages_added},
-      {"makespan", result.makespan},
-      {"bubble_fraction", result.bubble_fraction},
-      {"stage_step", result.stage_step},
-      {"stage_step_bubble_fraction", result.stage_step_bubble_fraction},
-      {"ranks", std::move(ranks)}};
+  nlohmann::json document = {{"name", done.schedule.name},
+                             {"micro_batches", done.schedule.num_micro_batches},
+                             {"stages", done.schedule.num_stages()},
+                             {"replicas", done.schedule.placement.num_replicas()},
+                             {"two_stage", is_two_stage(done.schedule)},
+                             {"messages_added", done.messages_added},
+                             {"makespan", result.makespan},
+                             {"bubble_fraction", result.bubble_fraction},
+                             {"stage_step", result.stage_step},
+                             {"stage_step_bubble_fraction", result.stage_step_bubble_fraction},
+                             {"ranks", std::move(ranks)}};
+  if (done.steady) {
+    document["steady_step"] = done.steady->period;
+    document["steady_step_bubble_fraction"] = done.steady->bubble_fraction;
+  }
   std::cout << document.dump(2) << '\n';
 }
 
@@ -282,6 +298,11 @@ void add_simulate_verb(CLI::App& app) {
   verb->add_option("--memory-file", options->memory_file,
                    "JSON file with the bytes of each stage, for a table of bytes")
       ->type_name("FILE");
+  verb->add_option(
+          "--repeat", options->repeat,
+          "Steps back to back, each stage updating on its own: needs U in the schedule, as "
+          "--stage-updates on gives")
+      ->type_name("STEPS");
   verb->add_option("--format", options->format,
                    "grid, json, trace (Chrome, Perfetto), svg, or html (a page)")
       ->type_name("FORMAT");

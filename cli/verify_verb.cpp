@@ -154,6 +154,12 @@ void print_text(const Options& options, const Findings& findings) {
   print("smallest channel capacity", describe_capacity(findings));
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
                                                   findings.runs_nccl_pair ? "yes" : "no"));
+  if (!schedule.cuts.is_backprop()) {
+    print("losses and their reach", brief_losses(schedule.cuts));
+    print("weights take", to_string(schedule.cuts.weight_rule()));
+  }
+  print("updates", has_updates(schedule) ? "each stage after its own weight gradients"
+                                         : "all stages after the last action");
   print("most activations held", fmt::format("{:.6g} M_B", most_held(schedule)));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
@@ -174,6 +180,9 @@ void print_json(const Options& options, const Findings& findings) {
       {"replicas", schedule.placement.num_replicas()},
       {"actions", num_actions(schedule)},
       {"two_stage", is_two_stage(schedule)},
+      {"losses", losses_text(schedule.cuts)},
+      {"weights", to_string(schedule.cuts.weight_rule())},
+      {"stage_updates", has_updates(schedule)},
       {"messages", findings.num_messages},
       {"channel", to_string(findings.channel)},
       {"activation_peak", most_held(schedule)},

@@ -62,6 +62,12 @@ void check_runnable(const Schedule& schedule) {
           *twice));
     }
   }
+  if (!schedule.cuts.is_backprop()) {
+    throw ScheduleError(fmt::format(
+        "schedule: gradients are cut: the losses reach as far down as {}; training by them is not "
+        "supported yet; use a family of backprop, or leave losses= out of a file",
+        brief_losses(schedule.cuts)));
+  }
   for (const auto& list : schedule.ranks) {
     const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {
       return action.kind == ActionKind::Update;

@@ -112,11 +112,13 @@ void BatchNorm::backward_weight(Saved& saved) {
   const at::Tensor& gradients = saved.until_weight[kGradients];
   accumulate(gradients.select(0, kWeight), weight_);
   accumulate(gradients.select(0, kBias), bias_);
-  const at::Tensor& statistics = saved.until_weight[kStatistics];
-  const double kept = 1.0 - options_.momentum;
-  running_mean_.value.mul_(kept).add_(statistics.select(0, kMean), options_.momentum);
-  running_variance_.value.mul_(kept).add_(statistics.select(0, kVariance), options_.momentum);
-  num_batches_.value.add_(1.0);
+  if (!saved.is_copy) {
+    const at::Tensor& statistics = saved.until_weight[kStatistics];
+    const double kept = 1.0 - options_.momentum;
+    running_mean_.value.mul_(kept).add_(statistics.select(0, kMean), options_.momentum);
+    running_variance_.value.mul_(kept).add_(statistics.select(0, kVariance), options_.momentum);
+    num_batches_.value.add_(1.0);
+  }
   saved.until_weight.clear();
 }
 

@@ -58,7 +58,7 @@ Tensors Checkpointed::backward_input_all(Tensors grad_outputs, Saved& saved) {
   }
   saved.until_weight = grad_outputs;
   if (policy_.recomputes_forward) {
-    Saved work{.key = saved.key, .is_training = saved.is_training};
+    Saved work{.key = saved.key, .is_training = saved.is_training, .is_copy = saved.is_copy};
     Sequence::forward_all(saved.until_input, work);
     return Sequence::backward_input_all(std::move(grad_outputs), work);
   }

@@ -75,9 +75,15 @@ struct Saved {
   std::vector<std::int64_t> shape = {};       // of the input, where no kept tensor has it
   std::uint64_t key = 0;    // of the micro-batch in its step: random masks are drawn from it
   bool is_training = true;  // false: no dropout, running statistics are read
+  bool is_copy = false;     // of the same micro-batch for another gradient: W moves no statistics
 
   bool is_empty() const;
 };
+
+// Returns what F has kept once more, on memory of its own, for the gradient of another loss: I, and
+// W if the gradient counts, then run on each of the two. Throws ConfigError for a module of
+// libtorch, whose graph runs once.
+Saved copy_for_another_gradient(const Saved& saved);
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its
 // incoming gradient when it keeps them, never its output or the gradient that it returns, so that

@@ -3,6 +3,7 @@
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <utility>
 
@@ -12,6 +13,44 @@ namespace {
 
 // Slots of Saved::until_input.
 enum { kShape, kPlaces };
+
+// One of `count` windows over so many pixels.
+struct Window {
+  Window(std::int64_t number, std::int64_t count, std::int64_t size)
+      : begin(number * size / count), length(((number + 1) * size + count - 1) / count - begin) {}
+
+  std::int64_t begin;
+  std::int64_t length;
+};
+
+// Returns the means of windows along one dimension.
+at::Tensor window_means(const at::Tensor& input, std::int64_t dimension, std::int64_t count) {
+  std::vector<std::int64_t> shape = input.sizes().vec();
+  shape[static_cast<std::size_t>(dimension)] = count;
+  at::Tensor means = at::empty(shape, input.options());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Window window(i, count, input.size(dimension));
+    means.select(dimension, i)
+        .copy_(input.narrow(dimension, window.begin, window.length).mean(dimension));
+  }
+  return means;
+}
+
+// Returns the gradient of what has so many values along that dimension.
+at::Tensor window_means_backward(const at::Tensor& gradient,
+                                 std::int64_t dimension,
+                                 std::int64_t size) {
+  std::vector<std::int64_t> shape = gradient.sizes().vec();
+  shape[static_cast<std::size_t>(dimension)] = size;
+  at::Tensor result = at::zeros(shape, gradient.options());
+  const std::int64_t count = gradient.size(dimension);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Window window(i, count, size);
+    result.narrow(dimension, window.begin, window.length)
+        .add_(gradient.narrow(dimension, i, 1).div(static_cast<double>(window.length)));
+  }
+  return result;
+}
 
 }  // namespace
 
@@ -58,6 +97,26 @@ at::Tensor GlobalAveragePool::backward_input(const at::Tensor& grad_output, Save
 std::vector<std::int64_t> GlobalAveragePool::output_shape(
     std::span<const std::int64_t> input_shape) const {
   return {input_shape[0], input_shape[1]};
+}
+
+at::Tensor AveragePool::forward(const at::Tensor& input, Saved& saved) {
+  saved.until_input = {without_memory(input)};
+  const std::vector<std::int64_t> shape = output_shape(input.sizes());
+  return window_means(window_means(input, 2, shape[2]), 3, shape[3]);
+}
+
+at::Tensor AveragePool::backward_input(const at::Tensor& grad_output, Saved& saved) {
+  const at::Tensor shape = std::exchange(saved.until_input, {}).front();
+  return window_means_backward(window_means_backward(grad_output, 3, shape.size(3)), 2,
+                               shape.size(2));
+}
+
+std::vector<std::int64_t> AveragePool::output_shape(
+    std::span<const std::int64_t> input_shape) const {
+  const auto side = [this](std::int64_t size) {
+    return options_.divisor > 0 ? (size + options_.divisor - 1) / options_.divisor : options_.grid;
+  };
+  return {input_shape[0], input_shape[1], side(input_shape[2]), side(input_shape[3])};
 }
 
 at::Tensor Flatten::forward(const at::Tensor& input, Saved& saved) {

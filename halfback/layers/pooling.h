@@ -39,6 +39,30 @@ class GlobalAveragePool : public Layer {
   std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
 };
 
+// The means of a grid of windows, which cover all pixels and overlap where the grid does not divide
+// them: window i of G over S pixels is from floor(i S / G) to ceil((i + 1) S / G).
+//   F  x [N, C, H, W] -> y [N, C, G, G'] with G = `grid`, or H / `divisor` rounded up, where that
+//   is
+//      given; keeps nothing but a shape.
+//   I  adds g / window size up for each pixel.
+class AveragePool : public Layer {
+ public:
+  struct Options {
+    std::int64_t grid = 1;
+    std::int64_t divisor = 0;
+  };
+  explicit AveragePool(const Options& options) : options_(options) {}
+
+  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
+  void backward_weight(Saved&) override {}
+  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
+  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+
+ private:
+  Options options_;
+};
+
 // x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps nothing but a shape. Behind it the
 // input may be the mini-batch's: without a gradient of y there is none of x.
 class Flatten : public Layer {

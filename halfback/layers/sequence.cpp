@@ -39,6 +39,7 @@ Tensors Sequence::forward_all(Tensors inputs, Saved& saved) {
     Saved& member = saved.members[i];
     member.key = saved.key;
     member.is_training = saved.is_training;
+    member.is_copy = saved.is_copy;
     inputs = layers_[i]->forward_all(std::move(inputs), member);
   }
   return inputs;

@@ -1,4 +1,5 @@
-// The layers of one stage in model order, and the loss on the last stage.
+// The layers of one stage in model order, and the loss behind them on the last stage, or with a
+// local head on any.
 #pragma once
 
 #include "halfback/base/stage_bytes.h"
@@ -18,7 +19,7 @@ struct LayerPlace {
 struct StageLayers {
   std::vector<std::unique_ptr<Layer>> layers;
   std::vector<LayerPlace> places;   // of the layers
-  std::unique_ptr<LossLayer> loss;  // on the last stage only
+  std::unique_ptr<LossLayer> loss;  // none where no loss stands
 
   void add(std::unique_ptr<Layer> layer, const LayerPlace& place = {});
 

@@ -15,6 +15,8 @@
 #include "halfback/schedule/schedule.h"
 #include "halfback/schedule/search/task_graph.h"
 
+#include <optional>
+
 namespace halfback {
 
 // What a schedule is built for. Only some families take what follows two_stage: build_schedule() in
@@ -28,6 +30,11 @@ struct PipelineShape {
   double memory_limit = 0.0;       // of each rank, in M_B until W
   double released_at_input = 0.0;  // the part of it that I frees, 0 to 1
   ShareTimes times = {};           // what searches find an order for
+  int chunks = 0;                  // of stages, each with a loss on top
+  int window = 0;                  // stages that the gradient of a loss passes
+  int distance = 0;                // stages that it passes below its own
+  int trained = 0;                 // stages on top that train
+  std::optional<bool> stage_updates = std::nullopt;  // U after the last W or B of each stage
 };
 
 // Returns F, I, W on each rank, for the whole mini-batch as one micro-batch: M = 1, else
@@ -180,5 +187,39 @@ Schedule build_bitpipe(const PipelineShape& shape);
 // ranks cannot begin sooner.
 // This project's own.
 Schedule build_bitpipe_split(const PipelineShape& shape);
+
+// The following train with local updates: gradient_cuts.h. One stage a rank; each runs 1f1b over
+// the stages that its backward waits for, with W as in zb-h1; W of a stage that takes what I does
+// not wait for is one I later. Any M. With U after its last W or B a rank waits for no update of
+// another, and R steps idle as long as one.
+
+// Returns a loss on each stage, whose gradient stays there. F, I, W in turn. R steps take
+// (N-1) f + R M (f+i+w). Peak 1.
+// Source: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020, arXiv 1901.08164, and
+// Laskin et al., as in gradient_cuts.h.
+Schedule build_local_greedy(const PipelineShape& shape);
+
+// Returns a loss on top of each of K chunks of stages, 1 to N (2), whose gradient stays in it. With
+// K = 1 it is zb-h1, off 1f1b. Peak min(M, size of the largest chunk).
+// Source: Laskin et al. (chunked).
+Schedule build_local_chunked(const PipelineShape& shape);
+
+// Returns a loss on each stage from w-1 on, whose gradient passes w stages, 1 to N (2); weights
+// take the sum of the windows over them. With w = 2 no I but that of stage 0 waits for a stage
+// above, and W waits for one; peak 2. With more, and with two_stage off, a message holds gradients
+// that go on, and the order and peak are those of backprop. With w = N it is zb-h1, off 1f1b.
+// Source: Laskin et al. (overlapping), after Xiong et al., "LoCo", NeurIPS 2020.
+Schedule build_local_overlapping(const PipelineShape& shape);
+
+// Returns a loss on each stage, whose gradient goes down by a distance d of 1 to N-1 (1), pairwise
+// or (d+1)-wise; weights take that of the furthest loss alone, and the d lowest losses but the last
+// stage's train their heads only. Order and peak are those of overlapping windows of d+1; with N-1
+// each action waits for what it waits for in backprop.
+// Source: Gomez, Key et al., as in gradient_cuts.h.
+Schedule build_local_interlocking(const PipelineShape& shape);
+
+// Returns backprop through the last k stages, 1 to N (1); those below have F alone and stay as they
+// are. Peak min(M, k).
+Schedule build_local_last(const PipelineShape& shape);
 
 }  // namespace halfback

@@ -35,7 +35,8 @@ class Communication {
     Schedule result{.name = schedule_.name,
                     .num_micro_batches = schedule_.num_micro_batches,
                     .placement = schedule_.placement,
-                    .ranks = {}};
+                    .ranks = {},
+                    .cuts = schedule_.cuts};
     for (const auto& list : schedule_.ranks) {
       result.ranks.push_back(lower(list));
     }
@@ -45,7 +46,7 @@ class Communication {
  private:
   void number_sends(const std::vector<Action>& list) {
     for (const Action& action : list) {
-      if (const auto send = resulting_send(schedule_.placement, action)) {
+      if (const auto send = resulting_send(schedule_, action)) {
         auto& sends = order_of(*send).sends;
         number_of(*send) = static_cast<std::uint32_t>(sends.size());
         sends.push_back(*send);
@@ -57,11 +58,11 @@ class Communication {
     std::vector<Action> result;
     result.reserve(2 * list.size());
     for (const Action& action : list) {
-      if (const auto receive = needed_receive(schedule_.placement, action)) {
+      if (const auto receive = needed_receive(schedule_, action)) {
         receive_up_to(*receive, result);
       }
       result.push_back(action);
-      if (const auto send = resulting_send(schedule_.placement, action)) {
+      if (const auto send = resulting_send(schedule_, action)) {
         result.push_back(*send);
       }
     }

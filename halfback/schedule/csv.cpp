@@ -192,6 +192,7 @@ class Reader {
         .num_micro_batches = num_micro_batches,
         .placement = header_.placement ? stated_placement(num_micro_batches) : inferred_placement(),
         .ranks = std::move(ranks_)};
+    schedule.cuts = stated_cuts(schedule.num_stages());
     if (has_reductions(schedule)) {
       name_replicas(schedule);
     }
@@ -218,6 +219,18 @@ class Reader {
         }
       }
     }
+  }
+
+  GradientCuts stated_cuts(int num_stages) {
+    if (header_.weight_rule && !header_.losses) {
+      throw ScheduleError(
+          fmt::format("{}: the header has weights= and no losses=; give both or neither", source_));
+    }
+    if (!header_.losses) {
+      return {};
+    }
+    return {num_stages, std::move(*header_.losses), header_.weight_rule.value_or(WeightRule::Sum),
+            fmt::format("{}: the header's losses=", source_)};
   }
 
   // That of the header, whose ranks must be those of the rows.
@@ -338,6 +351,12 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
   if (dialect == CsvDialect::Torch && schedule.placement.num_replicas() > 1) {
     throw ConfigError(
         "csv: PyTorch's dialect has no place for replicas of the weights; a stage is on one rank");
+  }
+  if (dialect == CsvDialect::Torch && !schedule.cuts.is_backprop()) {
+    throw ConfigError(fmt::format(
+        "csv: PyTorch's dialect has no place for the losses {}; gradients there go from "
+        "the last stage to the first",
+        brief_losses(schedule.cuts)));
   }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
     reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=

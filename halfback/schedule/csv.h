@@ -7,6 +7,9 @@
 //             placement=RANK,RANK,...                     rank of stage 0, 1, ...
 //             placement=RANK,RANK,...|RANK,RANK,...       the same for each replica of the weights
 //             replicas=REPLICA,REPLICA,...                the one that micro-batch 0, 1, ... passes
+//             losses=LOSS,LOSS,...                        of training with local updates
+//             weights=sum | mean | furthest               what a stage takes of several (sum)
+//   LOSS    = STAGE ":" ( STAGE | "none" )      its own, and the lowest that its gradient reaches
 //   comment = "#" any text
 //   row     = cell { "," cell }
 //   cell    = [ action ]                        an empty cell is skipped
@@ -54,7 +57,7 @@ Schedule load_schedule(const std::filesystem::path& path);
 
 // Writes a schedule so that parse_schedule gives it back: with the header exactly, but for
 // characters of the name that a WORD does not have. Throws ConfigError for what the dialect cannot
-// say: U and replicas in PyTorch's.
+// say: U, replicas and losses of other stages than the last in PyTorch's.
 std::string to_csv(const Schedule& schedule, CsvDialect dialect = CsvDialect::Halfback);
 
 }  // namespace halfback

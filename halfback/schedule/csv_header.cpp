@@ -6,7 +6,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <utility>
 
 namespace halfback::detail {
 
@@ -100,26 +102,77 @@ std::string read_replicas(std::string_view value, CsvHeader& header) {
                    kMaxIndex);
 }
 
+// Reads "2:0" or "2:none".
+std::optional<LossReach> parse_loss(std::string_view text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::optional<int> stage = parse_count(text.substr(0, colon), 0);
+  const std::string_view reach = text.substr(std::min(colon + 1, text.size()));
+  if (!stage || *stage == kMaxIndex) {
+    return std::nullopt;
+  }
+  if (reach == "none") {
+    return LossReach{*stage, *stage + 1};
+  }
+  const std::optional<int> lowest = parse_count(reach, 0);
+  return lowest && *lowest <= *stage ? std::optional(LossReach{*stage, *lowest}) : std::nullopt;
+}
+
+std::string read_losses(std::string_view value, CsvHeader& header) {
+  if (header.losses) {
+    return "losses is given twice";
+  }
+  std::vector<LossReach>& losses = header.losses.emplace();
+  for (const std::string_view part : split(value, ',')) {
+    const std::optional<LossReach> loss = parse_loss(part);
+    if (!loss || losses.size() == kMaxIndex) {
+      return fmt::format(
+          "losses is the stage of each loss and the lowest stage that its gradient reaches, or "
+          "none, as in 0:none,1:0,2:1, at most {} of them",
+          kMaxIndex);
+    }
+    losses.push_back(*loss);
+  }
+  return {};
+}
+
+std::string read_weights(std::string_view value, CsvHeader& header) {
+  if (header.weight_rule) {
+    return "weights is given twice";
+  }
+  for (const WeightRule rule : {WeightRule::Sum, WeightRule::Mean, WeightRule::Furthest}) {
+    if (to_string(rule) == value) {
+      header.weight_rule = rule;
+      return {};
+    }
+  }
+  return fmt::format("weights is sum, mean or furthest{}",
+                     suggestion(value.substr(0, 40), {"sum", "mean", "furthest"}));
+}
+
 // Returns what is wrong with one key=value, or "".
 std::string read_pair(std::string_view pair, CsvHeader& header) {
   const std::size_t equals = std::min(pair.find('='), pair.size());
   const std::string_view key = pair.substr(0, equals);
   const std::string_view value = pair.substr(std::min(equals + 1, pair.size()));
-  if (key == "name") {
-    return read_name(value, header);
+  using Read = std::string (*)(std::string_view, CsvHeader&);
+  constexpr std::array<std::pair<std::string_view, Read>, 6> kReaders = {{
+      {"name", read_name},
+      {"micro_batches", read_micro_batches},
+      {"placement", read_placement},
+      {"replicas", read_replicas},
+      {"losses", read_losses},
+      {"weights", read_weights},
+  }};
+  std::vector<std::string> known;
+  for (const auto& [name, read] : kReaders) {
+    if (name == key) {
+      return read(value, header);
+    }
+    known.emplace_back(name);
   }
-  if (key == "micro_batches") {
-    return read_micro_batches(value, header);
-  }
-  if (key == "placement") {
-    return read_placement(value, header);
-  }
-  if (key == "replicas") {
-    return read_replicas(value, header);
-  }
-  return fmt::format(
-      "unknown key{}; a header has name=, micro_batches=, placement= and replicas=",
-      suggestion(key.substr(0, 40), {"name", "micro_batches", "placement", "replicas"}));
+  return fmt::format("unknown key{}; a header has {}", suggestion(key.substr(0, 40), known),
+                     fmt::join(known, "=, ")) +
+         "=";
 }
 
 }  // namespace
@@ -159,6 +212,10 @@ std::string csv_header_line(const Schedule& schedule) {
   }
   if (!placement.replica_of_micro_batch.empty()) {
     line += fmt::format(" replicas={}", fmt::join(placement.replica_of_micro_batch, ","));
+  }
+  if (!schedule.cuts.is_backprop()) {
+    line += fmt::format(" losses={} weights={}", losses_text(schedule.cuts),
+                        to_string(schedule.cuts.weight_rule()));
   }
   return line;
 }

@@ -23,6 +23,8 @@ struct CsvHeader {
   std::optional<int> num_micro_batches;
   std::optional<Placement> placement;  // without the replicas of micro-batches
   std::optional<std::vector<int>> replica_of_micro_batch;
+  std::optional<std::vector<LossReach>> losses;
+  std::optional<WeightRule> weight_rule;
 };
 
 // True for a comment line that is a header.

@@ -1,4 +1,5 @@
-// What crosses from stage to stage, and on which channel. A channel is an ordered pair of ranks;
+// What crosses from stage to stage, and on which channel. An activation crosses every boundary, a
+// gradient those that the schedule's cuts let it. A channel is an ordered pair of ranks;
 // activations and gradients of all stages and replicas between the two share it, in one order.
 //
 // All functions expect stages and ranks within the placement.
@@ -21,9 +22,9 @@ constexpr int step_to_other_stage(ActionKind kind) {
   return kOtherStage[static_cast<std::size_t>(kind)];
 }
 
-// Returns the stage that an action's tensor comes from or goes to: F and RECV_F the previous, B, I
-// and RECV_B the next for what they take; SEND_F the next, SEND_B the previous. Nothing at the ends
-// of the model, for W, REDUCE_GRAD and U.
+// Returns the stage that an action's tensor comes from or goes to where all gradients cross: F and
+// RECV_F the previous, B, I and RECV_B the next for what they take; SEND_F the next, SEND_B the
+// previous. Nothing at the ends of the model, for W, REDUCE_GRAD and U.
 inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
   const int step = step_to_other_stage(action.kind);
   const int stage = action.stage + step;
@@ -32,15 +33,23 @@ inline std::optional<int> other_stage(const Placement& placement, const Action& 
 }
 
 // Returns the action whose tensor this compute action takes from another stage, as F of the stage
-// before for F; for I and B it is an I or a B, given as I.
-inline std::optional<Action> taken_from(const Placement& placement, const Action& action) {
-  const std::optional<int> stage = other_stage(placement, action);
-  if (!stage || is_message(action.kind)) {
+// before for F; for I, B and W it is an I or a B, given as I.
+inline std::optional<Action> taken_from(const Schedule& schedule, const Action& action) {
+  if (action.kind == ActionKind::Forward) {
+    return action.stage > 0
+               ? std::optional(Action{ActionKind::Forward, action.stage - 1, action.micro_batch})
+               : std::nullopt;
+  }
+  const GradientCuts& cuts = schedule.cuts;
+  const bool takes =
+      action.kind == ActionKind::Backward ||
+      (action.kind == ActionKind::BackwardInput && !cuts.weight_takes(action.stage)) ||
+      (action.kind == ActionKind::BackwardWeight && cuts.weight_takes(action.stage));
+  const int above = action.stage + 1;
+  if (!takes || above >= schedule.num_stages() || cuts.num_crossing(above) == 0) {
     return std::nullopt;
   }
-  return Action{
-      action.kind == ActionKind::Forward ? ActionKind::Forward : ActionKind::BackwardInput, *stage,
-      action.micro_batch};
+  return Action{ActionKind::BackwardInput, above, action.micro_batch};
 }
 
 // Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
@@ -55,23 +64,25 @@ inline Action counterpart(const Action& message) {
 
 // Returns the receive that a compute action needs, and the send that it makes possible: only where
 // the other stage is on another rank.
-inline std::optional<Action> needed_receive(const Placement& placement, const Action& action) {
-  const std::optional<Action> source = taken_from(placement, action);
-  if (!source || placement.rank_of(*source) == placement.rank_of(action)) {
+inline std::optional<Action> needed_receive(const Schedule& schedule, const Action& action) {
+  const std::optional<Action> source = taken_from(schedule, action);
+  if (!source || schedule.placement.rank_of(*source) == schedule.placement.rank_of(action)) {
     return std::nullopt;
   }
   return Action{
       action.kind == ActionKind::Forward ? ActionKind::RecvForward : ActionKind::RecvBackward,
       action.stage, action.micro_batch};
 }
-inline std::optional<Action> resulting_send(const Placement& placement, const Action& action) {
+inline std::optional<Action> resulting_send(const Schedule& schedule, const Action& action) {
   if (!is_compute(action.kind) || action.kind == ActionKind::BackwardWeight) {
     return std::nullopt;
   }
-  const Action send{
-      action.kind == ActionKind::Forward ? ActionKind::SendForward : ActionKind::SendBackward,
-      action.stage, action.micro_batch};
-  if (!other_stage(placement, send) ||
+  const bool is_forward = action.kind == ActionKind::Forward;
+  const Action send{is_forward ? ActionKind::SendForward : ActionKind::SendBackward, action.stage,
+                    action.micro_batch};
+  const Placement& placement = schedule.placement;
+  if ((!is_forward && schedule.cuts.num_crossing(action.stage) == 0) ||
+      !other_stage(placement, send) ||
       placement.rank_of(counterpart(send)) == placement.rank_of(action)) {
     return std::nullopt;
   }

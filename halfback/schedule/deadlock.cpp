@@ -118,7 +118,7 @@ class Deadlock {
       return wait_in_message(rank, action);
     }
     if (streams_) {
-      const Action receive = needed_receive(schedule_.placement, action).value_or(action);
+      const Action receive = needed_receive(schedule_, action).value_or(action);
       return wait_in_stream(rank, receive, fmt::format("waits for {}", place(receive, rank)));
     }
     return wait_for_maker(rank, action);
@@ -126,7 +126,7 @@ class Deadlock {
 
   // Of a schedule without messages.
   Wait wait_for_maker(int rank, const Action& action) const {
-    Action maker = taken_from(schedule_.placement, action).value_or(action);
+    Action maker = taken_from(schedule_, action).value_or(action);
     const int other = schedule_.placement.rank_of(maker);
     const auto& list = schedule_.ranks[index(other)];
     if (std::find(list.begin(), list.end(), maker) == list.end()) {

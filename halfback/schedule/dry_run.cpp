@@ -109,7 +109,7 @@ class Runner {
 
   bool compute(int rank, const Action& action) {
     if (!with_messages_) {
-      if (const auto source = taken_from(schedule_.placement, action)) {
+      if (const auto source = taken_from(schedule_, action)) {
         const auto& available =
             source->kind == ActionKind::Forward ? has_activation_ : has_gradient_;
         if (!available[cell(*source)]) {
@@ -118,7 +118,7 @@ class Runner {
       }
       publish(action);
     } else if (streams_) {
-      const auto receive = needed_receive(schedule_.placement, action);
+      const auto receive = needed_receive(schedule_, action);
       if (receive && !received(*receive)[cell(*receive)]) {
         return false;
       }

@@ -2,11 +2,13 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/schedule/passes.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 
@@ -364,6 +366,32 @@ void require_untouched(const Family& family, bool set, bool takes, const char* o
   }
 }
 
+// Takes the size of a family with local updates into the shape.
+void complete_local_size(const Family& family, Shape& shape) {
+  struct Option {
+    const char* name;
+    int Shape::*size;
+  };
+  constexpr std::array<Option, 4> kOptions = {{{"--chunks", &Shape::chunks},
+                                               {"--window", &Shape::window},
+                                               {"--distance", &Shape::distance},
+                                               {"--trained", &Shape::trained}}};
+  for (const auto& [name, size] : kOptions) {
+    require_untouched(family, shape.*size != 0, family.local_size == size, name);
+    if (family.local_size != size) {
+      continue;
+    }
+    const int most = shape.num_ranks - (size == &Shape::distance ? 1 : 0);
+    if (shape.*size < 0 || shape.*size > std::max(most, 0)) {
+      throw ConfigError(fmt::format("{}: {} {} on {} ranks; it is 1 to {}", family.name, name,
+                                    shape.*size, shape.num_ranks, most));
+    }
+    if (shape.*size == 0) {
+      shape.*size = std::min(family.natural_local_size, most);
+    }
+  }
+}
+
 void check_options(const Family& family, const Shape& shape) {
   require_untouched(family, shape.stages_per_rank != 0, family.takes_stages_per_rank,
                     "--stages-per-rank");
@@ -389,8 +417,9 @@ void check_options(const Family& family, const Shape& shape) {
 const std::vector<Family>& families() {
   static const std::vector<Family> kFamilies = [] {
     std::vector<Family> joined;
-    for (const auto& group : {two_stage_families(), moved_weight_families(), looped_families(),
-                              v_families(), wave_families(), replica_families()}) {
+    for (const auto& group :
+         {two_stage_families(), moved_weight_families(), looped_families(), v_families(),
+          wave_families(), replica_families(), local_families()}) {
       joined.insert(joined.end(), group.begin(), group.end());
     }
     return joined;
@@ -414,7 +443,15 @@ Shape Family::complete(Shape shape) const {
   if (takes_memory_limit && shape.memory_limit == 0.0) {
     shape.memory_limit = std::max(1, shape.num_ranks);
   }
+  complete_local_size(*this, shape);
+  shape.stage_updates = shape.stage_updates.value_or(stage_updates);
   return shape;
+}
+
+Schedule Family::build(const PipelineShape& shape) const {
+  const PipelineShape whole = complete(shape);
+  Schedule schedule = builder(whole);
+  return *whole.stage_updates ? add_updates(schedule) : schedule;
 }
 
 std::vector<std::string> family_names() {

@@ -26,6 +26,9 @@ struct Family {
   bool takes_group_size = false;
   bool takes_memory_limit = false;  // and what is released at I
   bool takes_times = false;
+  bool stage_updates = false;                // has U where nobody says otherwise
+  int PipelineShape::*local_size = nullptr;  // the one of four that it takes
+  int natural_local_size = 0;                // where none is given, as far as ranks allow
   Schedule (*builder)(const PipelineShape& complete) = nullptr;
   double (*peak_of)(const PipelineShape& complete) = nullptr;
 
@@ -35,10 +38,13 @@ struct Family {
   // set and not taken, or out of its range.
   PipelineShape complete(PipelineShape shape) const;
   // Builds its schedule. Throws ConfigError for a shape that it does not admit.
-  Schedule build(const PipelineShape& shape) const { return builder(complete(shape)); }
+  Schedule build(const PipelineShape& shape) const;
   // Returns what no rank of that schedule goes beyond: M_B until W.
   double peak(const PipelineShape& shape) const { return peak_of(complete(shape)); }
 };
+
+// The last rows of the table: training with local updates.
+std::vector<Family> local_families();
 
 // Returns all families in the order they are listed to people.
 const std::vector<Family>& families();

@@ -29,7 +29,7 @@ void check_held(const Schedule& schedule, const std::string& where, double limit
     int held = 0;
     Position position{rank, 0};
     for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
-      held += change_of(action.kind);
+      held += schedule.cuts.has_backward(action.stage) ? change_of(action.kind) : 0;
       if (held * share > limit + kRounding) {
         throw_fault(schedule, where, position,
                     fmt::format("{} makes the rank hold the activations of {} micro-batches of a "

@@ -171,6 +171,7 @@ class ListRules {
 
   // U, or with replicas REDUCE_GRAD.
   void check_closing(const Action& action) {
+    require_backward_exists(action, "its weights stay as they are");
     const bool is_update = action.kind == ActionKind::Update;
     const std::size_t copy = copy_of(action);
     if (closed_[copy]) {
@@ -214,6 +215,15 @@ class ListRules {
                       "are sent",
                       to_string(message), position_.rank, *other));
     }
+    const int upper = std::max(message.stage, *other);
+    const bool is_gradient =
+        message.kind == ActionKind::SendBackward || message.kind == ActionKind::RecvBackward;
+    if (is_gradient && schedule_.cuts.num_crossing(upper) == 0) {
+      fail(
+          fmt::format("{}: no gradient crosses from stage {} to stage {}; the losses reach as far "
+                      "down as {}",
+                      to_string(message), upper, upper - 1, brief_losses(schedule_.cuts)));
+    }
     if (message.kind == ActionKind::SendForward) {
       require(message, ActionKind::Forward, "an activation is made before it is sent");
     } else if (message.kind == ActionKind::SendBackward) {
@@ -222,6 +232,9 @@ class ListRules {
   }
 
   void check_order(const Action& action) {
+    if (action.kind != ActionKind::Forward) {
+      require_backward_exists(action, "it has F alone");
+    }
     const bool is_backward =
         action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput;
     if (is_backward) {
@@ -238,7 +251,7 @@ class ListRules {
   }
 
   void check_taken(const Action& action) {
-    const auto source = taken_from(schedule_.placement, action);
+    const auto source = taken_from(schedule_, action);
     if (source && schedule_.placement.rank_of(*source) == position_.rank) {
       const std::string_view reason = "it takes that stage's tensor";
       if (source->kind == ActionKind::Forward) {
@@ -247,9 +260,18 @@ class ListRules {
         require_backward_of(action, *source, reason);
       }
     }
-    const auto receive = needed_receive(schedule_.placement, action);
+    const auto receive = needed_receive(schedule_, action);
     if (with_messages_ && receive) {
       require_before(action, *receive, "a tensor is received before it is used");
+    }
+  }
+
+  void require_backward_exists(const Action& action, std::string_view consequence) const {
+    if (!schedule_.cuts.has_backward(action.stage)) {
+      fail(fmt::format(
+          "{}: no loss stands on stage {} and no gradient reaches it, so {}; the losses "
+          "reach as far down as {}",
+          to_string(action), action.stage, consequence, brief_losses(schedule_.cuts)));
     }
   }
 
@@ -295,9 +317,10 @@ class ListRules {
     for (const std::vector<int>& micro_batches : micro_batches_) {
       for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
         const Action closing{kind, stage, micro_batches.front()};
-        if (!closed_[copy_of(closing)]) {
-          fail_missing(closing, are_updates ? "all stages are updated, or none is"
-                                            : "every copy of a stage is reduced, or none is");
+        if (!closed_[copy_of(closing)] && schedule_.cuts.has_backward(stage)) {
+          fail_missing(closing, are_updates
+                                    ? "all stages that train are updated, or none is"
+                                    : "every copy of a stage that trains is reduced, or none is");
         }
       }
     }
@@ -311,12 +334,13 @@ class ListRules {
       }
     };
     require_present(ActionKind::Forward, kOnce);
-    if (!has_seen({ActionKind::Backward, stage, micro_batch})) {
+    if (schedule_.cuts.has_backward(stage) &&
+        !has_seen({ActionKind::Backward, stage, micro_batch})) {
       require_present(ActionKind::BackwardInput, kOnce);
       require_present(ActionKind::BackwardWeight, kOnce);
     }
     for (const ActionKind kind : {ActionKind::Forward, ActionKind::BackwardInput}) {
-      const auto send = resulting_send(schedule_.placement, {kind, stage, micro_batch});
+      const auto send = resulting_send(schedule_, {kind, stage, micro_batch});
       if (with_messages_ && send) {
         require_present(send->kind, "the next rank waits for it");
       }

@@ -21,7 +21,8 @@ Schedule rewrite_lists(const Schedule& schedule, Rewrite rewrite) {
   Schedule result{.name = schedule.name,
                   .num_micro_batches = schedule.num_micro_batches,
                   .placement = schedule.placement,
-                  .ranks = {}};
+                  .ranks = {},
+                  .cuts = schedule.cuts};
   for (const auto& list : schedule.ranks) {
     rewrite(list, result.ranks.emplace_back());
   }
@@ -49,7 +50,8 @@ void append_lists(const Schedule& schedule,
       if (action.kind == ActionKind::Update) {
         throw ConfigError(fmt::format(
             "data parallelism: {} updates a stage inside the step; with replicas of the weights "
-            "updates come after the last action",
+            "updates come after the last action: leave U out of a file, give a family "
+            "--stage-updates off",
             to_string(action)));
       }
       action.micro_batch += pipeline * schedule.num_micro_batches;
@@ -167,7 +169,8 @@ Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
   Schedule result{.name = schedule.name,
                   .num_micro_batches = num_pipelines * schedule.num_micro_batches,
                   .placement = {},
-                  .ranks = {}};
+                  .ranks = {},
+                  .cuts = schedule.cuts};
   for (int pipeline = 0; pipeline < num_pipelines; ++pipeline) {
     append_placement(schedule, pipeline, result.placement);
     append_lists(schedule, pipeline, result.ranks);
@@ -175,22 +178,69 @@ Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
   return add_gradient_reductions(result);
 }
 
+Schedule add_updates(const Schedule& schedule) {
+  if (schedule.placement.num_replicas() > 1 || has_updates(schedule)) {
+    throw ConfigError(fmt::format(
+        "{}: {}, so stages are not updated one by one; leave --stage-updates out", schedule.name,
+        has_updates(schedule) ? "it has U" : "it has replicas of the weights"));
+  }
+  std::vector<int> num_left(static_cast<std::size_t>(schedule.num_stages()),
+                            schedule.num_micro_batches);
+  return rewrite_lists(schedule, [&](const auto& list, auto& result) {
+    for (const Action& action : list) {
+      result.push_back(action);
+      if (adds_weight_gradient(action.kind) &&
+          --num_left[static_cast<std::size_t>(action.stage)] == 0) {
+        result.push_back({ActionKind::Update, action.stage, 0});
+      }
+    }
+  });
+}
+
+Schedule repeat_steps(const Schedule& schedule, int num_steps) {
+  if (!has_updates(schedule)) {
+    throw ConfigError(
+        fmt::format("{}: without U all stages are updated after the last action of all, so R steps "
+                    "take R times as long; --stage-updates on updates each stage after its own",
+                    schedule.name));
+  }
+  if (num_steps < 1 || std::int64_t{num_steps} * schedule.num_micro_batches > kMaxIndex) {
+    throw ConfigError(
+        fmt::format("{}: {} steps of {} micro-batches; at least 1 step and at most {} "
+                    "micro-batches in all",
+                    schedule.name, num_steps, schedule.num_micro_batches, kMaxIndex));
+  }
+  Schedule result = rewrite_lists(schedule, [&](const auto& list, auto& repeated) {
+    repeated.reserve(list.size() * static_cast<std::size_t>(num_steps));
+    for (int step = 0; step < num_steps; ++step) {
+      for (Action action : list) {
+        action.micro_batch +=
+            action.kind == ActionKind::Update ? 0 : step * schedule.num_micro_batches;
+        repeated.push_back(action);
+      }
+    }
+  });
+  result.num_micro_batches *= num_steps;
+  return result;
+}
+
 Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
   const Placement placement = single_copy(schedule.placement.replicas.front());
   Schedule result{.name = schedule.name,
                   .num_micro_batches = num_micro_batches,
                   .placement = placement,
-                  .ranks = std::vector<std::vector<Action>>(schedule.ranks.size())};
+                  .ranks = std::vector<std::vector<Action>>(schedule.ranks.size()),
+                  .cuts = schedule.cuts};
   for (int tick = 0; tick < schedule.num_stages() + num_micro_batches - 1; ++tick) {
     const int first_stage = std::max(0, tick - num_micro_batches + 1);
     for (int stage = first_stage; stage <= std::min(tick, schedule.num_stages() - 1); ++stage) {
       const Action forward{ActionKind::Forward, stage, tick - stage};
       auto& list = result.ranks[static_cast<std::size_t>(placement.rank_of(forward))];
-      if (const auto receive = needed_receive(placement, forward)) {
+      if (const auto receive = needed_receive(result, forward)) {
         list.push_back(*receive);
       }
       list.push_back(forward);
-      if (const auto send = resulting_send(placement, forward)) {
+      if (const auto send = resulting_send(result, forward)) {
         list.push_back(*send);
       }
     }

@@ -42,6 +42,17 @@ Schedule add_gradient_reductions(const Schedule& schedule);
 // and for lists with U.
 Schedule data_parallel(const Schedule& schedule, int num_pipelines);
 
+// Returns the schedule with U right after the last W or B of each stage, which so begins its next
+// step when its own is done. Throws ConfigError over replicas of the weights, whose gradients are
+// summed before an update, and for a schedule that has U.
+Schedule add_updates(const Schedule& schedule);
+
+// Returns that many steps back to back, the micro-batches numbered on: each list that often, one
+// after the other. For simulation; not valid as one step. Throws ConfigError unless the schedule
+// has U, which says when a stage is ready for its next step, and for more than kMaxIndex
+// micro-batches in all.
+Schedule repeat_steps(const Schedule& schedule, int num_steps);
+
 // Returns F with messages over the placement of the schedule, for any number of micro-batches: a
 // wave, in which stage s takes micro-batch b at tick s + b. Of several replicas it uses the first.
 // For evaluation; not valid for training.

@@ -37,6 +37,11 @@ bool is_two_stage(const Schedule& schedule) {
                     [](const Action& action) { return action.kind == ActionKind::BackwardInput; });
 }
 
+bool has_updates(const Schedule& schedule) {
+  return any_action(schedule,
+                    [](const Action& action) { return action.kind == ActionKind::Update; });
+}
+
 bool weight_gradients_ascend(const Schedule& schedule) {
   const Placement& placement = schedule.placement;
   const auto num_stages = static_cast<std::size_t>(placement.num_stages());

@@ -1,8 +1,9 @@
-// A schedule is data: which rank holds which stage, and for each rank the ordered list of its
-// actions. It knows no tensors, threads or clocks.
+// A schedule is data: which rank holds which stage, which loss's gradient reaches which stage, and
+// for each rank the ordered list of its actions. It knows no tensors, threads or clocks.
 #pragma once
 
 #include "halfback/schedule/action.h"
+#include "halfback/schedule/gradient_cuts.h"
 #include "halfback/schedule/placement.h"
 
 #include <cstdint>
@@ -19,6 +20,7 @@ struct Schedule {
   int num_micro_batches = 0;
   Placement placement;
   std::vector<std::vector<Action>> ranks;
+  GradientCuts cuts = {};  // none: backprop
 
   int num_ranks() const { return static_cast<int>(ranks.size()); }
   int num_stages() const { return placement.num_stages(); }
@@ -50,6 +52,10 @@ bool has_reductions(const Schedule& schedule);
 
 // True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);
+
+// True when some list holds an Update: stages are then updated where it stands, else after all
+// lists.
+bool has_updates(const Schedule& schedule);
 
 // True when each copy of a stage runs its weight gradients (W or B) in ascending micro-batch order:
 // only then do its gradients equal the unpipelined run bit for bit, since sums have one order.

@@ -47,6 +47,13 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
         "--memory-limit and --released-at-input out",
         file));
   }
+  if (request.chunks || request.window || request.distance || request.trained ||
+      request.stage_updates) {
+    throw ConfigError(fmt::format(
+        "{}: a file has its own losses and updates; leave --chunks, --window, --distance, "
+        "--trained and --stage-updates out",
+        file));
+  }
   Schedule schedule = load_schedule(file);
   if (request.verifies) {
     validate(schedule, {.where = file});
@@ -79,7 +86,12 @@ Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& reque
                       .group_size = positive(request.group_size, "--group-size"),
                       .memory_limit = positive(request.memory_limit, "--memory-limit"),
                       .released_at_input = request.released_at_input.value_or(0.0),
-                      .times = request.times};
+                      .times = request.times,
+                      .chunks = positive(request.chunks, "--chunks"),
+                      .window = positive(request.window, "--window"),
+                      .distance = positive(request.distance, "--distance"),
+                      .trained = positive(request.trained, "--trained"),
+                      .stage_updates = request.stage_updates};
   if (family != all.end() && !request.num_micro_batches) {
     shape.num_micro_batches = family->default_micro_batches(shape.num_ranks);
   }

@@ -24,6 +24,11 @@ struct ShapeRequest {
   std::optional<int> group_size = std::nullopt;
   std::optional<double> memory_limit = std::nullopt;
   std::optional<double> released_at_input = std::nullopt;
+  std::optional<int> chunks = std::nullopt;
+  std::optional<int> window = std::nullopt;
+  std::optional<int> distance = std::nullopt;
+  std::optional<int> trained = std::nullopt;
+  std::optional<bool> stage_updates = std::nullopt;
   int num_pipelines = 1;  // of data_parallel(); what is above is of each
   ShareTimes times = {};  // for families that search; others and files do not need them
   bool verifies = true;   // a file; families are valid by construction

@@ -75,6 +75,11 @@ void check_shape(const Schedule& schedule, const std::string& where) {
   }
   check_replicas(schedule, where);
   check_copies(schedule, where);
+  const GradientCuts& cuts = schedule.cuts;
+  if (!cuts.is_backprop() && cuts.num_stages() != schedule.num_stages()) {
+    throw ScheduleError(fmt::format("{}: losses of {} stages for a schedule of {}", where,
+                                    cuts.num_stages(), schedule.num_stages()));
+  }
   std::vector<bool> holds_stage(static_cast<std::size_t>(num_ranks), false);
   for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
     for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {

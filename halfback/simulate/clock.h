@@ -15,8 +15,8 @@
 
 namespace halfback::detail {
 
-// What each rank does after its list: reductions, then updates. Of either there are none where none
-// has a cost or the schedule says where they stand.
+// What each rank does after its list for its stages that train: reductions, then updates. Of either
+// there are none where none has a cost or the schedule says where they stand.
 std::vector<std::vector<Action>> actions_after_lists(const Schedule& schedule,
                                                      const CostModel& costs);
 
@@ -191,42 +191,41 @@ class Clock {
                                                index(micro_batch)];
   }
 
+  Time& arrival_of(const Action& send) {
+    return arrival(send.kind == ActionKind::SendForward, counterpart(send).stage, send.micro_batch);
+  }
+
   void compute(Rank& rank, const Action& action) {
     Time start = rank.free;
-    const bool is_forward = action.kind == ActionKind::Forward;
-    const bool takes = is_forward || action.kind == ActionKind::Backward ||
-                       action.kind == ActionKind::BackwardInput;
-    if (takes && !with_messages_) {
+    if (!with_messages_ && taken_from(schedule_, action)) {
+      const bool is_forward = action.kind == ActionKind::Forward;
       wait_for(arrival(is_forward, action.stage, action.micro_batch), start);
     }
     const double end = start.time + duration_(action) * rank.slowdown;
     rank.busy += end - start.time;
     const ActionNumber number = rank.next;
     record(rank, action, start, end);
-    if (takes && !with_messages_) {
+    if (!with_messages_) {
       hand_on(rank, action, number);
     }
   }
 
-  // Puts the tensor of an F, I or B on its way where nobody sends it.
+  // Puts what an F, I or B makes on its way where nobody sends it.
   void hand_on(const Rank& rank, const Action& action, ActionNumber number) {
-    const bool is_forward = action.kind == ActionKind::Forward;
-    const int stage = action.stage + (is_forward ? 1 : -1);
-    if (stage < 0 || stage >= schedule_.num_stages() ||
-        schedule_.placement.rank_of({action.kind, stage, action.micro_batch}) == rank.number) {
-      return;
+    if (const auto message = resulting_send(schedule_, action)) {
+      Link& link = links_[index(channels_.of(*message))];
+      const Time left = transfer({rank.free.time, number}, *message, link);
+      arrival_of(*message) = left.later_by(link.latency);
     }
-    const ActionKind kind = is_forward ? ActionKind::SendForward : ActionKind::SendBackward;
-    Link& link = links_[index(channels_.of({kind, action.stage, action.micro_batch}))];
-    const Time left = transfer({rank.free.time, number}, is_forward, stage, link);
-    arrival(is_forward, stage, action.micro_batch) = left.later_by(link.latency);
   }
 
   // Returns when a message has left its link, and from when on the link has been busy for it.
-  Time transfer(Time begin, bool is_activation, int stage, Link& link) const {
+  Time transfer(Time begin, const Action& send, Link& link) const {
     wait_for(link.free, begin);
-    const StageCost& cost = costs_.stage(stage);
-    const double bytes = is_activation ? cost.activation_bytes : cost.gradient_bytes;
+    const StageCost& cost = costs_.stage(counterpart(send).stage);
+    const double bytes = send.kind == ActionKind::SendForward
+                             ? cost.activation_bytes
+                             : cost.gradient_bytes * schedule_.cuts.num_crossing(send.stage);
     link.free = begin.later_by(bytes / link.bandwidth);
     return link.free;
   }
@@ -241,11 +240,9 @@ class Clock {
       wait_for(link.received[link.num_sent - static_cast<std::size_t>(capacity_)], ready);
     }
     ++link.num_sent;
-    const bool is_activation = action.kind == ActionKind::SendForward;
-    const int stage = action.stage + (is_activation ? 1 : -1);
-    const Time left = transfer({ready.time, rank.next}, is_activation, stage, link);
+    const Time left = transfer({ready.time, rank.next}, action, link);
     const Time arrived = left.later_by(link.latency);
-    arrival(is_activation, stage, action.micro_batch) = arrived;
+    arrival_of(action) = arrived;
     const double end = costs_.occupies_sender ? left.time : ready.time;
     record(rank, action, {rank.free.time, ready.known_cause()},
            capacity_ == 0 ? arrived.time : end);

@@ -209,6 +209,20 @@ ShareTimes share_times(const CostModel& costs, int num_ranks) {
   return times;
 }
 
+namespace {
+
+// B takes as much longer as I and W together.
+void repeat_passes(const StagePasses& passes, StageCost& stage) {
+  const double once = stage.input + stage.weight;
+  stage.weight = passes.taken * stage.weight + passes.at_weight * stage.input;
+  stage.input *= passes.at_input;
+  if (stage.full && once > 0.0) {
+    *stage.full *= (stage.input + stage.weight) / once;
+  }
+}
+
+}  // namespace
+
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
   const double num_ranks = ranks_per_copy(schedule.placement);
   const double num_stages = schedule.num_stages();
@@ -219,7 +233,14 @@ CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
   if (stage.full) {
     stage.full = *stage.full * num_ranks / num_stages;
   }
-  return {.stages = {stage}};
+  CostModel costs{.stages = {stage}};
+  if (!schedule.cuts.is_backprop()) {
+    costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), stage);
+    for (int i = 0; i < schedule.num_stages(); ++i) {
+      repeat_passes(schedule.cuts.passes(i), costs.stages[static_cast<std::size_t>(i)]);
+    }
+  }
+  return costs;
 }
 
 }  // namespace halfback

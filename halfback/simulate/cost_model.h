@@ -96,7 +96,8 @@ void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock c
 ShareTimes share_times(const CostModel& costs, int num_ranks);
 
 // Returns the costs of a schedule's stages out of the time of 1/N of the model: N/S of it for each
-// of S stages, of the update and the reduction too.
+// of S stages, of the update and the reduction too. With gradient cuts I and W count as often as
+// gradients pass the stage, and heads of losses cost nothing (local_cost.h has them).
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule);
 
 }  // namespace halfback

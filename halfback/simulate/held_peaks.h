@@ -9,7 +9,7 @@ namespace halfback {
 
 // The most that one rank holds at a time: stages times micro-batches, each counted whole.
 struct HeldPeaks {
-  int until_input = 0;   // from F until I or B is done: what I frees
+  int until_input = 0;   // from F until I or B is done, or W where it carries a gradient
   int until_weight = 0;  // from F until W or B is done: what W needs of F
   int gradients = 0;     // from I until W: the gradients that a split backward keeps
 

@@ -14,7 +14,10 @@ namespace {
 class Accountant {
  public:
   Accountant(const Schedule& schedule, const MemoryModel& model)
-      : placement_(schedule.placement), model_(model), with_messages_(has_messages(schedule)) {}
+      : schedule_(schedule),
+        placement_(schedule.placement),
+        model_(model),
+        with_messages_(has_messages(schedule)) {}
 
   // Calls visit(parts) after each action of a list.
   template <typename Visit>
@@ -32,7 +35,11 @@ class Accountant {
 
   // What an action adds to, or frees from, what its stage keeps.
   void keep(const Action& action, MemoryParts& held) const {
+    if (!schedule_.cuts.has_backward(action.stage)) {
+      return;
+    }
     const StageBytes& stage = bytes(action.stage);
+    const bool is_late = schedule_.cuts.weight_takes(action.stage);
     switch (action.kind) {
       case ActionKind::Forward:
         held.until_input += stage.until_input;
@@ -43,10 +50,11 @@ class Accountant {
         held.until_weight -= stage.until_weight;
         break;
       case ActionKind::BackwardInput:
-        held.until_input -= stage.until_input;
+        held.until_input -= is_late ? 0 : stage.until_input;
         held.gradients += stage.gradients;
         break;
       case ActionKind::BackwardWeight:
+        held.until_input -= is_late ? stage.until_input : 0;
         held.until_weight -= stage.until_weight;
         held.gradients -= stage.gradients;
         break;
@@ -61,12 +69,17 @@ class Accountant {
     }
     const StageBytes& stage = bytes(action.stage);
     return action.kind == ActionKind::RecvForward ? stage.activation_message
-                                                  : stage.gradient_message;
+                                                  : gradients_to(action.stage);
   }
 
   std::int64_t message(const Action& consumer) const {
-    const StageBytes& stage = bytes(consumer.stage);
-    return consumer.kind == ActionKind::Forward ? stage.activation_message : stage.gradient_message;
+    return consumer.kind == ActionKind::Forward ? bytes(consumer.stage).activation_message
+                                                : gradients_to(consumer.stage);
+  }
+
+  // The bytes of all gradients that a stage gets from the one above.
+  std::int64_t gradients_to(int stage) const {
+    return bytes(stage).gradient_message * schedule_.cuts.num_crossing(stage + 1);
   }
 
   // The bytes of what a stage makes for its neighbor; 0 at the ends of the model.
@@ -75,7 +88,7 @@ class Accountant {
     if (neighbor < 0 || neighbor >= placement_.num_stages()) {
       return 0;
     }
-    return is_forward ? bytes(neighbor).activation_message : bytes(neighbor).gradient_message;
+    return is_forward ? bytes(neighbor).activation_message : gradients_to(neighbor);
   }
 
   // What waits for another stage of the same rank, or to be sent.
@@ -95,7 +108,7 @@ class Accountant {
   }
 
   std::int64_t taken(const Action& action) const {
-    const auto source = taken_from(placement_, action);
+    const auto source = taken_from(schedule_, action);
     const bool is_counted = source && (with_messages_ || is_local(source->stage, action));
     return is_counted ? message(action) : 0;
   }
@@ -106,6 +119,7 @@ class Accountant {
            placement_.rank_of(action);
   }
 
+  const Schedule& schedule_;
   const Placement& placement_;
   const MemoryModel& model_;
   bool with_messages_;

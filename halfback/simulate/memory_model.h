@@ -43,7 +43,9 @@ struct MemoryPrediction {
 // Predicts the memory of a step. With messages in the schedule, a tensor is its maker's until the
 // send and its taker's from the receive on; between two stages of one rank it is the rank's from
 // the start; without messages, it is not counted between ranks. What an action takes is from then
-// on in the bytes that the action keeps. Expects a schedule that validates; throws ConfigError
+// on in the bytes that the action keeps. Where the gradients of several losses pass a stage, what
+// is kept for one of them counts: copies for the others are made and freed inside actions, or are
+// not counted. Expects a schedule that validates; throws ConfigError
 // unless the model has one stage for all or each. Linear in the number of actions.
 MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model);
 

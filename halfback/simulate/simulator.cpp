@@ -1,6 +1,7 @@
 #include "halfback/simulate/simulator.h"
 
 #include "halfback/base/error.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/clock.h"
 
@@ -83,13 +84,6 @@ SimulationResult simulate_with(const Schedule& schedule,
   return result;
 }
 
-bool has_updates(const Schedule& schedule) {
-  return std::any_of(schedule.ranks.begin(), schedule.ranks.end(), [](const auto& list) {
-    return std::any_of(list.begin(), list.end(),
-                       [](const Action& action) { return action.kind == ActionKind::Update; });
-  });
-}
-
 }  // namespace
 
 std::vector<std::vector<Action>> detail::actions_after_lists(const Schedule& schedule,
@@ -98,8 +92,10 @@ std::vector<std::vector<Action>> detail::actions_after_lists(const Schedule& sch
   const Placement& placement = schedule.placement;
   const auto add = [&](ActionKind kind, int replica, int micro_batch) {
     for (int stage = 0; stage < placement.num_stages(); ++stage) {
-      result[static_cast<std::size_t>(placement.rank_of(stage, replica))].push_back(
-          {kind, stage, micro_batch});
+      if (schedule.cuts.has_backward(stage)) {
+        result[static_cast<std::size_t>(placement.rank_of(stage, replica))].push_back(
+            {kind, stage, micro_batch});
+      }
     }
   };
   const auto some = [&](auto has_cost) {
@@ -125,6 +121,22 @@ SimulationResult simulate(const Schedule& schedule,
                           const SimulateOptions& options) {
   costs.check(schedule);
   return simulate_with(schedule, costs, CostTable(costs, schedule), options);
+}
+
+SteadyStep steady_step(const Schedule& schedule,
+                       const CostModel& costs,
+                       int num_steps,
+                       const SimulateOptions& options) {
+  if (options.validates) {
+    validate(schedule, {.channel = options.channel});
+  }
+  const auto run = [&](int steps) {
+    return simulate(repeat_steps(schedule, steps), costs,
+                    {.channel = options.channel, .validates = false, .keeps_timeline = false});
+  };
+  const double warm_up = run(num_steps).makespan;
+  const double period = (run(2 * num_steps).makespan - warm_up) / num_steps;
+  return {period, idle_fraction(run(1).busy, period)};
 }
 
 SimulationResult simulate(const Schedule& schedule,

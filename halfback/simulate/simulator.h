@@ -56,6 +56,19 @@ SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options = {});
 
+// A step among many, back to back, of a schedule with U: what its slowest part lets through.
+struct SteadyStep {
+  double period = 0.0;
+  double bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x period)
+};
+
+// Returns the period of `num_steps` steps that follow as many others. Throws as simulate(), and
+// ConfigError as repeat_steps(). Linear in the number of actions and steps.
+SteadyStep steady_step(const Schedule& schedule,
+                       const CostModel& costs,
+                       int num_steps,
+                       const SimulateOptions& options = {});
+
 // The time of each compute action and of each copy's reduction, for instance as it was measured.
 using Durations = std::function<double(const Action&)>;
 SimulationResult simulate(const Schedule& schedule,

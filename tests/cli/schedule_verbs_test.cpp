@@ -160,6 +160,52 @@ TEST_F(CommandLineTest, VerifiesALimitOfActivations) {
                "0F1 makes the rank hold the activations of 2 micro-batches");
 }
 
+TEST_F(CommandLineTest, BuildsAndVerifiesLocalUpdates) {
+  const std::string text = run_halfback("schedule local-chunked --ranks 2 --format csv").output;
+  EXPECT_EQ(text,
+            "# halfback schedule name=local-chunked micro_batches=2 placement=0,1 losses=0:0,1:1 "
+            "weights=sum\n"
+            "0F0,0I0,0W0,0F1,0I1,0W1,0U\n"
+            "1F0,1I0,1W0,1F1,1I1,1W1,1U\n");
+  const std::string path = file("local.csv", text);
+  const std::string found = run_halfback("verify " + path).output;
+  EXPECT_NE(found.find("losses and their reach     0:0,1:1\n"), std::string::npos) << found;
+  EXPECT_NE(found.find("weights take               sum\n"), std::string::npos) << found;
+  const auto json = nlohmann::json::parse(run_halfback("verify --json " + path).output);
+  EXPECT_EQ(json.at("losses"), "0:0,1:1");
+  EXPECT_EQ(json.at("stage_updates"), true);
+  const auto printed = nlohmann::json::parse(
+      run_halfback("schedule local-interlocking --ranks 3 --distance 2 --format json").output);
+  EXPECT_EQ(printed.at("losses"), "0:none,1:none,2:0");
+  EXPECT_EQ(printed.at("weights"), "furthest");
+  expect_error("schedule local-overlapping --window 5", 2, "--window 5 on 4 ranks; it is 1 to 4");
+  expect_error("schedule local-last --trained 0", 2, "--trained: 0; it must be above 0");
+  expect_error("schedule local-greedy --format torch", 2,
+               "no place for the losses 0:0,1:1,2:2,3:3");
+  expect_error("schedule local-greedy --stage-updates maybe", 2, "--stage-updates: 'maybe'");
+  expect_error("simulate " + path + " --stage-updates off", 2,
+               "a file has its own losses and updates");
+}
+
+TEST_F(CommandLineTest, SimulatesStepsBackToBack) {
+  const std::string steps = "simulate local-greedy --ranks 3 --micro-batches 2 --repeat 5";
+  const auto greedy = nlohmann::json::parse(run_halfback(steps + " --format json").output);
+  EXPECT_EQ(greedy.at("makespan"), 2 + 5 * 6);
+  EXPECT_EQ(greedy.at("steady_step"), 6);
+  EXPECT_EQ(greedy.at("steady_step_bubble_fraction"), 0);
+  EXPECT_NE(run_halfback(steps).output.find("steady step 6, bubble fraction 0.000\n"),
+            std::string::npos);
+  const auto backprop = nlohmann::json::parse(
+      run_halfback(
+          "simulate 1f1b --ranks 2 --two-stage off --stage-updates on --repeat 3 --format json")
+          .output);
+  EXPECT_EQ(backprop.at("steady_step"), 9);
+  expect_error("simulate 1f1b --repeat 3", 2,
+               "--stage-updates on updates each stage after its own");
+  expect_error("simulate local-greedy --repeat 0", 2,
+               "0 steps of 4 micro-batches; at least 1 step");
+}
+
 TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
   expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
   expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");

@@ -126,10 +126,10 @@ Schedule drawn_schedule() {
   Schedule schedule = drawn_family();
   Dice dice(*rc::gen::arbitrary<unsigned>());
   const bool is_random = *rc::gen::arbitrary<bool>();
-  while (is_random || schedule.placement.num_replicas() > 1) {
+  while (is_random || schedule.placement.num_replicas() > 1 || has_updates(schedule)) {
     schedule = random_schedule(dice);
     if (schedule.placement.num_replicas() == 1) {
-      break;  // the engine runs one copy of the weights
+      break;  // the engine runs backprop over one copy of the weights
     }
   }
   return add_communication(*rc::gen::arbitrary<bool>() ? merge_backward(schedule) : schedule);

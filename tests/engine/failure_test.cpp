@@ -144,13 +144,28 @@ TEST(FailureTest, AMicroBatchThatNoListNamesIsMissed) {
   EXPECT_NE(error.find("is not through with micro-batch 1"), std::string::npos) << error;
 }
 
-TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {
+// What a schedule is refused for before its first step, or "no error".
+std::string refusal_of(const std::string& csv) {
   try {
-    pipeline_of("0F0,0SEND_F0,0RECV_B0,0B0,0U\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n", 5.0);
-    FAIL() << "no error";
+    pipeline_of(csv, 5.0);
   } catch (const ScheduleError& error) {
-    EXPECT_EQ(std::string(error.what()).find("schedule: 0U updates a stage inside the step"), 0U);
+    return error.what();
   }
+  return "no error";
+}
+
+TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {
+  const std::string error =
+      refusal_of("0F0,0SEND_F0,0RECV_B0,0B0,0U\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n");
+  EXPECT_EQ(error.find("schedule: 0U updates a stage inside the step"), 0U) << error;
+}
+
+TEST(FailureTest, GradientCutsAreRefusedBeforeTheStepBegins) {
+  const std::string error =
+      refusal_of("# halfback schedule losses=0:0,1:1\n0F0,0SEND_F0,0B0,0U\n1RECV_F0,1F0,1B0,1U\n");
+  EXPECT_EQ(error.find("schedule: gradients are cut: the losses reach as far down as 0:0,1:1"), 0U)
+      << error;
+  EXPECT_NE(error.find("use a family of backprop"), std::string::npos) << error;
 }
 
 }  // namespace

@@ -83,11 +83,11 @@ void expect_bits_of(const PlainHistory& plain,
   }
 }
 
-// Every family with one copy of the weights, at every shape that it admits.
+// Every family of backprop with one copy of the weights, at every shape that it admits.
 std::vector<PipelineRequest> all_requests() {
   std::vector<PipelineRequest> all;
   for (const Family& family : families()) {
-    if (family.replicas > 1) {
+    if (family.replicas > 1 || family.stage_updates) {
       continue;
     }
     for (int ranks = 1; ranks <= 4; ++ranks) {

@@ -135,9 +135,9 @@ def call(command, expected=0):
 
 
 def families(halfback):
-    """The names with one copy of the weights, as 'halfback schedule list' has them."""
+    """The names of backprop with one copy of the weights, as 'halfback schedule list' has them."""
     rows = call([halfback, "schedule", "list"]).stdout.split("\n\n")[0].splitlines()[1:]
-    return [row.split()[0] for row in rows if row.split()[-1] == "1"]
+    return [row.split()[0] for row in rows if row.split()[-1] == "1" and not row.startswith("local-")]
 
 
 def write_ours(halfback, num_ranks, two_stage, formats, folder):

@@ -130,12 +130,27 @@ TEST(DataParallelTest, ReplicasOfAScheduleStayInEachPipeline) {
   EXPECT_EQ(parse(to_csv(schedule)), schedule);
 }
 
+// Gradients are cut alike in each pipeline, and what does not train is not reduced.
+TEST(DataParallelTest, PipelinesOfLocalUpdatesKeepTheirLosses) {
+  const Schedule one = parse("# halfback schedule losses=1:1,2:1\n0F0\n1F0,1B0\n2F0,2B0\n");
+  const Schedule schedule = data_parallel(one, 2);
+  EXPECT_EQ(to_csv(schedule),
+            "# halfback schedule micro_batches=2 placement=0,1,2|3,4,5 replicas=0,1 "
+            "losses=1:1,2:1 weights=sum\n"
+            "0F0\n1F0,1B0,1REDUCE_GRAD\n2F0,2B0,2REDUCE_GRAD\n"
+            "0F1\n1F1,1B1,1REDUCE_GRAD\n2F1,2B1,2REDUCE_GRAD\n");
+  validate(add_communication(schedule));
+  EXPECT_EQ(parse(to_csv(schedule)), schedule);
+  EXPECT_EQ(number_by_replica(schedule), schedule);
+}
+
 TEST(DataParallelTest, RefusesWhatItCannotMultiply) {
   const auto text = [](const Schedule& schedule, int count) {
     return error_of([&] { data_parallel(schedule, count); });
   };
   const Schedule schedule = parse("0F0,0B0,0U\n");
   EXPECT_TRUE(has_text(text(schedule, 2), "0U updates a stage inside the step"));
+  EXPECT_TRUE(has_text(text(testing::family("local-greedy", 2), 2), "--stage-updates off"));
   EXPECT_TRUE(has_text(text(schedule, 0), "0 pipelines of 1 ranks"));
   EXPECT_TRUE(has_text(text(schedule, kMaxIndex + 1), "at most 1048576"));
   EXPECT_TRUE(

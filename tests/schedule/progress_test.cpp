@@ -229,7 +229,7 @@ class Reference {
       return false;
     }
     if (!is_message(action->kind)) {
-      const auto receive = needed_receive(schedule_.placement, *action);
+      const auto receive = needed_receive(schedule_, *action);
       if (rule_.streams != Streams::None && receive && !was_received(*receive)) {
         return false;
       }
@@ -338,7 +338,7 @@ void move_message(Schedule& schedule) {
 TEST(ProgressTest, EveryRuleAgreesWithTheReference) {
   const bool holds = rc::check([] {
     Dice dice(*rc::gen::arbitrary<unsigned>());
-    Schedule schedule = add_communication(testing::random_schedule(dice));
+    Schedule schedule = add_communication(testing::random_schedule(dice, testing::WithCuts::Yes));
     const int num_moves = *rc::gen::inRange(0, 4);
     for (int i = 0; i < num_moves; ++i) {
       move_message(schedule);

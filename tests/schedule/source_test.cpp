@@ -50,6 +50,10 @@ TEST_F(SourceTest, PipelinesOfAFamilyOrAFile) {
   const Schedule file = load_or_build(path_, {.num_ranks = 2, .num_pipelines = 2});
   EXPECT_EQ(file.num_ranks(), 4);
   EXPECT_EQ(testing::list_text(file, 3), "1F1 1I1 1W1 1REDUCE_GRAD");
+  const Schedule local =
+      load_or_build("local-last", {.num_ranks = 2, .stage_updates = false, .num_pipelines = 2});
+  EXPECT_EQ(testing::list_text(local, 2), "0F2 0F3");
+  EXPECT_EQ(testing::list_text(local, 3), "1F2 1I2 1W2 1F3 1I3 1W3 1REDUCE_GRAD");
 }
 
 TEST_F(SourceTest, FileIsValidated) {

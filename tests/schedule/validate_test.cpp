@@ -99,8 +99,8 @@ TEST(ValidateTest, RejectsUpdatesTooEarlyTwiceOrInPart) {
                "rank 0, position 3: 0U comes a second time (first at position 2); a step updates a "
                "stage once");
   expect_fault("0F0,0B0,0U\n1F0,1B0\n",
-               "rank 1, position 2: the list ends and 1U is missing; all stages are updated, or "
-               "none is");
+               "rank 1, position 2: the list ends and 1U is missing; all stages that train are "
+               "updated, or none is");
   EXPECT_EQ(fault("0F0,0B0,0U\n1F0,1B0,1U\n"), "no error");
 }
 

@@ -17,6 +17,7 @@ namespace {
 
 using testing::parse;
 using testing::reduced_at_the_end;
+using testing::without;
 
 // F = I = W = 1 of 1/N of the model, and its reduction.
 CostModel costs_with(double reduce, const Schedule& schedule) {
@@ -92,7 +93,7 @@ TEST(ReductionTest, EagerSynchronizationHidesAPart) {
       const double stages = 2.0 * eager.num_stages() / ranks;
       const double plain = step(eager, 0);
       EXPECT_EQ(step(reduced_at_the_end(eager), 2), plain + 2 * 2) << name;
-      EXPECT_EQ(step(testing::without_reductions(eager), 2), plain + 2 * 2) << name;
+      EXPECT_EQ(step(without(eager, ActionKind::ReduceGradient), 2), plain + 2 * 2) << name;
       EXPECT_EQ(exposed(reduced_at_the_end(eager), 2), ranks * 2 * 2) << name;
       EXPECT_LT(exposed(eager, 2), ranks * 2 * 2) << name;
       EXPECT_GE(step(eager, 2), plain + 2 * 2 / stages) << name;
@@ -162,6 +163,21 @@ TEST(ReductionTest, UpdatesWaitForTheReductionsOfTheirRank) {
   const Span& update = result.timeline.spans[7];
   EXPECT_EQ(to_string(update.action), "1U");
   EXPECT_EQ(update.start_seconds, 4 + 3);
+}
+
+// Of local-last with one stage trained, the last rank alone has gradients.
+TEST(ReductionTest, StagesThatDoNotTrainAreNotReducedOrUpdated) {
+  const Schedule last = build_schedule(
+      "local-last", {.num_ranks = 3, .num_micro_batches = 2, .stage_updates = false});
+  const Schedule schedule = data_parallel(last, 2);
+  const CostModel costs{.stages = {{.update = 5, .reduce = 2}}};
+  for (const Schedule& same : {schedule, without(schedule, ActionKind::ReduceGradient)}) {
+    const SimulationResult result = simulate(same, costs);
+    EXPECT_EQ(result.busy, (std::vector<double>{2, 2, 11, 2, 2, 11}));
+    EXPECT_EQ(result.makespan, 2 + 6 + 2 + 5);
+    EXPECT_EQ(statistics(result.timeline).reduction_seconds,
+              (std::vector<double>{0, 0, 2, 0, 0, 2}));
+  }
 }
 
 TEST(ReductionTest, CriticalPathsGoThroughReductions) {

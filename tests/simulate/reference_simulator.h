@@ -129,8 +129,31 @@ class ReferenceSimulator {
     return placement.replicas[static_cast<std::size_t>(replica)][static_cast<std::size_t>(stage)];
   }
 
+  // How many losses of the stages from `from` on reach `to` or a lower one.
+  int num_reaching(int from, int to) const {
+    int count = 0;
+    for (const LossReach& loss : schedule_.cuts.losses()) {
+      count += loss.stage >= from && loss.lowest <= to ? 1 : 0;
+    }
+    return schedule_.cuts.is_backprop() && to >= 0 ? 1 : count;
+  }
+
+  // Gradients that a stage gives to the one below.
+  int num_crossing(int stage) const { return num_reaching(stage, stage - 1); }
+
+  // True where the gradients that a stage gets all end there, while it gives others down: W takes
+  // them then, and I does not.
+  bool takes_late(int stage) const {
+    return num_reaching(stage + 1, stage) > 0 && num_reaching(stage + 1, stage - 1) == 0 &&
+           num_crossing(stage) > 0;
+  }
+
   void enter(const Action& action, Position at) {
     where_[to_string(action)] = at;
+    if (action.kind != ActionKind::Forward && action.kind != ActionKind::SendForward &&
+        num_crossing(action.stage) == 0) {
+      return;
+    }
     const bool explicit_send =
         action.kind == ActionKind::SendForward || action.kind == ActionKind::SendBackward;
     const bool maker = action.kind == ActionKind::Forward ||
@@ -153,8 +176,9 @@ class ReferenceSimulator {
                                   : std::string(up ? "F" : "G") + std::to_string(stage) + "," +
                                         std::to_string(action.micro_batch);
     auto& link = links_[{at.rank, to}];
-    messages_[taker] = {at,      taker, up ? cost.activation_bytes : cost.gradient_bytes,
-                        at.rank, to,    static_cast<int>(link.size())};
+    const double bytes =
+        up ? cost.activation_bytes : cost.gradient_bytes * num_crossing(action.stage);
+    messages_[taker] = {at, taker, bytes, at.rank, to, static_cast<int>(link.size())};
     link.push_back(taker);
     sends_[to_string(action)] = taker;
   }
@@ -234,7 +258,8 @@ class ReferenceSimulator {
   double taken(const Action& action) const {
     const char* letter = action.kind == ActionKind::Forward ? "F" : "G";
     const bool takes = action.kind == ActionKind::Forward || action.kind == ActionKind::Backward ||
-                       action.kind == ActionKind::BackwardInput;
+                       action.kind == (takes_late(action.stage) ? ActionKind::BackwardWeight
+                                                                : ActionKind::BackwardInput);
     const auto found = messages_.find(letter + std::to_string(action.stage) + "," +
                                       std::to_string(action.micro_batch));
     return takes && found != messages_.end() ? arrived(found->second) : 0.0;

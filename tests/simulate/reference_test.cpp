@@ -14,6 +14,7 @@ namespace {
 using testing::Dice;
 using testing::random_schedule;
 using testing::ReferenceSimulator;
+using testing::WithCuts;
 
 CostModel random_costs(Dice& dice, const Schedule& schedule) {
   CostModel costs;
@@ -54,8 +55,12 @@ CostModel random_costs(Dice& dice, const Schedule& schedule) {
   return costs;
 }
 
-void expect_times_of_reference(const Schedule& schedule, const CostModel& costs, ChannelRule rule) {
-  const SimulationResult found = simulate(schedule, costs, {.channel = rule});
+void expect_times_of_reference(const Schedule& schedule,
+                               const CostModel& costs,
+                               ChannelRule rule,
+                               bool validates = true) {
+  const SimulationResult found =
+      simulate(schedule, costs, {.channel = rule, .validates = validates});
   ReferenceSimulator expected(schedule, costs, rule);
   expected.solve();
   std::size_t next = 0;
@@ -150,7 +155,19 @@ class ReferenceTest : public ::testing::TestWithParam<int> {};
 TEST_P(ReferenceTest, RandomSchedulesAndCosts) {
   Dice dice(static_cast<unsigned>(GetParam()));
   for (int i = 0; i < 12; ++i) {
-    check(random_schedule(dice), dice);
+    check(random_schedule(dice, WithCuts::Yes), dice);
+  }
+}
+
+TEST_P(ReferenceTest, RandomSchedulesOverManySteps) {
+  Dice dice(static_cast<unsigned>(100 + GetParam()));
+  for (int i = 0; i < 6; ++i) {
+    const Schedule step = random_schedule(dice, WithCuts::Yes);
+    if (step.placement.num_replicas() == 1) {
+      const Schedule steps = repeat_steps(add_updates(step), 3);
+      SCOPED_TRACE(to_csv(steps));
+      expect_times_of_reference(steps, random_costs(dice, steps), kBuffered, false);
+    }
   }
 }
 

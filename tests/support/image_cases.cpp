@@ -1,6 +1,7 @@
 #include "halfback/layers/batch_norm.h"
 #include "halfback/layers/classifier_head.h"
 #include "halfback/layers/convolution.h"
+#include "halfback/layers/layered_loss.h"
 #include "halfback/layers/linear.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/relu.h"
@@ -9,6 +10,7 @@
 #include "tests/support/image_references.h"
 #include "tests/support/layer_cases.h"
 
+#include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/relu.h>
 
 #include <utility>
@@ -155,6 +157,51 @@ LayerCase residual_case(const Shape& shape, std::int64_t outputs, std::int64_t s
           .fixed = {1}};
 }
 
+LayerCase average_pool_case(const Shape& shape, const AveragePool::Options& options) {
+  return {.name = "AveragePool" + text(shape) + "to" + text({options.grid, options.divisor}),
+          .input_shape = shape,
+          .make = [=](at::ScalarType) { return std::make_unique<AveragePool>(options); },
+          .reference =
+              [=](const auto&, const at::Tensor& x) {
+                const auto side = [&](std::int64_t size) {
+                  return options.divisor > 0 ? (size + options.divisor - 1) / options.divisor
+                                             : options.grid;
+                };
+                return at::adaptive_avg_pool2d(x, {side(x.size(2)), side(x.size(3))});
+              },
+          .fixed = {1}};
+}
+
+// A hidden layer, ReLU and a classifier.
+LayerCase layered_case(const Shape& shape, std::int64_t num_classes) {
+  const std::int64_t channels = shape.back();
+  const std::int64_t rows = numel(shape) / channels;
+  return {
+      .name = "LayeredLoss" + text(shape) + "to" + std::to_string(num_classes),
+      .input_shape = shape,
+      .make =
+          [=](at::ScalarType) {
+            std::vector<std::unique_ptr<Layer>> layers;
+            layers.push_back(std::make_unique<Linear>(
+                "hidden",
+                LinearOptions{.num_inputs = channels, .num_outputs = channels, .has_bias = true}));
+            layers.push_back(std::make_unique<Relu>());
+            return std::make_unique<LossAsLayer>(
+                std::make_unique<LayeredLoss>(
+                    std::move(layers),
+                    std::make_unique<ClassifierHead>(
+                        "fc", ClassifierHead::Options{.num_channels = channels,
+                                                      .num_classes = num_classes})),
+                some_targets_of_rows(num_classes));
+          },
+      .reference =
+          [=](const auto& values, const at::Tensor& x) {
+            const at::Tensor hidden = at::relu(linear_reference({values[0], values[1]}, x));
+            return classifier_reference({values[2], values[3]}, hidden,
+                                        some_targets(rows, num_classes));
+          }};
+}
+
 }  // namespace
 
 std::vector<LayerCase> convolution_cases() {
@@ -198,12 +245,17 @@ std::vector<LayerCase> image_cases() {
       max_pool_case({1, 1, 1, 1}, {.size = 3, .stride = 2, .padding = 1}),
       simple_case<GlobalAveragePool>("GlobalAveragePool", {2, 3, 4, 5}, mean),
       simple_case<GlobalAveragePool>("GlobalAveragePool", {1, 1, 1, 1}, mean),
+      average_pool_case({2, 3, 7, 5}, {.grid = 2}),
+      average_pool_case({1, 2, 9, 8}, {.divisor = 4}),
+      average_pool_case({2, 1, 1, 1}, {.grid = 2}),
       simple_case<Flatten>("Flatten", {2, 3, 4, 5}, flat),
       simple_case<Flatten>("Flatten", {2, 3}, flat),
       data_linear_case({4, 6}, 5),
       classifier_case({4, 6}, 5),
       classifier_case({1, 10}, 2),
       classifier_case({35, 3}, 17),
+      layered_case({5, 6}, 3),
+      layered_case({1, 2}, 4),
       residual_case({2, 3, 5, 5}, 3, 1),
       residual_case({2, 3, 5, 6}, 5, 2),
       residual_case({3, 2, 4, 4}, 4, 1),

@@ -1,12 +1,14 @@
 // Schedules that nobody would write, and that are valid all the same.
 #pragma once
 
+#include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/schedule.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <random>
 #include <utility>
 #include <vector>
@@ -70,8 +72,44 @@ inline void delay_reductions(Dice& dice, Schedule& schedule) {
   }
 }
 
+// Draws backprop, or any losses and what weights take of them.
+inline GradientCuts random_cuts(Dice& dice, int num_stages) {
+  if (dice.below(3) == 0) {
+    return {};
+  }
+  std::vector<LossReach> losses;
+  for (int stage = 0; stage < num_stages; ++stage) {
+    if (stage + 1 == num_stages || dice.toss()) {
+      losses.push_back({stage, dice.toss() ? std::max(0, stage - 1) : dice.below(stage + 2)});
+    }
+  }
+  return {num_stages, std::move(losses), static_cast<WeightRule>(dice.below(3))};
+}
+
+// All actions that a schedule needs, with B, or I and W, by chance.
+inline std::vector<Action> random_actions(Dice& dice, const Schedule& schedule) {
+  std::vector<Action> actions;
+  for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+    for (int i = 0; i < schedule.num_micro_batches; ++i) {
+      actions.push_back({ActionKind::Forward, stage, i});
+      if (!schedule.cuts.has_backward(stage)) {
+        continue;
+      }
+      if (dice.below(3) == 0) {
+        actions.push_back({ActionKind::Backward, stage, i});
+      } else {
+        actions.push_back({ActionKind::BackwardInput, stage, i});
+        actions.push_back({ActionKind::BackwardWeight, stage, i});
+      }
+    }
+  }
+  return actions;
+}
+
+enum class WithCuts { No, Yes };
+
 // Grows lists by a random one of the actions that could be next: valid whatever comes.
-inline Schedule random_schedule(Dice& dice) {
+inline Schedule random_schedule(Dice& dice, WithCuts with_cuts = WithCuts::No) {
   const int num_ranks = 1 + dice.below(4);
   const int num_micro_batches = 1 + dice.below(5);
   Schedule schedule{.name = "random",
@@ -79,31 +117,32 @@ inline Schedule random_schedule(Dice& dice) {
                     .placement = random_placement(dice, num_ranks, num_micro_batches),
                     .ranks = {}};
   schedule.ranks.resize(static_cast<std::size_t>(num_ranks));
-  const int last = schedule.num_stages() - 1;
-  std::vector<Action> possible;
-  for (int i = 0; i < num_micro_batches; ++i) {
-    possible.push_back({ActionKind::Forward, 0, i});
+  if (with_cuts == WithCuts::Yes) {
+    schedule.cuts = random_cuts(dice, schedule.num_stages());
   }
-  while (!possible.empty()) {
-    const auto pick = possible.begin() + dice.below(static_cast<int>(possible.size()));
-    const Action done = *pick;
-    possible.erase(pick);
+  std::vector<Action> left = random_actions(dice, schedule);
+  const auto waits_for = [&](ActionKind kind, const Action& of) {
+    return std::find(left.begin(), left.end(), Action{kind, of.stage, of.micro_batch}) !=
+           left.end();
+  };
+  const auto is_possible = [&](const Action& action) {
+    const auto source = taken_from(schedule, action);
+    const bool has_source =
+        !source ||
+        !(waits_for(source->kind, *source) ||
+          (source->kind == ActionKind::BackwardInput && waits_for(ActionKind::Backward, *source)));
+    return has_source &&
+           (action.kind == ActionKind::Forward || !waits_for(ActionKind::Forward, action)) &&
+           (action.kind != ActionKind::BackwardWeight ||
+            !waits_for(ActionKind::BackwardInput, action));
+  };
+  while (!left.empty()) {
+    std::vector<Action> possible;
+    std::copy_if(left.begin(), left.end(), std::back_inserter(possible), is_possible);
+    const Action done =
+        possible[static_cast<std::size_t>(dice.below(static_cast<int>(possible.size())))];
+    left.erase(std::find(left.begin(), left.end(), done));
     schedule.ranks[static_cast<std::size_t>(schedule.placement.rank_of(done))].push_back(done);
-    const auto backward = [&] {
-      return dice.below(3) == 0 ? ActionKind::Backward : ActionKind::BackwardInput;
-    };
-    if (done.kind == ActionKind::Forward) {
-      possible.push_back(done.stage < last
-                             ? Action{ActionKind::Forward, done.stage + 1, done.micro_batch}
-                             : Action{backward(), last, done.micro_batch});
-    } else if (done.kind != ActionKind::BackwardWeight) {
-      if (done.stage > 0) {
-        possible.push_back({backward(), done.stage - 1, done.micro_batch});
-      }
-      if (done.kind == ActionKind::BackwardInput) {
-        possible.push_back({ActionKind::BackwardWeight, done.stage, done.micro_batch});
-      }
-    }
   }
   if (dice.below(4) == 0) {
     schedule = data_parallel(schedule, 2 + dice.below(2));

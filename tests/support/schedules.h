@@ -52,23 +52,26 @@ inline std::string list_text(const Schedule& schedule, int rank) {
   return text;
 }
 
-// Returns a schedule with its reductions taken out.
-inline Schedule without_reductions(Schedule schedule) {
+// Returns a schedule with its actions of a kind taken out.
+inline Schedule without(Schedule schedule, ActionKind kind) {
   for (std::vector<Action>& list : schedule.ranks) {
-    std::erase_if(list, [](const Action& a) { return a.kind == ActionKind::ReduceGradient; });
+    std::erase_if(list, [kind](const Action& action) { return action.kind == kind; });
   }
   return schedule;
 }
 
 // Returns a schedule of several replicas with its reductions at the ends of its lists.
 inline Schedule reduced_at_the_end(const Schedule& schedule) {
-  Schedule result = without_reductions(schedule);
+  Schedule result = without(schedule, ActionKind::ReduceGradient);
   const auto micro_batches =
       micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
   for (std::size_t replica = 0; replica < micro_batches.size(); ++replica) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
       const Action reduce{ActionKind::ReduceGradient, stage, micro_batches[replica].front()};
-      result.ranks[static_cast<std::size_t>(schedule.placement.rank_of(reduce))].push_back(reduce);
+      if (schedule.cuts.has_backward(stage)) {
+        result.ranks[static_cast<std::size_t>(schedule.placement.rank_of(reduce))].push_back(
+            reduce);
+      }
     }
   }
   return result;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 namespace halfback {
 
@@ -103,14 +104,23 @@ std::vector<std::vector<MemoryPoint>> memory_curves(
 }
 
 std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share) {
+  const auto ends_backward = [](const Span& span) {
+    return span.action.kind == ActionKind::BackwardWeight ||
+           span.action.kind == ActionKind::Backward;
+  };
+  std::set<int> trained;
+  for (const Span& span : timeline.spans) {
+    if (ends_backward(span)) {
+      trained.insert(span.action.stage);
+    }
+  }
   std::vector<std::vector<MemoryPoint>> curves(static_cast<std::size_t>(timeline.num_ranks));
   for (const Span& span : timeline.spans) {
     std::vector<MemoryPoint>& curve = curves[static_cast<std::size_t>(span.rank)];
     const double held = curve.empty() ? 0.0 : curve.back().held;
-    const ActionKind kind = span.action.kind;
-    if (kind == ActionKind::Forward) {
+    if (span.action.kind == ActionKind::Forward && trained.contains(span.action.stage)) {
       curve.push_back({span.start_seconds, held + share});
-    } else if (kind == ActionKind::BackwardWeight || kind == ActionKind::Backward) {
+    } else if (ends_backward(span)) {
       curve.push_back({span.end_seconds, held - share});
     }
   }

@@ -56,7 +56,8 @@ std::vector<std::vector<MemoryPoint>> memory_curves(
     const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held);
 
 // Returns what each rank holds of activations: a stage of S counts N/S from the begin of its F to
-// the end of its W or B, as activation_peaks() counts it. `share` is that N/S.
+// the end of its W or B, as activation_peaks() counts it, where the stage has any. `share` is that
+// N/S.
 std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share);
 
 }  // namespace halfback

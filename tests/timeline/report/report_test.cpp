@@ -49,6 +49,13 @@ TEST(ReportTest, CurvesRiseWithFAndFallWithW) {
   }
 }
 
+TEST(ReportTest, CurvesOfStagesThatDoNotTrainStayDown) {
+  const Schedule schedule = testing::family("local-last", 2);
+  const auto curves = activation_curves(simulate(schedule, {}).timeline, 1.0);
+  EXPECT_TRUE(curves[0].empty());
+  EXPECT_EQ(curves[1].back().held, 0.0);
+}
+
 TEST(ReportTest, BytesStandAtTheEndsOfTheirSpans) {
   const Timeline timeline{.num_ranks = 1,
                           .spans = {{0, {ActionKind::Forward, 0, 0}, 0.0, 1.0},

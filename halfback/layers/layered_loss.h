@@ -1,0 +1,29 @@
+// Layers and a loss behind them, as one loss: what a local head is made of.
+#pragma once
+
+#include "halfback/layers/sequence.h"
+
+#include <memory>
+#include <vector>
+
+namespace halfback {
+
+class LayeredLoss final : public LossLayer {
+ public:
+  LayeredLoss(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<LossLayer> loss);
+
+  std::vector<Parameter*> parameters() override;
+  double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) override;
+  std::int64_t num_correct(const Saved& saved) const override;
+  at::Tensor backward_input(double scale, Saved& saved) override;
+  void backward_weight(Saved& saved) override;
+  void backward_weight_concatenated(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
+                         std::int64_t element_bytes) const override;
+
+ private:
+  Sequence layers_;
+  std::unique_ptr<LossLayer> loss_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,228 @@
+#include "halfback/models/local_heads.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/layers/batch_norm.h"
+#include "halfback/layers/classifier_head.h"
+#include "halfback/layers/convolution.h"
+#include "halfback/layers/language_model_head.h"
+#include "halfback/layers/layered_loss.h"
+#include "halfback/layers/linear.h"
+#include "halfback/layers/pooling.h"
+#include "halfback/layers/relu.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+struct Named {
+  const char* name;
+  LocalHead head;
+};
+constexpr std::array<Named, 5> kHeads = {{{"linear", LocalHead::Linear},
+                                          {"mlp-1", LocalHead::Mlp1},
+                                          {"mlp-2", LocalHead::Mlp2},
+                                          {"mlp-sr", LocalHead::MlpSr},
+                                          {"cnn", LocalHead::Cnn}}};
+
+// The layers of a head, in the order in which they are added; knows how many channels it is at.
+class HeadBuilder {
+ public:
+  explicit HeadBuilder(const LocalHeadPlace& place)
+      : place_(place), num_channels_(place.input_shape[1]) {}
+
+  void add(std::unique_ptr<Layer> layer) { layers_.push_back(std::move(layer)); }
+
+  void add_hidden(bool has_norm) {
+    const double variance = 2.0 / static_cast<double>(num_channels_);
+    add(std::make_unique<Linear>(next_name(),
+                                 LinearOptions{.num_inputs = num_channels_,
+                                               .num_outputs = num_channels_,
+                                               .has_bias = !has_norm,
+                                               .standard_deviation = std::sqrt(variance)}));
+    if (has_norm) {
+      add_norm();
+    } else {
+      add(std::make_unique<Relu>());
+    }
+  }
+
+  void add_convolution(std::int64_t window, std::int64_t num_outputs) {
+    add(std::make_unique<Convolution>(next_name(), Convolution::Options{.num_inputs = num_channels_,
+                                                                        .num_outputs = num_outputs,
+                                                                        .window = window,
+                                                                        .padding = window / 2}));
+    num_channels_ = num_outputs;
+    add_norm();
+  }
+
+  void add_means(std::int64_t grid) {
+    add(std::make_unique<AveragePool>(AveragePool::Options{.grid = grid}));
+    add(std::make_unique<Flatten>());
+    num_channels_ *= grid * grid;
+  }
+
+  std::int64_t num_channels() const { return num_channels_; }
+
+  std::unique_ptr<LossLayer> finish() {
+    auto loss = std::make_unique<ClassifierHead>(
+        place_.name + ".classifier",
+        ClassifierHead::Options{.num_channels = num_channels_, .num_classes = place_.num_outcomes});
+    if (layers_.empty()) {
+      return loss;
+    }
+    return std::make_unique<LayeredLoss>(std::move(layers_), std::move(loss));
+  }
+
+ private:
+  // With ReLU.
+  void add_norm() {
+    add(std::make_unique<BatchNorm>(
+        next_name(), BatchNorm::Options{.num_channels = num_channels_, .has_relu = true}));
+  }
+
+  std::string next_name() { return fmt::format("{}.{}", place_.name, next_++); }
+
+  const LocalHeadPlace& place_;
+  std::int64_t num_channels_;
+  int next_ = 0;
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+std::unique_ptr<LossLayer> make_mlp(const LocalHeadPlace& place, int num_hidden) {
+  HeadBuilder builder(place);
+  if (place.input_shape.size() == 4) {
+    builder.add(std::make_unique<GlobalAveragePool>());
+  }
+  for (int i = 0; i < num_hidden; ++i) {
+    builder.add_hidden(false);
+  }
+  return builder.finish();
+}
+
+std::unique_ptr<LossLayer> make_mlp_sr(const LocalHeadPlace& place) {
+  HeadBuilder builder(place);
+  builder.add(std::make_unique<AveragePool>(AveragePool::Options{.divisor = 4}));
+  for (int i = 0; i < 3; ++i) {
+    builder.add_convolution(1, builder.num_channels());
+  }
+  builder.add_means(2);
+  for (int i = 0; i < 3; ++i) {
+    builder.add_hidden(true);
+  }
+  return builder.finish();
+}
+
+std::unique_ptr<LossLayer> make_cnn(const LocalHeadPlace& place) {
+  HeadBuilder builder(place);
+  builder.add_convolution(3, builder.num_channels());
+  builder.add_convolution(3, (builder.num_channels() + 1) / 2);
+  builder.add(std::make_unique<GlobalAveragePool>());
+  return builder.finish();
+}
+
+std::string name_of(LocalHead head) {
+  return std::find_if(kHeads.begin(), kHeads.end(),
+                      [head](const Named& entry) { return entry.head == head; })
+      ->name;
+}
+
+void check_admits(LocalHead head, const LocalHeadPlace& place) {
+  const bool needs_images = head == LocalHead::MlpSr || head == LocalHead::Cnn;
+  if (place.task != Task::Classes && head != LocalHead::Linear) {
+    throw ConfigError(fmt::format(
+        "local head: {} tells classes apart and not tokens; expected linear", name_of(head)));
+  }
+  if (needs_images && place.input_shape.size() != 4) {
+    throw ConfigError(fmt::format(
+        "local head: {} reads images, and the stage gives {} numbers a sample; expected "
+        "linear, mlp-1 or mlp-2",
+        name_of(head), place.input_shape.back()));
+  }
+}
+
+// The number of the last block of a stage.
+int last_block(const StageLayers& stage) {
+  int block = -1;
+  for (const LayerPlace& place : stage.places) {
+    block = std::max(block, place.block);
+  }
+  return block;
+}
+
+}  // namespace
+
+std::vector<std::string> local_head_names() {
+  std::vector<std::string> names;
+  for (const Named& entry : kHeads) {
+    names.emplace_back(entry.name);
+  }
+  return names;
+}
+
+LocalHead parse_local_head(const std::string& name) {
+  const auto found = std::find_if(kHeads.begin(), kHeads.end(),
+                                  [&](const Named& entry) { return entry.name == name; });
+  if (found == kHeads.end()) {
+    throw ConfigError(fmt::format(
+        "local head: '{}' is not known{}; expected {}", name.substr(0, 40),
+        suggestion(name.substr(0, 40), local_head_names()), fmt::join(local_head_names(), ", ")));
+  }
+  return found->head;
+}
+
+std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place) {
+  check_admits(head, place);
+  if (place.task != Task::Classes) {
+    return std::make_unique<LanguageModelHead>(
+        LanguageModelHead::Options{.num_channels = place.input_shape.back(),
+                                   .vocabulary = place.num_outcomes,
+                                   .norm_name = place.name + ".norm",
+                                   .weight_name = place.name + ".weight"});
+  }
+  switch (head) {
+    case LocalHead::Linear:
+      return make_mlp(place, 0);
+    case LocalHead::Mlp1:
+      return make_mlp(place, 1);
+    case LocalHead::Mlp2:
+      return make_mlp(place, 2);
+    case LocalHead::MlpSr:
+      return make_mlp_sr(place);
+    case LocalHead::Cnn:
+      break;
+  }
+  return make_cnn(place);
+}
+
+void add_local_heads(const ModelConfig& config,
+                     LocalHead head,
+                     const std::vector<int>& stages_with_loss,
+                     std::vector<StageLayers>& stages) {
+  LocalHeadPlace place{.name = {},
+                       .task = task_of(config),
+                       .input_shape = input_shape(config, 1),
+                       .num_outcomes = num_outcomes(config)};
+  for (std::size_t number = 0; number + 1 < stages.size(); ++number) {
+    StageLayers& stage = stages[number];
+    for (const auto& layer : stage.layers) {
+      place.input_shape = layer->output_shape(place.input_shape);
+    }
+    const auto found =
+        std::find(stages_with_loss.begin(), stages_with_loss.end(), static_cast<int>(number));
+    if (found != stages_with_loss.end()) {
+      place.name = fmt::format("local_heads.{}", last_block(stage));
+      stage.loss = make_local_head(head, place);
+    }
+  }
+}
+
+}  // namespace halfback

@@ -1,0 +1,134 @@
+#include "halfback/schedule/gradient_cuts.h"
+
+#include "halfback/base/error.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <span>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+std::string fault_of(int num_stages, const std::vector<LossReach>& losses) {
+  int previous = -1;
+  for (const LossReach& loss : losses) {
+    if (loss.stage < 0 || loss.stage >= num_stages) {
+      return fmt::format("a loss on stage {}; the stages are 0 to {}", loss.stage, num_stages - 1);
+    }
+    if (loss.stage <= previous) {
+      return fmt::format("a loss on stage {} after one on stage {}; losses ascend, one a stage",
+                         loss.stage, previous);
+    }
+    if (loss.lowest < 0 || loss.lowest > loss.stage + 1) {
+      return fmt::format(
+          "the loss on stage {} reaches stage {}; a gradient goes down, to {} at "
+          "the highest, or nowhere",
+          loss.stage, loss.lowest, loss.stage);
+    }
+    previous = loss.stage;
+  }
+  return previous == num_stages - 1
+             ? std::string{}
+             : fmt::format("no loss on stage {}; the last stage has one", num_stages - 1);
+}
+
+std::string text_of(std::span<const LossReach> losses) {
+  std::string text;
+  for (const LossReach& loss : losses) {
+    text += text.empty() ? "" : ",";
+    text += loss.lowest > loss.stage ? fmt::format("{}:none", loss.stage)
+                                     : fmt::format("{}:{}", loss.stage, loss.lowest);
+  }
+  return text;
+}
+
+}  // namespace
+
+GradientCuts::GradientCuts(int num_stages,
+                           std::vector<LossReach> losses,
+                           WeightRule rule,
+                           const std::string& where)
+    : losses_(std::move(losses)), rule_(rule) {
+  const std::string fault = fault_of(num_stages, losses_);
+  if (!fault.empty()) {
+    throw ScheduleError(fmt::format("{}: {}", where, fault));
+  }
+  stages_.resize(static_cast<std::size_t>(num_stages));
+  std::vector<int> crossing(stages_.size() + 1, 0);  // by stage, first as differences
+  std::vector<int> ending(stages_.size(), 0);        // gradients from above that go no further
+  for (const LossReach& loss : losses_) {
+    const auto stage = static_cast<std::size_t>(loss.stage);
+    const auto lowest = static_cast<std::size_t>(loss.lowest);
+    stages_[stage].has_backward = true;
+    stages_[stage].passes.at_input = lowest <= stage ? 1 : 0;
+    if (lowest < stage) {
+      ++crossing[lowest + 1];
+      --crossing[stage + 1];
+      ++ending[lowest];
+    }
+  }
+  for (std::size_t stage = 1; stage < crossing.size(); ++stage) {
+    crossing[stage] += crossing[stage - 1];
+  }
+  for (std::size_t stage = 0; stage < stages_.size(); ++stage) {
+    const int arriving = crossing[stage + 1];
+    StageFlow& flow = stages_[stage];
+    flow.num_crossing = crossing[stage];
+    flow.has_backward = flow.has_backward || arriving > 0;
+    flow.weight_takes = arriving > 0 && ending[stage] == arriving && flow.num_crossing > 0;
+    const int passing = flow.passes.at_input + arriving;
+    flow.passes.taken = rule_ == WeightRule::Furthest ? std::min(passing, 1) : passing;
+    (flow.weight_takes ? flow.passes.at_weight : flow.passes.at_input) += arriving;
+  }
+}
+
+std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int stage) {
+  if (cuts.is_backprop()) {
+    return {num_stages - 1};
+  }
+  std::vector<int> through;
+  for (const LossReach& loss : cuts.losses()) {
+    if (loss.stage >= stage && loss.lowest <= stage) {
+      through.push_back(loss.stage);
+    }
+  }
+  return through;
+}
+
+std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int stage) {
+  std::vector<int> crossing;
+  if (stage > 0) {
+    const std::vector<int> below = losses_through(cuts, num_stages, stage - 1);
+    std::copy_if(below.begin(), below.end(), std::back_inserter(crossing),
+                 [stage](int loss) { return loss >= stage; });
+  }
+  return crossing;
+}
+
+std::string losses_text(const GradientCuts& cuts) { return text_of(cuts.losses()); }
+
+std::string brief_losses(const GradientCuts& cuts) {
+  constexpr std::size_t kMost = 16;
+  const std::vector<LossReach>& losses = cuts.losses();
+  const std::size_t num_shown = std::min(losses.size(), kMost);
+  return text_of({losses.data(), num_shown}) +
+         (num_shown < losses.size() ? fmt::format(" and {} more", losses.size() - num_shown) : "");
+}
+
+std::string to_string(WeightRule rule) {
+  switch (rule) {
+    case WeightRule::Sum:
+      return "sum";
+    case WeightRule::Mean:
+      return "mean";
+    case WeightRule::Furthest:
+      break;
+  }
+  return "furthest";
+}
+
+}  // namespace halfback

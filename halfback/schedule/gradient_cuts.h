@@ -1,0 +1,108 @@
+// Which losses a model is trained with, and how far down the gradient of each goes. Backprop has
+// one, on the last stage, and its gradient reaches stage 0. With local updates more stages carry a
+// loss of their own, and at some boundaries no gradient crosses: what each F, B, I, W, SEND_B and
+// RECV_B waits for follows from this table and from nothing else.
+//
+// Sources: greedy, chunked and overlapping losses from Laskin et al., "Parallel Training of Deep
+// Networks with Local Updates", arXiv 2012.03837; interlocking ones from Gomez, Key et al.,
+// "Interlocking Backpropagation", JMLR 23(171), 2022, arXiv 2010.04116.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// A loss on the output of a stage, and the lowest stage that its gradient passes: that of a loss
+// with `lowest` = `stage` + 1 passes none, and trains the loss's own head alone.
+struct LossReach {
+  int stage = 0;
+  int lowest = 0;
+
+  bool operator==(const LossReach&) const = default;
+};
+
+// What a stage's weights take where the gradients of several losses pass it.
+enum class WeightRule : std::uint8_t {
+  Sum,
+  Mean,
+  Furthest,  // that of the highest loss alone; the others only pass
+};
+
+// How many gradients of one micro-batch go through the layers of a stage.
+struct StagePasses {
+  int at_input = 0;   // carried from the stage's output to its input by I
+  int at_weight = 0;  // the same by W, since they arrive too late for I
+  int taken = 0;      // of which W makes weight gradients
+
+  bool operator==(const StagePasses&) const = default;
+};
+
+class GradientCuts {
+ public:
+  // Backprop, for any number of stages.
+  GradientCuts() = default;
+  // Throws ScheduleError "where: what" unless the losses ascend by stage, at most one on each, the
+  // last stage has one, and each reaches a stage from 0 to the one above its own.
+  GradientCuts(int num_stages,
+               std::vector<LossReach> losses,
+               WeightRule rule = WeightRule::Sum,
+               const std::string& where = "schedule");
+
+  bool is_backprop() const { return losses_.empty(); }
+  // Returns 0 for backprop, which has any number.
+  int num_stages() const { return static_cast<int>(stages_.size()); }
+  const std::vector<LossReach>& losses() const { return losses_; }
+  WeightRule weight_rule() const { return rule_; }
+
+  // Returns how many gradients go from a stage to the one below, in one message: 0 at a cut.
+  int num_crossing(int stage) const {
+    return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
+  }
+  // False where the stage carries no loss and no gradient comes to it: it has F alone, and its
+  // weights stay as they are.
+  bool has_backward(int stage) const { return is_backprop() || at(stage).has_backward; }
+  // True where W takes what comes from the stage above, and I takes nothing: none of it goes
+  // further down, but a gradient of the stage's own loss does, which so need not wait.
+  bool weight_takes(int stage) const { return !is_backprop() && at(stage).weight_takes; }
+  StagePasses passes(int stage) const {
+    return is_backprop() ? StagePasses{1, 0, 1} : at(stage).passes;
+  }
+
+  bool operator==(const GradientCuts&) const = default;
+
+ private:
+  struct StageFlow {
+    int num_crossing = 0;
+    bool has_backward = false;
+    bool weight_takes = false;
+    StagePasses passes;
+
+    bool operator==(const StageFlow&) const = default;
+  };
+  const StageFlow& at(int stage) const { return stages_[static_cast<std::size_t>(stage)]; }
+
+  std::vector<LossReach> losses_;
+  WeightRule rule_ = WeightRule::Sum;
+  std::vector<StageFlow> stages_;  // follows from the losses
+};
+
+// Returns the stages whose losses have a gradient that passes this stage, ascending: the last is
+// the furthest. Of backprop over so many stages it is the last stage. Linear in the losses.
+std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int stage);
+
+// Returns those whose gradients go on from a stage to the one below: the tensors of that message,
+// in this order. Linear in the losses.
+std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int stage);
+
+// Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.
+std::string losses_text(const GradientCuts& cuts);
+
+// Returns the same for people: the first losses, and how many more there are.
+std::string brief_losses(const GradientCuts& cuts);
+
+// Returns "sum", "mean" or "furthest".
+std::string to_string(WeightRule rule);
+
+}  // namespace halfback

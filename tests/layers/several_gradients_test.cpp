@@ -1,0 +1,104 @@
+// The gradients of two losses through what one forward has kept: as through two forwards.
+#include "halfback/base/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/layer_fixture.h"
+
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+class SeveralGradientsTest : public LayerTest {
+ protected:
+  struct Outcome {
+    Tensors grad_inputs;
+    std::vector<at::Tensor> grad_parameters;
+  };
+
+  // I of both on what each has, then W of both.
+  Outcome run(Saved& first, Saved& second) {
+    forget_gradients(layer_->parameters());
+    Outcome outcome;
+    outcome.grad_inputs = {layer_->backward_input(gradients_[0], first),
+                           layer_->backward_input(gradients_[1], second)};
+    layer_->backward_weight(second);
+    layer_->backward_weight(first);
+    EXPECT_TRUE(first.is_empty() && second.is_empty());
+    outcome.grad_parameters = copy_gradients(layer_->parameters());
+    return outcome;
+  }
+
+  at::Tensor input_ = case_.input(dtype_, random_);
+  at::Tensor gradients_[2] = {case_.grad_output(*layer_, dtype_, random_),
+                              case_.grad_output(*layer_, dtype_, random_)};
+};
+
+TEST_P(SeveralGradientsTest, HaveTheBitsOfTwoForwards) {
+  Saved one;
+  Saved another;
+  layer_->forward(input_, one);
+  layer_->forward(input_, another);
+  const Outcome expected = run(one, another);
+
+  Saved saved;
+  layer_->forward(input_, saved);
+  Saved copy = copy_for_another_gradient(saved);
+  const Outcome found = run(saved, copy);
+  for (std::size_t i = 0; i < expected.grad_inputs.size(); ++i) {
+    ASSERT_EQ(found.grad_inputs[i].defined(), expected.grad_inputs[i].defined());
+    if (found.grad_inputs[i].defined()) {
+      EXPECT_TRUE(same_bits(found.grad_inputs[i], expected.grad_inputs[i])) << i;
+    }
+  }
+  for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
+    EXPECT_TRUE(same_bits(found.grad_parameters[i], expected.grad_parameters[i])) << i;
+  }
+}
+
+// Running statistics count a micro-batch once, whatever number of gradients passes it.
+TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
+  const auto statistics = [this] {
+    Tensors values;
+    for (const Parameter* parameter : layer_->parameters()) {
+      if (!parameter->trains) {
+        values.push_back(parameter->value.clone());
+      }
+    }
+    return values;
+  };
+  Saved saved;
+  layer_->forward(input_, saved);
+  Saved copy = copy_for_another_gradient(saved);
+  const Tensors before = statistics();
+  layer_->backward_input(gradients_[1], copy);
+  layer_->backward_weight(copy);
+  const Tensors after = statistics();
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(same_bits(before[i], after[i])) << i;
+  }
+  layer_->backward_input(gradients_[0], saved);
+  layer_->backward_weight(saved);
+  const Tensors moved = statistics();
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_FALSE(same_bits(before[i], moved[i])) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Native,
+                         SeveralGradientsTest,
+                         in_both_types(native_cases()),
+                         typed_case_name);
+
+TEST(SeveralGradientsOfModulesTest, AreRefused) {
+  Random random;
+  const LayerCase foreign = foreign_cases().front();
+  const std::unique_ptr<Layer> layer = foreign.make(at::kFloat);
+  give_memory(layer->parameters(), at::kFloat, random);
+  Saved saved;
+  layer->forward(foreign.input(at::kFloat, random), saved);
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { copy_for_another_gradient(saved); }),
+                       "pass a module of libtorch, whose graph runs once"));
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,218 @@
+// Local heads against autograd on the plain formulas, and where they stand in a model.
+#include "halfback/models/local_heads.h"
+
+#include "halfback/base/error.h"
+#include "halfback/models/cut.h"
+#include "tests/support/errors.h"
+#include "tests/support/image_references.h"
+#include "tests/support/layer_checks.h"
+
+#include <ATen/ops/adaptive_avg_pool2d.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace halfback {
+namespace {
+
+constexpr std::int64_t kClasses = 4;
+
+at::Tensor targets_of(at::IntArrayRef input_shape) {
+  return Random(3).ids({input_shape.front()}, kClasses);
+}
+
+at::Tensor hidden(const Values& values, std::size_t first, const at::Tensor& x) {
+  return at::relu(linear_reference({values[first], values[first + 1]}, x));
+}
+
+// A product that is there already, and the norm's two values after its weight.
+at::Tensor normed(const Values& values, std::size_t weight, const at::Tensor& product) {
+  return at::relu(
+      batch_norm_reference(values[weight + 1], values[weight + 2], product, /*epsilon=*/1e-5));
+}
+
+at::Tensor mlp_sr(const Values& values, const at::Tensor& x) {
+  at::Tensor y = at::adaptive_avg_pool2d(x, {(x.size(2) + 3) / 4, (x.size(3) + 3) / 4});
+  for (const std::size_t weight : {0U, 3U, 6U}) {
+    y = normed(values, weight, convolution_reference({values[weight]}, y, 1, 0));
+  }
+  y = at::adaptive_avg_pool2d(y, {2, 2}).flatten(1);
+  for (const std::size_t weight : {9U, 12U, 15U}) {
+    y = normed(values, weight, linear_reference({values[weight]}, y));
+  }
+  return y;
+}
+
+at::Tensor cnn(const Values& values, const at::Tensor& x) {
+  at::Tensor y = x;
+  for (const std::size_t weight : {0U, 3U}) {
+    y = normed(values, weight, convolution_reference({values[weight]}, y, 1, 1));
+  }
+  return y.mean({2, 3});
+}
+
+struct HeadCase {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  Reference features;  // what the classifier reads
+};
+
+class LocalHeadTest : public testing::TestWithParam<HeadCase> {};
+
+TEST_P(LocalHeadTest, GradientsEqualAutograd) {
+  const HeadCase& one = GetParam();
+  LossAsLayer layer(
+      make_local_head(parse_local_head(one.name),
+                      {.name = "local", .input_shape = one.shape, .num_outcomes = kClasses}),
+      targets_of);
+  Random random;
+  give_memory(layer.parameters(), at::kDouble, random);
+  const at::Tensor input = random.normal(one.shape, at::kDouble);
+  const at::Tensor before = input.clone();
+  const at::Tensor scale = at::scalar_tensor(0.5, at::TensorOptions(at::kDouble));
+  const Results found = run_layer(layer, input, scale);
+  EXPECT_TRUE(same_bits(input, before));  // it goes on to the next stage too
+  const Reference reference = [&](const Values& values, const at::Tensor& x) {
+    return classifier_reference({values[values.size() - 2], values.back()}, one.features(values, x),
+                                targets_of(x.sizes()));
+  };
+  const Results expected = run_autograd(reference, layer.parameters(), input, scale);
+  EXPECT_LT(relative_error(found.output, expected.output), 1e-10);
+  EXPECT_LT(relative_error(found.grad_input, expected.grad_input), 1e-9);
+  ASSERT_EQ(found.grad_parameters.size(), expected.grad_parameters.size());
+  for (std::size_t i = 0; i < found.grad_parameters.size(); ++i) {
+    EXPECT_LT(relative_error(found.grad_parameters[i], expected.grad_parameters[i]), 1e-9)
+        << trained(layer.parameters())[i]->name;
+  }
+}
+
+std::vector<HeadCase> head_cases() {
+  return {{"linear", {3, 5}, [](const Values&, const at::Tensor& x) { return x; }},
+          {"linear",
+           {2, 3, 4, 5},
+           [](const Values&, const at::Tensor& x) {
+             return x.mean({2, 3});
+           }},
+          {"mlp-1", {3, 5}, [](const Values& v, const at::Tensor& x) { return hidden(v, 0, x); }},
+          {"mlp-1",
+           {3, 5, 2, 2},
+           [](const Values& v, const at::Tensor& x) {
+             return hidden(v, 0, x.mean({2, 3}));
+           }},
+          {"mlp-2",
+           {4, 6},
+           [](const Values& v, const at::Tensor& x) { return hidden(v, 2, hidden(v, 0, x)); }},
+          {"mlp-sr", {17, 3, 9, 8}, mlp_sr},
+          {"cnn", {4, 3, 5, 4}, cnn}};
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         LocalHeadTest,
+                         testing::ValuesIn(head_cases()),
+                         [](const auto& entry) {
+                           std::string name = entry.param.name;
+                           name.erase(std::remove(name.begin(), name.end(), '-'), name.end());
+                           return name + std::to_string(entry.param.shape.size()) + "d";
+                         });
+
+std::vector<StageLayers> with_heads(const ModelConfig& config,
+                                    const std::vector<int>& cut,
+                                    LocalHead head,
+                                    const std::vector<int>& stages_with_loss) {
+  std::vector<StageLayers> stages = build_model(config, cut);
+  add_local_heads(config, head, stages_with_loss, stages);
+  return stages;
+}
+
+std::vector<std::string> head_names(const StageLayers& stage) {
+  std::vector<std::string> names;
+  for (const Parameter* parameter : stage.loss->parameters()) {
+    names.push_back(parameter->name);
+  }
+  return names;
+}
+
+TEST(LocalHeadsTest, StandOnTheStagesAskedFor) {
+  const MlpConfig config{.num_layers = 4, .num_inputs = 6, .width = 5, .num_classes = 3};
+  const auto stages = with_heads(config, {1, 1, 1, 1}, LocalHead::Mlp1, {0, 2, 3});
+  ASSERT_TRUE(stages[0].loss && stages[2].loss);
+  EXPECT_FALSE(stages[1].loss);
+  EXPECT_EQ(head_names(stages[2]),
+            (std::vector<std::string>{"local_heads.2.0.weight", "local_heads.2.0.bias",
+                                      "local_heads.2.classifier.weight",
+                                      "local_heads.2.classifier.bias"}));
+  EXPECT_EQ(head_names(stages[3]), (std::vector<std::string>{"head.weight", "head.bias"}));
+}
+
+TEST(LocalHeadsTest, AreNamedByTheBlockInFrontOfThemHoweverTheModelIsCut) {
+  const MlpConfig config{.num_layers = 4, .num_inputs = 6, .width = 5, .num_classes = 3};
+  EXPECT_EQ(head_names(with_heads(config, {2, 2}, LocalHead::Linear, {0})[0]),
+            head_names(with_heads(config, {1, 1, 1, 1}, LocalHead::Linear, {1})[1]));
+}
+
+TEST(LocalHeadsTest, TokensHaveANormAndAVocabularyOfTheirOwn) {
+  LlamaConfig config;
+  config.num_layers = 2;
+  const auto stages = with_heads(config, {1, 1}, LocalHead::Linear, {0});
+  EXPECT_EQ(head_names(stages[0]),
+            (std::vector<std::string>{"local_heads.0.norm.weight", "local_heads.0.weight"}));
+  EXPECT_EQ(stages[0].loss->parameters()[1]->shape,
+            (std::vector<std::int64_t>{config.vocabulary, config.width}));
+  std::set<std::string> names;
+  for (const StageLayers& stage : stages) {
+    for (const Parameter* parameter : stage.parameters()) {
+      EXPECT_TRUE(names.insert(parameter->name).second) << parameter->name;
+    }
+  }
+}
+
+// Images shrink on their way; each head fits what its stage gives.
+TEST(LocalHeadsTest, FitEveryStageOfAResnet) {
+  const ResnetConfig config{.depth = 18,
+                            .width = 4,
+                            .num_classes = 3,
+                            .image_channels = 2,
+                            .image_height = 16,
+                            .image_width = 16};
+  for (const LocalHead head :
+       {LocalHead::Linear, LocalHead::Mlp2, LocalHead::MlpSr, LocalHead::Cnn}) {
+    const auto stages = with_heads(config, {2, 2, 2, 2}, head, {0, 1, 2});
+    at::Tensor x = Random(5).normal({6, 2, 16, 16}, at::kFloat);
+    for (const StageLayers& stage : stages) {
+      Random random;
+      give_memory(stage.parameters(), at::kFloat, random);
+      for (const auto& layer : stage.layers) {
+        Saved dropped;
+        x = layer->forward(x, dropped);
+      }
+      Saved saved;
+      stage.loss->forward(x, Random(6).ids({6}, 3), saved);
+      EXPECT_EQ(stage.loss->backward_input(1.0, saved).sizes(), x.sizes());
+    }
+  }
+}
+
+TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
+  const auto text = [](LocalHead head, const LocalHeadPlace& place) {
+    return text_of_thrown<ConfigError>([&] { make_local_head(head, place); });
+  };
+  EXPECT_EQ(text(LocalHead::MlpSr, {.name = "h", .input_shape = {1, 256}, .num_outcomes = 2}),
+            "local head: mlp-sr reads images, and the stage gives 256 numbers a sample; expected "
+            "linear, mlp-1 or mlp-2");
+  EXPECT_EQ(
+      text(LocalHead::Mlp1,
+           {.name = "h", .task = Task::NextToken, .input_shape = {1, 8, 16}, .num_outcomes = 9}),
+      "local head: mlp-1 tells classes apart and not tokens; expected linear");
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { parse_local_head("lineer"); }),
+                       "local head: 'lineer' is not known (did you mean linear"));
+  for (const std::string& name : local_head_names()) {
+    EXPECT_NO_THROW(parse_local_head(name));
+  }
+}
+
+}  // namespace
+}  // namespace halfback

@@ -1,0 +1,293 @@
+#include "halfback/schedule/gradient_cuts.h"
+
+#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/passes.h"
+#include "halfback/schedule/torch_rules.h"
+#include "halfback/schedule/validate.h"
+#include "tests/support/schedules.h"
+
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+using testing::error_of;
+using testing::has_text;
+using testing::parse;
+
+using Stages = std::vector<int>;
+
+// What a table says of each stage, from 0.
+struct Flow {
+  Stages crossing;
+  Stages at_input;
+  Stages at_weight;
+  Stages taken;
+
+  bool operator==(const Flow&) const = default;
+};
+
+Flow flow_of(const GradientCuts& cuts, int num_stages) {
+  Flow flow;
+  for (int stage = 0; stage < num_stages; ++stage) {
+    const StagePasses passes = cuts.passes(stage);
+    flow.crossing.push_back(cuts.num_crossing(stage));
+    flow.at_input.push_back(passes.at_input);
+    flow.at_weight.push_back(passes.at_weight);
+    flow.taken.push_back(passes.taken);
+    EXPECT_EQ(cuts.weight_takes(stage), passes.at_weight > 0);
+    EXPECT_EQ(static_cast<int>(losses_crossing(cuts, num_stages, stage).size()),
+              cuts.num_crossing(stage));
+  }
+  return flow;
+}
+
+void PrintTo(const Flow& flow, std::ostream* out) {
+  for (const Stages& row : {flow.crossing, flow.at_input, flow.at_weight, flow.taken}) {
+    *out << ::testing::PrintToString(row) << ' ';
+  }
+}
+
+TEST(GradientCutsTest, BackpropHasOneGradientEverywhere) {
+  const Flow expected{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}};
+  EXPECT_EQ(flow_of({}, 4), expected);
+  EXPECT_EQ(flow_of({4, {{3, 0}}}, 4), expected);
+  EXPECT_TRUE(GradientCuts().is_backprop());
+  EXPECT_EQ(losses_through({}, 4, 1), (Stages{3}));
+  EXPECT_EQ(losses_crossing({}, 4, 1), (Stages{3}));
+  EXPECT_EQ(losses_crossing({}, 4, 0), Stages{});
+}
+
+TEST(GradientCutsTest, GreedyAndChunkedGradientsStayInTheirChunk) {
+  EXPECT_EQ(flow_of({3, {{0, 0}, {1, 1}, {2, 2}}}, 3),
+            (Flow{{0, 0, 0}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}));
+  EXPECT_EQ(flow_of({4, {{1, 0}, {3, 2}}}, 4),
+            (Flow{{0, 1, 0, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}}));
+}
+
+// Stages 1 and 2 let the gradient of their own loss go before that of the stage above has come.
+TEST(GradientCutsTest, WeightsTakeWhatEndsWhereOtherGradientsGoOn) {
+  const std::vector<LossReach> windows = {{1, 0}, {2, 1}, {3, 2}};
+  EXPECT_EQ(flow_of({4, windows}, 4),
+            (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 2, 2, 1}}));
+  EXPECT_EQ(flow_of({4, windows, WeightRule::Furthest}, 4),
+            (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 1, 1, 1}}));
+}
+
+TEST(GradientCutsTest, GradientsThatGoOnAreTakenByI) {
+  const GradientCuts cuts(5, {{2, 0}, {3, 1}, {4, 2}});
+  EXPECT_EQ(flow_of(cuts, 5),
+            (Flow{{0, 1, 2, 2, 1}, {1, 2, 3, 2, 1}, {0, 0, 0, 0, 0}, {1, 2, 3, 2, 1}}));
+  EXPECT_EQ(losses_through(cuts, 5, 2), (Stages{2, 3, 4}));
+  EXPECT_EQ(losses_crossing(cuts, 5, 2), (Stages{2, 3}));
+}
+
+TEST(GradientCutsTest, ALossThatReachesNothingStillHasABackward) {
+  const GradientCuts cuts(3, {{0, 1}, {2, 2}});
+  EXPECT_TRUE(cuts.has_backward(0));
+  EXPECT_FALSE(cuts.has_backward(1));
+  EXPECT_EQ(cuts.passes(0), (StagePasses{0, 0, 0}));
+  EXPECT_EQ(losses_text(cuts), "0:none,2:2");
+}
+
+TEST(GradientCutsTest, PeopleSeeTheFirstLosses) {
+  const GradientCuts cuts = testing::family("local-greedy", 18).cuts;
+  EXPECT_EQ(
+      brief_losses(cuts),
+      "0:0,1:1,2:2,3:3,4:4,5:5,6:6,7:7,8:8,9:9,10:10,11:11,12:12,13:13,14:14,15:15 and 2 more");
+}
+
+TEST(GradientCutsTest, FaultsAreNamed) {
+  const auto fault = [](std::vector<LossReach> losses) {
+    return error_of([&] { GradientCuts(3, losses, WeightRule::Sum, "plan"); });
+  };
+  EXPECT_EQ(fault({{3, 0}}), "plan: a loss on stage 3; the stages are 0 to 2");
+  EXPECT_EQ(fault({{-1, 0}}), "plan: a loss on stage -1; the stages are 0 to 2");
+  EXPECT_EQ(fault({{1, 0}, {1, 1}, {2, 0}}),
+            "plan: a loss on stage 1 after one on stage 1; losses ascend, one a stage");
+  EXPECT_EQ(
+      fault({{0, 2}, {2, 0}}),
+      "plan: the loss on stage 0 reaches stage 2; a gradient goes down, to 0 at the highest, or "
+      "nowhere");
+  EXPECT_EQ(
+      fault({{2, -1}}),
+      "plan: the loss on stage 2 reaches stage -1; a gradient goes down, to 2 at the highest, or "
+      "nowhere");
+  EXPECT_EQ(fault({{0, 0}, {1, 1}}), "plan: no loss on stage 2; the last stage has one");
+  EXPECT_EQ(fault({}), "plan: no loss on stage 2; the last stage has one");
+}
+
+// Two ranks of two stages each, in a V: cuts inside a rank and between ranks.
+constexpr const char* kGreedyV =
+    "# halfback schedule micro_batches=1 placement=0,1,1,0 losses=0:0,1:1,2:2,3:3\n"
+    "0F0,0B0,3F0,3B0\n"
+    "1F0,1B0,2F0,2I0,2W0\n";
+
+TEST(GradientCutsTest, NoBackwardWaitsAcrossACut) {
+  const Schedule schedule = parse(kGreedyV);
+  validate(schedule, {.channel = kRendezvous});
+  const Schedule lowered = add_communication(schedule);
+  EXPECT_EQ(testing::list_text(lowered, 0), "0F0 0SEND_F0 0B0 3RECV_F0 3F0 3B0");
+  validate(lowered, {.channel = kRendezvous});
+}
+
+TEST(GradientCutsTest, TextGivesTheTableBack) {
+  for (const char* keys : {" losses=0:0,1:1,2:none,3:2 weights=mean", " losses=3:0",
+                           " losses=0:none,1:0,2:1,3:2 weights=furthest", ""}) {
+    std::string text = kGreedyV;
+    text.replace(text.find(" losses="), text.find('\n') - text.find(" losses="), keys);
+    const Schedule schedule = parse(text);
+    EXPECT_EQ(parse(to_csv(schedule)), schedule) << keys;
+    EXPECT_EQ(schedule.cuts.is_backprop(), keys[0] == '\0');
+  }
+  EXPECT_TRUE(has_text(to_csv(parse(kGreedyV)), " losses=0:0,1:1,2:2,3:3 weights=sum\n"));
+}
+
+TEST(GradientCutsTest, HeadersThatSayNoTableAreRefused) {
+  const auto fault = [](const std::string& keys) {
+    return error_of([&] { parse("# halfback schedule " + keys + "\n0F0,0B0\n1F0,1B0\n"); });
+  };
+  for (const char* losses : {"", "0", "0:", ":0", "0:x", "0:1", "0:none,", "-1:0", "1:0;0:0",
+                             "1:-1", "1048576:0", "0:nonet"}) {
+    EXPECT_TRUE(has_text(fault(std::string("losses=") + losses),
+                         "losses is the stage of each loss and the lowest stage that its gradient "
+                         "reaches, or none, as in 0:none,1:0,2:1"))
+        << losses;
+  }
+  EXPECT_TRUE(has_text(fault("losses=1:0 losses=1:0"), "losses is given twice"));
+  EXPECT_TRUE(has_text(fault("losses=1:0 weights=man"), "did you mean mean"));
+  EXPECT_TRUE(has_text(fault("weights=sum weights=sum"), "weights is given twice"));
+  EXPECT_TRUE(has_text(fault("weights=sum"),
+                       "the header has weights= and no losses=; give both or neither"));
+  EXPECT_TRUE(
+      has_text(fault("losses=0:0"),
+               "test.csv: the header's losses=: no loss on stage 1; the last stage has one"));
+  EXPECT_TRUE(has_text(fault("losses=2:0"), "a loss on stage 2; the stages are 0 to 1"));
+  EXPECT_TRUE(has_text(fault("loss=1:0"), "did you mean losses"));
+}
+
+std::string fault_of(const std::string& header, const std::string& rows) {
+  return error_of([&] { validate(parse("# halfback schedule " + header + "\n" + rows)); });
+}
+
+TEST(GradientCutsTest, MessagesAcrossACutAreRefused) {
+  const std::string greedy = "losses=0:0,1:1,2:2";
+  EXPECT_TRUE(has_text(fault_of(greedy,
+                                "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,2RECV_B0,1B0\n"
+                                "2RECV_F0,2F0,2B0,2SEND_B0\n"),
+                       "rank 1, position 3: 2RECV_B0 is on rank 1"));
+  EXPECT_TRUE(
+      has_text(fault_of(greedy,
+                        "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,1RECV_B0,1B0\n"
+                        "2RECV_F0,2F0,2B0,2SEND_B0\n"),
+               "schedule: rank 1, position 3: 1RECV_B0: no gradient crosses from stage 2 to "
+               "stage 1; the losses reach as far down as 0:0,1:1,2:2\n"));
+  EXPECT_TRUE(
+      has_text(fault_of(greedy,
+                        "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,1B0\n"
+                        "2RECV_F0,2F0,2B0,2SEND_B0\n"),
+               "rank 2, position 3: 2SEND_B0: no gradient crosses from stage 2 to stage 1"));
+}
+
+TEST(GradientCutsTest, MessagesThatDoCrossAreDemanded) {
+  EXPECT_TRUE(has_text(
+      fault_of("losses=0:0,2:1", "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,1B0\n2RECV_F0,2F0,2B0\n"),
+      "rank 1, position 3: 1B0 comes before 1RECV_B0 (missing); a tensor is received "
+      "before it is used"));
+  // I needs nothing from above where W takes it, so the receive may stand behind I, but not behind
+  // W.
+  const std::string windows = "losses=1:0,2:1";
+  const std::string others = "2RECV_F0,2F0,2I0,2SEND_B0,2W0\n";
+  const std::string first = "0F0,0SEND_F0,0RECV_B0,0I0,0W0\n";
+  EXPECT_EQ(fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1I0,1SEND_B0,1RECV_B0,1W0\n" + others),
+            "no error");
+  EXPECT_TRUE(has_text(
+      fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1I0,1SEND_B0,1W0,1RECV_B0\n" + others),
+      "rank 1, position 5: 1W0 comes before 1RECV_B0 (position 6)"));
+  // B is both, and waits.
+  EXPECT_TRUE(
+      has_text(fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1B0,1SEND_B0,1RECV_B0\n" + others),
+               "rank 1, position 3: 1B0 comes before 1RECV_B0 (position 5)"));
+}
+
+TEST(GradientCutsTest, StagesWithoutALossHaveForwardsAlone) {
+  const std::string last = "losses=2:2";
+  EXPECT_EQ(fault_of(last, "0F0\n1F0\n2F0,2B0,2U\n"), "no error");
+  const std::string why =
+      ": no loss stands on stage 1 and no gradient reaches it, so it has F alone; the losses reach "
+      "as "
+      "far down as 2:2\n";
+  EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1B0\n2F0,2B0\n"), "rank 1, position 1: 1B0" + why));
+  EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1I0,1W0\n2F0,2B0\n"), "1I0" + why));
+  EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1W0\n2F0,2B0\n"), "1W0" + why));
+  EXPECT_TRUE(
+      has_text(fault_of(last, "0F0\n1F0,1U\n2F0,2B0,2U\n"),
+               "rank 1, position 1: 1U: no loss stands on stage 1 and no gradient reaches it, "
+               "so its weights stay as they are"));
+  EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0,1B0\n2F0,2B0,2U\n"),
+                       "1U is missing; all stages that train are updated, or none is"));
+  EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0\n2F0,2B0\n"), "1I0 is missing"));
+}
+
+TEST(GradientCutsTest, CopiesOfStagesThatTrainAreReduced) {
+  const auto fault = [](const std::string& first, const std::string& second) {
+    return fault_of("placement=0,1|2,3 replicas=0,1 losses=1:1",
+                    "0F0" + first + "\n1F0,1B0,1REDUCE_GRAD\n0F1\n1F1,1B1" + second + "\n");
+  };
+  EXPECT_EQ(fault("", ",1REDUCE_GRAD"), "no error");
+  EXPECT_TRUE(has_text(fault(",0REDUCE_GRAD", ",1REDUCE_GRAD"),
+                       "rank 0, position 1: 0REDUCE_GRAD: no loss stands on stage 0 and no "
+                       "gradient reaches it, so its weights stay as they are"));
+  EXPECT_TRUE(has_text(fault("", ""),
+                       "rank 3, position 2: the list ends and 1REDUCE_GRAD is missing; every copy "
+                       "of a stage that trains is reduced, or none is"));
+}
+
+TEST(GradientCutsTest, ATableOfOtherStagesIsRefused) {
+  Schedule schedule = testing::family("gpipe", 3);
+  schedule.cuts = GradientCuts(2, {{1, 0}});
+  EXPECT_EQ(error_of([&] { validate(schedule); }),
+            "schedule: losses of 2 stages for a schedule of 3");
+}
+
+TEST(GradientCutsTest, ActivationLimitsCountNoForwardWithoutABackward) {
+  const Schedule schedule = parse("# halfback schedule losses=1:1\n0F0,0F1\n1F0,1B0,1F1,1B1\n");
+  validate(schedule, {.activation_limit = 1.0});
+  EXPECT_TRUE(has_text(error_of([&] { validate(schedule, {.activation_limit = 0.5}); }), "1F0"));
+}
+
+TEST(GradientCutsTest, TorchHasNoPlaceForThem) {
+  const Schedule schedule = parse(kGreedyV);
+  EXPECT_EQ(
+      error_of([&] { to_csv(schedule, CsvDialect::Torch); }),
+      "csv: PyTorch's dialect has no place for the losses 0:0,1:1,2:2,3:3; gradients there go "
+      "from the last stage to the first");
+  const std::vector<TorchFinding> found = check_for_torch(schedule, kGreedyV);
+  ASSERT_FALSE(found.empty());
+  EXPECT_TRUE(has_text(found.front().text, "the losses 0:0,1:1,2:2,3:3"));
+}
+
+TEST(UpdatesTest, StandAfterTheLastWeightGradientOfTheirStage) {
+  const Schedule schedule = add_updates(testing::family("1f1b-1", 2));
+  EXPECT_EQ(testing::list_text(schedule, 0), "0F0 0F1 0I0 0W0 0I1 0W1 0U");
+  EXPECT_EQ(testing::list_text(schedule, 1), "1F0 1I0 1F1 1I1 1W0 1W1 1U");
+  validate(add_communication(schedule));
+  EXPECT_TRUE(has_text(error_of([&] { add_updates(schedule); }), "1f1b-1: it has U"));
+  EXPECT_TRUE(has_text(error_of([] { add_updates(testing::family("chimera", 4)); }),
+                       "chimera: it has replicas of the weights"));
+}
+
+TEST(UpdatesTest, StepsAreRepeatedWithTheMicroBatchesNumberedOn) {
+  const Schedule steps = repeat_steps(add_updates(testing::family("naive", 2)), 2);
+  EXPECT_EQ(steps.num_micro_batches, 2);
+  EXPECT_EQ(testing::list_text(steps, 0), "0F0 0I0 0W0 0U 0F1 0I1 0W1 0U");
+  EXPECT_TRUE(has_text(error_of([] { repeat_steps(testing::family("gpipe", 2), 2); }),
+                       "--stage-updates on"));
+  EXPECT_TRUE(has_text(error_of([] { repeat_steps(testing::family("local-greedy", 2), 0); }),
+                       "0 steps of 2 micro-batches; at least 1 step"));
+  EXPECT_TRUE(has_text(error_of([] { repeat_steps(testing::family("local-greedy", 2), 1 << 20); }),
+                       "at most 1048576 micro-batches"));
+}
+
+}  // namespace
+}  // namespace halfback
