@@ -21,8 +21,10 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kInterval{0.5};
-constexpr Seconds kGrace{2.0};  // for one word with the store
-constexpr const char* kLeft = "left";
+constexpr Seconds kLongSilence = 4 * kInterval;
+constexpr Seconds kGrace{2.0};                 // for one word with the store
+constexpr const char* kJoining = "0 joining";  // the first sign
+constexpr const char* kLeft = "left";          // the last
 
 // Time in which this process ran. One that was itself stopped, or a whole run that was, would else
 // take its own pause for the silence of others.
@@ -73,7 +75,14 @@ struct Monitor::State {
     for (std::size_t i = 0; i < options.names.size(); ++i) {
       sign_keys.push_back(sign_key(options.key_prefix, static_cast<int>(i)));
     }
-    signs.resize(sign_keys.size());
+    signs.assign(sign_keys.size(), {.text = kJoining});
+    signs[index_of_self()].text = next_sign();
+  }
+
+  std::size_t index_of_self() const { return static_cast<std::size_t>(options.process); }
+
+  std::string next_sign() {
+    return fmt::format("{} {}", ++num_signs, options.position ? options.position() : "");
   }
 
   // Of the thread that talks to the store.
@@ -87,8 +96,7 @@ struct Monitor::State {
   void watch();
 
   void learn(std::string text, bool is_own);
-  std::string position();
-  std::string with_positions(const std::string& text);  // with the mutex held
+  std::string with_positions(const std::string& text) const;  // with the mutex held
 
   const std::unique_ptr<StoreClient> store;  // of talk() alone
   const MonitorOptions options;
@@ -109,8 +117,6 @@ struct Monitor::State {
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
-  std::mutex position_mutex;  // taken last; held while the callback runs
-  std::function<std::string()> position_callback;
 };
 
 void Monitor::State::learn(std::string text, bool own) {
@@ -125,29 +131,33 @@ void Monitor::State::learn(std::string text, bool own) {
   changed.notify_all();
 }
 
-std::string Monitor::State::position() {
-  const std::lock_guard lock(position_mutex);
-  return position_callback ? position_callback() : "between steps";
-}
-
-std::string Monitor::State::with_positions(const std::string& text) {
+std::string Monitor::State::with_positions(const std::string& text) const {
   std::string all = text;
   for (std::size_t i = 0; i < signs.size(); ++i) {
-    const bool is_self = static_cast<int>(i) == options.process;
-    all += fmt::format("\n  {}: {}", options.names[i], is_self ? position() : signs[i].position());
+    all += fmt::format("\n  {}: {}", options.names[i], signs[i].position());
+    if (signs[i].silence > kLongSilence) {
+      all += fmt::format("; no sign for {:.0f} s", signs[i].silence.count());
+    }
   }
   return all;
 }
 
 void Monitor::State::say_alive() {
-  store->set(sign_keys[static_cast<std::size_t>(options.process)],
-             fmt::format("{} {}", ++num_signs, position()));
+  const std::string text = next_sign();
+  {
+    const std::lock_guard lock(mutex);
+    signs[index_of_self()].text = text;
+  }
+  store->set(sign_keys[index_of_self()], text);
 }
 
 void Monitor::State::hear_signs(Seconds passed) {
   const std::vector<std::string> texts = store->get(sign_keys);
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (i == index_of_self()) {
+      continue;
+    }
     Sign& sign = signs[i];
     sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
     sign.text = texts[i];
@@ -160,19 +170,22 @@ void Monitor::State::hear_signs(Seconds passed) {
 
 void Monitor::State::talk_once(Seconds passed) {
   const std::string failure_key = options.key_prefix + "failure";
-  say_alive();
   if (const auto first = store->find(failure_key)) {
     return learn(*first, false);
   }
-  hear_signs(passed);
-  std::string own;
-  {
-    const std::lock_guard lock(mutex);
-    if (!report || failure) {
-      return;
-    }
-    own = with_positions(*report);
+  std::unique_lock lock(mutex);
+  if (!report) {
+    lock.unlock();
+    say_alive();
+    hear_signs(passed);
+    lock.lock();
   }
+  if (!report || failure) {
+    return;
+  }
+  // Positions are those of the last signs: whoever fails has left its own by now.
+  const std::string own = with_positions(*report);
+  lock.unlock();
   const std::string first = store->set_first(failure_key, own);
   learn(first, first == own);
 }
@@ -187,7 +200,7 @@ void Monitor::State::say_last() {
     if (has_failed) {
       store->set(heard_key(options.key_prefix, options.process), "");
     } else if (leaves) {
-      store->set(sign_keys[static_cast<std::size_t>(options.process)], kLeft);
+      store->set(sign_keys[index_of_self()], kLeft);
     }
     store->find("");  // an answer tells that the last word is there
   } catch (const TransportError&) {
@@ -255,7 +268,7 @@ void Monitor::State::watch() {
 }
 
 void Monitor::announce(StoreClient& store, const std::string& key_prefix, int process) {
-  store.set(sign_key(key_prefix, process), "0 joining");
+  store.set(sign_key(key_prefix, process), kJoining);
 }
 
 std::vector<std::string> Monitor::heard_keys(const std::string& key_prefix, int num_processes) {
@@ -276,7 +289,6 @@ Monitor::~Monitor() { end(); }
 
 void Monitor::end() {
   on_failure(nullptr);
-  on_position(nullptr);
   if (!state_->watcher.joinable()) {
     return;
   }
@@ -296,6 +308,9 @@ void Monitor::end() {
 
 std::string Monitor::fail(const std::string& text) {
   std::unique_lock lock(state_->mutex);
+  if (state_->is_over) {
+    return state_->failure.value_or(text);
+  }
   if (!state_->report) {
     state_->report = text;
   }
@@ -325,11 +340,6 @@ void Monitor::on_failure(std::function<void(const std::string&)> callback) {
     state_->callback = std::move(callback);
   }
   state_->changed.notify_all();
-}
-
-void Monitor::on_position(std::function<std::string()> callback) {
-  const std::lock_guard lock(state_->position_mutex);
-  state_->position_callback = std::move(callback);
 }
 
 void Monitor::leave() {

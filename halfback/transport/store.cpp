@@ -128,14 +128,15 @@ StoreClient::StoreClient(const std::string& host, int port, std::chrono::duratio
   c10d::TCPStoreOptions options;
   options.port = static_cast<std::uint16_t>(port);
   options.waitWorkers = false;
-  options.timeout = milliseconds_of(timeout);
-  // c10d waits without a deadline for the first word of whoever it has reached, so not on this
-  // thread. It tries again once when its own deadline has passed.
+  options.timeout = milliseconds_of(timeout / 2);  // c10d tries again once that has passed
+  // It waits without a deadline for the first word of whoever it has reached, so not on this
+  // thread.
+  constexpr std::chrono::seconds kForTheFirstWord{5};
   std::packaged_task<c10::intrusive_ptr<c10d::TCPStore>()> connect(
       [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
   auto connected = connect.get_future();
   std::thread(std::move(connect)).detach();
-  if (connected.wait_for(2 * timeout + std::chrono::seconds(1)) != std::future_status::ready) {
+  if (connected.wait_for(timeout + kForTheFirstWord) != std::future_status::ready) {
     throw TransportError(
         fmt::format("what listens at {} does not speak as a store does", impl_->where));
   }
