@@ -33,7 +33,8 @@ constexpr ProfileRounds kRounds{.num_measured = 3, .num_warmup = 1};
 void refuse(const TrainingConfig& config) {
   check_runnable(config.schedule);
   open_data(config);
-  const std::filesystem::path& source = config.resumes ? config.checkpoint : config.initial;
+  const std::filesystem::path source =
+      config.resumes_from ? config.resumes_from->directory : config.initial;
   if (!source.empty()) {
     require_same_model(load_config(source), config.model, source);
     require_same_tokenizer(source, *config.tokenizer);

@@ -3,6 +3,7 @@
 #include "cli/process_team.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/train/kept_checkpoints.h"
 #include "halfback/transport/store.h"
 #include "halfback/transport/world.h"
 
@@ -29,35 +30,38 @@ void require(bool holds, Text&& text) {
   }
 }
 
-// The program's path and the arguments that this process was started with.
-std::vector<std::string> own_command() {
-  std::vector<std::string> command;
+// This very program, also when another one lies in its place by now.
+constexpr const char* kOwnProgram = "/proc/self/exe";
+
+// What this process was started with, its name first.
+std::vector<std::string> own_arguments() {
+  std::vector<std::string> arguments;
   const std::string line = read_file("/proc/self/cmdline");
   for (std::size_t begin = 0; begin < line.size();) {
     const std::size_t end = line.find('\0', begin);
-    command.push_back(line.substr(begin, end - begin));
+    arguments.push_back(line.substr(begin, end - begin));
     begin = end + 1;
   }
-  command.front() = std::filesystem::read_symlink("/proc/self/exe").string();
-  return command;
+  return arguments;
 }
 
-// What tells one checkpoint at a place from the next; nothing when there is none.
-class CheckpointMark {
- public:
-  explicit CheckpointMark(const std::filesystem::path& checkpoint) {
+// What tells the checkpoints that are at a place from those that a run leaves there.
+std::string checkpoint_mark(const std::filesystem::path& place) {
+  std::string mark;
+  const auto add = [&mark](const std::filesystem::path& directory) {
     struct stat found {};
-    if (::stat(checkpoint.c_str(), &found) == 0) {
-      mark_ = fmt::format("{} {}.{}", found.st_ino, found.st_mtim.tv_sec, found.st_mtim.tv_nsec);
+    if (::stat(directory.c_str(), &found) == 0) {
+      mark += fmt::format("{} {}.{};", found.st_ino, found.st_mtim.tv_sec, found.st_mtim.tv_nsec);
+    }
+  };
+  if (!place.empty()) {
+    add(place);
+    for (const KeptCheckpoint& kept : kept_checkpoints(place)) {
+      add(kept.path);
     }
   }
-
-  bool exists() const { return !mark_.empty(); }
-  bool operator==(const CheckpointMark&) const = default;
-
- private:
-  std::string mark_;
-};
+  return mark;
+}
 
 TeamRequest::Process team_process(int index, int num_processes, int num_ranks) {
   const int share = num_ranks / num_processes;
@@ -103,21 +107,21 @@ void LaunchOptions::add_to(CLI::App& verb) {
   add("--log-dir", log_directory, "Directory for what each process says")->type_name("DIR");
 }
 
-void LaunchOptions::check(const Launch& launch) const {
+void LaunchOptions::check(const Launch& run) const {
   if (!num_processes) {
     require(max_restarts == 0 && log_directory.empty(),
             [] { return "--max-restarts and --log-dir are for the processes of --processes P"; });
     return;
   }
-  require(*num_processes >= 1 && launch.num_ranks % *num_processes == 0, [&] {
+  require(*num_processes >= 1 && run.num_ranks % *num_processes == 0, [&] {
     return fmt::format(
         "--processes is {}; expected a number that divides the {} ranks of the "
         "schedule",
-        *num_processes, launch.num_ranks);
+        *num_processes, run.num_ranks);
   });
   require(max_restarts >= 0,
           [&] { return fmt::format("--max-restarts is {}; expected 0 or more", max_restarts); });
-  require(max_restarts == 0 || !launch.checkpoint.empty(),
+  require(max_restarts == 0 || !run.checkpoint.empty(),
           [] { return "--max-restarts needs --checkpoint DIR, the directory to go on from"; });
   const World world = detect_world();
   require(world.launcher.empty() || world.launcher == kOwnName, [&] {
@@ -138,17 +142,18 @@ bool LaunchOptions::are_for_launch() const {
   return num_processes && detect_world().launcher.empty();
 }
 
-int launch(const LaunchOptions& options, const Launch& launch) {
+int launch(const LaunchOptions& options, const Launch& run) {
   const int num_processes = *options.num_processes;
-  TeamRequest request{.arguments = own_command(), .log_directory = options.log_directory};
+  TeamRequest request{
+      .program = kOwnProgram, .arguments = own_arguments(), .log_directory = options.log_directory};
   for (int index = 0; index < num_processes; ++index) {
-    request.processes.push_back(team_process(index, num_processes, launch.num_ranks));
+    request.processes.push_back(team_process(index, num_processes, run.num_ranks));
   }
   if (!options.log_directory.empty()) {
     make_log_directory(options.log_directory);
   }
   const std::vector<std::string> arguments = request.arguments;
-  const CheckpointMark found(launch.checkpoint);
+  const std::string mark = checkpoint_mark(run.checkpoint);
   SignalQueue signals = team_signals();
   for (int restart = 0;; ++restart) {
     const TeamOutcome outcome = run_once(request, restart, signals);
@@ -161,12 +166,12 @@ int launch(const LaunchOptions& options, const Launch& launch) {
     if (restart == options.max_restarts) {
       throw Error(outcome.error);
     }
-    const CheckpointMark now(launch.checkpoint);
-    const bool resumes = launch.resumes || (now.exists() && now != found);
+    const std::string new_mark = checkpoint_mark(run.checkpoint);
+    const bool resumes = run.resumes || (!new_mark.empty() && new_mark != mark);
     std::cerr << fmt::format(
         "restart {} of {}: {}\nrestart {} of {}: {}\n", restart + 1, options.max_restarts,
         outcome.error, restart + 1, options.max_restarts,
-        resumes ? fmt::format("goes on from checkpoint {}", launch.checkpoint.string())
+        resumes ? fmt::format("goes on from checkpoint {}", run.checkpoint.string())
                 : "there is no checkpoint of this run yet, it begins anew");
     request.appends_logs = true;
     request.arguments = arguments;

@@ -28,7 +28,7 @@ struct LaunchOptions {
 
   // Throws ConfigError for options that do not go together, or not with what is launched, and where
   // another launcher has started this process.
-  void check(const Launch& launch) const;
+  void check(const Launch& run) const;
 
   // Returns whether this process is to launch others, and is not one of them.
   bool are_for_launch() const;
@@ -37,6 +37,6 @@ struct LaunchOptions {
 // Starts this program as often as asked for, with the arguments that it was started with. Returns 0
 // or kInterruptedExit; throws ConfigError or Error with the reason of the last failure, as the
 // process that failed would have thrown it.
-int launch(const LaunchOptions& options, const Launch& launch);
+int launch(const LaunchOptions& options, const Launch& run);
 
 }  // namespace halfback::cli

@@ -46,7 +46,8 @@ class Member {
       : name_(request.processes[index].name),
         prefix_(index == 0 ? "" : fmt::format("[process {}] ", index)),
         streams_(streams),
-        process_({.arguments = request.arguments,
+        process_({.program = request.program,
+                  .arguments = request.arguments,
                   .environment = request.processes[index].environment,
                   .has_terminal = index == 0 && ::isatty(STDERR_FILENO) == 1}),
         output_reader_([this](std::string_view line) { take_line(line); }),
@@ -57,6 +58,9 @@ class Member {
           request.appends_logs ? OpenMode::Append : OpenMode::Truncate);
     }
   }
+
+  Member(const Member&) = delete;
+  Member& operator=(const Member&) = delete;
 
   const std::string& name() const { return name_; }
   const std::string& prefix() const { return prefix_; }
@@ -198,12 +202,14 @@ class Team {
     }
     member.read_to_end();
     const Subprocess::End& end = member.end();
-    const bool has_failed = end.exit_code != 0 || (end.signal != 0 && !is_interrupted_);
+    const bool was_sent = end.signal == SIGINT || end.signal == SIGTERM || end.signal == SIGKILL;
+    const bool has_failed =
+        end.exit_code != 0 || (end.signal != 0 && !(is_interrupted_ && was_sent));
     if (has_failed && first_failed_ == nullptr) {
       first_failed_ = &member;
-      if (!pressed_at_) {
-        press_after(request_.grace, SIGTERM);
-      }
+    }
+    if ((has_failed || end.signal != 0) && !pressed_at_) {
+      press_after(request_.grace, SIGTERM);
     }
   }
 
@@ -231,21 +237,31 @@ class Team {
     if (first_failed_ == nullptr) {
       return {.exit_code = is_interrupted_ ? kInterruptedExit : 0, .error = {}};
     }
-    const Subprocess::End& end = first_failed_->end();
-    if (end.exit_code == kInterruptedExit) {
+    if (first_failed_->end().exit_code == kInterruptedExit) {
       return {.exit_code = kInterruptedExit, .error = {}};
     }
-    const auto speaker = std::find_if(members_.begin(), members_.end(),
-                                      [](const auto& member) { return !member->error().empty(); });
-    const std::string said = speaker == members_.end() ? "" : (*speaker)->error();
+    const Member& speaker = this->speaker();
     for (const auto& member : members_) {
-      if (!member->error().empty() && member->error() != said) {
+      if (!member->error().empty() && member->error() != speaker.error()) {
         streams_.errors().write_line(member->prefix(),
                                      fmt::format("{}{}", kError, member->error()));
       }
     }
     constexpr int kUsage = 2;
-    return {.exit_code = end.exit_code == kUsage ? kUsage : 1, .error = reason(said)};
+    return {.exit_code = speaker.end().exit_code == kUsage ? kUsage : 1,
+            .error = reason(speaker.error())};
+  }
+
+  // Whose reason counts.
+  const Member& speaker() const {
+    if (first_failed_->error().empty()) {
+      for (const auto& member : members_) {
+        if (!member->error().empty()) {
+          return *member;
+        }
+      }
+    }
+    return *first_failed_;
   }
 
   std::string reason(const std::string& said) const {

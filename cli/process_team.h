@@ -14,7 +14,8 @@ struct TeamRequest {
     std::string name;                      // for messages, as "process 1 (ranks 2-3)"
     std::vector<std::string> environment;  // NAME=VALUE
   };
-  std::vector<std::string> arguments;  // of every process; the program's path first
+  std::string program;                 // of every process: its path
+  std::vector<std::string> arguments;  // its name first
   std::vector<Process> processes;
   std::string log_directory;  // for what each one says, process_0.log ...; "" for none
   bool appends_logs = false;

@@ -48,6 +48,7 @@ struct Options {
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
+  int keep = 1;
   std::string initial;
   bool resumes = false;
   std::string report;
@@ -69,7 +70,13 @@ std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig&
   return count > 0 ? count : std::numeric_limits<std::int64_t>::max();
 }
 
-TrainingConfig config_of(Options& options) {
+// Of several processes the first tells.
+bool is_front(const TrainingConfig& config) {
+  return !config.processes || config.processes->is_first();
+}
+
+// What the options alone say.
+TrainingConfig config_of(const Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
   config.pipeline.threads_per_rank =
@@ -85,8 +92,8 @@ TrainingConfig config_of(Options& options) {
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
+  config.keep = options.keep;
   config.initial = options.initial;
-  config.resumes = options.resumes;
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -97,14 +104,32 @@ TrainingConfig config_of(Options& options) {
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
               options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
           "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
+  require(options.keep >= 1, fmt::format("--keep is {}; expected 1 or more", options.keep));
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
   require(options.cost_file.empty() || options.is_dry_run,
           "--cost-file is for --dry-run, which predicts a step from it");
+  return config;
+}
+
+// Adds what the checkpoint to start from says; all processes read it together.
+TrainingConfig completed(TrainingConfig config, Options& options) {
+  if (options.resumes) {
+    config.resumes_from = find_resume_point(
+        options.checkpoint, config.processes ? PeersPointer(config.processes) : alone());
+    if (const std::string& note = config.resumes_from->note; !note.empty() && is_front(config)) {
+      std::cerr << fmt::format("note: {}\n", note);
+    }
+    if (config.pipeline.gradient_groups == 0) {
+      config.pipeline.gradient_groups =
+          read_training_state(config.resumes_from->directory).gradient_groups;
+    }
+  }
   // A checkpoint knows its model: sizes need not be typed again.
-  const std::string& source = options.resumes ? options.checkpoint : options.initial;
+  const std::filesystem::path source =
+      config.resumes_from ? config.resumes_from->directory : config.initial;
   const bool has_its_model = !source.empty() && !options.training.has_model_size();
   if (has_its_model) {
     config.model = load_config(source);
@@ -153,7 +178,7 @@ Training opened(TrainingConfig config) {
   });
 }
 
-// What the user sees of a run; of several processes the first tells.
+// What the user sees of a run.
 class Front {
  public:
   Front(const Options& options, const CLI::App& verb, const Training& training)
@@ -208,7 +233,7 @@ int train(const Options& options, const CLI::App& verb, TrainingConfig config) {
   Training training = opened(std::move(config));
   const auto& processes = training.config().processes;
   std::optional<Front> front;
-  if (!processes || processes->is_first()) {
+  if (is_front(training.config())) {
     front.emplace(options, verb, training);
   }
   const TrainingOutcome outcome = training.run(
@@ -236,7 +261,7 @@ int run(Options& options, const CLI::App& verb) {
   options.launch.check(run);
   if (options.is_dry_run) {
     print_dry_run(
-        config,
+        completed(std::move(config), options),
         {.num_processes = options.launch.num_processes.value_or(1), .cost_file = options.cost_file},
         std::cout);
     return 0;
@@ -244,16 +269,20 @@ int run(Options& options, const CLI::App& verb) {
   if (options.launch.are_for_launch()) {
     return launch(options.launch, run);
   }
-  config.processes = join_run(config, verb);
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
-  if (!config.processes) {
-    return train(options, verb, std::move(config));
-  }
-  const std::shared_ptr<ProcessRun> processes = config.processes;
+  const std::shared_ptr<ProcessRun> processes = join_run(config, verb);
+  config.processes = processes;
   int exit_code = 0;
+  const auto work = [&] {
+    exit_code = train(options, verb, completed(std::move(config), options));
+  };
+  if (!processes) {
+    work();
+    return exit_code;
+  }
   try {
-    processes->guard([&] { exit_code = train(options, verb, std::move(config)); });
+    processes->guard(work);
   } catch (const EndedByAnother&) {
     return 1;
   }
@@ -293,9 +322,13 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--checkpoint-every", options->checkpoint_every,
                    "Steps between checkpoints; 0: at the end")
       ->type_name("N");
+  verb->add_option("--keep", options->keep,
+                   "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)")
+      ->type_name("N");
   verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
       ->type_name("DIR");
-  verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
+  verb->add_flag("--resume", options->resumes,
+                 "Go on from --checkpoint, or the newest before it that is complete");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
   verb->add_flag("--dry-run", options->is_dry_run,

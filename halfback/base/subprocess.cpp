@@ -92,6 +92,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 // What the child does between fork and the new program; only calls that are safe there.
 struct Start {
   pid_t parent;
+  const char* program;
   int output;
   int error_output;
   char* const* arguments;
@@ -110,7 +111,7 @@ struct Start {
     ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
     ::dup2(output, STDOUT_FILENO);
     ::dup2(error_output, STDERR_FILENO);
-    ::execve(arguments[0], arguments, environment);
+    ::execve(program, arguments, environment);
     const std::string_view reason = ::strerrordesc_np(errno);
     constexpr std::string_view kWhat = "error: the program cannot be started: ";
     [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kWhat.data(), kWhat.size());
@@ -129,6 +130,7 @@ Subprocess::Subprocess(const Command& command) {
   const Ends output = make_pipe();
   const Ends error_output = command.has_terminal ? make_terminal() : make_pipe();
   const Start start{.parent = ::getpid(),
+                    .program = command.program.c_str(),
                     .output = output.write,
                     .error_output = error_output.write,
                     .arguments = argument_pointers.data(),

@@ -14,7 +14,8 @@ namespace halfback {
 class Subprocess {
  public:
   struct Command {
-    std::vector<std::string> arguments;    // the program's path first
+    std::string program;                   // its path
+    std::vector<std::string> arguments;    // its name first
     std::vector<std::string> environment;  // NAME=VALUE, added to this process's or instead
     bool has_terminal = false;  // its stderr is a terminal, as large as this process's, no pipe
   };

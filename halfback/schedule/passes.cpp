@@ -28,6 +28,36 @@ Schedule rewrite_lists(const Schedule& schedule, Rewrite rewrite) {
   return result;
 }
 
+// Appends the replicas of one of many pipelines of a schedule.
+void append_placement(const Schedule& schedule, int pipeline, Placement& result) {
+  for (std::vector<int> ranks : schedule.placement.replicas) {
+    std::for_each(ranks.begin(), ranks.end(),
+                  [&](int& rank) { rank += pipeline * schedule.num_ranks(); });
+    result.replicas.push_back(std::move(ranks));
+  }
+  for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
+    result.replica_of_micro_batch.push_back(pipeline * schedule.placement.num_replicas() +
+                                            schedule.placement.replica_of(micro_batch));
+  }
+}
+
+void append_lists(const Schedule& schedule,
+                  int pipeline,
+                  std::vector<std::vector<Action>>& result) {
+  for (std::vector<Action> list : schedule.ranks) {
+    for (Action& action : list) {
+      if (action.kind == ActionKind::Update) {
+        throw ConfigError(fmt::format(
+            "data parallelism: {} updates a stage inside the step; with replicas of the weights "
+            "updates come after the last action",
+            to_string(action)));
+      }
+      action.micro_batch += pipeline * schedule.num_micro_batches;
+    }
+    result.push_back(std::move(list));
+  }
+}
+
 }  // namespace
 
 Schedule remove_communication(const Schedule& schedule) {
@@ -134,30 +164,12 @@ Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
     return schedule;
   }
   Schedule result{.name = schedule.name,
-                  .num_micro_batches = num_pipelines * schedule.num_micro_batches};
+                  .num_micro_batches = num_pipelines * schedule.num_micro_batches,
+                  .placement = {},
+                  .ranks = {}};
   for (int pipeline = 0; pipeline < num_pipelines; ++pipeline) {
-    for (std::vector<int> ranks : schedule.placement.replicas) {
-      std::for_each(ranks.begin(), ranks.end(),
-                    [&](int& rank) { rank += pipeline * schedule.num_ranks(); });
-      result.placement.replicas.push_back(std::move(ranks));
-    }
-    for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
-      result.placement.replica_of_micro_batch.push_back(pipeline *
-                                                            schedule.placement.num_replicas() +
-                                                        schedule.placement.replica_of(micro_batch));
-    }
-    for (std::vector<Action> list : schedule.ranks) {
-      for (Action& action : list) {
-        if (action.kind == ActionKind::Update) {
-          throw ConfigError(fmt::format(
-              "data parallelism: {} updates a stage inside the step; with replicas of the weights "
-              "updates come after the last action",
-              to_string(action)));
-        }
-        action.micro_batch += pipeline * schedule.num_micro_batches;
-      }
-      result.ranks.push_back(std::move(list));
-    }
+    append_placement(schedule, pipeline, result.placement);
+    append_lists(schedule, pipeline, result.ranks);
   }
   return add_gradient_reductions(result);
 }

@@ -21,6 +21,10 @@ class Tracks {
     }
   }
 
+  bool has_reductions() const {
+    return std::any_of(ends_.begin(), ends_.end(),
+                       [](const std::vector<double>& ends) { return ends.size() > 1; });
+  }
   int num_tracks(int rank) const { return static_cast<int>(ends_of(rank).size()); }
   // Tracks are threads of the trace: the first num_ranks are those of the lists.
   int thread(int rank, int track) const { return rank + track * static_cast<int>(ends_.size()); }
@@ -69,7 +73,9 @@ std::string to_chrome_trace(const Timeline& timeline) {
       const int thread = tracks.thread(rank, track);
       append_metadata("thread_name", thread,
                       fmt::format("\"name\":\"rank {}{}\"", rank, track > 0 ? " reductions" : ""));
-      append_metadata("thread_sort_index", thread, fmt::format("\"sort_index\":{}", place++));
+      if (tracks.has_reductions()) {  // else the order is that of the threads
+        append_metadata("thread_sort_index", thread, fmt::format("\"sort_index\":{}", place++));
+      }
     }
   }
   for (std::size_t i = 0; i < timeline.spans.size(); ++i) {

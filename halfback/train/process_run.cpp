@@ -25,9 +25,11 @@ ProcessRun::ProcessRun(const World& world, const Options& options)
     : Peers(world.index, world.count),
       options_(options),
       processes_(world,
-                 {.num_ranks = options.num_ranks,
-                  .timeout = seconds(options.timeout_seconds),
-                  .position = [this] { return position(); }}) {}
+                 {.num_ranks = options.num_ranks, .timeout = seconds(options.timeout_seconds)}) {
+  processes_.on_position([this] { return position(); });
+}
+
+ProcessRun::~ProcessRun() { processes_.on_position({}); }
 
 ProcessRun::Connection ProcessRun::connect() {
   std::unique_ptr<C10dTransport> transport =
@@ -43,6 +45,9 @@ ProcessRun::Connection ProcessRun::connect() {
 void ProcessRun::watch(Pipeline* pipeline) {
   {
     const std::lock_guard lock(pipeline_mutex_);
+    if (pipeline == nullptr && pipeline_ != nullptr) {
+      last_position_ = pipeline_->positions();
+    }
     pipeline_ = pipeline;
   }
   if (pipeline == nullptr) {
@@ -59,7 +64,7 @@ void ProcessRun::watch(Pipeline* pipeline) {
 
 std::string ProcessRun::position() {
   const std::lock_guard lock(pipeline_mutex_);
-  std::string text = pipeline_ == nullptr ? "it is starting or ending" : pipeline_->positions();
+  std::string text = pipeline_ == nullptr ? last_position_ : pipeline_->positions();
   if (is_first()) {
     const std::int64_t step = last_checkpoint_.load();
     text += step > 0 ? fmt::format("; the last checkpoint is of step {}", step)

@@ -9,6 +9,7 @@
 #include "halfback/transport/processes.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -35,6 +36,7 @@ class ProcessRun final : public Peers {
   };
   // Waits for the others. Throws as Processes does.
   ProcessRun(const World& world, const Options& options);
+  ~ProcessRun() override;
 
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name() const { return processes_.name(index()); }
@@ -44,8 +46,10 @@ class ProcessRun final : public Peers {
     processes_.agree(values);
   }
 
+  // What peers exchange may have to wait until one has written its part of a checkpoint. A process
+  // that fails meanwhile ends the wait at once.
   std::vector<std::string> gather(const std::string& what, const std::string& text) override {
-    return processes_.gather(what, text);
+    return processes_.gather(what, text, std::chrono::hours(1));
   }
 
   // Connects the ranks. To be called once, by all processes together.
@@ -75,6 +79,7 @@ class ProcessRun final : public Peers {
   Options options_;
   std::mutex pipeline_mutex_;
   Pipeline* pipeline_ = nullptr;
+  std::string last_position_ = "it is starting";  // of a pipeline that is watched no more
   std::atomic<std::int64_t> last_checkpoint_{0};
   Processes processes_;
 };

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <utility>
 
@@ -25,7 +26,19 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   make_pipeline();
   restore();
   if (!config_.checkpoint.empty()) {
-    require_checkpoint_place(config_.checkpoint);
+    require_checkpoint_place(config_.checkpoint, peers());
+    writer_.emplace(
+        config_.checkpoint, config_.model,
+        CheckpointOptions{
+            .tokenizer = config_.tokenizer,
+            .peers = peers(),
+            .keep = config_.keep,
+            .previous_step = config_.resumes_from ? std::optional(state_step_) : std::nullopt,
+            .on_complete = [processes = config_.processes](std::int64_t step) {
+              if (processes) {
+                processes->note_checkpoint(step);
+              }
+            }});
   }
 }
 
@@ -56,41 +69,67 @@ void Training::make_pipeline() {
   }
 }
 
-std::vector<Stage*> Training::stages() {
-  std::vector<Stage*> all;
-  for (int number = 0; number < pipeline_->num_stages(); ++number) {
-    all.push_back(&pipeline_->stage(number));
+PeersPointer Training::peers() const {
+  return config_.processes ? PeersPointer(config_.processes) : alone();
+}
+
+StageList Training::stages() {
+  StageList all;
+  for (const LocalStage& local : pipeline_->local_stages()) {
+    all.push_back(local.stage);
+  }
+  return all;
+}
+
+// Of several copies of a stage one is written.
+StageList Training::written_stages() {
+  const int num_replicas = config_.schedule.placement.num_replicas();
+  std::map<int, Stage*> by_number;
+  for (const LocalStage& local : pipeline_->local_stages()) {
+    if (writes_stage(local.number, local.replica, num_replicas)) {
+      by_number[local.number] = local.stage;
+    }
+  }
+  StageList all;
+  for (const auto& [number, stage] : by_number) {
+    all.push_back(stage);
   }
   return all;
 }
 
 void Training::restore() {
-  if (!config_.resumes) {
+  if (!config_.resumes_from) {
     if (config_.initial.empty()) {
       pipeline_->initialize(config_.seed);
     } else {
+      require_complete_model(config_.initial, peers());
       require_same_model(load_config(config_.initial), config_.model, config_.initial);
       require_same_tokenizer(config_.initial, *config_.tokenizer);
       load_parameters(config_.initial, stages());
     }
     return;
   }
-  require_same_model(load_config(config_.checkpoint), config_.model, config_.checkpoint);
-  require_same_tokenizer(config_.checkpoint, *config_.tokenizer);
-  load_parameters(config_.checkpoint, stages());
-  const TrainingState state = load_training_state(config_.checkpoint, stages(), config_.optimizer);
+  const std::filesystem::path& directory = config_.resumes_from->directory;
+  require_same_model(load_config(directory), config_.model, directory);
+  require_same_tokenizer(directory, *config_.tokenizer);
+  load_parameters(directory, stages());
+  const TrainingState state = load_training_state(directory, stages(), config_.optimizer);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
           "{}: the run was with {} {}, this one has {}; resume with the same, or start anew from "
           "its parameters with --initial",
-          config_.checkpoint.string(), what, found, wanted));
+          directory.string(), what, found, wanted));
     }
   };
   require("--seed", state.seed, config_.seed);
   require("data of this many bytes:", state.data_bytes, data_->num_bytes());
+  require("--gradient-groups", state.gradient_groups, pipeline_->gradient_groups());
   if (state.loss_scale) {
     pipeline_->restore_loss_scale(*state.loss_scale);
+  }
+  if (config_.processes) {
+    config_.processes->note_checkpoint(state.step);
   }
   state_step_ = state.step;
   position_ = state.position;
@@ -130,27 +169,27 @@ void Training::validate(StepReport& report) {
 }
 
 void Training::save(std::int64_t step) {
-  if (config_.checkpoint.empty()) {
-    return;
-  }
-  save_checkpoint(config_.checkpoint, config_.model, stages(),
-                  {.step = step,
-                   .position = position_ + (step - state_step_) * samples_per_step(),
-                   .seed = config_.seed,
-                   .optimizer = config_.optimizer,
-                   .data_bytes = data_->num_bytes(),
-                   .loss_scale = pipeline_->loss_scale().is_dynamic()
-                                     ? std::optional(pipeline_->loss_scale().state())
-                                     : std::nullopt},
-                  {.tokenizer = config_.tokenizer});
+  writer_->begin(written_stages(),
+                 {.step = step,
+                  .position = position_ + (step - state_step_) * samples_per_step(),
+                  .seed = config_.seed,
+                  .optimizer = config_.optimizer,
+                  .data_bytes = data_->num_bytes(),
+                  .loss_scale = pipeline_->loss_scale().is_dynamic()
+                                    ? std::optional(pipeline_->loss_scale().state())
+                                    : std::nullopt,
+                  .gradient_groups = pipeline_->gradient_groups()});
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& stop) {
   TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
   std::optional<std::int64_t> saved;  // step of the last checkpoint
-  if (config_.resumes) {
+  if (config_.resumes_from) {
     saved = state_step_;
+    if (writer_ && config_.resumes_from->directory != config_.checkpoint) {
+      save(state_step_);  // what is there is not complete
+    }
   }
   const bool is_alone = !config_.processes;  // else all must end after the same step
   bool is_stopped = false;
@@ -162,6 +201,9 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
         batches, {.number = step, .learning_rate = report.learning_rate, .stop = &stop});
     if (!result.was_skipped &&
         (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
+      if (writer_) {
+        writer_->finish();
+      }
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
           "--learning-rate, a longer --warmup or --clip{}; {}",
@@ -180,15 +222,20 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     report.result = &result;
     on_step(report);
     outcome.last_step = step;
-    if (!config_.checkpoint.empty() && config_.checkpoint_every > 0 &&
-        step % config_.checkpoint_every == 0) {
-      save(step);
-      saved = step;
+    if (writer_) {
+      writer_->check();
+      if (config_.checkpoint_every > 0 && step % config_.checkpoint_every == 0) {
+        save(step);
+        saved = step;
+      }
     }
   }
   outcome.was_stopped = outcome.last_step < config_.num_steps;
-  if (saved != outcome.last_step) {
-    save(outcome.last_step);
+  if (writer_) {
+    if (saved != outcome.last_step) {
+      save(outcome.last_step);
+    }
+    writer_->finish();
   }
   return outcome;
 }

@@ -230,13 +230,15 @@ void Processes::wait_for_all(const std::string& what,
   }
 }
 
-std::vector<std::string> Processes::gather(const std::string& what, const std::string& text) {
+std::vector<std::string> Processes::gather(const std::string& what,
+                                           const std::string& text,
+                                           std::chrono::duration<double> patience) {
   if (world_.count == 1) {
     return {text};
   }
   const auto keys = keys_of_all(fmt::format("gather/{}/{}", num_gathers_++, what));
   store_->set(keys[static_cast<std::size_t>(world_.index)], text);
-  wait_for_all("to tell: " + what, keys, options_.timeout);
+  wait_for_all("to tell: " + what, keys, std::max(options_.timeout, patience));
   return store_->get(keys);
 }
 

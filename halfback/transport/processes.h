@@ -48,8 +48,11 @@ class Processes {
 
   // The calls below are for one thread at a time, and all processes make them in the same order.
 
-  // Returns the texts of all processes, by process. `what` names them in messages.
-  std::vector<std::string> gather(const std::string& what, const std::string& text);
+  // Returns the texts of all processes, by process. `what` names them in messages. Waits longer than
+  // the timeout where `patience` is, for what others have to do first.
+  std::vector<std::string> gather(const std::string& what,
+                                  const std::string& text,
+                                  std::chrono::duration<double> patience = {});
 
   // Throws the same ConfigError in all processes when a value is not the same in all of them. It
   // names the first such entry, with both values and processes. All have left by then.

@@ -14,7 +14,8 @@ namespace halfback {
 namespace {
 
 Subprocess shell(const std::string& script, bool has_terminal = false) {
-  return Subprocess({.arguments = {"/bin/sh", "-c", script},
+  return Subprocess({.program = "/bin/sh",
+                     .arguments = {"sh", "-c", script},
                      .environment = {"HALFBACK_WORD=seven", "PATH=/usr/bin:/bin"},
                      .has_terminal = has_terminal});
 }
@@ -49,7 +50,7 @@ TEST(SubprocessTest, RunsBesideAndSaysHowItEnded) {
 }
 
 TEST(SubprocessTest, AProgramThatIsNotThereSaysSo) {
-  Subprocess process({.arguments = {"/no/such/program"}, .environment = {}});
+  Subprocess process({.program = "/no/such/program", .arguments = {}, .environment = {}});
   EXPECT_EQ(read_to_end(process.error_output()),
             "error: the program cannot be started: No such file or directory");
   EXPECT_EQ(wait_for(process).exit_code, 127);

@@ -48,6 +48,7 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--learning-rate nan", "--learning-rate is nan; expected 0 or more"},
       {"--timeout 0", "--timeout is 0; expected more than 0 seconds"},
       {"--resume", "--resume needs --checkpoint DIR"},
+      {"--keep 0", "--keep is 0; expected 1 or more"},
       {"--device gpu", "--device is gpu; expected cpu, cuda or cuda:K"},
       {"--device cuda:99", "device cuda:99: "},
       {"--precision float8", "--precision: 'float8' is not known"},
@@ -73,7 +74,8 @@ TEST_F(TrainErrorTest, FilesThatDoNotServeAreRefusedWithOne) {
                "text.txt/report: cannot make the directory: Not a directory");
   expect_error(train("--checkpoint " + path("text.txt")), 1,
                "text.txt: is a file; expected a directory or nothing");
-  expect_error(train("--resume --checkpoint " + path("none")), 1, "none/config.json: cannot open");
+  expect_error(train("--resume --checkpoint " + path("none")), 1,
+               "none/checkpoint.json: cannot open");
 }
 
 TEST_F(TrainErrorTest, ProcessesInAProcessOfAnotherLauncherAreRefused) {
@@ -135,6 +137,10 @@ TEST_F(GenerateErrorTest, RefusesOptionsAndBrokenCheckpoints) {
   expect_error("generate --checkpoint " + path("none"), 1, "none/config.json: cannot open");
   const std::filesystem::path model = directory_ / "a" / "model.safetensors";
   std::filesystem::resize_file(model, std::filesystem::file_size(model) / 2);
+  expect_error(generate, 1, "; the file is torn");
+  std::filesystem::remove(directory_ / "a" / "checkpoint.json");
+  expect_error(generate, 1, "checkpoint.json: cannot open");
+  std::filesystem::remove(directory_ / "a" / "training_state.json");
   expect_error(generate, 1, "model.safetensors: ");
   spit(directory_ / "a" / "config.json", "{}");
   expect_error(generate, 1, "config.json: no \"model_type\"");

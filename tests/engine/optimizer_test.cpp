@@ -3,11 +3,11 @@
 
 #include "halfback/base/keyed_random.h"
 #include "halfback/layers/linear.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 
-#include <array>
 #include <cmath>
 
 namespace halfback {
@@ -19,7 +19,7 @@ struct Fixture {
       : layer("layer", {.num_inputs = 3, .num_outputs = 5, .has_bias = true}),
         store(layer.parameters(), {}),
         optimizer(make_optimizer(options, store)) {
-    store.initialize(3, std::array<std::uint64_t, 2>{0, 1});
+    store.initialize(3, testing::numbers_from(0, store));
   }
 
   void draw_gradients(std::uint64_t step) {

@@ -8,6 +8,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/foreign_modules.h"
 #include "tests/support/layer_fixture.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
@@ -149,11 +150,10 @@ TEST(AutogradLayerTest, HasTheMemoryOfTheEngine) {
   weight.variable_data().copy_(expected);
   AutogradLayer layer(module);
   EXPECT_EQ(layer.parameters()[2]->name, "m.2");
-  std::vector<std::uint64_t> numbers(layer.parameters().size());
   ParameterStore store(layer.parameters(), {});
-  store.initialize(1, numbers);
+  store.initialize(1, testing::numbers_from(0, store));
   EXPECT_TRUE(same_bits(layer.parameters()[2]->value, expected));
-  EXPECT_THROW(store.initialize(1, numbers), std::logic_error);
+  EXPECT_THROW(store.initialize(1, testing::numbers_from(0, store)), std::logic_error);
   Saved saved;
   layer.forward(some({2, 4}), saved);
   EXPECT_EQ(weight.const_data_ptr(), layer.parameters()[2]->value.const_data_ptr());
@@ -400,7 +400,7 @@ TEST(AutogradLayerTest, MovesRunningStatisticsInW) {
   };
   AutogradLayer layer(module);
   ParameterStore store(layer.parameters(), {});
-  store.initialize(1, std::vector<std::uint64_t>(layer.parameters().size()));
+  store.initialize(1, testing::numbers_from(0, store));
   const at::Tensor& running = layer.parameters()[1]->value;
   at::Tensor expected = at::ones({4});
   std::vector<at::Tensor> inputs = {some() * 1, some() * 5, some() * -3};

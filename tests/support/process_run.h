@@ -129,11 +129,18 @@ class ProcessRun {
              const std::vector<std::string>& command,
              const std::vector<std::string>& environment = {},
              Served served = Served::ByTest)
+      : ProcessRun(std::vector(static_cast<std::size_t>(count), command), environment, served) {}
+
+  // The same with a command for each.
+  explicit ProcessRun(const std::vector<std::vector<std::string>>& commands,
+                      const std::vector<std::string>& environment = {},
+                      Served served = Served::ByTest)
       : server_(std::make_unique<StoreServer>("127.0.0.1", 0)), port_(server_->port()) {
     if (served != Served::ByTest) {
       server_.reset();
     }
-    for (int i = 0; i < count; ++i) {
+    const std::size_t count = commands.size();
+    for (std::size_t i = 0; i < count; ++i) {
       std::vector<std::string> own = environment;
       own.emplace_back("OMP_NUM_THREADS=1");
       if (served == Served::ByProcess0) {
@@ -145,7 +152,7 @@ class ProcessRun {
                                fmt::format("HALFBACK_PROCESSES={}", count),
                                fmt::format("HALFBACK_STORE=127.0.0.1:{}", port_)});
       }
-      processes_.push_back(std::make_unique<RunningProcess>(command, own));
+      processes_.push_back(std::make_unique<RunningProcess>(commands[i], own));
     }
   }
 
