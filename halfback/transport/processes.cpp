@@ -198,8 +198,7 @@ void Processes::meet() {
                                .key_prefix = place_.key_prefix,
                                .store_owner = store_owner(),
                                .timeout = options_.timeout,
-                               .backstop = options_.backstop,
-                               .position = options_.position};
+                               .backstop = options_.backstop};
   monitor_ = std::make_unique<Monitor>(connect(), options);
   tell_all = [this](const std::string& text) { return fail(text); };
   std::set_terminate(fail_and_end);
@@ -312,6 +311,12 @@ std::optional<std::string> Processes::failure() const {
 }
 
 bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_position(std::function<std::string()> callback) {
+  if (monitor_) {
+    monitor_->on_position(std::move(callback));
+  }
+}
 
 void Processes::on_failure(std::function<void(const std::string&)> callback) {
   if (monitor_) {
