@@ -75,6 +75,7 @@ Parts parts_of(const TrainingConfig& config) {
   Stage::Options options = config.pipeline.stage;
   options.device = at::kMeta;
   options.gradient_groups = std::max(1, config.pipeline.gradient_groups / num_replicas);
+  options.num_optimizer_shards = config.pipeline.shards_optimizer ? num_replicas : 1;
   for (StageLayers& stage : stages) {
     parts.num_parameters.push_back(num_trained(stage));
     parts.memory.states.push_back(Stage(std::move(stage), options).state_bytes());

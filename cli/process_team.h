@@ -21,7 +21,7 @@ struct TeamRequest {
   bool appends_logs = false;
   // What survivors of a failure get to end by themselves (they do when they have heard of it, see
   // Processes), and what they then get between SIGTERM and SIGKILL.
-  std::chrono::milliseconds grace{8000};
+  std::chrono::milliseconds grace{5000};
   std::chrono::milliseconds moment{2000};
 };
 

@@ -80,6 +80,9 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "have the same bits on any number of pipelines (0: one for each copy of the weights, or as "
       "the checkpoint has them)")
       ->type_name("G");
+  verb.add_flag("--shard-optimizer", options.shards_optimizer,
+                "Each copy of the weights holds a part of the optimizer's state (ZeRO-1)")
+      ->group("Execution");
   add("--device", options.device,
       "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
       "one)")
@@ -274,6 +277,7 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
     halfback::gradient_groups(schedule, gradient_groups);
   }
   config.pipeline.gradient_groups = gradient_groups;
+  config.pipeline.shards_optimizer = shards_optimizer;
   config.pipeline.clip_norm = clip_norm;
   config.pipeline.threads_per_rank = resolve_threads(threads_per_rank, schedule.num_ranks());
   config.pipeline.channel_capacity = channel_capacity;

@@ -25,6 +25,7 @@ struct TrainingOptions {
   double clip_norm = 1.0;
   std::string weight_gradients = "looped";
   int gradient_groups = 0;
+  bool shards_optimizer = false;
   std::string device = "cpu";
   std::string precision = "float32";
   std::string loss_scale = "auto";

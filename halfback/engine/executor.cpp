@@ -55,7 +55,7 @@ void Executor::run(const StepContext& context) {
                      .gradients_in = std::vector<Tensors>(count),
                      .gradients_out = std::vector<Tensors>(count)};
   }
-  reduced_.clear();
+  reductions_.clear();
   losses_.assign(context.is_training ? count : 2 * count, 0.0);
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
@@ -194,7 +194,8 @@ void Executor::begin_reduction(const Action& action) {
     job.copies.push_back(ranks[static_cast<std::size_t>(action.stage)]);
   }
   reduction_->begin(job);
-  reduced_.push_back(action.stage);
+  reductions_[action.stage] = spans_.size();
+  spans_.push_back({.rank = rank_, .action = action});  // filled in at its end
 }
 
 void Executor::finish_reductions() {
@@ -202,14 +203,14 @@ void Executor::finish_reductions() {
     return;
   }
   for (const auto& [number, stage] : stages_) {
-    if (std::find(reduced_.begin(), reduced_.end(), number) == reduced_.end()) {
+    if (reductions_.count(number) == 0) {
       begin_reduction({ActionKind::ReduceGradient, number, own_micro_batches(number).front()});
     }
   }
   for (Span span : reduction_->finish()) {
     span.start_seconds -= context_->origin_seconds;
     span.end_seconds -= context_->origin_seconds;
-    spans_.push_back(span);
+    spans_[reductions_.at(span.action.stage)] = span;
   }
 }
 

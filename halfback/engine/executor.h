@@ -11,6 +11,7 @@
 #include "halfback/transport/transport.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -115,7 +116,7 @@ class Executor {
   std::vector<double> losses_;
   std::vector<Span> spans_;
   std::int64_t peak_between_actions_ = 0;
-  std::vector<int> reduced_;  // stages whose sum has begun in this step
+  std::map<int, std::size_t> reductions_;  // by stage, of those that have begun: place in the spans
   std::optional<GradientReduction> reduction_;
 };
 

@@ -5,6 +5,7 @@
 #include "halfback/engine/exchange_keys.h"
 #include "halfback/engine/memory.h"
 #include "halfback/engine/pairwise_sum.h"
+#include "halfback/engine/shards.h"
 
 #include <ATen/ops/empty_like.h>
 
@@ -16,21 +17,15 @@ namespace halfback {
 namespace {
 
 constexpr std::int64_t kBucketElements = std::int64_t{1} << 20;
-constexpr std::int64_t kAlignment = 64;  // elements, as parameters have it
 
 std::int64_t divided_up(std::int64_t value, std::int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-// Returns equal parts of a bucket; the last ones may be short or empty.
 std::vector<at::Tensor> shards_of(const at::Tensor& bucket, std::size_t num_copies) {
-  const std::int64_t blocks = divided_up(bucket.numel(), kAlignment);
-  const std::int64_t size = kAlignment * divided_up(blocks, static_cast<std::int64_t>(num_copies));
   std::vector<at::Tensor> shards;
-  for (std::int64_t begin = 0; shards.size() < num_copies;) {
-    const std::int64_t end = std::min(begin + size, bucket.numel());
-    shards.push_back(bucket.narrow(0, begin, end - begin));
-    begin = end;
+  for (const ElementRange& range : equal_shards(bucket.numel(), static_cast<int>(num_copies))) {
+    shards.push_back(bucket.narrow(0, range.begin, range.size()));
   }
   return shards;
 }

@@ -2,8 +2,10 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/exchange_keys.h"
+#include "halfback/engine/memory.h"
 #include "halfback/engine/pipeline_rank.h"
 #include "halfback/engine/runtime.h"
+#include "halfback/engine/shards.h"
 #include "halfback/schedule/gradient_groups.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
@@ -89,6 +91,10 @@ Pipeline::Pipeline(const BuildStages& build,
                  fmt::format("{} stages, {} in the schedule", first.size(), schedule.num_stages()));
   if (schedule.placement.num_replicas() > 1) {
     require_same_on_replicas(first);
+  } else if (options.shards_optimizer) {
+    throw ConfigError(
+        "--shard-optimizer: there is one copy of the weights, which needs all of the state; "
+        "use --data-parallel D or a schedule with replicas");
   }
   layout_ = lay_out(first);
   make_ranks(std::move(first), build);
@@ -135,7 +141,9 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
         std::make_unique<Rank>(rank, *transport_, device_of_rank(options_.stage.device, rank));
   }
   threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
-  for (const std::vector<int>& rank_of_stage : schedule_.placement.replicas) {
+  const int num_replicas = schedule_.placement.num_replicas();
+  for (int replica = 0; replica < num_replicas; ++replica) {
+    const auto& rank_of_stage = schedule_.placement.replicas[static_cast<std::size_t>(replica)];
     const bool is_here = std::any_of(rank_of_stage.begin(), rank_of_stage.end(),
                                      [&](int rank) { return ranks_.count(rank) > 0; });
     if (!is_here) {
@@ -151,6 +159,10 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
       Rank& rank = *ranks_.at(number);
       Stage::Options stage_options = options_.stage;
       stage_options.device = rank.executor.device().device();
+      if (options_.shards_optimizer) {
+        stage_options.optimizer_shard = replica;
+        stage_options.num_optimizer_shards = num_replicas;
+      }
       rank.executor.device().enter();
       for (std::size_t stage = 0; stage < stages.size(); ++stage) {
         if (rank_of_stage[stage] == number) {
@@ -161,6 +173,14 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
       rank.executor.device().wait();
     });
   }
+}
+
+std::vector<int> Pipeline::copies_of(int stage) const {
+  std::vector<int> ranks;
+  for (const std::vector<int>& rank_of_stage : schedule_.placement.replicas) {
+    ranks.push_back(rank_of_stage[static_cast<std::size_t>(stage)]);
+  }
+  return ranks;
 }
 
 std::vector<LocalStage> Pipeline::local_stages() {
@@ -198,8 +218,7 @@ void Pipeline::copy_values_to_replicas() {
       const at::Tensor& values = held->store().values();
       const int source = schedule_.placement.rank_of(stage);
       std::vector<Trade> trades;
-      for (const auto& replica : schedule_.placement.replicas) {
-        const int other = replica[static_cast<std::size_t>(stage)];
+      for (const int other : copies_of(stage)) {
         if (source == number && other != number) {
           trades.push_back({.peer = other, .gives = values, .gets = {}});
         } else if (source != number && other == number) {
@@ -208,6 +227,49 @@ void Pipeline::copy_values_to_replicas() {
       }
       transport_->begin_exchange(number, exchange_keys::of_values(stage), std::move(trades))
           ->wait();
+    }
+  });
+}
+
+void Pipeline::gather_optimizer_state(
+    const std::function<bool(int stage, int replica)>& is_chosen) {
+  if (!options_.shards_optimizer) {
+    return;
+  }
+  threads_->run([&](int number) {
+    const MemoryOwner nobody(kNoRank);
+    for (const auto& [stage, held] : ranks_.at(number)->stages) {
+      const std::vector<int> copies = copies_of(stage);
+      const auto shards =
+          equal_shards(held->store().values().numel(), static_cast<int>(copies.size()));
+      const auto own_state = held->optimizer().state();
+      for (std::size_t kind = 0; kind < own_state.size(); ++kind) {
+        std::vector<Trade> trades;
+        for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+          const bool is_own = copies[copy] == number;
+          for (std::size_t chosen = 0; chosen < copies.size(); ++chosen) {
+            if (!is_chosen(stage, static_cast<int>(chosen)) || copy == chosen ||
+                shards[copy].size() == 0) {
+              continue;
+            }
+            if (is_own) {
+              trades.push_back(
+                  {.peer = copies[chosen], .gives = own_state[kind].second, .gets = {}});
+            } else if (copies[chosen] == number) {
+              const at::Tensor whole = held->whole_state()[kind].second;
+              trades.push_back({.peer = copies[copy],
+                                .gives = {},
+                                .gets = whole.narrow(0, shards[copy].begin, shards[copy].size())});
+            }
+          }
+        }
+        transport_
+            ->begin_exchange(
+                number,
+                exchange_keys::of_reduction({.stage = stage, .bucket = static_cast<int>(kind)}),
+                std::move(trades))
+            ->wait();
+      }
     }
   });
 }

@@ -31,6 +31,9 @@ struct PipelineOptions {
   // Contiguous blocks of the micro-batches whose gradients are summed on their own and then added
   // pairwise: a multiple of the copies of the weights, by a power of two. 0: one for each copy.
   int gradient_groups = 0;
+  // Each copy of the weights holds an equal part of the optimizer's state, updates that part of the
+  // parameters and gives it to the others (ZeRO stage 1: Rajbhandari et al., arXiv:1910.02054).
+  bool shards_optimizer = false;
   double clip_norm = 0.0;  // largest gradient norm of the whole model; 0 does not clip
   int threads_per_rank = 1;
   int channel_capacity = 16;
@@ -117,6 +120,10 @@ class Pipeline {
   // Returns all stages of this process, by replica and number.
   std::vector<LocalStage> local_stages();
   int gradient_groups() const { return gradient_groups_; }
+
+  // Completes Stage::whole_state() of the stages that are chosen, from the shards of all copies.
+  // All processes must call it alike.
+  void gather_optimizer_state(const std::function<bool(int stage, int replica)>& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }
 
@@ -132,6 +139,7 @@ class Pipeline {
   void make_ranks(std::vector<StageLayers> first, const BuildStages& build);
   void choose_gradient_groups();
   void copy_values_to_replicas();
+  std::vector<int> copies_of(int stage) const;
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
   void run_all(const StepContext& context, const StepOptions* update);
   void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
@@ -139,6 +147,7 @@ class Pipeline {
   void share_tied_gradients(const Rank& rank);
   void sum_up(Rank& rank, const StepContext& context);
   void update_stages(Rank& rank, const StepOptions& options);
+  void share_updates(const Rank& rank);
   void collect(StepResult& result);
   void set_running(const Schedule* schedule);
   bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }

@@ -4,6 +4,7 @@
 #include "halfback/engine/pipeline.h"
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 namespace halfback {
@@ -26,7 +27,9 @@ struct Pipeline::Rank {
   Totals totals;
   std::vector<RankReport> reports;  // of all ranks, where some are in other processes
 
-  RankReport report() const;
+  std::map<int, Link> sent;  // all that went out to a rank before the step
+
+  RankReport report(const Transport& transport);
 };
 
 }  // namespace halfback

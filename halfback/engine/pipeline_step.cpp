@@ -2,6 +2,7 @@
 #include "halfback/base/error.h"
 #include "halfback/engine/exchange_keys.h"
 #include "halfback/engine/pipeline_rank.h"
+#include "halfback/engine/shards.h"
 #include "halfback/schedule/passes.h"
 
 #include <ATen/ops/empty_like.h>
@@ -15,7 +16,7 @@
 
 namespace halfback {
 
-RankReport Pipeline::Rank::report() const {
+RankReport Pipeline::Rank::report(const Transport& transport) {
   RankReport made;
   for (const auto& [stage_number, stage] : stages) {
     const StateBytes bytes = stage->state_bytes();
@@ -26,6 +27,17 @@ RankReport Pipeline::Rank::report() const {
   made.memory.activations = executor.peak_between_actions() - idle_bytes;
   made.memory.peak = executor.device().peak_bytes();
   made.spans = executor.spans();
+  for (const LinkUse& use : transport.links()) {
+    if (use.route.from == number) {
+      Link& before = sent[use.route.to];
+      made.links.push_back({.from = number,
+                            .to = use.route.to,
+                            .messages = use.messages - before.messages,
+                            .bytes = use.bytes - before.bytes,
+                            .seconds = use.seconds - before.seconds});
+      before = {number, use.route.to, use.messages, use.bytes, use.seconds};
+    }
+  }
   return made;
 }
 
@@ -210,9 +222,12 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
   sum_up(rank, context);
   if (update != nullptr && !loss_scale_.skips(rank.totals.squared_norm)) {
     update_stages(rank, *update);
+    if (options_.shards_optimizer) {
+      share_updates(rank);
+    }
   }
   if (context.is_training && !has_all_ranks()) {
-    RankReport report = rank.report();
+    RankReport report = rank.report(*transport_);
     report.is_stop_asked = is_stop_asked(update);
     report.origin_seconds = context.origin_seconds + options_.clock_offset_seconds;
     rank.reports.clear();
@@ -274,17 +289,45 @@ void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
   }
 }
 
+void Pipeline::share_updates(const Rank& rank) {
+  rank.executor.device().wait();
+  std::vector<std::unique_ptr<Exchange>> exchanges;
+  for (const auto& [number, stage] : rank.stages) {
+    const std::vector<int> copies = copies_of(number);
+    const at::Tensor& values = stage->store().values();
+    const auto shards = equal_shards(values.numel(), static_cast<int>(copies.size()));
+    const auto shard = [&](const ElementRange& range) {
+      return range.size() > 0 ? values.narrow(0, range.begin, range.size()) : at::Tensor();
+    };
+    std::vector<Trade> trades;
+    for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+      if (copies[copy] != rank.number) {
+        trades.push_back({.peer = copies[copy],
+                          .gives = shard(stage->own_elements()),
+                          .gets = shard(shards[copy])});
+      }
+    }
+    exchanges.push_back(transport_->begin_exchange(rank.number, exchange_keys::of_values(number),
+                                                   std::move(trades)));
+  }
+  for (const auto& exchange : exchanges) {
+    exchange->wait();
+  }
+}
+
 void Pipeline::collect(StepResult& result) {
   std::vector<RankReport> reports = std::move(ranks_.begin()->second->reports);
   if (reports.empty()) {
     for (const auto& [number, rank] : ranks_) {
-      reports.push_back(rank->report());
+      reports.push_back(rank->report(*transport_));
     }
   }
   result.timeline.num_ranks = static_cast<int>(reports.size());
   for (const RankReport& report : reports) {
     result.memory.push_back(report.memory);
     result.is_stop_asked = result.is_stop_asked || report.is_stop_asked;
+    result.timeline.links.insert(result.timeline.links.end(), report.links.begin(),
+                                 report.links.end());
     // Of another process: its spans count from its own begin of the step.
     const double shift = report.origin_seconds - reports.front().origin_seconds;
     for (Span span : report.spans) {

@@ -9,7 +9,8 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kHead = 7;  // numbers before the spans
+constexpr std::size_t kHead = 8;  // numbers before the links, of which the last counts these
+constexpr std::size_t kOfLink = 4;
 constexpr std::size_t kOfSpan = 6;
 
 }  // namespace
@@ -17,10 +18,16 @@ constexpr std::size_t kOfSpan = 6;
 std::vector<double> to_numbers(const RankReport& report) {
   const RankMemory& memory = report.memory;
   std::vector<double> numbers = {report.is_stop_asked ? 1.0 : 0.0, report.origin_seconds};
-  numbers.reserve(kHead + kOfSpan * report.spans.size());
+  numbers.reserve(kHead + kOfLink * report.links.size() + kOfSpan * report.spans.size());
   for (const std::int64_t bytes : {memory.parameters, memory.gradients, memory.optimizer_state,
                                    memory.activations, memory.peak}) {
     numbers.push_back(static_cast<double>(bytes));
+  }
+  numbers.push_back(static_cast<double>(report.links.size()));
+  for (const Link& link : report.links) {
+    const std::array all = {static_cast<double>(link.to), static_cast<double>(link.messages),
+                            static_cast<double>(link.bytes), link.seconds};
+    numbers.insert(numbers.end(), all.begin(), all.end());
   }
   for (const Span& span : report.spans) {
     const std::array all = {static_cast<double>(span.action.kind),
@@ -35,8 +42,7 @@ std::vector<double> to_numbers(const RankReport& report) {
 }
 
 RankReport rank_report_of(int rank, std::span<const double> numbers) {
-  HALFBACK_CHECK(numbers.size() >= kHead && (numbers.size() - kHead) % kOfSpan == 0,
-                 "a report of a rank");
+  HALFBACK_CHECK(numbers.size() >= kHead, "a report of a rank");
   const auto bytes = [&](std::size_t i) { return static_cast<std::int64_t>(numbers[i]); };
   RankReport report{.is_stop_asked = numbers[0] != 0.0,
                     .origin_seconds = numbers[1],
@@ -45,8 +51,19 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
                                .optimizer_state = bytes(4),
                                .activations = bytes(5),
                                .peak = bytes(6)},
+                    .links = {},
                     .spans = {}};
-  for (std::size_t i = kHead; i < numbers.size(); i += kOfSpan) {
+  const std::size_t spans_begin = kHead + kOfLink * static_cast<std::size_t>(numbers[kHead - 1]);
+  HALFBACK_CHECK(spans_begin <= numbers.size() && (numbers.size() - spans_begin) % kOfSpan == 0,
+                 "a report of a rank");
+  for (std::size_t i = kHead; i < spans_begin; i += kOfLink) {
+    report.links.push_back({.from = rank,
+                            .to = static_cast<int>(numbers[i]),
+                            .messages = bytes(i + 1),
+                            .bytes = bytes(i + 2),
+                            .seconds = numbers[i + 3]});
+  }
+  for (std::size_t i = spans_begin; i < numbers.size(); i += kOfSpan) {
     report.spans.push_back(
         {.rank = rank,
          .action = {static_cast<ActionKind>(static_cast<int>(numbers[i])),

@@ -23,6 +23,7 @@ struct RankReport {
   bool is_stop_asked = false;   // in its process
   double origin_seconds = 0.0;  // what the spans count from, on the clock of the first rank
   RankMemory memory;
+  std::vector<Link> links;  // out of this rank, in this step
   std::vector<Span> spans;
 };
 

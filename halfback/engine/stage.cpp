@@ -4,6 +4,7 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/engine/device.h"
 
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -39,7 +40,9 @@ Stage::Stage(StageLayers layers, const Options& options)
               .product_dtype = options.product_dtype,
               .device = options.device,
               .gradient_groups = options.gradient_groups}),
-      optimizer_(make_optimizer(options.optimizer, store_)) {
+      own_elements_(equal_shards(store_.values().numel(), options.num_optimizer_shards)
+                        .at(static_cast<std::size_t>(options.optimizer_shard))),
+      optimizer_(make_optimizer(options.optimizer, store_, own_elements_)) {
   require_reproducible_operators(options.device);
   std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
   for (const auto& layer : layers_.layers) {
@@ -185,6 +188,28 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   const double loss =
       layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets), dropped);
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
+}
+
+std::vector<std::pair<std::string, at::Tensor>> Stage::whole_state() {
+  if (options_.num_optimizer_shards == 1) {
+    return optimizer_->state();
+  }
+  if (whole_state_.empty()) {
+    for (const auto& [name, own] : optimizer_->state()) {
+      const at::Tensor whole = at::zeros_like(store_.values());
+      whole.narrow(0, own_elements_.begin, own_elements_.size()).copy_(own);
+      whole_state_.emplace_back(name, whole);
+    }
+  }
+  return whole_state_;
+}
+
+void Stage::take_own_state() {
+  const auto state = optimizer_->state();
+  for (std::size_t i = 0; i < whole_state_.size(); ++i) {
+    state[i].second.copy_(
+        whole_state_[i].second.narrow(0, own_elements_.begin, own_elements_.size()));
+  }
 }
 
 StateBytes Stage::state_bytes() const {

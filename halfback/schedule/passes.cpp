@@ -154,11 +154,12 @@ Schedule add_gradient_reductions(const Schedule& schedule) {
 
 Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
   const std::int64_t most = std::max(schedule.num_ranks(), schedule.num_micro_batches);
-  if (num_pipelines < 1 || num_pipelines * most > kMaxIndex) {
-    throw ConfigError(
-        fmt::format("data parallelism: {} pipelines of {} ranks and {} micro-batches; there is at "
-                    "least one, with at most {} of either in all",
-                    num_pipelines, schedule.num_ranks(), schedule.num_micro_batches, kMaxIndex));
+  if (num_pipelines < 1 || num_pipelines * most > kMaxIndex ||
+      num_pipelines * num_actions(schedule) > kMaxActions) {
+    throw ConfigError(fmt::format(
+        "data parallelism: {} pipelines of {} ranks and {} micro-batches; there is at "
+        "least one, with at most {} of either and {} actions in all",
+        num_pipelines, schedule.num_ranks(), schedule.num_micro_batches, kMaxIndex, kMaxActions));
   }
   if (num_pipelines == 1) {
     return schedule;

@@ -38,8 +38,8 @@ Schedule add_gradient_reductions(const Schedule& schedule);
 // share the step: pipeline d has the d-th of as many blocks of ranks and the d-th block of micro-
 // batches, so 2 of them have twice the ranks and twice the micro-batches. Replicas that the
 // schedule has stay such in each of the pipelines. With add_gradient_reductions(). Throws
-// ConfigError for a number below 1, for more than kMaxIndex ranks or micro-batches, and for lists
-// with U.
+// ConfigError for a number below 1, for more than kMaxIndex ranks or micro-batches or kMaxActions,
+// and for lists with U.
 Schedule data_parallel(const Schedule& schedule, int num_pipelines);
 
 // Returns F with messages over the placement of the schedule, for any number of micro-batches: a

@@ -13,8 +13,6 @@ namespace halfback {
 
 namespace {
 
-constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
-
 // The chunks of a rank, as build_ranks() says.
 std::vector<Chunk> chunks_of(const Placement& placement, int rank) {
   std::vector<Chunk> chunks;

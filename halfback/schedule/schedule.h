@@ -11,6 +11,9 @@
 
 namespace halfback {
 
+// Schedules that families and passes make have no more actions than this.
+inline constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
+
 struct Schedule {
   std::string name;  // family and variant, for people; "" when unknown
   int num_micro_batches = 0;

@@ -104,6 +104,9 @@ class Checker {
   std::vector<TorchFinding> run() {
     check_what_it_knows();
     check_lines();
+    if (schedule_.placement.num_replicas() > 1) {
+      return std::move(findings_);
+    }
     if (has_messages(schedule_)) {
       check_with_messages();
     } else if (!facts_.data_parallel.empty()) {

@@ -182,7 +182,8 @@ void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock c
   std::map<int, double> shortest;
   for (const Span& span : timeline.spans) {
     if (span.action.kind == ActionKind::ReduceGradient) {
-      const double length = span.end_seconds - span.start_seconds;
+      const double length =
+          clock == SpanClock::ThreadCpu ? span.cpu_seconds : span.end_seconds - span.start_seconds;
       const auto [entry, is_first] = shortest.emplace(span.action.stage, length);
       entry->second = std::min(entry->second, length);
     }

@@ -11,9 +11,10 @@
 // D-th of the sum from all others, then all others' parts of it. So each rank sends and receives
 // 2 (D-1)/D b, which is the least (a ring moves as much, in 2 (D-1) phases), and it takes
 // 2 latency + 2 (D-1)/D b / bandwidth. Links carry messages meanwhile as if there were none.
-// Source: Patarasuk, Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
-// J. Parallel Distrib. Comput. 69, 2009; in two phases Thakur, Rabenseifner, Gropp, "Optimization
-// of Collective Communication Operations in MPICH", IJHPCA 19, 2005.
+// Source of the least: Patarasuk, Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
+// workstations", J. Parallel Distrib. Comput. 69, 2009; of the phases (reduce-scatter, all-gather):
+// Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH",
+// IJHPCA 19, 2005.
 #pragma once
 
 #include "halfback/schedule/action.h"

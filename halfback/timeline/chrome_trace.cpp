@@ -55,6 +55,18 @@ class Tracks {
   std::vector<int> track_of_span_;
 };
 
+// As viewers show what is about the whole trace.
+std::string links_of(const Timeline& timeline) {
+  std::string text;
+  for (const Link& link : timeline.links) {
+    fmt::format_to(std::back_inserter(text),
+                   "{}\"rank {} to {}\":\"{} messages, {} bytes, {:.3f} ms under way\"",
+                   text.empty() ? ",\n\"otherData\":{" : ",", link.from, link.to, link.messages,
+                   link.bytes, 1e3 * link.seconds);
+  }
+  return text.empty() ? text : text + "}";
+}
+
 }  // namespace
 
 std::string to_chrome_trace(const Timeline& timeline) {
@@ -89,7 +101,7 @@ std::string to_chrome_trace(const Timeline& timeline) {
                    action.stage, action.micro_batch);
     separator = ",\n";
   }
-  return text + "\n]}\n";
+  return text + "\n]" + links_of(timeline) + "}\n";
 }
 
 }  // namespace halfback

@@ -125,4 +125,16 @@ std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) 
   return costs;
 }
 
+double hidden_message_fraction(const Timeline& timeline) {
+  double under_way = 0.0;
+  for (const Link& link : timeline.links) {
+    under_way += link.seconds;
+  }
+  double held = 0.0;
+  for (const Span& span : timeline.spans) {
+    held += is_send(span.action.kind) ? span.end_seconds - span.start_seconds : 0.0;
+  }
+  return under_way > 0.0 ? std::max(0.0, 1.0 - held / under_way) : 1.0;
+}
+
 }  // namespace halfback

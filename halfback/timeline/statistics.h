@@ -50,6 +50,10 @@ double idle_fraction(const std::vector<double>& busy, double period);
 // Returns the statistics; all are 0 without spans.
 Statistics statistics(const Timeline& timeline);
 
+// Returns the part of the time that messages were under way in which their senders went on: 1 -
+// length of all sends / time under way, at least 0; 1 where nothing was under way.
+double hidden_message_fraction(const Timeline& timeline);
+
 // The median duration of one kind of action on one stage.
 struct ActionCost {
   int stage = 0;

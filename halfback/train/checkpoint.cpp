@@ -74,6 +74,8 @@ TrainingState load_training_state(const std::filesystem::path& directory,
       named.tensor.copy_(
           files.expect(named.name, named.tensor.sizes(), named.tensor.scalar_type()));
     }
+    stage->take_own_state();
+    stage->close_whole_state();
   }
   return state;
 }

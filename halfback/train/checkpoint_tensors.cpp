@@ -33,7 +33,7 @@ StageBuffers buffers_of(Stage& stage) {
   return {.store = &stage.store(),
           .values = stage.store().values(),
           .statistics = stage.store().statistics(),
-          .state = stage.optimizer().state()};
+          .state = stage.whole_state()};
 }
 
 void copy_buffers(const StageBuffers& from, StageBuffers& to) {

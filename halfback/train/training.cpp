@@ -22,6 +22,10 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   initialize_runtime();
   check(config_.model);
   data_ = open_data(config_, on_encoded);
+  if (config_.processes) {
+    config_.processes->agree(
+        {{"the length of --data", fmt::format("{} bytes", data_->num_bytes())}});
+  }
   config_.pipeline.stage.seed = config_.seed;
   make_pipeline();
   restore();
@@ -169,16 +173,23 @@ void Training::validate(StepReport& report) {
 }
 
 void Training::save(std::int64_t step) {
-  writer_->begin(written_stages(),
-                 {.step = step,
-                  .position = position_ + (step - state_step_) * samples_per_step(),
-                  .seed = config_.seed,
-                  .optimizer = config_.optimizer,
-                  .data_bytes = data_->num_bytes(),
-                  .loss_scale = pipeline_->loss_scale().is_dynamic()
-                                    ? std::optional(pipeline_->loss_scale().state())
-                                    : std::nullopt,
-                  .gradient_groups = pipeline_->gradient_groups()});
+  const int num_replicas = config_.schedule.placement.num_replicas();
+  pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
+    return writes_stage(stage, replica, num_replicas);
+  });
+  const StageList written = written_stages();
+  writer_->begin(written, {.step = step,
+                           .position = position_ + (step - state_step_) * samples_per_step(),
+                           .seed = config_.seed,
+                           .optimizer = config_.optimizer,
+                           .data_bytes = data_->num_bytes(),
+                           .loss_scale = pipeline_->loss_scale().is_dynamic()
+                                             ? std::optional(pipeline_->loss_scale().state())
+                                             : std::nullopt,
+                           .gradient_groups = pipeline_->gradient_groups()});
+  for (Stage* const stage : written) {
+    stage->close_whole_state();
+  }
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,

@@ -166,7 +166,7 @@ void Monitor::State::hear_signs(Seconds passed) {
     sign.silence = sign.text == texts[i] ? sign.silence + passed : Seconds(0);
     sign.text = texts[i];
     if (!sign.has_left() && sign.silence > options.timeout && !is_leaving && !report) {
-      report = fmt::format("{} gives no sign for {:g} s; it was at {}", options.names[i],
+      report = fmt::format("{} gives no sign for {:g} s; last heard: {}", options.names[i],
                            options.timeout.count(), sign.position());
     }
   }

@@ -87,6 +87,29 @@ std::function<std::string(const std::string&)> tell_all;
   ::_exit(1);
 }
 
+// Returns the value of that name, or "nothing".
+std::string value_of(const Processes::Entries& entries, const std::string& name) {
+  for (const auto& [entry, value] : entries) {
+    if (entry == name) {
+      return value;
+    }
+  }
+  return "nothing";
+}
+
+// Returns the first name whose value differs, or which one of them lacks.
+std::optional<std::string> first_difference(const Processes::Entries& one,
+                                            const Processes::Entries& other) {
+  for (const Processes::Entries* const entries : {&one, &other}) {
+    for (const auto& [name, value] : *entries) {
+      if (value_of(one, name) != value_of(other, name)) {
+        return name;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Processes::Processes(World world, ProcessesOptions options)
@@ -243,25 +266,18 @@ std::vector<std::string> Processes::gather(const std::string& what,
 
 void Processes::agree(const Entries& entries) {
   std::vector<Entries> all;
-  std::size_t num_entries = 0;
   for (const std::string& text : gather("agree", packed(entries))) {
     all.push_back(unpacked(text));
-    num_entries = std::max(num_entries, all.back().size());
   }
-  for (std::size_t entry = 0; entry < num_entries; ++entry) {
-    for (std::size_t process = 0; process < all.size(); ++process) {
-      all[process].resize(num_entries, {"nothing", ""});
-      const auto& [name, value] = all.front()[entry];
-      const auto& [its_name, its_value] = all[process][entry];
-      if (its_name != name || its_value != value) {
-        leave();
-        throw ConfigError(fmt::format(
-            "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
-            "with the same options and the same build",
-            name, value, names_.front(),
-            its_name == name ? its_value : fmt::format("{} {}", its_name, its_value),
-            names_[process]));
-      }
+  for (std::size_t process = 1; process < all.size(); ++process) {
+    const std::optional<std::string> name = first_difference(all.front(), all[process]);
+    if (name) {
+      leave();
+      throw ConfigError(fmt::format(
+          "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
+          "with the same options and the same build",
+          *name, value_of(all.front(), *name), names_.front(), value_of(all[process], *name),
+          names_[process]));
     }
   }
 }

@@ -18,7 +18,7 @@ struct Fixture {
   explicit Fixture(const OptimizerOptions& options)
       : layer("layer", {.num_inputs = 3, .num_outputs = 5, .has_bias = true}),
         store(layer.parameters(), {}),
-        optimizer(make_optimizer(options, store)) {
+        optimizer(make_optimizer(options, store, {0, store.values().numel()})) {
     store.initialize(3, testing::numbers_from(0, store));
   }
 

@@ -39,12 +39,13 @@ std::string bytes_of_copies(Pipeline& pipeline, Buffer buffer) {
   return by_replica.front();
 }
 
-void expect_plain_bits(const Schedule& schedule, int gradient_groups) {
+void expect_plain_bits(const Schedule& schedule,
+                       int gradient_groups,
+                       PipelineOptions options = parity_options()) {
   SCOPED_TRACE(schedule.name + ", " + std::to_string(schedule.num_ranks()) + " ranks, " +
                std::to_string(schedule.placement.num_replicas()) + " copies, " +
                std::to_string(schedule.num_micro_batches) + " micro-batches, " +
                std::to_string(gradient_groups) + " groups");
-  PipelineOptions options = parity_options();
   options.gradient_groups = gradient_groups;
   const auto pipeline = make_pipeline(schedule, options);
   const int num_layers = layers_for(schedule.num_stages());
@@ -99,6 +100,51 @@ TEST(ReplicasTest, SchedulesWithTwoCopiesOnTheSameRanksRun) {
   expect_plain_bits(replicated({"chimera", 2, 4, true}, 2), 4);
 }
 
+TEST(ReplicasTest, CopiesMayShareTheStateOfTheOptimizerOut) {
+  PipelineOptions options = parity_options();
+  options.shards_optimizer = true;
+  for (const OptimizerKind kind : {OptimizerKind::AdamW, OptimizerKind::Sgd}) {
+    options.stage.optimizer.kind = kind;
+    expect_plain_bits(replicated({"1f1b", 2, 2, true}, 3), 3, options);
+    expect_plain_bits(replicated({"chimera", 2, 4, true}, 2), 4, options);
+  }
+  const auto state_bytes = [](const PipelineOptions& some) {
+    const auto pipeline = make_pipeline(replicated({"1f1b", 2, 2, true}, 2), some);
+    std::int64_t sum = 0;
+    for (const LocalStage& local : pipeline->local_stages()) {
+      sum += local.stage->state_bytes().optimizer;
+    }
+    return sum;
+  };
+  options.stage.optimizer.kind = parity_options().stage.optimizer.kind;
+  EXPECT_EQ(2 * state_bytes(options), state_bytes(parity_options()));
+}
+
+TEST(ReplicasTest, AShardOfTheOptimizerIsWholeForACheckpoint) {
+  const Schedule schedule = replicated({"1f1b", 2, 2, true}, 2);
+  PipelineOptions sharded = parity_options();
+  sharded.shards_optimizer = true;
+  const auto one = make_pipeline(schedule, parity_options());
+  const auto other = make_pipeline(schedule, sharded);
+  for (Pipeline* const pipeline : {one.get(), other.get()}) {
+    pipeline->train_step(make_batches({.num_micro_batches = 4}, 1),
+                         {.number = 1, .learning_rate = kLearningRate});
+  }
+  other->gather_optimizer_state([](int /*stage*/, int replica) { return replica == 1; });
+  for (const LocalStage& local : other->local_stages()) {
+    if (local.replica == 0) {
+      continue;
+    }
+    const auto expected = one->stage(local.number).whole_state();
+    const auto found = local.stage->whole_state();
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_EQ(found[i].first, expected[i].first);
+      EXPECT_TRUE(found[i].second.equal(expected[i].second)) << found[i].first;
+    }
+  }
+}
+
 TEST(ReplicasTest, AListWithoutReductionsReducesAtItsEnd) {
   Schedule schedule = replicated({"1f1b", 2, 2, true}, 2);
   for (auto& list : schedule.ranks) {
@@ -129,6 +175,14 @@ TEST(ReplicasTest, EvaluationsEqualThoseOfOneCopy) {
   const Evaluation expected = make_pipeline({.num_ranks = 1})->evaluate(batches);
   EXPECT_EQ(make_pipeline(replicated({"1f1b", 2, 2, true}, 2))->evaluate(batches), expected);
   EXPECT_EQ(make_pipeline(replicated({"chimera", 2, 4, true}, 1))->evaluate(batches), expected);
+}
+
+TEST(ReplicasTest, OneCopyHasNoStateToShareOut) {
+  PipelineOptions options = parity_options();
+  options.shards_optimizer = true;
+  EXPECT_TRUE(
+      contains(text_of_thrown<ConfigError>([&] { make_pipeline({.num_ranks = 2}, options); }),
+               "there is one copy of the weights"));
 }
 
 TEST(ReplicasTest, GroupsThatCannotBeAreRefused) {

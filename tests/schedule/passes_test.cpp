@@ -138,6 +138,9 @@ TEST(DataParallelTest, RefusesWhatItCannotMultiply) {
   EXPECT_TRUE(has_text(text(schedule, 2), "0U updates a stage inside the step"));
   EXPECT_TRUE(has_text(text(schedule, 0), "0 pipelines of 1 ranks"));
   EXPECT_TRUE(has_text(text(schedule, kMaxIndex + 1), "at most 1048576"));
+  EXPECT_TRUE(
+      has_text(text(build_schedule("gpipe", {.num_ranks = 128, .num_micro_batches = 1024}), 1024),
+               "268435456 actions in all"));
 }
 
 }  // namespace

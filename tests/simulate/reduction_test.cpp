@@ -105,6 +105,29 @@ TEST(ReductionTest, EagerSynchronizationHidesAPart) {
   }
 }
 
+// The table in docs/schedules.md: two copies of the weights on four ranks, four micro-batches.
+TEST(ReductionTest, TwoCopiesOnFourRanks) {
+  constexpr double kReduce[] = {0, 0.5, 1, 2, 4};
+  const auto expect = [&](const Schedule& schedule, const std::vector<double>& makespans) {
+    const double share = 4.0 / ranks_per_copy(schedule.placement);  // costs are of a quarter
+    for (std::size_t i = 0; i < makespans.size(); ++i) {
+      const StageCost cost{
+          .forward = share, .input = share, .weight = share, .reduce = share * kReduce[i]};
+      EXPECT_EQ(simulate(schedule, uniform_costs(cost, schedule)).makespan, makespans[i])
+          << schedule.name;
+    }
+  };
+  const auto twice = [](const char* name) {
+    return data_parallel(build_schedule(name, {.num_ranks = 2, .num_micro_batches = 2}), 2);
+  };
+  expect(testing::family("chimera", 4), {13, 14, 15, 17, 21});
+  expect(testing::family("bitpipe-split", 4), {12.5, 12.75, 13, 14, 18});
+  expect(twice("1f1b"), {14, 15, 16, 18, 22});
+  expect(twice("looped-bfs"), {14, 14.5, 15, 16, 20});
+  expect(twice("zb-v"), {13, 13.5, 14, 16, 20});
+  expect(twice("zb-wave"), {12.5, 12.75, 13, 14, 17.5});
+}
+
 TEST(ReductionTest, ARankTakesPartInOneAtATime) {
   // Rank 0 has stages 0 and 1, of which the other copies are on ranks 1 and 2.
   const Schedule schedule = parse(
