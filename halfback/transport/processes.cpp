@@ -97,14 +97,12 @@ std::string value_of(const Processes::Entries& entries, const std::string& name)
   return "nothing";
 }
 
-// Returns the first name whose value differs, or which one of them lacks.
-std::optional<std::string> first_difference(const Processes::Entries& one,
-                                            const Processes::Entries& other) {
-  for (const Processes::Entries* const entries : {&one, &other}) {
-    for (const auto& [name, value] : *entries) {
-      if (value_of(one, name) != value_of(other, name)) {
-        return name;
-      }
+// Returns the first process whose value of that name is not that of process 0.
+std::optional<std::size_t> first_other(const std::vector<Processes::Entries>& all,
+                                       const std::string& name) {
+  for (std::size_t process = 1; process < all.size(); ++process) {
+    if (value_of(all[process], name) != value_of(all.front(), name)) {
+      return process;
     }
   }
   return std::nullopt;
@@ -269,15 +267,16 @@ void Processes::agree(const Entries& entries) {
   for (const std::string& text : gather("agree", packed(entries))) {
     all.push_back(unpacked(text));
   }
-  for (std::size_t process = 1; process < all.size(); ++process) {
-    const std::optional<std::string> name = first_difference(all.front(), all[process]);
-    if (name) {
-      leave();
-      throw ConfigError(fmt::format(
-          "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
-          "with the same options and the same build",
-          *name, value_of(all.front(), *name), names_.front(), value_of(all[process], *name),
-          names_[process]));
+  for (const Entries& one : all) {  // a name may be missing in some
+    for (const auto& [name, value] : one) {
+      if (const auto process = first_other(all, name)) {
+        leave();
+        throw ConfigError(fmt::format(
+            "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
+            "with the same options and the same build",
+            name, value_of(all.front(), name), names_.front(), value_of(all[*process], name),
+            names_[*process]));
+      }
     }
   }
 }
