@@ -13,6 +13,7 @@
 #include "halfback/base/text.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/progress.h"
+#include "halfback/transport/world.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -260,10 +261,13 @@ int run(Options& options, const CLI::App& verb) {
                    .resumes = options.resumes};
   options.launch.check(run);
   if (options.is_dry_run) {
-    print_dry_run(
-        completed(std::move(config), options),
-        {.num_processes = options.launch.num_processes.value_or(1), .cost_file = options.cost_file},
-        std::cout);
+    const World world = detect_world();
+    if (world.index == 0) {
+      print_dry_run(completed(std::move(config), options),
+                    {.num_processes = options.launch.num_processes.value_or(world.count),
+                     .cost_file = options.cost_file},
+                    std::cout);
+    }
     return 0;
   }
   if (options.launch.are_for_launch()) {

@@ -25,11 +25,9 @@ ProcessRun::ProcessRun(const World& world, const Options& options)
     : Peers(world.index, world.count),
       options_(options),
       processes_(world,
-                 {.num_ranks = options.num_ranks, .timeout = seconds(options.timeout_seconds)}) {
-  processes_.on_position([this] { return position(); });
-}
-
-ProcessRun::~ProcessRun() { processes_.on_position({}); }
+                 {.num_ranks = options.num_ranks,
+                  .timeout = seconds(options.timeout_seconds),
+                  .position = [this] { return position(); }}) {}
 
 ProcessRun::Connection ProcessRun::connect() {
   std::unique_ptr<C10dTransport> transport =
@@ -64,13 +62,7 @@ void ProcessRun::watch(Pipeline* pipeline) {
 
 std::string ProcessRun::position() {
   const std::lock_guard lock(pipeline_mutex_);
-  std::string text = pipeline_ == nullptr ? last_position_ : pipeline_->positions();
-  if (is_first()) {
-    const std::int64_t step = last_checkpoint_.load();
-    text += step > 0 ? fmt::format("; the last checkpoint is of step {}", step)
-                     : "; there is no checkpoint of this run yet";
-  }
-  return text;
+  return pipeline_ == nullptr ? last_position_ : pipeline_->positions();
 }
 
 void ProcessRun::guard(const std::function<void()>& work) {
@@ -79,7 +71,9 @@ void ProcessRun::guard(const std::function<void()>& work) {
     if (!processes_.is_own_failure()) {
       throw EndedByAnother();
     }
-    return first;
+    const std::int64_t step = last_checkpoint_.load();
+    return first + (step > 0 ? fmt::format("\n  the last checkpoint is of step {}", step)
+                             : "\n  there is no checkpoint of this run yet");
   };
   try {
     work();

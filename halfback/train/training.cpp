@@ -194,6 +194,17 @@ void Training::save(std::int64_t step) {
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& stop) {
+  if (!config_.processes) {
+    return run_steps(on_step, stop);
+  }
+  // A failure is told before anything ends here: a checkpoint on its way waits for all processes.
+  TrainingOutcome outcome;
+  config_.processes->guard([&] { outcome = run_steps(on_step, stop); });
+  return outcome;
+}
+
+TrainingOutcome Training::run_steps(const std::function<void(const StepReport&)>& on_step,
+                                    const std::atomic<bool>& stop) {
   TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
   std::optional<std::int64_t> saved;  // step of the last checkpoint
   if (config_.resumes_from) {

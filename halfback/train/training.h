@@ -91,6 +91,8 @@ class Training {
 
  private:
   PeersPointer peers() const;
+  TrainingOutcome run_steps(const std::function<void(const StepReport&)>& on_step,
+                            const std::atomic<bool>& stop);
   void make_pipeline();
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
