@@ -67,11 +67,11 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
                        .group_size = group_size,
                        .memory_limit = memory_limit,
                        .released_at_input = released_at_input,
-                       .num_pipelines = num_pipelines,
                        .chunks = chunks,
                        .window = window,
                        .distance = distance,
                        .trained = trained,
+                       .num_pipelines = num_pipelines,
                        .times = times,
                        .verifies = verifies};
   if (!two_stage.empty()) {
