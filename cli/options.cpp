@@ -35,6 +35,11 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   verb.add_option("--released-at-input", released_at_input,
                   "Part of that memory that I frees, 0 to 1 (0)")
       ->type_name("PART");
+  verb.add_option(
+          "--data-parallel", num_pipelines,
+          "Pipelines that share a step, each with a replica of the weights, its --ranks and "
+          "its --micro-batches (1)")
+      ->type_name("D");
   add_local_options(verb);
 }
 
@@ -66,6 +71,7 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
                        .window = window,
                        .distance = distance,
                        .trained = trained,
+                       .num_pipelines = num_pipelines,
                        .times = times,
                        .verifies = verifies};
   if (!two_stage.empty()) {
@@ -96,10 +102,12 @@ std::string headline(const Schedule& schedule) {
   const auto count = [](int number, const char* one, const char* many) {
     return fmt::format("{} {}", number, number == 1 ? one : many);
   };
-  return fmt::format("{}: {}, {}, {}, backward in {}", schedule.name,
+  const int num_replicas = schedule.placement.num_replicas();
+  return fmt::format("{}: {}, {}, {}, {}backward in {}", schedule.name,
                      count(schedule.num_ranks(), "rank", "ranks"),
                      count(schedule.num_stages(), "stage", "stages"),
                      count(schedule.num_micro_batches, "micro-batch", "micro-batches"),
+                     num_replicas > 1 ? fmt::format("{} replicas, ", num_replicas) : "",
                      is_two_stage(schedule) ? "two stages" : "one");
 }
 

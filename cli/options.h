@@ -11,8 +11,8 @@
 
 namespace halfback::cli {
 
-// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, and what
-// some families take.
+// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, what some
+// families take, and how many pipelines of it share a step.
 struct ScheduleOptions {
   std::string source;
   std::optional<int> num_ranks;
@@ -27,6 +27,7 @@ struct ScheduleOptions {
   std::optional<int> distance;
   std::optional<int> trained;
   std::string stage_updates;
+  int num_pipelines = 1;
 
   // Adds all of them, the source as a required positional or, given its name, as an option. The
   // verb's callback must keep this object alive.
@@ -47,7 +48,8 @@ void require_choice(const std::string& option,
                     const std::string& value,
                     const std::vector<std::string>& choices);
 
-// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, backward in two stages".
+// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, backward in two stages", with the number of
+// replicas where there are several.
 std::string headline(const Schedule& schedule);
 
 }  // namespace halfback::cli

@@ -11,8 +11,6 @@ namespace halfback::cli {
 
 namespace {
 
-constexpr int kNumMicroBatches = 4;
-
 void check(const ProfileRequest& request) {
   const auto require = [](bool holds, const char* option, std::int64_t value, const char* wanted) {
     if (!holds) {
@@ -24,19 +22,19 @@ void check(const ProfileRequest& request) {
           "1 to 1024");
   require(request.stages_per_rank >= 1 && request.stages_per_rank <= kMost, "stages-per-rank",
           request.stages_per_rank, "1 to 1024");
-  require(request.num_rounds >= 1, "rounds", request.num_rounds, "1 or more");
-  require(request.num_warmup_rounds >= 0, "warmup-rounds", request.num_warmup_rounds, "0 or more");
+  require(request.rounds.num_measured >= 1, "rounds", request.rounds.num_measured, "1 or more");
+  require(request.rounds.num_warmup >= 0, "warmup-rounds", request.rounds.num_warmup, "0 or more");
 }
 
 // All micro-batches through a stage before the next, as on a rank of its own. The first one finds
 // no gradients to add to and is not measured; two run I and W, one B.
 Schedule measured_schedule(int num_stages) {
   Schedule schedule{.name = "profile",
-                    .num_micro_batches = kNumMicroBatches,
+                    .num_micro_batches = kProfileMicroBatches,
                     .placement = looped_placement(1, num_stages)};
   std::vector<Action>& list = schedule.ranks.emplace_back();
   for (int stage = 0; stage < num_stages; ++stage) {
-    for (int micro_batch = 0; micro_batch < kNumMicroBatches; ++micro_batch) {
+    for (int micro_batch = 0; micro_batch < kProfileMicroBatches; ++micro_batch) {
       list.push_back({ActionKind::Forward, stage, micro_batch});
     }
   }
@@ -55,18 +53,10 @@ bool counts(const Span& span) {
   return span.action.micro_batch > 0 || span.action.kind == ActionKind::Update;
 }
 
-}  // namespace
-
-Profile profile(const TrainingOptions& options,
-                const ProfileRequest& request,
-                const std::function<void(std::int64_t, std::int64_t)>& on_round) {
-  check(request);
+// Measures a configuration whose schedule is measured_schedule().
+Profile measure(TrainingConfig config, const ProfileRounds& rounds, const OnRound& on_round) {
   initialize_runtime();
-  const int num_stages = request.num_ranks * request.stages_per_rank;
-  const Schedule schedule = measured_schedule(num_stages);
-  Profile result{.config = options.config(schedule)};
-  TrainingConfig& config = result.config;
-  config.pipeline.threads_per_rank = resolve_threads(options.threads_per_rank, request.num_ranks);
+  const int num_stages = config.schedule.num_stages();
   config.pipeline.stage.seed = config.seed;
   check(config.model);
   std::vector<StageLayers> stages = build_model(
@@ -75,31 +65,50 @@ Profile profile(const TrainingOptions& options,
       {.checkpointing = config.checkpointing});
   MemoryModel memory{.stages = stage_bytes(stages, {.input_shape = input_shape(
                                                         config.model, config.micro_batch_size)})};
-  Pipeline pipeline(std::move(stages), schedule, config.pipeline);
+  Pipeline pipeline(std::move(stages), config.schedule, config.pipeline);
   pipeline.initialize(config.seed);
   for (int stage = 0; stage < num_stages; ++stage) {
     memory.states.push_back(pipeline.stage(stage).state_bytes());
   }
   const std::vector<MicroBatch> micro_batches = synthetic_micro_batches(
-      config.model, {.count = kNumMicroBatches, .num_samples = config.micro_batch_size},
+      config.model, {.count = kProfileMicroBatches, .num_samples = config.micro_batch_size},
       config.seed);
   Timeline timeline{.num_ranks = 1};
-  const std::int64_t total = request.num_warmup_rounds + request.num_rounds;
+  const std::int64_t total = rounds.num_warmup + rounds.num_measured;
   for (std::int64_t round = 1; round <= total; ++round) {
     const StepResult step = pipeline.train_step(
         micro_batches, {.number = round, .learning_rate = config.learning_rate.peak});
-    if (round > request.num_warmup_rounds) {
+    if (round > rounds.num_warmup) {
       const std::vector<Span>& spans = step.timeline.spans;
       std::copy_if(spans.begin(), spans.end(), std::back_inserter(timeline.spans), counts);
     }
     on_round(round, total);
   }
-  result.costs = median_costs(timeline, SpanClock::Wall);
+  Profile result{.config = std::move(config), .costs = median_costs(timeline, SpanClock::Wall)};
   result.file.costs.stages.assign(memory.stages.size(), {});
   take_measured_costs(result.file.costs, timeline, SpanClock::Wall);
-  take_message_bytes(result.file.costs, memory);
+  take_bytes(result.file.costs, memory);
   result.file.memory = std::move(memory);
   return result;
+}
+
+}  // namespace
+
+Profile profile(const TrainingOptions& options,
+                const ProfileRequest& request,
+                const OnRound& on_round) {
+  check(request);
+  TrainingConfig config =
+      options.config(measured_schedule(request.num_ranks * request.stages_per_rank));
+  config.pipeline.threads_per_rank = resolve_threads(options.threads_per_rank, request.num_ranks);
+  return measure(std::move(config), request.rounds, on_round);
+}
+
+Profile profile(const TrainingConfig& run, const ProfileRounds& rounds, const OnRound& on_round) {
+  TrainingConfig config = run;
+  config.schedule = measured_schedule(run.schedule.num_stages());
+  config.pipeline.gradient_groups = 0;  // its micro-batches are not the run's
+  return measure(std::move(config), rounds, on_round);
 }
 
 }  // namespace halfback::cli

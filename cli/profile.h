@@ -13,11 +13,15 @@
 
 namespace halfback::cli {
 
+struct ProfileRounds {
+  std::int64_t num_measured = 10;
+  std::int64_t num_warmup = 2;
+};
+
 struct ProfileRequest {
   int num_ranks = 4;  // each stage gets the threads of one of so many
   int stages_per_rank = 1;
-  std::int64_t num_rounds = 10;
-  std::int64_t num_warmup_rounds = 2;
+  ProfileRounds rounds;
 };
 
 struct Profile {
@@ -26,10 +30,18 @@ struct Profile {
   std::vector<ActionCost> costs;  // the same with their spread, by stage
 };
 
+// Called after every round with the number done and the number there are.
+using OnRound = std::function<void(std::int64_t, std::int64_t)>;
+
 // Measures the model that the options describe. Throws ConfigError for a request out of range.
-// `on_round` is called after every round with the number done and the number there are.
 Profile profile(const TrainingOptions& options,
                 const ProfileRequest& request,
-                const std::function<void(std::int64_t, std::int64_t)>& on_round);
+                const OnRound& on_round);
+
+// Measures the model of a run, cut as for the run's schedule.
+Profile profile(const TrainingConfig& run, const ProfileRounds& rounds, const OnRound& on_round);
+
+// How many micro-batches a round takes through a stage before it goes on.
+inline constexpr int kProfileMicroBatches = 4;
 
 }  // namespace halfback::cli

@@ -67,7 +67,7 @@ void print_table(const Profile& found, const ProfileRequest& request) {
   std::cout << fmt::format(
       "model: {}\nmicro-batch: {} {}; threads: {}; rounds: {} after {}\n\n", describe(config.model),
       config.micro_batch_size * items_per_sample(config.model), item_name(config.model),
-      config.pipeline.threads_per_rank, request.num_rounds, request.num_warmup_rounds);
+      config.pipeline.threads_per_rank, request.rounds.num_measured, request.rounds.num_warmup);
   print_times(found);
   print_bytes(*found.file.memory);
   std::cout
@@ -111,8 +111,8 @@ void add_profile_verb(CLI::App& app) {
       ->type_name("N");
   verb->add_option("--stages-per-rank", request.stages_per_rank, "Stages on each of them")
       ->type_name("V");
-  verb->add_option("--rounds", request.num_rounds, "Measured rounds")->type_name("N");
-  verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Rounds before those")
+  verb->add_option("--rounds", request.rounds.num_measured, "Measured rounds")->type_name("N");
+  verb->add_option("--warmup-rounds", request.rounds.num_warmup, "Rounds before those")
       ->type_name("N");
   verb->add_option("--output", options->output,
                    "File to write: times in seconds and bytes of each stage, for simulate "

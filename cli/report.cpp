@@ -41,11 +41,23 @@ nlohmann::json to_json(const RankMemory& memory) {
           {"peak", memory.peak}};
 }
 
+nlohmann::json to_json(const Link& link) {
+  return {{"from", link.from},
+          {"to", link.to},
+          {"messages", link.messages},
+          {"bytes", link.bytes},
+          {"seconds", link.seconds}};
+}
+
 nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   const StepResult& result = *step.result;
   nlohmann::json memory = nlohmann::json::array();
   for (const RankMemory& rank : result.memory) {
     memory.push_back(to_json(rank));
+  }
+  nlohmann::json links = nlohmann::json::array();
+  for (const Link& link : result.timeline.links) {
+    links.push_back(to_json(link));
   }
   nlohmann::json line = {{"step", step.step},
                          {"loss", result.loss},
@@ -54,7 +66,8 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"seconds", result.seconds},
                          {speed_name, static_cast<double>(step.num_items) / result.seconds},
                          {"bubble_fraction", statistics(result.timeline).bubble_fraction},
-                         {"memory_bytes", std::move(memory)}};
+                         {"memory_bytes", std::move(memory)},
+                         {"links", std::move(links)}};
   if (result.loss_scale != 1.0) {
     line["loss_scale"] = result.loss_scale;
     line["skipped"] = result.was_skipped;
@@ -67,6 +80,26 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
     line["validation_bits_per_byte"] = *step.bits_per_byte;
   }
   return line;
+}
+
+// What crossed between ranks in a step, and how long that held its senders.
+void print_links(std::ostream& out, const Timeline& timeline) {
+  Link sum;
+  for (const Link& link : timeline.links) {
+    sum.messages += link.messages;
+    sum.bytes += link.bytes;
+    sum.seconds += link.seconds;
+  }
+  if (sum.messages > 0) {
+    out << fmt::format("messages: {} of {} a step on {} links", sum.messages,
+                       format_bytes(sum.bytes), timeline.links.size());
+    if (sum.seconds > 0.0) {
+      out << fmt::format(", {:.1f} % of their time under way hidden from their senders",
+                         100.0 * hidden_message_fraction(timeline));
+    }
+    out << '\n';
+  }
+  out << '\n';
 }
 
 }  // namespace
@@ -141,9 +174,10 @@ void RunSummary::print(std::ostream& out) const {
     out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
   }
   const double seconds = median(step_seconds_);
-  out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n\n",
+  out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n",
                      format_count(static_cast<double>(num_items_) / seconds), item_name_,
                      seconds * 1e3, statistics(last_.timeline).bubble_fraction);
+  print_links(out, last_.timeline);
   out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
                      "gradients", "optimizer", "activations", "peak");
   for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {

@@ -43,7 +43,7 @@ void print_families() {
          "two stages,\nF = I = W = 1 on 1/N of the model, no communication; \"a rank\": from "
          "its own begin to its own\nend. Peak: micro-batches that a rank holds until their W, "
          "counted on 1/N of the model.\nMessages: of one micro-batch. Weights: copies of "
-         "them.\n";
+         "them, D times as many with --data-parallel D.\n";
 }
 
 std::string to_json(const Schedule& schedule) {

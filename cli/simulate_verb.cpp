@@ -9,6 +9,7 @@
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/chrome_trace.h"
+#include "halfback/timeline/statistics.h"
 #include "halfback/timeline/text_grid.h"
 
 #include <fmt/format.h>
@@ -27,6 +28,7 @@ namespace {
 struct Options {
   ScheduleOptions schedule;
   std::string cost;
+  std::optional<double> reduce_cost;
   std::string cost_file;
   std::string memory_file;
   std::optional<double> latency;
@@ -44,6 +46,7 @@ struct Simulation {
   SimulateOptions simulate_options;
   std::optional<MemoryModel> memory;
   SimulationResult result;
+  Statistics statistics;  // with reductions only
   std::vector<double> activation_peaks;
   std::vector<StateBytes> constant;
   MemoryPrediction prediction;
@@ -55,9 +58,14 @@ CostFile given_costs(const Options& options) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
     throw ConfigError("simulate: --cost and --cost-file are both given; one of them");
   }
+  if (options.reduce_cost && !options.cost_file.empty()) {
+    throw ConfigError(
+        "simulate: --reduce-cost beside --cost-file; give its stages reduce or reduce_bytes");
+  }
   CostFile file;
   if (options.cost_file.empty()) {
     file.costs = parse_costs(options.cost.empty() ? "1,1,1" : options.cost);
+    file.costs.stages.front().reduce = options.reduce_cost.value_or(0.0);
   } else {
     file = load_cost_file(options.cost_file);
   }
@@ -73,7 +81,7 @@ CostFile costs_of(const Options& options, CostFile file, const Schedule& schedul
   }
   if (!options.memory_file.empty()) {
     file.memory = load_memory_file(options.memory_file);
-    take_message_bytes(file.costs, *file.memory);
+    take_bytes(file.costs, *file.memory);
   }
   return file;
 }
@@ -81,13 +89,21 @@ CostFile costs_of(const Options& options, CostFile file, const Schedule& schedul
 void require_bytes(const Options& options, const CostModel& costs) {
   const bool have_bytes =
       std::any_of(costs.stages.begin(), costs.stages.end(), [](const StageCost& cost) {
-        return cost.activation_bytes > 0.0 || cost.gradient_bytes > 0.0;
+        return cost.activation_bytes > 0.0 || cost.gradient_bytes > 0.0 || cost.reduce_bytes > 0.0;
       });
   if (options.bandwidth && !have_bytes) {
     throw ConfigError(
         "simulate: --bandwidth without the bytes of messages; give them in --cost-file "
-        "(activation_bytes, gradient_bytes) or --memory-file");
+        "(activation_bytes, gradient_bytes, reduce_bytes) or --memory-file");
   }
+}
+
+// True where replicas are reduced and that takes time.
+bool reduces(const Simulation& done) {
+  const std::vector<StageCost>& stages = done.costs.stages;
+  return done.schedule.placement.num_replicas() > 1 &&
+         std::any_of(stages.begin(), stages.end(),
+                     [](const StageCost& cost) { return cost.has_reduction(); });
 }
 
 Simulation simulate_request(const Options& options) {
@@ -106,12 +122,13 @@ Simulation simulate_request(const Options& options) {
   done.costs = std::move(file.costs);
   done.simulate_options = {.channel = channel,
                            .validates = false,  // a file is when it is loaded
-                           .keeps_timeline = options.format != "json"};
+                           .keeps_timeline = options.format != "json" || reduces(done)};
   if (options.repeat) {
     done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);
     done.schedule = repeat_steps(done.schedule, *options.repeat);
   }
   done.result = simulate(done.schedule, done.costs, done.simulate_options);
+  done.statistics = statistics(done.result.timeline);
   done.activation_peaks = activation_peaks(done.schedule);
   done.memory = std::move(file.memory);
   if (done.memory) {
@@ -131,13 +148,20 @@ void print_times(const Simulation& done) {
     std::cout << fmt::format("steady step {:.6g}, bubble fraction {:.3f}\n", done.steady->period,
                              done.steady->bubble_fraction);
   }
-  std::cout << fmt::format("\n{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}\n", "rank", "busy", "until I",
-                           "until W", "gradients", "M_B");
+  const bool with_reductions = reduces(done);
+  std::cout << fmt::format("\n{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}{}\n", "rank", "busy", "until I",
+                           "until W", "gradients", "M_B",
+                           with_reductions ? "  reducing   exposed" : "");
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
     const HeldPeaks& held = result.held[rank];
-    std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10} {:>9.6g}\n", rank,
-                             result.busy[rank], held.until_input, held.until_weight, held.gradients,
+    std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10} {:>9.6g}", rank, result.busy[rank],
+                             held.until_input, held.until_weight, held.gradients,
                              done.activation_peaks[rank]);
+    if (with_reductions) {
+      std::cout << fmt::format(" {:>9.6g} {:>9.6g}", done.statistics.reduction_seconds[rank],
+                               done.statistics.exposed_reduction_seconds[rank]);
+    }
+    std::cout << '\n';
   }
   if (done.steady) {
     std::cout << "\nsteady step: period of as many steps again, after these.";
@@ -146,6 +170,10 @@ void print_times(const Simulation& done) {
                "until I, until W, gradients: most micro-batches held for I, for W, and as "
                "stored\ngradients. M_B: until W, in what one micro-batch keeps on 1/N of the "
                "model.\n";
+  if (with_reductions) {
+    std::cout << "reducing: time in which gradients are summed over replicas; exposed: the part\n"
+                 "of it in which the rank computes nothing.\n";
+  }
 }
 
 void print_memory(const Simulation& done) {
@@ -198,6 +226,10 @@ void print_json(const Simulation& done) {
              {"held_until_weight", held.until_weight},
              {"held_gradients", held.gradients},
              {"activation_peak", done.activation_peaks[rank]}};
+    if (reduces(done)) {
+      entry["reduction"] = done.statistics.reduction_seconds[rank];
+      entry["exposed_reduction"] = done.statistics.exposed_reduction_seconds[rank];
+    }
     if (done.memory) {
       entry["memory"] = memory_json(done.constant[rank], done.prediction.at_peak[rank]);
     }
@@ -205,6 +237,7 @@ void print_json(const Simulation& done) {
   nlohmann::json document = {{"name", done.schedule.name},
                              {"micro_batches", done.schedule.num_micro_batches},
                              {"stages", done.schedule.num_stages()},
+                             {"replicas", done.schedule.placement.num_replicas()},
                              {"two_stage", is_two_stage(done.schedule)},
                              {"messages_added", done.messages_added},
                              {"makespan", result.makespan},
@@ -246,6 +279,9 @@ void add_simulate_verb(CLI::App& app) {
                    "Times of F, I, W and if given B (1,1,1), of 1/N of the model for N ranks; a "
                    "stage of S takes N/S of them")
       ->type_name("f,i,w[,b]");
+  verb->add_option("--reduce-cost", options->reduce_cost,
+                   "Time to sum the gradients of 1/N of the model over replicas (0)")
+      ->type_name("TIME");
   verb->add_option("--cost-file", options->cost_file,
                    "JSON file with the times of each stage, and if given its memory, links and "
                    "speeds of ranks")

@@ -29,6 +29,8 @@ std::string_view color_of_letter(char letter) {
     case 'w':
     case 'W':
       return color_of(ActionKind::BackwardWeight);
+    case 'r':
+      return color_of(ActionKind::ReduceGradient);
     case 'u':
     case 'U':
       return color_of(ActionKind::Update);
@@ -68,7 +70,7 @@ std::string colored(const std::string& grid) {
   for (std::size_t begin = 0; begin < grid.size();) {
     const std::size_t end = std::min(grid.find('\n', begin), grid.size());
     const std::string_view line = std::string_view(grid).substr(begin, end - begin);
-    if (line.starts_with("rank ")) {
+    if (line.starts_with("rank ") || line.starts_with("  ")) {  // a rank's line, its reductions
       append_row(line, text);
     } else {
       text += line;

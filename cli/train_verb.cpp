@@ -1,5 +1,8 @@
 // halfback train: trains a model.
 #include "cli/config.h"
+#include "cli/dry_run.h"
+#include "cli/joined_run.h"
+#include "cli/launcher.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/status_line.h"
@@ -35,6 +38,7 @@ struct Options {
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
   TokenizerOption tokenizer;
+  LaunchOptions launch;
   bool skips_verification = false;
   std::int64_t num_steps = 200;
   std::int64_t warmup_steps = 20;
@@ -44,9 +48,12 @@ struct Options {
   double validation_fraction = 0.1;
   std::string checkpoint;
   std::int64_t checkpoint_every = 0;
+  int keep = 1;
   std::string initial;
   bool resumes = false;
   std::string report;
+  bool is_dry_run = false;
+  std::string cost_file;
 };
 
 std::atomic<bool> stop_requested{false};
@@ -63,9 +70,17 @@ std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig&
   return count > 0 ? count : std::numeric_limits<std::int64_t>::max();
 }
 
-TrainingConfig config_of(Options& options) {
+// Of several processes the first tells.
+bool is_front(const TrainingConfig& config) {
+  return !config.processes || config.processes->is_first();
+}
+
+// What the options alone say.
+TrainingConfig config_of(const Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
   TrainingConfig config = options.training.config(schedule);
+  config.pipeline.threads_per_rank =
+      resolve_threads(options.training.threads_per_rank, ranks_on_this_host(schedule.num_ranks()));
   if (!options.skips_verification) {
     validate_for_run(config.schedule, options.training.channel_capacity);
   }
@@ -77,8 +92,8 @@ TrainingConfig config_of(Options& options) {
   config.validation_fraction = options.validation_fraction;
   config.checkpoint = options.checkpoint;
   config.checkpoint_every = options.checkpoint_every;
+  config.keep = options.keep;
   config.initial = options.initial;
-  config.resumes = options.resumes;
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -89,12 +104,32 @@ TrainingConfig config_of(Options& options) {
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
               options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
           "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
+  require(options.keep >= 1, fmt::format("--keep is {}; expected 1 or more", options.keep));
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
+  require(options.cost_file.empty() || options.is_dry_run,
+          "--cost-file is for --dry-run, which predicts a step from it");
+  return config;
+}
+
+// Adds what the checkpoint to start from says; all processes read it together.
+TrainingConfig completed(TrainingConfig config, Options& options) {
+  if (options.resumes) {
+    config.resumes_from = find_resume_point(
+        options.checkpoint, config.processes ? PeersPointer(config.processes) : alone());
+    if (const std::string& note = config.resumes_from->note; !note.empty() && is_front(config)) {
+      std::cerr << fmt::format("note: {}\n", note);
+    }
+    if (config.pipeline.gradient_groups == 0) {
+      config.pipeline.gradient_groups =
+          read_training_state(config.resumes_from->directory).gradient_groups;
+    }
+  }
   // A checkpoint knows its model: sizes need not be typed again.
-  const std::string& source = options.resumes ? options.checkpoint : options.initial;
+  const std::filesystem::path source =
+      config.resumes_from ? config.resumes_from->directory : config.initial;
   const bool has_its_model = !source.empty() && !options.training.has_model_size();
   if (has_its_model) {
     config.model = load_config(source);
@@ -124,6 +159,10 @@ void print_start(const Training& training) {
         << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
            "results equal the plain run to rounding, not to the bit\n";
   }
+  if (config.processes) {
+    std::cout << fmt::format("processes: {}, clocks within {:.3g} ms of each other\n",
+                             config.processes->count(), 1e3 * training.clock_error_seconds());
+  }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
   }
@@ -139,46 +178,115 @@ Training opened(TrainingConfig config) {
   });
 }
 
+// What the user sees of a run.
+class Front {
+ public:
+  Front(const Options& options, const CLI::App& verb, const Training& training)
+      : options_(options),
+        summary_(item_name(training.config().model)),
+        progress_(std::in_place,
+                  stderr,
+                  options.num_steps,
+                  training.first_step(),
+                  item_name(training.config().model)) {
+    if (!options.report.empty()) {
+      report_.emplace(options.report, to_toml(verb), item_name(training.config().model),
+                      options.resumes ? std::optional(training.first_step()) : std::nullopt);
+    }
+    print_start(training);
+  }
+
+  void add(const StepReport& step) {
+    summary_.add(step);
+    if (report_) {
+      report_->add(step);
+    }
+    progress_->update(step.step, step.result->loss, step.num_items);
+  }
+
+  void finish(const TrainingConfig& config, const TrainingOutcome& outcome) {
+    progress_.reset();
+    summary_.print(std::cout);
+    if (report_) {
+      report_->finish(config, summary_.last_timeline());
+      std::cout << fmt::format("report: {}\n", options_.report);
+    }
+    if (!options_.checkpoint.empty()) {
+      std::cout << fmt::format("checkpoint: {} (step {})\n", options_.checkpoint,
+                               outcome.last_step);
+    }
+    if (outcome.was_stopped) {
+      std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
+                               options_.checkpoint.empty() ? "" : "; go on with --resume");
+    }
+  }
+
+ private:
+  const Options& options_;
+  std::optional<RunReport> report_;
+  RunSummary summary_;
+  std::optional<Progress> progress_;
+};
+
+// Returns the exit code.
+int train(const Options& options, const CLI::App& verb, TrainingConfig config) {
+  Training training = opened(std::move(config));
+  const auto& processes = training.config().processes;
+  std::optional<Front> front;
+  if (is_front(training.config())) {
+    front.emplace(options, verb, training);
+  }
+  const TrainingOutcome outcome = training.run(
+      [&](const StepReport& step) {
+        if (front) {
+          front->add(step);
+        }
+      },
+      stop_requested);
+  if (front) {
+    front->finish(training.config(), outcome);
+  }
+  if (processes) {
+    processes->leave();
+  }
+  return outcome.was_stopped ? kInterruptedExit : 0;
+}
+
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
-  Training training = opened(config_of(options));
-  std::optional<RunReport> report;
-  if (!options.report.empty()) {
-    report.emplace(options.report, to_toml(verb), item_name(training.config().model),
-                   options.resumes ? std::optional(training.first_step()) : std::nullopt);
+  TrainingConfig config = config_of(options);
+  const Launch run{.num_ranks = config.schedule.num_ranks(),
+                   .checkpoint = options.checkpoint,
+                   .resumes = options.resumes};
+  options.launch.check(run);
+  if (options.is_dry_run) {
+    print_dry_run(
+        completed(std::move(config), options),
+        {.num_processes = options.launch.num_processes.value_or(1), .cost_file = options.cost_file},
+        std::cout);
+    return 0;
+  }
+  if (options.launch.are_for_launch()) {
+    return launch(options.launch, run);
   }
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
-  print_start(training);
-  RunSummary summary(item_name(training.config().model));
-  TrainingOutcome outcome;
-  {
-    Progress progress(stderr, options.num_steps, training.first_step(),
-                      item_name(training.config().model));
-    outcome = training.run(
-        [&](const StepReport& step) {
-          summary.add(step);
-          if (report) {
-            report->add(step);
-          }
-          progress.update(step.step, step.result->loss, step.num_items);
-        },
-        stop_requested);
+  const std::shared_ptr<ProcessRun> processes = join_run(config, verb);
+  config.processes = processes;
+  int exit_code = 0;
+  const auto work = [&] {
+    exit_code = train(options, verb, completed(std::move(config), options));
+  };
+  if (!processes) {
+    work();
+    return exit_code;
   }
-  summary.print(std::cout);
-  if (report) {
-    report->finish(training.config(), summary.last_timeline());
-    std::cout << fmt::format("report: {}\n", options.report);
+  try {
+    processes->guard(work);
+  } catch (const EndedByAnother&) {
+    return 1;
   }
-  if (!options.checkpoint.empty()) {
-    std::cout << fmt::format("checkpoint: {} (step {})\n", options.checkpoint, outcome.last_step);
-  }
-  if (outcome.was_stopped) {
-    std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
-                             options.checkpoint.empty() ? "" : "; go on with --resume");
-    return kInterruptedExit;
-  }
-  return 0;
+  return exit_code;
 }
 
 }  // namespace
@@ -214,12 +322,22 @@ void add_train_verb(CLI::App& app) {
   verb->add_option("--checkpoint-every", options->checkpoint_every,
                    "Steps between checkpoints; 0: at the end")
       ->type_name("N");
+  verb->add_option("--keep", options->keep,
+                   "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)")
+      ->type_name("N");
   verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
       ->type_name("DIR");
-  verb->add_flag("--resume", options->resumes, "Go on from --checkpoint");
+  verb->add_flag("--resume", options->resumes,
+                 "Go on from --checkpoint, or the newest before it that is complete");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
       ->type_name("DIR");
+  verb->add_flag("--dry-run", options->is_dry_run,
+                 "Print where everything would go, what it would take and how long, and end");
+  verb->add_option("--cost-file", options->cost_file,
+                   "Times of stages for --dry-run, as profile writes them (measured)")
+      ->type_name("FILE");
   options->training.add_to(*verb);
+  options->launch.add_to(*verb);
   verb->footer(
       "Example: halfback train --data text.txt --ranks 2 --schedule 1f1b-1 --two-stage on "
       "--steps 200 --report run");

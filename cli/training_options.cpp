@@ -3,6 +3,7 @@
 #include "cli/options.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/schedule/gradient_groups.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 
@@ -74,6 +75,14 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)")
       ->type_name("HOW");
+  add("--gradient-groups", options.gradient_groups,
+      "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
+      "have the same bits on any number of pipelines (0: one for each copy of the weights, or as "
+      "the checkpoint has them)")
+      ->type_name("G");
+  verb.add_flag("--shard-optimizer", options.shards_optimizer,
+                "Each copy of the weights holds a part of the optimizer's state (ZeRO-1)")
+      ->group("Execution");
   add("--device", options.device,
       "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
       "one)")
@@ -264,6 +273,11 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   config.pipeline.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
   config.pipeline.stage.weight_gradients =
       weight_gradients == "concatenated" ? WeightGradients::Concatenated : WeightGradients::Looped;
+  if (gradient_groups != 0) {  // fails for what the schedule cannot have
+    halfback::gradient_groups(schedule, gradient_groups);
+  }
+  config.pipeline.gradient_groups = gradient_groups;
+  config.pipeline.shards_optimizer = shards_optimizer;
   config.pipeline.clip_norm = clip_norm;
   config.pipeline.threads_per_rank = resolve_threads(threads_per_rank, schedule.num_ranks());
   config.pipeline.channel_capacity = channel_capacity;

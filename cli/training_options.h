@@ -24,6 +24,8 @@ struct TrainingOptions {
   double learning_rate = 1e-3;
   double clip_norm = 1.0;
   std::string weight_gradients = "looped";
+  int gradient_groups = 0;
+  bool shards_optimizer = false;
   std::string device = "cpu";
   std::string precision = "float32";
   std::string loss_scale = "auto";

@@ -141,6 +141,11 @@ void print_text(const Options& options, const Findings& findings) {
   print("ranks", schedule.num_ranks());
   print("stages", schedule.num_stages());
   print("micro-batches", schedule.num_micro_batches);
+  if (schedule.placement.num_replicas() > 1) {
+    print("replicas",
+          fmt::format("{}, reduced {}", schedule.placement.num_replicas(),
+                      has_reductions(schedule) ? "where the lists say" : "after the last action"));
+  }
   print("actions", num_actions(schedule));
   print("backward in two stages", is_two_stage(schedule) ? "yes" : "no");
   print("messages", has_messages(schedule) ? fmt::format("{}", findings.num_messages)
@@ -172,6 +177,7 @@ void print_json(const Options& options, const Findings& findings) {
       {"ranks", schedule.num_ranks()},
       {"stages", schedule.num_stages()},
       {"micro_batches", schedule.num_micro_batches},
+      {"replicas", schedule.placement.num_replicas()},
       {"actions", num_actions(schedule)},
       {"two_stage", is_two_stage(schedule)},
       {"losses", losses_text(schedule.cuts)},

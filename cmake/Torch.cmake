@@ -33,3 +33,13 @@ file(CREATE_LINK ${fmt_include_dir}/fmt ${PROJECT_BINARY_DIR}/fmt_first/fmt SYMB
 target_include_directories(torch_for_halfback SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/fmt_first
                                                                ${TORCH_INCLUDE_DIR}
                                                                ${TORCH_INCLUDE_DIR}/torch/csrc/api/include)
+
+# gloo_headers: what c10d's Gloo header includes and a torch wheel does not ship. For compiling only: Gloo itself is inside
+# libtorch, and a second one in the same process would clash with it.
+find_path(GLOO_INCLUDE_DIR gloo/algorithm.h)
+if(NOT GLOO_INCLUDE_DIR)
+  message(FATAL_ERROR "Gloo's headers (gloo/algorithm.h) are missing, which ranks in several processes need; "
+                      "install libgloo-dev or set GLOO_INCLUDE_DIR")
+endif()
+add_library(gloo_headers INTERFACE)
+target_include_directories(gloo_headers SYSTEM INTERFACE ${GLOO_INCLUDE_DIR})

@@ -133,6 +133,11 @@ void rename_path(const fs::path& from, const fs::path& to) {
 
 }  // namespace detail
 
+bool is_file_name(std::string_view text) {
+  return !text.empty() && text != "." && text != ".." &&
+         text.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+}
+
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
   const InputDescriptor input(path, 0);

@@ -85,6 +85,9 @@ class AtomicFile {
 // Writes a whole file, or leaves what was there.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+// Returns whether the text is the name of a file in whatever directory: one that leaves none.
+bool is_file_name(std::string_view text);
+
 namespace detail {
 // Throws FileError: "PATH: cannot VERB: <what the system says>; <what to do>".
 [[noreturn]] void fail_io(const std::string& path, std::string_view verb, int error);

@@ -7,8 +7,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <utility>
 
 namespace halfback {
@@ -44,16 +42,6 @@ std::int64_t num_targets(std::span<const MicroBatch> micro_batches) {
   return count;
 }
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double thread_cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
 Executor::Executor(int rank, Stages& stages, Transport& transport, at::Device device)
     : rank_(rank), stages_(stages), transport_(transport), device_(rank, device) {}
 
@@ -67,6 +55,7 @@ void Executor::run(const StepContext& context) {
                      .gradients_in = std::vector<Tensors>(count),
                      .gradients_out = std::vector<Tensors>(count)};
   }
+  reductions_.clear();
   losses_.assign(context.is_training ? count : 2 * count, 0.0);
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
@@ -77,6 +66,9 @@ void Executor::run(const StepContext& context) {
     require_possible(list[i]);
     if (list[i].kind == ActionKind::BackwardWeight) {
       i += weight_run(list, i);
+    } else if (list[i].kind == ActionKind::ReduceGradient) {
+      begin_reduction(list[i]);  // its span is that of the sum, not of its begin
+      ++i;
     } else {
       timed(list[i], [&] { run_action(list[i]); });
       ++i;
@@ -86,7 +78,7 @@ void Executor::run(const StepContext& context) {
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
   if (context.is_training) {
     for (const auto& [number, stage] : stages_) {
-      if (const auto micro_batch = stage->finish_step(static_cast<int>(count))) {
+      if (const auto micro_batch = stage->finish_step(own_micro_batches(number))) {
         throw ScheduleError(fmt::format(
             "the list ends and stage {} is not through with micro-batch {}; it must run F and "
             "either B or I and W",
@@ -98,11 +90,11 @@ void Executor::run(const StepContext& context) {
 
 void Executor::require_possible(const Action& action) const {
   const auto count = static_cast<int>(context_->micro_batches.size());
-  if (!is_local(action.stage)) {
-    throw ScheduleError(fmt::format("stage {} is not on this rank", action.stage));
-  }
   if (action.micro_batch < 0 || action.micro_batch >= count) {
     throw ScheduleError(fmt::format("there are {} micro-batches", count));
+  }
+  if (stages_.count(action.stage) == 0 || !is_local(action.stage, action.micro_batch)) {
+    throw ScheduleError(fmt::format("stage {} is not on this rank", action.stage));
   }
   const bool looks_up =
       action.kind == ActionKind::SendForward || action.kind == ActionKind::RecvBackward;
@@ -134,6 +126,7 @@ void Executor::run_action(const Action& action) {
     case ActionKind::RecvBackward:
       return receive(action);
     case ActionKind::BackwardWeight:
+    case ActionKind::ReduceGradient:
     case ActionKind::Update:
       break;
   }
@@ -169,9 +162,72 @@ void Executor::backward(const Action& action) {
                        : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
   const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
   gradients = (stage.*half)(action.micro_batch, std::move(gradients), context_->loss_scale);
+  if (action.kind == ActionKind::Backward) {
+    end_weight(action);
+  }
   if (action.stage > 0) {
     deliver_gradient(action, std::move(gradients));
   }
+}
+
+GroupEnd Executor::group_end(const Action& action) const {
+  return context_->group_ends.empty()
+             ? GroupEnd::No
+             : context_->group_ends[static_cast<std::size_t>(action.micro_batch)];
+}
+
+void Executor::end_weight(const Action& action) {
+  if (const GroupEnd end = group_end(action); end != GroupEnd::No) {
+    stages_.at(action.stage)->store().end_gradient_group(end == GroupEnd::LastOfStep);
+  }
+}
+
+void Executor::begin_reduction(const Action& action) {
+  ParameterStore& store = stages_.at(action.stage)->store();
+  store.complete_gradients();
+  device_.wait();
+  if (!reduction_) {
+    reduction_.emplace(rank_, transport_, device_);
+  }
+  GradientReduction::Job job{.action = action, .gradients = store.gradients(), .copies = {}};
+  for (const auto& ranks : context_->schedule->placement.replicas) {
+    job.copies.push_back(ranks[static_cast<std::size_t>(action.stage)]);
+  }
+  reduction_->begin(job);
+  reductions_[action.stage] = spans_.size();
+  spans_.push_back({.rank = rank_, .action = action});  // filled in at its end
+}
+
+void Executor::finish_reductions() {
+  if (context_->schedule->placement.num_replicas() == 1) {
+    return;
+  }
+  for (const auto& [number, stage] : stages_) {
+    if (reductions_.count(number) == 0) {
+      begin_reduction({ActionKind::ReduceGradient, number, own_micro_batches(number).front()});
+    }
+  }
+  for (Span span : reduction_->finish()) {
+    span.start_seconds -= context_->origin_seconds;
+    span.end_seconds -= context_->origin_seconds;
+    spans_[reductions_.at(span.action.stage)] = span;
+  }
+}
+
+std::vector<int> Executor::own_micro_batches(int stage) const {
+  std::vector<int> own;
+  for (int i = 0; i < static_cast<int>(context_->micro_batches.size()); ++i) {
+    if (is_local(stage, i)) {
+      own.push_back(i);
+    }
+  }
+  return own;
+}
+
+bool Executor::is_local(int stage, int micro_batch) const {
+  const Placement& placement = context_->schedule->placement;
+  return stage >= 0 && stage < placement.num_stages() &&
+         placement.rank_of(stage, placement.replica_of(micro_batch)) == rank_;
 }
 
 std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t begin) {
@@ -179,7 +235,7 @@ std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t be
   Stage& stage = *stages_.at(list[begin].stage);
   if (stage.concatenates()) {
     while (end < list.size() && list[end].kind == ActionKind::BackwardWeight &&
-           list[end].stage == list[begin].stage) {
+           list[end].stage == list[begin].stage && group_end(list[end - 1]) == GroupEnd::No) {
       ++end;
     }
   }
@@ -187,7 +243,10 @@ std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t be
   for (std::size_t i = begin; i < end; ++i) {
     micro_batches.push_back(list[i].micro_batch);
   }
-  timed(list[begin], [&] { stage.backward_weight(micro_batches); });
+  timed(list[begin], [&] {
+    stage.backward_weight(micro_batches);
+    end_weight(list[end - 1]);
+  });
   // One product made several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();
@@ -205,7 +264,7 @@ std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t be
 
 void Executor::deliver_activation(const Action& action, Tensors tensors) {
   const auto slot = static_cast<std::size_t>(action.micro_batch);
-  if (is_local(action.stage + 1)) {
+  if (is_local(action.stage + 1, action.micro_batch)) {
     mail_.at(action.stage + 1).activations_in[slot] = std::move(tensors);
   } else {
     mail_.at(action.stage).activations_out[slot] = std::move(tensors);
@@ -214,7 +273,7 @@ void Executor::deliver_activation(const Action& action, Tensors tensors) {
 
 void Executor::deliver_gradient(const Action& action, Tensors tensors) {
   const auto slot = static_cast<std::size_t>(action.micro_batch);
-  if (is_local(action.stage - 1)) {
+  if (is_local(action.stage - 1, action.micro_batch)) {
     mail_.at(action.stage - 1).gradients_in[slot] = std::move(tensors);
   } else {
     mail_.at(action.stage).gradients_out[slot] = std::move(tensors);

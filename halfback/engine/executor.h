@@ -2,15 +2,20 @@
 // transport, notes a span per action. It never reorders, drops or invents an action.
 #pragma once
 
+#include "halfback/engine/clock.h"
 #include "halfback/engine/device.h"
+#include "halfback/engine/gradient_reduction.h"
 #include "halfback/engine/stage.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/timeline/timeline.h"
 #include "halfback/transport/transport.h"
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,18 +31,20 @@ struct MicroBatch {
 // Returns how many targets have a loss: those that are not below 0.
 std::int64_t num_targets(std::span<const MicroBatch> micro_batches);
 
+enum class GroupEnd : std::uint8_t { No, Yes, LastOfStep };
+
 // What the ranks share during a step.
 struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
   double loss_scale = 1.0;  // that of loss_scale.h / number of targets of the step
   std::int64_t step = 0;    // number, from 1
+  // By micro-batch, whether its weight gradient ends a gradient group of its copy of a stage. Empty
+  // where a copy has one group only.
+  std::span<const GroupEnd> group_ends = {};
   bool is_training = true;  // false: forward only, nothing is kept
   double origin_seconds = 0.0;
 };
-
-// Seconds of a clock that never goes back.
-double now_seconds();
 
 class Executor {
  public:
@@ -62,6 +69,9 @@ class Executor {
   // The most bytes of this rank, or of its device, between two actions of the last run.
   std::int64_t peak_between_actions() const { return peak_between_actions_; }
 
+  // Begins the sums over copies of the weights that the list has not begun, and waits for all.
+  void finish_reductions();
+
   // Runs `work` as an action of its own in the spans.
   template <typename Work>
   void timed(const Action& action, Work work);
@@ -82,12 +92,18 @@ class Executor {
   void backward(const Action& action);
   void send(const Action& action);
   void receive(const Action& action);
+  void begin_reduction(const Action& action);
+  GroupEnd group_end(const Action& action) const;
+  void end_weight(const Action& action);
   // Runs the W actions of one stage that stand together at `begin`; returns how many.
   std::size_t weight_run(const std::vector<Action>& list, std::size_t begin);
 
   void deliver_activation(const Action& action, Tensors tensors);
   void deliver_gradient(const Action& action, Tensors tensors);
-  bool is_local(int stage) const { return stages_.count(stage) > 0; }
+  // Whether this rank holds a stage of the replica that a micro-batch passes.
+  bool is_local(int stage, int micro_batch) const;
+  // Returns the micro-batches that pass a stage of this rank, ascending.
+  std::vector<int> own_micro_batches(int stage) const;
   void note(const Action& action, double start, double cpu_start);
 
   int rank_;
@@ -100,10 +116,9 @@ class Executor {
   std::vector<double> losses_;
   std::vector<Span> spans_;
   std::int64_t peak_between_actions_ = 0;
+  std::map<int, std::size_t> reductions_;  // by stage, of those that have begun: place in the spans
+  std::optional<GradientReduction> reduction_;
 };
-
-// CPU seconds of the calling thread.
-double thread_cpu_seconds();
 
 template <typename Work>
 void Executor::timed(const Action& action, Work work) {

@@ -3,8 +3,9 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -12,24 +13,34 @@ namespace halfback {
 
 namespace {
 
-// The two groups of a buffer: decaying, then not.
+// What of the two groups of a buffer, decaying and then not, is among some elements.
 struct Group {
-  std::int64_t begin;
-  std::int64_t length;
+  ElementRange elements;
   double weight_decay;
 };
 
-std::vector<Group> groups(const ParameterStore& store, double weight_decay) {
+std::vector<Group> groups(const ParameterStore& store,
+                          const ElementRange& elements,
+                          double weight_decay) {
   const std::int64_t decaying = store.num_decaying();
-  const std::int64_t rest = store.values().numel() - decaying;
   std::vector<Group> both;
-  if (decaying > 0) {
-    both.push_back({0, decaying, weight_decay});
-  }
-  if (rest > 0) {
-    both.push_back({decaying, rest, 0.0});
+  for (const Group& group :
+       {Group{{elements.begin, std::min(elements.end, decaying)}, weight_decay},
+        Group{{std::max(elements.begin, decaying), elements.end}, 0.0}}) {
+    if (group.elements.size() > 0) {
+      both.push_back(group);
+    }
   }
   return both;
+}
+
+// The elements of a group, out of a buffer that begins with element `first`.
+std::array<at::Tensor, 1> part(const at::Tensor& buffer, const Group& group, std::int64_t first) {
+  return {buffer.narrow(0, group.elements.begin - first, group.elements.size())};
+}
+
+at::Tensor zeros(const ParameterStore& store, const ElementRange& elements) {
+  return at::zeros({elements.size()}, store.values().options());
 }
 
 // A number as the fused kernels take it: where the values are.
@@ -43,21 +54,21 @@ std::optional<at::Tensor> divisor_tensor(double divisor, const ParameterStore& s
 
 class AdamW final : public Optimizer {
  public:
-  AdamW(const OptimizerOptions& options, const ParameterStore& store)
+  AdamW(const OptimizerOptions& options, const ParameterStore& store, const ElementRange& elements)
       : options_(options),
-        first_moment_(at::zeros_like(store.values())),
-        second_moment_(at::zeros_like(store.values())) {}
+        elements_(elements),
+        first_moment_(zeros(store, elements)),
+        second_moment_(zeros(store, elements)) {}
 
   void step(const ParameterStore& store, const StepOptions& options) override {
     const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor, store);
     const at::Tensor count = number(static_cast<double>(options.step), store);
-    for (const Group& group : groups(store, options_.weight_decay)) {
-      const auto part = [&group](const at::Tensor& buffer) {
-        return std::array{buffer.narrow(0, group.begin, group.length)};
-      };
-      at::_fused_adamw_(part(store.values()), part(store.gradients()), part(first_moment_),
-                        part(second_moment_), {}, {count}, options.learning_rate, options_.beta1,
-                        options_.beta2, group.weight_decay, options_.epsilon,
+    const std::int64_t first = elements_.begin;
+    for (const Group& group : groups(store, elements_, options_.weight_decay)) {
+      at::_fused_adamw_(part(store.values(), group, 0), part(store.gradients(), group, 0),
+                        part(first_moment_, group, first), part(second_moment_, group, first), {},
+                        {count}, options.learning_rate, options_.beta1, options_.beta2,
+                        group.weight_decay, options_.epsilon,
                         /*amsgrad=*/false,
                         /*maximize=*/false, divisor);
     }
@@ -69,23 +80,22 @@ class AdamW final : public Optimizer {
 
  private:
   OptimizerOptions options_;
+  ElementRange elements_;
   at::Tensor first_moment_;
   at::Tensor second_moment_;
 };
 
 class Sgd final : public Optimizer {
  public:
-  Sgd(const OptimizerOptions& options, const ParameterStore& store)
-      : options_(options), momentum_(at::zeros_like(store.values())) {}
+  Sgd(const OptimizerOptions& options, const ParameterStore& store, const ElementRange& elements)
+      : options_(options), elements_(elements), momentum_(zeros(store, elements)) {}
 
   void step(const ParameterStore& store, const StepOptions& options) override {
     const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor, store);
-    for (const Group& group : groups(store, options_.weight_decay)) {
-      const auto part = [&group](const at::Tensor& buffer) {
-        return std::array{buffer.narrow(0, group.begin, group.length)};
-      };
-      at::_fused_sgd_(part(store.values()), part(store.gradients()), part(momentum_),
-                      group.weight_decay, options_.momentum, options.learning_rate,
+    for (const Group& group : groups(store, elements_, options_.weight_decay)) {
+      at::_fused_sgd_(part(store.values(), group, 0), part(store.gradients(), group, 0),
+                      part(momentum_, group, elements_.begin), group.weight_decay,
+                      options_.momentum, options.learning_rate,
                       /*dampening=*/0.0,
                       /*nesterov=*/false,
                       /*maximize=*/false,
@@ -99,17 +109,19 @@ class Sgd final : public Optimizer {
 
  private:
   OptimizerOptions options_;
+  ElementRange elements_;
   at::Tensor momentum_;
 };
 
 }  // namespace
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
-                                          const ParameterStore& store) {
+                                          const ParameterStore& store,
+                                          const ElementRange& elements) {
   if (options.kind == OptimizerKind::AdamW) {
-    return std::make_unique<AdamW>(options, store);
+    return std::make_unique<AdamW>(options, store, elements);
   }
-  return std::make_unique<Sgd>(options, store);
+  return std::make_unique<Sgd>(options, store, elements);
 }
 
 }  // namespace halfback

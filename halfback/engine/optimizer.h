@@ -4,6 +4,7 @@
 #pragma once
 
 #include "halfback/engine/parameter_store.h"
+#include "halfback/engine/shards.h"
 
 #include <memory>
 #include <string>
@@ -38,12 +39,14 @@ class Optimizer {
   };
   virtual void step(const ParameterStore& store, const StepOptions& options) = 0;
 
-  // Returns the state as named buffers in the layout of the store, for checkpoints.
+  // Returns the state as named buffers: of its elements of the store.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() = 0;
 };
 
-// Makes an optimizer with zero state for the store.
+// Makes an optimizer with zero state for these elements of the store, the only ones that it
+// updates.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
-                                          const ParameterStore& store);
+                                          const ParameterStore& store,
+                                          const ElementRange& elements);
 
 }  // namespace halfback

@@ -7,6 +7,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -61,10 +62,7 @@ void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
 
 }  // namespace
 
-ParameterStore::ParameterStore(std::vector<Parameter*> parameters,
-                               at::ScalarType dtype,
-                               std::optional<at::ScalarType> product_dtype,
-                               at::Device device)
+ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options& options)
     : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
   // Lays out the parameters that fit after each other; returns the size.
   const auto lay_out = [this](std::int64_t begin, auto fits) {
@@ -79,12 +77,17 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters,
   num_decaying_ = lay_out(0, [](const Parameter& one) { return one.trains && one.decays; });
   const std::int64_t total =
       lay_out(num_decaying_, [](const Parameter& one) { return one.trains && !one.decays; });
-  const at::TensorOptions options = at::TensorOptions(dtype).device(device);
-  values_ = at::zeros({total}, options);
-  gradients_ = at::zeros({total}, options);
-  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, options);
-  if (product_dtype && *product_dtype != dtype) {
-    rounded_ = at::zeros({num_decaying_}, options.dtype(*product_dtype));
+  const at::TensorOptions like = at::TensorOptions(options.dtype).device(options.device);
+  values_ = at::zeros({total}, like);
+  gradients_ = at::zeros({total}, like);
+  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, like);
+  if (options.product_dtype && *options.product_dtype != options.dtype) {
+    rounded_ = at::zeros({num_decaying_}, like.dtype(*options.product_dtype));
+  }
+  // Before the last group is added, as many sums are kept as a count below has binary digits.
+  for (int rest = options.gradient_groups - 1; rest > 0; rest /= 2) {
+    spares_.push_back(at::empty_like(gradients_));
+    group_bytes_ += static_cast<std::int64_t>(gradients_.nbytes());
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& one = *parameters_[i];
@@ -103,7 +106,12 @@ at::Tensor ParameterStore::view(const at::Tensor& buffer, std::size_t parameter)
   return buffer.narrow(0, offsets_[parameter], one.numel()).view(one.shape);
 }
 
-void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
+std::int64_t ParameterStore::gradient_bytes() const {
+  return static_cast<std::int64_t>(gradients_.nbytes()) + group_bytes_;
+}
+
+void ParameterStore::initialize(std::uint64_t seed, std::span<const std::uint64_t> numbers) {
+  HALFBACK_CHECK(numbers.size() == parameters_.size(), "a number for each parameter");
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Init& init = parameters_[i]->init;
     const at::Tensor& value = parameters_[i]->value;
@@ -116,8 +124,8 @@ void ParameterStore::initialize(std::uint64_t seed, std::uint64_t first_index) {
       value.fill_(init.mean);
       continue;
     }
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(
-        keyed_hash({seed, kInitialization, first_index + i}));
+    auto generator =
+        at::make_generator<at::CPUGeneratorImpl>(keyed_hash({seed, kInitialization, numbers[i]}));
     at::Tensor drawn =
         value.is_cpu() ? value : at::empty(value.sizes(), value.options().device(at::kCPU));
     draw(drawn, init, generator);
@@ -143,6 +151,24 @@ void ParameterStore::complete_gradients() {
       parameter->gradient.zero_();
     }
   }
+}
+
+void ParameterStore::end_gradient_group(bool is_last) {
+  complete_gradients();
+  if (is_last) {
+    group_sums_.add(gradients_, &spares_);
+    group_sums_.finish(&spares_);
+    for (Parameter* const parameter : parameters_) {
+      parameter->has_gradient = parameter->trains;
+    }
+    return;
+  }
+  HALFBACK_CHECK(!spares_.empty(), "more gradient groups than were asked for");
+  const at::Tensor kept = std::move(spares_.back());
+  spares_.pop_back();
+  kept.copy_(gradients_);
+  group_sums_.add(kept, &spares_);
+  forget_gradients();
 }
 
 void ParameterStore::scale_gradients(double factor) {

@@ -3,12 +3,14 @@
 // do not train stand behind, in a buffer of their own without gradients.
 #pragma once
 
+#include "halfback/engine/pairwise_sum.h"
 #include "halfback/layers/layer.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace halfback {
@@ -17,17 +19,21 @@ class ParameterStore {
  public:
   // Gives every parameter its value and gradient as views of the buffers. The parameters must
   // outlive the store.
-  // `product_dtype` is that of the decaying parameters in matrix products, when smaller than dtype.
-  ParameterStore(std::vector<Parameter*> parameters,
-                 at::ScalarType dtype,
-                 std::optional<at::ScalarType> product_dtype = {},
-                 at::Device device = at::kCPU);
+  struct Options {
+    at::ScalarType dtype = at::kFloat;
+    // Of the decaying parameters in matrix products, when smaller.
+    std::optional<at::ScalarType> product_dtype = {};
+    at::Device device = at::kCPU;
+    int gradient_groups = 1;  // of a step: a power of two
+  };
+  ParameterStore(std::vector<Parameter*> parameters, const Options& options);
 
   // In model order; those that do not train among them.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
+  std::int64_t gradient_bytes() const;                          // sums of groups included
   const at::Tensor& statistics() const { return statistics_; }  // what does not train
   const at::Tensor& rounded() const { return rounded_; }        // undefined without product_dtype
 
@@ -38,9 +44,9 @@ class ParameterStore {
   // shape.
   at::Tensor view(const at::Tensor& buffer, std::size_t parameter) const;
 
-  // Draws initial values, or takes those that are given, once. Parameter i of this stage is number
-  // first_index + i of the model: what is drawn depends on that and the seed only, on every device.
-  void initialize(std::uint64_t seed, std::uint64_t first_index);
+  // Draws initial values, or takes those that are given, once. What is drawn depends on the seed
+  // and the parameter's number in the model only, on every device.
+  void initialize(std::uint64_t seed, std::span<const std::uint64_t> numbers);
 
   // Rounds the values for products anew. To be called after they changed.
   void round_values();
@@ -50,6 +56,10 @@ class ParameterStore {
 
   // Sets to zero what no accumulation has written since, before an optimizer reads it.
   void complete_gradients();
+
+  // Ends a gradient group: its sum is added to those before it, and the next group starts anew;
+  // after the last one the gradients are those of the step.
+  void end_gradient_group(bool is_last);
 
   // Multiplies all gradients.
   void scale_gradients(double factor);
@@ -65,6 +75,9 @@ class ParameterStore {
   at::Tensor values_;
   at::Tensor rounded_;  // of the first num_decaying() values
   at::Tensor gradients_;
+  PairwiseSum group_sums_;
+  std::vector<at::Tensor> spares_;  // for sums of groups: those that hold none
+  std::int64_t group_bytes_ = 0;
   at::Tensor statistics_;
 };
 

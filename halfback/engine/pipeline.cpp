@@ -1,17 +1,21 @@
 #include "halfback/engine/pipeline.h"
 
 #include "halfback/base/error.h"
+#include "halfback/engine/exchange_keys.h"
 #include "halfback/engine/memory.h"
+#include "halfback/engine/pipeline_rank.h"
 #include "halfback/engine/runtime.h"
+#include "halfback/engine/shards.h"
+#include "halfback/schedule/gradient_groups.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
 
 #include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
-#include <cmath>
-#include <exception>
+#include <algorithm>
+#include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,32 +23,44 @@ namespace halfback {
 
 namespace {
 
-// Sums, as they come out of the exchange at the end of a step.
-struct Totals {
-  double loss = 0.0;
-  double squared_norm = 0.0;
-  double num_correct = 0.0;  // of an evaluation
-};
+std::unique_ptr<Transport> in_process(const Schedule& schedule, const PipelineOptions& options) {
+  return make_in_process_transport(
+      {.num_ranks = schedule.num_ranks(),
+       .capacity = options.channel_capacity,
+       .timeout = std::chrono::duration<double>(options.timeout_seconds)});
+}
+
+BuildStages once(std::vector<StageLayers> stages) {
+  return [held = std::make_shared<std::vector<StageLayers>>(std::move(stages))] {
+    return std::exchange(*held, {});
+  };
+}
+
+void require_same_on_replicas(const std::vector<StageLayers>& stages) {
+  for (const StageLayers& stage : stages) {
+    for (const Parameter* const parameter : stage.parameters()) {
+      if (!parameter->trains) {
+        throw ConfigError(
+            fmt::format("model: {} is a running statistic, which copies of the weights would move "
+                        "apart; use a schedule with one copy, without --data-parallel",
+                        parameter->name));
+      }
+    }
+  }
+}
 
 }  // namespace
 
-struct Pipeline::Rank {
-  Rank(int rank_number, Transport& transport, at::Device device)
-      : number(rank_number), executor(rank_number, stages, transport, device) {}
-
-  int number;
-  Executor::Stages stages;
-  Executor executor;
-  std::int64_t idle_bytes = 0;  // alive before the step
-  Totals totals;                // the same on every rank
-};
-
 void check_runnable(const Schedule& schedule) {
-  if (schedule.placement.num_replicas() > 1) {
-    throw ScheduleError(fmt::format(
-        "schedule: {} replicas of the weights; running that is not supported yet; it can "
-        "be verified and simulated",
-        schedule.placement.num_replicas()));
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    std::vector<int> stages = schedule.placement.stages_of(rank);
+    std::sort(stages.begin(), stages.end());
+    const auto twice = std::adjacent_find(stages.begin(), stages.end());
+    if (twice != stages.end()) {
+      throw ScheduleError(fmt::format(
+          "schedule: rank {} holds two copies of stage {}; running that is not supported", rank,
+          *twice));
+    }
   }
   for (const auto& list : schedule.ranks) {
     const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {
@@ -59,256 +75,203 @@ void check_runnable(const Schedule& schedule) {
   }
 }
 
+Pipeline::Pipeline(const BuildStages& build,
+                   const Schedule& schedule,
+                   const PipelineOptions& options,
+                   std::unique_ptr<Transport> transport)
+    : options_(options),
+      schedule_(has_messages(schedule) ? schedule : add_communication(schedule)),
+      transport_(transport ? std::move(transport) : in_process(schedule, options)),
+      loss_scale_(options.loss_scale) {
+  check_runnable(schedule);
+  initialize_runtime();
+  choose_gradient_groups();
+  std::vector<StageLayers> first = build();
+  HALFBACK_CHECK(static_cast<int>(first.size()) == schedule.num_stages(),
+                 fmt::format("{} stages, {} in the schedule", first.size(), schedule.num_stages()));
+  if (schedule.placement.num_replicas() > 1) {
+    require_same_on_replicas(first);
+  } else if (options.shards_optimizer) {
+    throw ConfigError(
+        "--shard-optimizer: there is one copy of the weights, which needs all of the state; "
+        "use --data-parallel D or a schedule with replicas");
+  }
+  layout_ = lay_out(first);
+  make_ranks(std::move(first), build);
+}
+
 Pipeline::Pipeline(std::vector<StageLayers> stages,
                    const Schedule& schedule,
                    const PipelineOptions& options)
-    : options_(options),
-      schedule_(has_messages(schedule) ? schedule : add_communication(schedule)),
-      transport_(make_in_process_transport(
-          {.num_ranks = schedule.num_ranks(),
-           .capacity = options.channel_capacity,
-           .timeout = std::chrono::duration<double>(options.timeout_seconds)})),
-      loss_scale_(options.loss_scale) {
-  check_runnable(schedule);
-  HALFBACK_CHECK(
-      static_cast<int>(stages.size()) == schedule.num_stages(),
-      fmt::format("{} stages, {} in the schedule", stages.size(), schedule.num_stages()));
-  initialize_runtime();
-  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
-    ranks_.push_back(
-        std::make_unique<Rank>(rank, *transport_, device_of_rank(options.stage.device, rank)));
-  }
-  threads_ = std::make_unique<RankThreads>(schedule.num_ranks(), options.threads_per_rank);
-  // Every rank's thread makes its own stages, so that they are counted to it.
-  threads_->run([&](int number) {
-    Rank& rank = *ranks_[static_cast<std::size_t>(number)];
-    Stage::Options stage_options = options.stage;
-    stage_options.device = rank.executor.device().device();
-    rank.executor.device().enter();
-    for (const int stage : schedule_.placement.stages_of(number)) {
-      rank.stages[stage] = std::make_unique<Stage>(
-          std::move(stages[static_cast<std::size_t>(stage)]), stage_options);
-    }
-    rank.executor.device().wait();
-  });
-  std::vector<Stage*> all;
-  for (int number = 0; number < num_stages(); ++number) {
-    all.push_back(&stage(number));
-  }
-  tied_ = tied_pairs(all);
+    : Pipeline(once(std::move(stages)), schedule, options) {
+  HALFBACK_CHECK(schedule.placement.num_replicas() == 1, "copies of the weights need a builder");
 }
 
 Pipeline::~Pipeline() = default;
 
-Stage& Pipeline::stage(int number) {
-  const int rank = schedule_.placement.rank_of(number);
-  return *ranks_[static_cast<std::size_t>(rank)]->stages.at(number);
-}
-
-void Pipeline::initialize(std::uint64_t seed) {
-  const c10::InferenceMode no_graph;
-  std::uint64_t index = 0;
-  for (int number = 0; number < num_stages(); ++number) {
-    ParameterStore& store = stage(number).store();
-    store.initialize(seed, index);
-    index += store.parameters().size();
+void Pipeline::choose_gradient_groups() {
+  const int replicas = schedule_.placement.num_replicas();
+  gradient_groups_ = options_.gradient_groups > 0 ? options_.gradient_groups : replicas;
+  options_.stage.gradient_groups = gradient_groups_ / replicas;
+  const std::vector<int> group_of = halfback::gradient_groups(schedule_, gradient_groups_);
+  if (gradient_groups_ == replicas) {
+    return;
   }
-  copy_values(tied_);
-}
-
-StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
-                                const StepOptions& options) {
-  return run(micro_batches, &options);
-}
-
-StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
-  return run(micro_batches, nullptr);
-}
-
-StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOptions* update) {
-  HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
-                 fmt::format("{} micro-batches", micro_batches.size()));
-  const auto targets = static_cast<double>(num_targets(micro_batches));
-  const StepContext context{.schedule = &schedule_,
-                            .micro_batches = micro_batches,
-                            .loss_scale = loss_scale_.value() / targets,
-                            .step = update != nullptr ? update->number : 0,
-                            .origin_seconds = now_seconds()};
-  run_all(context, update);
-  StepResult result;
-  result.loss_scale = loss_scale_.value();
-  result.seconds = now_seconds() - context.origin_seconds;
-  result.loss = ranks_.front()->totals.loss / targets;
-  result.gradient_norm = std::sqrt(ranks_.front()->totals.squared_norm);
-  if (update != nullptr) {
-    result.was_skipped = loss_scale_.skips(result.gradient_norm);
-    loss_scale_.finish_step(result.was_skipped);
-  }
-  collect(result);
-  return result;
-}
-
-Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
-  HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
-  const Schedule forward = forward_only(schedule_, static_cast<int>(micro_batches.size()));
-  run_all({.schedule = &forward,
-           .micro_batches = micro_batches,
-           .is_training = false,
-           .origin_seconds = now_seconds()},
-          nullptr);
-  const Totals& totals = ranks_.front()->totals;
-  const auto count = static_cast<double>(num_targets(micro_batches));
-  return {.loss = totals.loss / count, .accuracy = totals.num_correct / count};
-}
-
-void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
-  for (const auto& rank : ranks_) {
-    rank->executor.device().reset_peak();
-    rank->idle_bytes = rank->executor.device().live_bytes();
-  }
-  threads_->run([&](int number) {
-    Rank& rank = *ranks_[static_cast<std::size_t>(number)];
-    const auto where = [&] {
-      const auto& list = context.schedule->ranks[static_cast<std::size_t>(number)];
-      const auto position = static_cast<std::size_t>(rank.executor.position());
-      return position < list.size() ? fmt::format("rank {}, position {}, {}", number, position,
-                                                  to_string(list[position]))
-                                    : fmt::format("rank {}, end of the step", number);
-    };
-    try {
-      run_rank(rank, context, update);
-    } catch (const StoppedError&) {
-      // Another rank's error is the one to tell.
-    } catch (const TransportError& error) {
-      const std::string text =
-          fmt::format("{}: {}{}", where(), error.what(), blocked_ranks(*context.schedule));
-      transport_->stop();
-      throw TransportError(text);
-    } catch (const ScheduleError& error) {
-      transport_->stop();
-      throw ScheduleError(fmt::format("{}: {}", where(), error.what()));
-    } catch (const c10::Error& error) {
-      transport_->stop();
-      throw Error(fmt::format("{}: {}", where(), error.what_without_backtrace()));
-    } catch (const std::exception& error) {
-      transport_->stop();
-      throw Error(fmt::format("{}: {}", where(), error.what()));
+  group_ends_.assign(group_of.size(), GroupEnd::No);
+  // Of each replica: the micro-batch before the first one of another group ends its own.
+  for (int replica = 0; replica < replicas; ++replica) {
+    std::optional<std::size_t> previous;
+    for (std::size_t m = 0; m < group_of.size(); ++m) {
+      if (schedule_.placement.replica_of(static_cast<int>(m)) != replica) {
+        continue;
+      }
+      if (previous && group_of[*previous] != group_of[m]) {
+        group_ends_[*previous] = GroupEnd::Yes;
+      }
+      previous = m;
     }
-  });
-}
-
-std::string Pipeline::blocked_ranks(const Schedule& running) const {
-  std::string text;
-  for (const auto& rank : ranks_) {
-    const auto& list = running.ranks[static_cast<std::size_t>(rank->number)];
-    const auto position = static_cast<std::size_t>(rank->executor.position());
-    text += position < list.size()
-                ? fmt::format("; rank {} is at position {}, {}", rank->number, position,
-                              to_string(list[position]))
-                : fmt::format("; rank {} is at the end of the step", rank->number);
-  }
-  return text;
-}
-
-void Pipeline::share_gradients(const Rank& rank) {
-  const RankDevice& device = rank.executor.device();
-  for (const auto& [number, stage] : rank.stages) {
-    stage->store().complete_gradients();
-  }
-  for (const TiedPair& pair : tied_) {
-    const int first = schedule_.placement.rank_of(pair.stage);
-    const int second = schedule_.placement.rank_of(pair.copy_stage);
-    if (first == second && first == rank.number) {
-      add_gradients(pair);
-    } else if (first == rank.number || second == rank.number) {
-      at::Tensor& own = (first == rank.number ? pair.original : pair.copy)->gradient;
-      const int other = first == rank.number ? second : first;
-      const at::Tensor sent = own.clone();
-      device.wait();
-      own.add_(device.take(transport_->swap({.from = rank.number, .to = other}, sent)));
-    }
-  }
-  for (const auto& [number, stage] : rank.stages) {
-    stage->store().scale_gradients(1.0 / loss_scale_.value());
+    group_ends_[previous.value()] = GroupEnd::LastOfStep;
   }
 }
 
-void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
-  const RankDevice& device = rank.executor.device();
-  device.wait_for_others();
-  for (const auto& [number, stage] : rank.stages) {
-    if (context.is_training) {
-      stage->begin_step(context.step);
-    } else {
-      stage->begin_inference();
+void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& build) {
+  const std::vector<int> local = transport_->local_ranks();
+  for (const int rank : local) {
+    ranks_[rank] =
+        std::make_unique<Rank>(rank, *transport_, device_of_rank(options_.stage.device, rank));
+  }
+  threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
+  const int num_replicas = schedule_.placement.num_replicas();
+  for (int replica = 0; replica < num_replicas; ++replica) {
+    const auto& rank_of_stage = schedule_.placement.replicas[static_cast<std::size_t>(replica)];
+    const bool is_here = std::any_of(rank_of_stage.begin(), rank_of_stage.end(),
+                                     [&](int rank) { return ranks_.count(rank) > 0; });
+    if (!is_here) {
+      continue;
     }
-  }
-  rank.executor.run(context);
-  if (context.is_training) {
-    share_gradients(rank);
-  }
-
-  std::vector<double> sums;
-  for (const auto& [number, stage] : rank.stages) {
-    if (context.is_training) {
-      const std::vector<double> norms = stage->store().squared_gradient_norms();
-      sums.insert(sums.end(), norms.begin(), norms.end());
+    std::vector<StageLayers> stages = std::exchange(first, {});
+    if (stages.empty()) {
+      stages = build();
+      lay_out(stages);
     }
-  }
-  const auto& losses = rank.executor.losses();
-  sums.insert(sums.end(), losses.begin(), losses.end());
-  const std::vector<std::vector<double>> all = transport_->all_gather(rank.number, std::move(sums));
-
-  // Summed in model order on every rank, so that all have the same bits whatever the placement.
-  rank.totals = {};
-  std::vector<std::size_t> offsets(ranks_.size(), 0);
-  for (int number = 0; number < num_stages() && context.is_training; ++number) {
-    const auto owner = static_cast<std::size_t>(schedule_.placement.rank_of(number));
-    const std::size_t count = stage(number).store().parameters().size();
-    for (std::size_t i = 0; i < count; ++i) {
-      rank.totals.squared_norm += all[owner][offsets[owner]++];
-    }
-  }
-  const auto owner = static_cast<std::size_t>(schedule_.placement.rank_of(num_stages() - 1));
-  const std::vector<double>& last = all[owner];
-  const std::size_t count = context.micro_batches.size();
-  for (std::size_t i = offsets[owner]; i < last.size(); ++i) {
-    (i < offsets[owner] + count ? rank.totals.loss : rank.totals.num_correct) += last[i];
-  }
-  if (update != nullptr && !loss_scale_.skips(rank.totals.squared_norm)) {
-    update_stages(rank, *update);
-  }
-}
-
-void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
-  const double norm = std::sqrt(rank.totals.squared_norm);
-  const bool clips = options_.clip_norm > 0.0 && norm > options_.clip_norm;
-  for (const auto& [number, stage] : rank.stages) {
-    rank.executor.timed({ActionKind::Update, number, 0}, [&] {
-      stage->optimizer().step(stage->store(),
-                              {.step = loss_scale_.update_number(options.number),
-                               .learning_rate = options.learning_rate,
-                               .gradient_divisor = clips ? norm / options_.clip_norm : 1.0});
+    // Every rank's thread makes its own stages, so that they are counted to it.
+    threads_->run([&](int number) {
+      Rank& rank = *ranks_.at(number);
+      Stage::Options stage_options = options_.stage;
+      stage_options.device = rank.executor.device().device();
+      if (options_.shards_optimizer) {
+        stage_options.optimizer_shard = replica;
+        stage_options.num_optimizer_shards = num_replicas;
+      }
+      rank.executor.device().enter();
+      for (std::size_t stage = 0; stage < stages.size(); ++stage) {
+        if (rank_of_stage[stage] == number) {
+          rank.stages[static_cast<int>(stage)] =
+              std::make_unique<Stage>(std::move(stages[stage]), stage_options);
+        }
+      }
+      rank.executor.device().wait();
     });
   }
 }
 
-void Pipeline::collect(StepResult& result) {
-  result.timeline.num_ranks = static_cast<int>(ranks_.size());
-  for (const auto& rank : ranks_) {
-    const auto& spans = rank->executor.spans();
-    result.timeline.spans.insert(result.timeline.spans.end(), spans.begin(), spans.end());
-    RankMemory memory;
-    for (const auto& [number, stage] : rank->stages) {
-      const StateBytes bytes = stage->state_bytes();
-      memory.parameters += bytes.parameters;
-      memory.gradients += bytes.gradients;
-      memory.optimizer_state += bytes.optimizer;
-    }
-    memory.activations = rank->executor.peak_between_actions() - rank->idle_bytes;
-    memory.peak = rank->executor.device().peak_bytes();
-    result.memory.push_back(memory);
+std::vector<int> Pipeline::copies_of(int stage) const {
+  std::vector<int> ranks;
+  for (const std::vector<int>& rank_of_stage : schedule_.placement.replicas) {
+    ranks.push_back(rank_of_stage[static_cast<std::size_t>(stage)]);
   }
+  return ranks;
+}
+
+std::vector<LocalStage> Pipeline::local_stages() {
+  std::vector<LocalStage> all;
+  for (int replica = 0; replica < schedule_.placement.num_replicas(); ++replica) {
+    for (int number = 0; number < num_stages(); ++number) {
+      const auto rank = ranks_.find(schedule_.placement.rank_of(number, replica));
+      if (rank != ranks_.end()) {
+        all.push_back({number, replica, rank->second->stages.at(number).get()});
+      }
+    }
+  }
+  return all;
+}
+
+Stage& Pipeline::stage(int number) {
+  const auto rank = ranks_.find(schedule_.placement.rank_of(number));
+  HALFBACK_CHECK(rank != ranks_.end(), "the stage is in this process");
+  return *rank->second->stages.at(number);
+}
+
+void Pipeline::initialize(std::uint64_t seed) {
+  const c10::InferenceMode no_graph;
+  for (const LocalStage& local : local_stages()) {
+    local.stage->store().initialize(seed, layout_.numbers[static_cast<std::size_t>(local.number)]);
+  }
+  if (schedule_.placement.num_replicas() > 1) {
+    copy_values_to_replicas();
+  }
+}
+
+void Pipeline::copy_values_to_replicas() {
+  threads_->run([&](int number) {
+    for (const auto& [stage, held] : ranks_.at(number)->stages) {
+      const at::Tensor& values = held->store().values();
+      const int source = schedule_.placement.rank_of(stage);
+      std::vector<Trade> trades;
+      for (const int other : copies_of(stage)) {
+        if (source == number && other != number) {
+          trades.push_back({.peer = other, .gives = values, .gets = {}});
+        } else if (source != number && other == number) {
+          trades.push_back({.peer = source, .gives = {}, .gets = values});
+        }
+      }
+      transport_->begin_exchange(number, exchange_keys::of_values(stage), std::move(trades))
+          ->wait();
+    }
+  });
+}
+
+void Pipeline::gather_optimizer_state(
+    const std::function<bool(int stage, int replica)>& is_chosen) {
+  if (!options_.shards_optimizer) {
+    return;
+  }
+  threads_->run([&](int number) {
+    const MemoryOwner nobody(kNoRank);
+    for (const auto& [stage, held] : ranks_.at(number)->stages) {
+      const std::vector<int> copies = copies_of(stage);
+      const auto shards =
+          equal_shards(held->store().values().numel(), static_cast<int>(copies.size()));
+      const auto own_state = held->optimizer().state();
+      for (std::size_t kind = 0; kind < own_state.size(); ++kind) {
+        std::vector<Trade> trades;
+        for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+          const bool is_own = copies[copy] == number;
+          for (std::size_t chosen = 0; chosen < copies.size(); ++chosen) {
+            if (!is_chosen(stage, static_cast<int>(chosen)) || copy == chosen ||
+                shards[copy].size() == 0) {
+              continue;
+            }
+            if (is_own) {
+              trades.push_back(
+                  {.peer = copies[chosen], .gives = own_state[kind].second, .gets = {}});
+            } else if (copies[chosen] == number) {
+              const at::Tensor whole = held->whole_state()[kind].second;
+              trades.push_back({.peer = copies[copy],
+                                .gives = {},
+                                .gets = whole.narrow(0, shards[copy].begin, shards[copy].size())});
+            }
+          }
+        }
+        transport_
+            ->begin_exchange(
+                number,
+                exchange_keys::of_reduction({.stage = stage, .bucket = static_cast<int>(kind)}),
+                std::move(trades))
+            ->wait();
+      }
+    }
+  });
 }
 
 }  // namespace halfback

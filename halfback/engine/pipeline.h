@@ -1,17 +1,24 @@
-// A model in training over ranks that are threads of this process: one step is one run of the
-// schedule and one update of every stage.
+// A model in training: one step is one run of the schedule and one update of every stage. Ranks are
+// threads of this process, or of this and others: each process then has a Pipeline of its own with
+// the stages of its ranks, all with the same schedule and options, called alike.
 //
-// Results do not depend on the schedule, the number of stages or ranks (weight gradients looped,
-// in ascending order): losses, gradients and parameters equal the plain run bit for bit.
+// Results do not depend on the schedule, the number of stages, ranks, processes or copies of the
+// weights (weight gradients looped, in ascending order, in as many gradient groups): losses,
+// gradients and parameters equal the plain run bit for bit.
 #pragma once
 
 #include "halfback/engine/executor.h"
 #include "halfback/engine/loss_scale.h"
+#include "halfback/engine/model_layout.h"
+#include "halfback/engine/rank_report.h"
 #include "halfback/engine/rank_threads.h"
-#include "halfback/engine/tied_parameters.h"
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,20 +28,17 @@ namespace halfback {
 struct PipelineOptions {
   Stage::Options stage;  // its device may lack a number: ranks are then dealt out over all
   LossScaleOptions loss_scale;
+  // Contiguous blocks of the micro-batches whose gradients are summed on their own and then added
+  // pairwise: a multiple of the copies of the weights, by a power of two. 0: one for each copy.
+  int gradient_groups = 0;
+  // Each copy of the weights holds an equal part of the optimizer's state, updates that part of the
+  // parameters and gives it to the others (ZeRO stage 1: Rajbhandari et al., arXiv:1910.02054).
+  bool shards_optimizer = false;
   double clip_norm = 0.0;  // largest gradient norm of the whole model; 0 does not clip
   int threads_per_rank = 1;
   int channel_capacity = 16;
   double timeout_seconds = 60.0;
-};
-
-// Exact bytes of one rank. The first three are constant; the rest is of the last step, and of all
-// ranks on the rank's device where that is not the CPU.
-struct RankMemory {
-  std::int64_t parameters = 0;
-  std::int64_t gradients = 0;
-  std::int64_t optimizer_state = 0;
-  std::int64_t activations = 0;  // peak of what is kept or on its way, between actions
-  std::int64_t peak = 0;         // of everything, temporaries inside actions included
+  double clock_offset_seconds = 0.0;  // from now_seconds() here to that of the first process
 };
 
 struct StepResult {
@@ -42,6 +46,7 @@ struct StepResult {
   double gradient_norm = 0.0;  // before clipping
   double loss_scale = 1.0;     // of this step; loss and norm are without it
   bool was_skipped = false;    // gradients were not finite: nothing was updated
+  bool is_stop_asked = false;  // in some process: the same in all of them
   double seconds = 0.0;
   Timeline timeline;
   std::vector<RankMemory> memory;  // by rank
@@ -54,14 +59,31 @@ struct Evaluation {
   bool operator==(const Evaluation&) const = default;
 };
 
-// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run yet: updates
-// inside the step, and replicas of the weights.
+// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run: updates inside
+// the step, and two copies of a stage on one rank.
 void check_runnable(const Schedule& schedule);
+
+// Makes the layers of the whole model, stage by stage, alike every time.
+using BuildStages = std::function<std::vector<StageLayers>()>;
+
+// A stage that lives in this process.
+struct LocalStage {
+  int number = 0;
+  int replica = 0;
+  Stage* stage = nullptr;
+};
 
 class Pipeline {
  public:
   // `schedule` must be valid; messages are added when it has none. Stages get memory, not values.
-  // Throws as check_runnable().
+  // `build` is called once for each copy of the weights. Without a transport all ranks are here.
+  // Throws as check_runnable(), and ConfigError for gradient groups that the schedule cannot have
+  // and for layers that replicas cannot keep alike.
+  Pipeline(const BuildStages& build,
+           const Schedule& schedule,
+           const PipelineOptions& options,
+           std::unique_ptr<Transport> transport = {});
+  // The same for one copy of the weights, all of it here.
   Pipeline(std::vector<StageLayers> stages,
            const Schedule& schedule,
            const PipelineOptions& options);
@@ -69,7 +91,7 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();
 
-  // Draws the initial values of all parameters.
+  // Draws the initial values of all parameters; all copies of the weights begin as the first.
   void initialize(std::uint64_t seed);
 
   // One optimizer step over as many micro-batches as the schedule has. After an error the
@@ -77,6 +99,7 @@ class Pipeline {
   struct StepOptions {
     std::int64_t number = 1;  // of this step, from 1
     double learning_rate = 0.0;
+    const std::atomic<bool>* stop = nullptr;  // is to become true in any process to end the run
   };
   StepResult train_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
 
@@ -92,26 +115,54 @@ class Pipeline {
   void restore_loss_scale(const LossScaleState& state) { loss_scale_.restore(state); }
 
   int num_stages() const { return schedule_.num_stages(); }
+  // Returns a stage of the first copy of the weights, which must be in this process.
   Stage& stage(int number);
+  // Returns all stages of this process, by replica and number.
+  std::vector<LocalStage> local_stages();
+  int gradient_groups() const { return gradient_groups_; }
+
+  // Completes Stage::whole_state() of the stages that are chosen, from the shards of all copies.
+  // All processes must call it alike.
+  void gather_optimizer_state(const std::function<bool(int stage, int replica)>& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }
 
+  // Says where each rank of this process is in its list, as in "; rank 0 is at position 3, 1F0".
+  // May be called from any thread.
+  std::string positions() const;
+
+  // Ends all waits of the ranks here: another process has failed. From any thread.
+  void stop() { transport_->stop(); }
+
  private:
   struct Rank;
+  void make_ranks(std::vector<StageLayers> first, const BuildStages& build);
+  void choose_gradient_groups();
+  void copy_values_to_replicas();
+  std::vector<int> copies_of(int stage) const;
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
-  void share_gradients(const Rank& rank);
-  void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
-  void update_stages(Rank& rank, const StepOptions& options);
   void run_all(const StepContext& context, const StepOptions* update);
-  std::string blocked_ranks(const Schedule& running) const;
+  void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
+  void share_gradients(Rank& rank);
+  void share_tied_gradients(const Rank& rank);
+  void sum_up(Rank& rank, const StepContext& context);
+  void update_stages(Rank& rank, const StepOptions& options);
+  void share_updates(const Rank& rank);
   void collect(StepResult& result);
+  void set_running(const Schedule* schedule);
+  bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }
 
   PipelineOptions options_;
   Schedule schedule_;
   std::unique_ptr<Transport> transport_;
-  std::vector<std::unique_ptr<Rank>> ranks_;
-  std::vector<TiedPair> tied_;
+  ModelLayout layout_;
+  int gradient_groups_ = 1;
+  std::vector<GroupEnd> group_ends_;            // by micro-batch
+  std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   LossScale loss_scale_;
+  mutable std::mutex running_mutex_;
+  const Schedule* running_ = nullptr;  // under way, or that of the error
+  Schedule forward_;                   // of the last evaluation
   std::unique_ptr<RankThreads> threads_;
 };
 

@@ -4,10 +4,9 @@
 
 #include "halfback/engine/executor.h"
 #include "halfback/engine/loss_scale.h"
+#include "halfback/engine/model_layout.h"
 #include "halfback/engine/stage.h"
-#include "halfback/engine/tied_parameters.h"
 
-#include <array>
 #include <span>
 #include <vector>
 
@@ -15,7 +14,8 @@ namespace halfback {
 
 class PlainRun {
  public:
-  // `whole` is the model as one stage.
+  // `whole` is the model as one stage. Gradients of a step are summed in the groups that its
+  // options ask for.
   PlainRun(StageLayers whole,
            const Stage::Options& options,
            double clip_norm,
@@ -27,7 +27,7 @@ class PlainRun {
     double loss = 0.0;           // mean over the targets
     double gradient_norm = 0.0;  // before clipping
   };
-  // Gradients of all micro-batches, in order, into the stage's store.
+  // Gradients of all micro-batches, in order, into the stage's store: groups are blocks of them.
   Result accumulate_gradients(std::span<const MicroBatch> micro_batches, std::int64_t number = 0);
   // The same, then clipping and one update. `number` counts steps from 1.
   Result train_step(std::span<const MicroBatch> micro_batches,
@@ -37,9 +37,15 @@ class PlainRun {
   Stage& stage() { return stage_; }
 
  private:
+  PlainRun(std::vector<StageLayers> whole,
+           const Stage::Options& options,
+           double clip_norm,
+           const LossScaleOptions& loss_scale);
+
+  ModelLayout layout_;
+  int gradient_groups_;
   Stage stage_;
   double clip_norm_;
-  std::vector<TiedPair> tied_;
   LossScale loss_scale_;
 };
 

@@ -56,9 +56,10 @@ struct RankThreads::State {
   }
 };
 
-RankThreads::RankThreads(int num_ranks, int threads_per_rank) : state_(std::make_unique<State>()) {
+RankThreads::RankThreads(const std::vector<int>& ranks, int threads_per_rank)
+    : state_(std::make_unique<State>()) {
   state_->threads_per_rank = threads_per_rank;
-  for (int rank = 0; rank < num_ranks; ++rank) {
+  for (const int rank : ranks) {
     state_->threads.emplace_back([state = state_.get(), rank] { state->serve(rank); });
   }
 }

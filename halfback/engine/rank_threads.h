@@ -1,15 +1,17 @@
-// One thread per rank that lives as long as the pipeline: thread pools and caches stay warm.
+// One thread for each rank of this process that lives as long as the pipeline: thread pools and
+// caches stay warm.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace halfback {
 
 class RankThreads {
  public:
   // `threads_per_rank` is what ATen may use inside an operator; the same on every rank.
-  RankThreads(int num_ranks, int threads_per_rank);
+  RankThreads(const std::vector<int>& ranks, int threads_per_rank);
   RankThreads(const RankThreads&) = delete;
   RankThreads& operator=(const RankThreads&) = delete;
   ~RankThreads();

@@ -4,6 +4,7 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/engine/device.h"
 
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,8 +35,14 @@ Tensors with_own_riders(Tensors outputs) {
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
       options_(options),
-      store_(layers_.parameters(), options.dtype, options.product_dtype, options.device),
-      optimizer_(make_optimizer(options.optimizer, store_)) {
+      store_(layers_.parameters(),
+             {.dtype = options.dtype,
+              .product_dtype = options.product_dtype,
+              .device = options.device,
+              .gradient_groups = options.gradient_groups}),
+      own_elements_(equal_shards(store_.values().numel(), options.num_optimizer_shards)
+                        .at(static_cast<std::size_t>(options.optimizer_shard))),
+      optimizer_(make_optimizer(options.optimizer, store_, own_elements_)) {
   require_reproducible_operators(options.device);
   std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
   for (const auto& layer : layers_.layers) {
@@ -156,14 +163,13 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
   }
 }
 
-std::optional<int> Stage::finish_step(int num_micro_batches) {
-  in_flight_.resize(static_cast<std::size_t>(num_micro_batches));
-  for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
-    InFlight& one = in_flight_[static_cast<std::size_t>(micro_batch)];
-    if (one.phase != Phase::Done) {
+std::optional<int> Stage::finish_step(std::span<const int> micro_batches) {
+  for (const int micro_batch : micro_batches) {
+    const auto index = static_cast<std::size_t>(micro_batch);
+    if (index >= in_flight_.size() || in_flight_[index].phase != Phase::Done) {
       return micro_batch;
     }
-    one.phase = Phase::Empty;
+    in_flight_[index].phase = Phase::Empty;
   }
   return std::nullopt;
 }
@@ -184,10 +190,32 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
 }
 
+std::vector<std::pair<std::string, at::Tensor>> Stage::whole_state() {
+  if (options_.num_optimizer_shards == 1) {
+    return optimizer_->state();
+  }
+  if (whole_state_.empty()) {
+    for (const auto& [name, own] : optimizer_->state()) {
+      const at::Tensor whole = at::zeros_like(store_.values());
+      whole.narrow(0, own_elements_.begin, own_elements_.size()).copy_(own);
+      whole_state_.emplace_back(name, whole);
+    }
+  }
+  return whole_state_;
+}
+
+void Stage::take_own_state() {
+  const auto state = optimizer_->state();
+  for (std::size_t i = 0; i < whole_state_.size(); ++i) {
+    state[i].second.copy_(
+        whole_state_[i].second.narrow(0, own_elements_.begin, own_elements_.size()));
+  }
+}
+
 StateBytes Stage::state_bytes() const {
   StateBytes bytes{.parameters = bytes_of(store_.values()) + bytes_of(store_.statistics()) +
                                  bytes_of(store_.rounded()),
-                   .gradients = bytes_of(store_.gradients())};
+                   .gradients = store_.gradient_bytes()};
   for (const auto& [name, buffer] : optimizer_->state()) {
     bytes.optimizer += bytes_of(buffer);
   }

@@ -13,6 +13,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -33,7 +35,11 @@ class Stage {
     at::ScalarType dtype = at::kFloat;
     std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
-    std::uint64_t seed = 0;  // of random masks
+    std::uint64_t seed = 0;   // of random masks
+    int gradient_groups = 1;  // that each copy of a stage sums on its own; a power of two
+    // Of so many shards of the optimizer's state this copy of the stage holds, and updates, one.
+    int optimizer_shard = 0;
+    int num_optimizer_shards = 1;
     OptimizerOptions optimizer;
   };
   Stage(StageLayers layers, const Options& options);
@@ -42,6 +48,15 @@ class Stage {
   bool concatenates() const { return options_.weight_gradients == WeightGradients::Concatenated; }
   ParameterStore& store() { return store_; }
   Optimizer& optimizer() { return *optimizer_; }
+  // The elements of the store that the optimizer has.
+  const ElementRange& own_elements() const { return own_elements_; }
+
+  // For checkpoints, the optimizer's state of all elements. Where this copy has a shard of it, that
+  // is room for the rest, and lasts until it is closed; take_own_state() takes the own part out of
+  // it.
+  std::vector<std::pair<std::string, at::Tensor>> whole_state();
+  void take_own_state();
+  void close_whole_state() { whole_state_.clear(); }
   const StageLayers& layers() const { return layers_; }
   // Returns the bytes of parameters, their gradients and the optimizer's state.
   StateBytes state_bytes() const;
@@ -75,9 +90,9 @@ class Stage {
   };
   Score infer_loss(Tensors inputs, const at::Tensor& targets);
 
-  // Ends a step of so many micro-batches: the next begins with their F again. Returns the first
-  // that is not through, after which the stage cannot be used again; or nothing.
-  std::optional<int> finish_step(int num_micro_batches);
+  // Ends a step of these micro-batches: the next begins with their F again. Returns the first that
+  // is not through, after which the stage cannot be used again; or nothing.
+  std::optional<int> finish_step(std::span<const int> micro_batches);
 
   // True when no micro-batch has anything saved.
   bool is_idle() const;
@@ -104,7 +119,9 @@ class Stage {
   StageLayers layers_;
   Options options_;
   ParameterStore store_;
+  ElementRange own_elements_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::vector<std::pair<std::string, at::Tensor>> whole_state_;
   std::int64_t step_ = 0;
   std::deque<InFlight> in_flight_;  // by micro-batch; growing moves none of them
 };

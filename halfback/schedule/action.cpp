@@ -13,7 +13,7 @@ namespace halfback {
 namespace {
 
 constexpr std::array<std::string_view, kNumActionKinds> kLetters = {
-    "F", "B", "I", "W", "SEND_F", "RECV_F", "SEND_B", "RECV_B", "U"};
+    "F", "B", "I", "W", "SEND_F", "RECV_F", "SEND_B", "RECV_B", "REDUCE_GRAD", "U"};
 
 // Takes the digits at the front of the text; nothing when there are none or too many.
 std::optional<int> take_index(std::string_view& text) {
@@ -31,8 +31,8 @@ std::optional<int> take_index(std::string_view& text) {
 std::string_view letters(ActionKind kind) { return kLetters[static_cast<std::size_t>(kind)]; }
 
 std::string to_string(const Action& action) {
-  if (action.kind == ActionKind::Update) {
-    return fmt::format("{}U", action.stage);
+  if (!has_micro_batch(action.kind)) {
+    return fmt::format("{}{}", action.stage, letters(action.kind));
   }
   return fmt::format("{}{}{}", action.stage, letters(action.kind), action.micro_batch);
 }
@@ -49,7 +49,7 @@ std::optional<Action> try_parse_action(std::string_view text) {
   }
   text.remove_prefix(num_letters);
   const auto kind = static_cast<ActionKind>(found - kLetters.begin());
-  if (kind == ActionKind::Update) {
+  if (!has_micro_batch(kind)) {
     return text.empty() ? std::optional<Action>{{kind, *stage, 0}} : std::nullopt;
   }
   const std::optional<int> micro_batch = take_index(text);
@@ -65,7 +65,7 @@ Action parse_action(std::string_view text) {
   }
   throw ScheduleError(fmt::format(
       "action: '{}' is none; expected stage, letters, micro-batch, as in 2F0, with the letters F, "
-      "B, I, W, SEND_F, RECV_F, SEND_B or RECV_B, or stage and U, as in 2U",
+      "B, I, W, SEND_F, RECV_F, SEND_B or RECV_B, or stage and REDUCE_GRAD or U, as in 2U",
       text.substr(0, 40)));
 }
 

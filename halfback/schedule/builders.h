@@ -156,8 +156,9 @@ Schedule build_zb_wave(const PipelineShape& shape);
 // Training Efficiency", SC 2023, arXiv 2308.15762.
 Schedule build_hanayo(const PipelineShape& shape);
 
-// The following have two replicas of the weights, the second on the ranks in reverse, and even
-// micro-batches pass the first, odd ones the second.
+// The following have two replicas of the weights, the second on the ranks in reverse. The first
+// half of the micro-batches passes the first, the others the second, in turn with them. REDUCE_GRAD
+// stands right after the last W or B of each stage.
 
 // Returns the best order that a search finds for two pipelines of N stages in opposite directions,
 // within a memory of N. N even, M even. Idle (N/2-1) f at f = i = w, (N-2) f with two_stage off and

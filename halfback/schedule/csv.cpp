@@ -9,7 +9,9 @@
 #include <array>
 #include <cctype>
 #include <fstream>
+#include <map>
 #include <optional>
+#include <utility>
 
 namespace halfback {
 
@@ -35,12 +37,12 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kSpace) + 1);
 }
 
-// True for PyTorch's cells that speak of data parallelism, as in "0REDUCE_GRAD".
-bool is_data_parallel_cell(std::string_view cell) {
-  constexpr std::array<std::string_view, 3> kLetters = {"UNSHARD", "RESHARD", "REDUCE_GRAD"};
+// True for PyTorch's cells of data parallelism that mean nothing here, as in "0UNSHARD".
+bool is_skipped(std::string_view cell, bool with_replicas) {
   const std::size_t digits = std::min(cell.find_first_not_of("0123456789"), cell.size());
-  return digits > 0 &&
-         std::find(kLetters.begin(), kLetters.end(), cell.substr(digits)) != kLetters.end();
+  const std::string_view letters_of_cell = cell.substr(digits);
+  return digits > 0 && (letters_of_cell == "UNSHARD" || letters_of_cell == "RESHARD" ||
+                        (!with_replicas && letters_of_cell == letters(ActionKind::ReduceGradient)));
 }
 
 class Reader {
@@ -116,6 +118,7 @@ class Reader {
 
   std::vector<Action> read_row(std::string_view line) {
     std::vector<Action> actions;
+    const bool with_replicas = header_.placement && header_.placement->num_replicas() > 1;
     std::size_t num_cells = 0;
     for (std::size_t begin = 0; begin <= line.size();) {
       const std::size_t end = std::min(line.find(',', begin), line.size());
@@ -125,7 +128,7 @@ class Reader {
       }
       if (!cell.empty() && cell.front() == '(') {
         read_overlapped(line, cell, actions);
-      } else if (!cell.empty() && !is_data_parallel_cell(cell)) {
+      } else if (!cell.empty() && !is_skipped(cell, with_replicas)) {
         actions.push_back(read_cell(line, cell));
       }
       begin = end + 1;
@@ -189,8 +192,33 @@ class Reader {
         .num_micro_batches = num_micro_batches,
         .placement = header_.placement ? stated_placement(num_micro_batches) : inferred_placement(),
         .ranks = std::move(ranks_)};
+    if (has_reductions(schedule)) {
+      name_replicas(schedule);
+    }
     schedule.cuts = stated_cuts(schedule.num_stages());
     return schedule;
+  }
+
+  // Gives each REDUCE_GRAD the first micro-batch of the replica whose copy of the stage its rank
+  // has. Where it has none, validate() finds the action on a wrong rank.
+  static void name_replicas(Schedule& schedule) {
+    const auto micro_batches =
+        micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
+    std::map<std::pair<int, int>, int> first_of;  // by rank and stage
+    for (int replica = 0; replica < schedule.placement.num_replicas(); ++replica) {
+      const std::vector<int>& own = micro_batches[static_cast<std::size_t>(replica)];
+      for (int stage = 0; !own.empty() && stage < schedule.num_stages(); ++stage) {
+        first_of[{schedule.placement.rank_of(stage, replica), stage}] = own.front();
+      }
+    }
+    for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+      for (Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
+        const auto found = first_of.find({rank, action.stage});
+        if (action.kind == ActionKind::ReduceGradient && found != first_of.end()) {
+          action.micro_batch = found->second;
+        }
+      }
+    }
   }
 
   GradientCuts stated_cuts(int num_stages) {
@@ -265,7 +293,7 @@ void append_action(std::string& line, const Action& action) {
   }
   line += std::to_string(action.stage);
   line += letters(action.kind);
-  if (action.kind != ActionKind::Update) {
+  if (has_micro_batch(action.kind)) {
     line += std::to_string(action.micro_batch);
   }
 }
@@ -332,7 +360,7 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
   }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
     reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=
-        fmt::format(",{}REDUCE_GRAD", stage);
+        fmt::format(",{}{}", stage, letters(ActionKind::ReduceGradient));
   }
   for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
     text += row_text(schedule, rank, dialect);

@@ -14,14 +14,15 @@
 //   row     = cell { "," cell }
 //   cell    = [ action ]                        an empty cell is skipped
 //           | "(" action { ";" action } ")OVERLAP_F_B"
-//   action  = STAGE letters MICRO_BATCH | STAGE "U"
+//   action  = STAGE letters MICRO_BATCH | STAGE "REDUCE_GRAD" | STAGE "U"
 //   letters = F | I | W | B | SEND_F | RECV_F | SEND_B | RECV_B
 //
 // Files of PyTorch's pipelining have no header: a stage belongs to the rank that computes it, and
-// there is one micro-batch more than the largest index. Their cells UNSHARD, RESHARD and
-// REDUCE_GRAD speak of data parallelism and are skipped; those of an OVERLAP_F_B cell run one after
-// the other, as PyTorch runs them where nobody says how they overlap. White space around cells,
-// "\r\n" and blank last lines are allowed; nothing else is.
+// there is one micro-batch more than the largest index. Their cells UNSHARD and RESHARD speak of
+// sharded weights and are skipped, and so is REDUCE_GRAD over one copy of the weights, where it is
+// PyTorch's place to scale gradients; with replicas it is their sum, and kept. The actions of an
+// OVERLAP_F_B cell run one after the other, as PyTorch runs them where nobody says how they
+// overlap. White space around cells, "\r\n" and blank last lines are allowed; nothing else is.
 #pragma once
 
 #include "halfback/schedule/schedule.h"

@@ -16,7 +16,7 @@
 namespace halfback {
 
 // By kind, where the other stage of an action's tensor is: above, below, or nowhere.
-inline constexpr std::array<int, kNumActionKinds> kOtherStage = {-1, 1, 1, 0, 1, -1, -1, 1, 0};
+inline constexpr std::array<int, kNumActionKinds> kOtherStage = {-1, 1, 1, 0, 1, -1, -1, 1, 0, 0};
 
 constexpr int step_to_other_stage(ActionKind kind) {
   return kOtherStage[static_cast<std::size_t>(kind)];
@@ -24,7 +24,7 @@ constexpr int step_to_other_stage(ActionKind kind) {
 
 // Returns the stage that an action's tensor comes from or goes to where all gradients cross: F and
 // RECV_F the previous, B, I and RECV_B the next for what they take; SEND_F the next, SEND_B the
-// previous. Nothing at the ends of the model, for W and for U.
+// previous. Nothing at the ends of the model, for W, REDUCE_GRAD and U.
 inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
   const int step = step_to_other_stage(action.kind);
   const int stage = action.stage + step;

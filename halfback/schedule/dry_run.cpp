@@ -141,7 +141,7 @@ class Runner {
   }
 
   void publish(const Action& action) {
-    if (action.kind == ActionKind::BackwardWeight || action.kind == ActionKind::Update) {
+    if (!is_compute(action.kind) || action.kind == ActionKind::BackwardWeight) {
       return;
     }
     const bool forward = action.kind == ActionKind::Forward;

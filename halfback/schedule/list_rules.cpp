@@ -31,8 +31,9 @@ class ListRules {
       : schedule_(schedule),
         where_(where),
         with_messages_(has_messages(schedule)),
-        num_weights_(static_cast<std::size_t>(schedule.num_stages()), 0),
-        updated_(static_cast<std::size_t>(schedule.num_stages()), false) {}
+        micro_batches_(micro_batches_by_replica(schedule.placement, schedule.num_micro_batches)),
+        num_weights_(micro_batches_.size() * static_cast<std::size_t>(schedule.num_stages()), 0),
+        closed_(num_weights_.size(), false) {}
 
   void check() {
     for_each([&](const Action& action) { check_range(action); });
@@ -70,6 +71,17 @@ class ListRules {
                  static_cast<std::size_t>(action.micro_batch)];
   }
 
+  std::size_t copy_of(const Action& action) const {
+    return static_cast<std::size_t>(schedule_.placement.replica_of(action.micro_batch)) *
+               static_cast<std::size_t>(schedule_.num_stages()) +
+           static_cast<std::size_t>(action.stage);
+  }
+
+  const std::vector<int>& micro_batches_of(const Action& action) const {
+    return micro_batches_[static_cast<std::size_t>(
+        schedule_.placement.replica_of(action.micro_batch))];
+  }
+
   bool has_seen(const Action& action) { return (seen(action) & bit(action.kind)) != 0; }
 
   void check_range(const Action& action) const {
@@ -89,10 +101,24 @@ class ListRules {
           "the last action",
           to_string(action), schedule_.placement.num_replicas(), action.stage));
     }
+    if (action.kind == ActionKind::ReduceGradient) {
+      check_reduction_range(action);
+    }
     const int rank = schedule_.placement.rank_of(action);
     if (rank != position_.rank) {
       fail(fmt::format("{} is on rank {}; stage {} is placed on rank {}", to_string(action),
                        position_.rank, action.stage, rank));
+    }
+  }
+
+  void check_reduction_range(const Action& action) const {
+    if (schedule_.placement.num_replicas() < 2) {
+      fail(fmt::format("{} sums the gradients of replicas; there is one copy of the weights",
+                       to_string(action)));
+    }
+    if (action.micro_batch != micro_batches_of(action).front()) {
+      fail(fmt::format("{} carries micro-batch {}; it is the first of its replica, {}",
+                       to_string(action), action.micro_batch, micro_batches_of(action).front()));
     }
   }
 
@@ -130,8 +156,8 @@ class ListRules {
   }
 
   void check_action(const Action& action) {
-    if (action.kind == ActionKind::Update) {
-      check_update(action);
+    if (!has_micro_batch(action.kind)) {
+      check_closing(action);
       return;
     }
     check_once(action);
@@ -143,19 +169,22 @@ class ListRules {
     seen(action) = static_cast<std::uint8_t>(seen(action) | bit(action.kind));
   }
 
-  void check_update(const Action& action) {
+  // U, or with replicas REDUCE_GRAD.
+  void check_closing(const Action& action) {
     require_backward_exists(action, "its weights stay as they are");
-    const auto stage = static_cast<std::size_t>(action.stage);
-    if (updated_[stage]) {
-      fail(fmt::format("{} comes a second time (first at {}); a step updates a stage once",
-                       to_string(action), place(action)));
+    const bool is_update = action.kind == ActionKind::Update;
+    const std::size_t copy = copy_of(action);
+    if (closed_[copy]) {
+      fail(fmt::format("{} comes a second time (first at {}); a step {} a stage once",
+                       to_string(action), place(action), is_update ? "updates" : "reduces"));
     }
-    if (num_weights_[stage] != schedule_.num_micro_batches) {
-      fail(fmt::format("{} comes after {} of {} weight gradients of stage {}; an update needs all",
-                       to_string(action), num_weights_[stage], schedule_.num_micro_batches,
-                       action.stage));
+    const std::size_t num_needed = micro_batches_of(action).size();
+    if (static_cast<std::size_t>(num_weights_[copy]) != num_needed) {
+      fail(fmt::format("{} comes after {} of {} weight gradients of stage {}; {} needs all",
+                       to_string(action), num_weights_[copy], num_needed, action.stage,
+                       is_update ? "an update" : "a reduction"));
     }
-    updated_[stage] = true;
+    closed_[copy] = true;
   }
 
   void check_once(const Action& action) {
@@ -215,8 +244,8 @@ class ListRules {
       require(action, ActionKind::BackwardInput,
               "a weight gradient needs its input gradient first");
     }
-    if (action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardWeight) {
-      ++num_weights_[static_cast<std::size_t>(action.stage)];
+    if (adds_weight_gradient(action.kind)) {
+      ++num_weights_[copy_of(action)];
     }
     check_taken(action);
   }
@@ -271,15 +300,27 @@ class ListRules {
   }
 
   void check_complete() {
-    const bool has_update = std::find(updated_.begin(), updated_.end(), true) != updated_.end();
     for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
       for (int micro_batch = 0; micro_batch < schedule_.num_micro_batches; ++micro_batch) {
         check_complete_pair(stage, micro_batch);
       }
-      if (has_update && !updated_[static_cast<std::size_t>(stage)] &&
-          schedule_.cuts.has_backward(stage)) {
-        fail_missing({ActionKind::Update, stage, 0},
-                     "all stages that train are updated, or none is");
+    }
+    check_all_closed();
+  }
+
+  void check_all_closed() {
+    if (std::find(closed_.begin(), closed_.end(), true) == closed_.end()) {
+      return;
+    }
+    const bool are_updates = micro_batches_.size() == 1;
+    const ActionKind kind = are_updates ? ActionKind::Update : ActionKind::ReduceGradient;
+    for (const std::vector<int>& micro_batches : micro_batches_) {
+      for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
+        const Action closing{kind, stage, micro_batches.front()};
+        if (schedule_.cuts.has_backward(stage) && !closed_[copy_of(closing)]) {
+          fail_missing(closing, are_updates ? "all stages that train are updated, or none is"
+                                            : "every copy of a stage is reduced, or none is");
+        }
       }
     }
   }
@@ -310,8 +351,9 @@ class ListRules {
   bool with_messages_;
   Position position_;
   std::vector<std::uint8_t> seen_;  // by stage and micro-batch: bits of the kinds that came
-  std::vector<int> num_weights_;    // by stage
-  std::vector<bool> updated_;       // by stage
+  std::vector<std::vector<int>> micro_batches_;  // by replica
+  std::vector<int> num_weights_;                 // by replica and stage
+  std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD came
 };
 
 }  // namespace

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
 
 namespace halfback {
 
@@ -24,6 +27,36 @@ Schedule rewrite_lists(const Schedule& schedule, Rewrite rewrite) {
     rewrite(list, result.ranks.emplace_back());
   }
   return result;
+}
+
+// Appends the replicas of one of many pipelines of a schedule.
+void append_placement(const Schedule& schedule, int pipeline, Placement& result) {
+  for (std::vector<int> ranks : schedule.placement.replicas) {
+    std::for_each(ranks.begin(), ranks.end(),
+                  [&](int& rank) { rank += pipeline * schedule.num_ranks(); });
+    result.replicas.push_back(std::move(ranks));
+  }
+  for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
+    result.replica_of_micro_batch.push_back(pipeline * schedule.placement.num_replicas() +
+                                            schedule.placement.replica_of(micro_batch));
+  }
+}
+
+void append_lists(const Schedule& schedule,
+                  int pipeline,
+                  std::vector<std::vector<Action>>& result) {
+  for (std::vector<Action> list : schedule.ranks) {
+    for (Action& action : list) {
+      if (action.kind == ActionKind::Update) {
+        throw ConfigError(fmt::format(
+            "data parallelism: {} updates a stage inside the step; with replicas of the weights "
+            "updates come after the last action (--stage-updates off)",
+            to_string(action)));
+      }
+      action.micro_batch += pipeline * schedule.num_micro_batches;
+    }
+    result.push_back(std::move(list));
+  }
 }
 
 }  // namespace
@@ -108,6 +141,86 @@ Schedule repeat_steps(const Schedule& schedule, int num_steps) {
   });
   result.num_micro_batches *= num_steps;
   return result;
+}
+
+Schedule number_by_replica(const Schedule& schedule) {
+  const auto by_replica = micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
+  std::vector<int> new_name(static_cast<std::size_t>(schedule.num_micro_batches));
+  Placement placement{.replicas = schedule.placement.replicas};
+  int next = 0;
+  for (std::size_t replica = 0; replica < by_replica.size(); ++replica) {
+    for (const int micro_batch : by_replica[replica]) {
+      new_name[static_cast<std::size_t>(micro_batch)] = next++;
+      if (by_replica.size() > 1) {
+        placement.replica_of_micro_batch.push_back(static_cast<int>(replica));
+      }
+    }
+  }
+  Schedule result = rewrite_lists(schedule, [&](const auto& list, auto& renamed) {
+    for (Action action : list) {
+      action.micro_batch = new_name[static_cast<std::size_t>(action.micro_batch)];
+      renamed.push_back(action);
+    }
+  });
+  result.placement = std::move(placement);
+  return result;
+}
+
+Schedule add_gradient_reductions(const Schedule& schedule) {
+  const Placement& placement = schedule.placement;
+  if (placement.num_replicas() < 2 || has_reductions(schedule)) {
+    return schedule;
+  }
+  const auto micro_batches = micro_batches_by_replica(placement, schedule.num_micro_batches);
+  std::vector<std::size_t> num_added(placement.replicas.size() *
+                                     static_cast<std::size_t>(schedule.num_stages()));
+  return rewrite_lists(schedule, [&](const auto& list, auto& result) {
+    std::optional<Action> due;
+    const auto reduce = [&] {
+      if (due) {
+        result.push_back(*due);
+        due.reset();
+      }
+    };
+    for (const Action& action : list) {
+      if (!is_send(action.kind)) {
+        reduce();
+      }
+      result.push_back(action);
+      const auto replica = static_cast<std::size_t>(placement.replica_of(action.micro_batch));
+      const std::vector<int>& own = micro_batches[replica];
+      if (adds_weight_gradient(action.kind) &&
+          ++num_added[replica * static_cast<std::size_t>(schedule.num_stages()) +
+                      static_cast<std::size_t>(action.stage)] == own.size()) {
+        due = Action{ActionKind::ReduceGradient, action.stage, own.front()};
+      }
+    }
+    reduce();
+  });
+}
+
+Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
+  const std::int64_t most = std::max(schedule.num_ranks(), schedule.num_micro_batches);
+  if (num_pipelines < 1 || num_pipelines * most > kMaxIndex ||
+      num_pipelines * num_actions(schedule) > kMaxActions) {
+    throw ConfigError(fmt::format(
+        "data parallelism: {} pipelines of {} ranks and {} micro-batches; there is at "
+        "least one, with at most {} of either and {} actions in all",
+        num_pipelines, schedule.num_ranks(), schedule.num_micro_batches, kMaxIndex, kMaxActions));
+  }
+  if (num_pipelines == 1) {
+    return schedule;
+  }
+  Schedule result{.name = schedule.name,
+                  .num_micro_batches = num_pipelines * schedule.num_micro_batches,
+                  .placement = {},
+                  .ranks = {},
+                  .cuts = schedule.cuts};
+  for (int pipeline = 0; pipeline < num_pipelines; ++pipeline) {
+    append_placement(schedule, pipeline, result.placement);
+    append_lists(schedule, pipeline, result.ranks);
+  }
+  return add_gradient_reductions(result);
 }
 
 Schedule forward_only(const Schedule& schedule, int num_micro_batches) {

@@ -17,6 +17,15 @@ std::vector<int> Placement::stages_of(int rank) const {
   return stages;
 }
 
+std::vector<std::vector<int>> micro_batches_by_replica(const Placement& placement,
+                                                       int num_micro_batches) {
+  std::vector<std::vector<int>> result(placement.replicas.size());
+  for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
+    result[static_cast<std::size_t>(placement.replica_of(micro_batch))].push_back(micro_batch);
+  }
+  return result;
+}
+
 int ranks_per_copy(const Placement& placement) {
   std::vector<int> ranks = placement.replicas.front();
   std::sort(ranks.begin(), ranks.end());

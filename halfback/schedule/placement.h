@@ -10,9 +10,10 @@
 namespace halfback {
 
 struct Placement {
-  // By replica, the rank of each stage in model order. All replicas have the same stages.
+  // By replica, the rank of each stage in model order. All replicas have the same stages, and no
+  // rank has two copies of one.
   std::vector<std::vector<int>> replicas;
-  // By micro-batch; empty where there is one replica.
+  // By micro-batch; empty where there is one replica. Each replica has some.
   std::vector<int> replica_of_micro_batch = {};
 
   int num_replicas() const { return static_cast<int>(replicas.size()); }
@@ -36,6 +37,10 @@ struct Placement {
   std::vector<int> stages_of(int rank) const;
   bool operator==(const Placement&) const = default;
 };
+
+// Returns the micro-batches of each replica, ascending: for one replica, 0 to the number given.
+std::vector<std::vector<int>> micro_batches_by_replica(const Placement& placement,
+                                                       int num_micro_batches);
 
 // Returns the ranks that hold the first copy of the model: N of the shares.
 int ranks_per_copy(const Placement& placement);

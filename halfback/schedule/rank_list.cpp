@@ -1,6 +1,7 @@
 #include "halfback/schedule/rank_list.h"
 
 #include "halfback/base/error.h"
+#include "halfback/schedule/passes.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +12,6 @@
 namespace halfback {
 
 namespace {
-
-constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
 
 // The chunks of a rank, as build_ranks() says.
 std::vector<Chunk> chunks_of(const Placement& placement, int rank) {
@@ -126,6 +125,10 @@ Placement with_mirror(const Placement& placement, const PipelineShape& shape) {
     replicas[micro_batch] = static_cast<int>(micro_batch % 2);
   }
   return mirrored(placement, shape.num_ranks, std::move(replicas));
+}
+
+Schedule finish_replicas(const Schedule& schedule) {
+  return add_gradient_reductions(number_by_replica(schedule));
 }
 
 }  // namespace halfback

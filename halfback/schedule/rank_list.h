@@ -58,7 +58,7 @@ void require_two_stage(const std::string& name, const PipelineShape& shape);
 
 // Returns a schedule over a placement, with write(rank, list) called once for each rank. The chunks
 // of a rank are its stages in model order, those of the first replica first; of two replicas even
-// micro-batches pass the first.
+// micro-batches pass the first, since they enter in turn (see finish_replicas()).
 Schedule build_ranks(const std::string& name,
                      const PipelineShape& shape,
                      const Placement& placement,
@@ -71,5 +71,9 @@ Schedule build_ranks(const std::string& name,
 
 // Returns the placement and its mirror image, as above.
 Placement with_mirror(const Placement& placement, const PipelineShape& shape);
+
+// Returns a schedule over such a placement as a family gives it to others: the first half of the
+// micro-batches passes the first replica, and gradients are reduced.
+Schedule finish_replicas(const Schedule& schedule);
 
 }  // namespace halfback

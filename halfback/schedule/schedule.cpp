@@ -27,6 +27,11 @@ bool has_messages(const Schedule& schedule) {
   return any_action(schedule, [](const Action& action) { return is_message(action.kind); });
 }
 
+bool has_reductions(const Schedule& schedule) {
+  return any_action(schedule,
+                    [](const Action& action) { return action.kind == ActionKind::ReduceGradient; });
+}
+
 bool is_two_stage(const Schedule& schedule) {
   return any_action(schedule,
                     [](const Action& action) { return action.kind == ActionKind::BackwardInput; });
@@ -42,7 +47,7 @@ bool weight_gradients_ascend(const Schedule& schedule) {
   const auto num_stages = static_cast<std::size_t>(placement.num_stages());
   std::vector<int> last(num_stages * placement.replicas.size(), -1);
   return !any_action(schedule, [&](const Action& action) {
-    if (action.kind != ActionKind::BackwardWeight && action.kind != ActionKind::Backward) {
+    if (!adds_weight_gradient(action.kind)) {
       return false;
     }
     const auto replica = static_cast<std::size_t>(placement.replica_of(action.micro_batch));

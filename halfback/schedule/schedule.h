@@ -12,6 +12,9 @@
 
 namespace halfback {
 
+// Schedules that families and passes make have no more actions than this.
+inline constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
+
 struct Schedule {
   std::string name;  // family and variant, for people; "" when unknown
   int num_micro_batches = 0;
@@ -43,6 +46,9 @@ std::int64_t num_actions(const Schedule& schedule);
 
 // True when some list holds a send or a receive.
 bool has_messages(const Schedule& schedule);
+
+// True when some list holds a ReduceGradient.
+bool has_reductions(const Schedule& schedule);
 
 // True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);

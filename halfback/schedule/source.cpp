@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 
 #include <fmt/format.h>
@@ -71,9 +72,7 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
   return schedule;
 }
 
-}  // namespace
-
-Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request) {
+Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& request) {
   const std::vector<Family>& all = families();
   const auto family =
       std::find_if(all.begin(), all.end(), [&](const Family& f) { return f.name == name_or_file; });
@@ -97,6 +96,12 @@ Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& requ
     shape.num_micro_batches = family->default_micro_batches(shape.num_ranks);
   }
   return build_schedule(name_or_file, shape);
+}
+
+}  // namespace
+
+Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request) {
+  return data_parallel(one_pipeline(name_or_file, request), request.num_pipelines);
 }
 
 }  // namespace halfback

@@ -29,14 +29,15 @@ struct ShapeRequest {
   std::optional<int> distance = std::nullopt;
   std::optional<int> trained = std::nullopt;
   std::optional<bool> stage_updates = std::nullopt;
+  int num_pipelines = 1;  // of data_parallel(); what is above is of each
   ShareTimes times = {};  // for families that search; others and files do not need them
   bool verifies = true;   // a file; families are valid by construction
 };
 
-// Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash. A
-// file is validated with buffered channels, unless told not to. Throws ConfigError when nothing has
-// that name or the request contradicts the file or the family; FileError and ScheduleError for the
-// file itself.
+// Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash;
+// as often side by side as there are pipelines. A file is validated with buffered channels, unless
+// told not to. Throws ConfigError when nothing has that name or the request contradicts the file or
+// the family; FileError and ScheduleError for the file itself.
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request);
 
 }  // namespace halfback

@@ -86,8 +86,7 @@ class TextReader {
 
   void count_weight_gradient(std::string_view cell) {
     const std::optional<Action> action = try_parse_action(cell);
-    if (action &&
-        (action->kind == ActionKind::Backward || action->kind == ActionKind::BackwardWeight)) {
+    if (action && adds_weight_gradient(action->kind)) {
       ++num_weight_gradients_[action->stage];
     }
   }
@@ -105,6 +104,9 @@ class Checker {
   std::vector<TorchFinding> run() {
     check_what_it_knows();
     check_lines();
+    if (schedule_.placement.num_replicas() > 1) {
+      return std::move(findings_);
+    }
     if (has_messages(schedule_)) {
       check_with_messages();
     } else if (!facts_.data_parallel.empty()) {

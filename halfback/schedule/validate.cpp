@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -28,12 +30,39 @@ void check_replicas(const Schedule& schedule, const std::string& where) {
         fmt::format("{}: the replica of {} micro-batches is given; there are {} micro-batches",
                     where, replica_of.size(), schedule.num_micro_batches));
   }
+  std::vector<bool> has_some(placement.replicas.size(), placement.num_replicas() < 2);
   for (std::size_t i = 0; i < replica_of.size(); ++i) {
     if (replica_of[i] < 0 || replica_of[i] >= placement.num_replicas()) {
       throw ScheduleError(
           fmt::format("{}: micro-batch {} passes replica {}; the replicas are 0 to {}", where, i,
                       replica_of[i], placement.num_replicas() - 1));
     }
+    has_some[static_cast<std::size_t>(replica_of[i])] = true;
+  }
+  const auto idle = std::find(has_some.begin(), has_some.end(), false);
+  if (idle != has_some.end()) {
+    throw ScheduleError(
+        fmt::format("{}: no micro-batch passes replica {}; every replica needs at least one", where,
+                    idle - has_some.begin()));
+  }
+}
+
+// A rank and a stage say which copy of it is meant.
+void check_copies(const Schedule& schedule, const std::string& where) {
+  if (schedule.placement.num_replicas() < 2) {
+    return;
+  }
+  std::vector<std::pair<int, int>> copies;
+  for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
+    for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+      copies.emplace_back(rank_of_stage[static_cast<std::size_t>(stage)], stage);
+    }
+  }
+  std::sort(copies.begin(), copies.end());
+  const auto twice = std::adjacent_find(copies.begin(), copies.end());
+  if (twice != copies.end()) {
+    throw ScheduleError(fmt::format("{}: rank {} holds two copies of stage {}; one is enough",
+                                    where, twice->first, twice->second));
   }
 }
 
@@ -50,6 +79,7 @@ void check_shape(const Schedule& schedule, const std::string& where) {
     throw ScheduleError(fmt::format("{}: losses of {} stages for a schedule of {}", where,
                                     cuts.num_stages(), schedule.num_stages()));
   }
+  check_copies(schedule, where);
   std::vector<bool> holds_stage(static_cast<std::size_t>(num_ranks), false);
   for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
     for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {

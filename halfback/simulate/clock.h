@@ -3,6 +3,8 @@
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
+#include "halfback/simulate/moment.h"
+#include "halfback/simulate/reductions.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
 
@@ -13,44 +15,12 @@
 
 namespace halfback::detail {
 
-// Actions are numbered through all lists, each list followed by its rank's updates.
-using ActionNumber = std::int64_t;
-inline constexpr ActionNumber kNoAction = -1;
+// What each rank does after its list: reductions, then updates. Of either there are none where none
+// has a cost or the schedule says where they stand.
+std::vector<std::vector<Action>> actions_after_lists(const Schedule& schedule,
+                                                     const CostModel& costs);
 
-// A time and, where causes are traced, the action whose end made it no earlier.
-template <bool Traces>
-struct Moment {
-  double time = 0.0;
-  ActionNumber cause = kNoAction;
-
-  Moment() = default;
-  Moment(double at, ActionNumber because) : time(at), cause(because) {}
-  ActionNumber known_cause() const { return cause; }
-  Moment later_by(double duration) const { return {time + duration, cause}; }
-};
-
-template <>
-struct Moment<false> {
-  double time = 0.0;
-
-  Moment() = default;
-  Moment(double at, ActionNumber /*because*/) : time(at) {}
-  ActionNumber known_cause() const { return kNoAction; }
-  Moment later_by(double duration) const { return {time + duration, kNoAction}; }
-};
-
-template <bool Traces>
-void wait_for(const Moment<Traces>& other, Moment<Traces>& moment) {
-  if (other.time > moment.time) {
-    moment = other;
-  }
-}
-
-// Stages that each rank updates after its list; none where no update has a cost or the schedule
-// says where updates stand.
-std::vector<std::vector<int>> updates_after_lists(const Schedule& schedule, const CostModel& costs);
-
-// `Duration` gives the time of a compute or update action on a rank of speed 1.
+// `Duration` gives the time of a compute or update action on a rank of speed 1, and of a reduction.
 template <typename Duration, bool Traces>
 class Clock {
  public:
@@ -63,7 +33,8 @@ class Clock {
         duration_(std::move(duration)),
         capacity_(options.channel.capacity),
         with_messages_(has_messages(schedule)),
-        updates_(updates_after_lists(schedule, costs)),
+        after_lists_(actions_after_lists(schedule, costs)),
+        reductions_(schedule.num_stages()),
         channels_(schedule.placement) {
     make_ranks();
     make_links();
@@ -91,25 +62,34 @@ class Clock {
       case ActionKind::RecvBackward:
         receive(rank, action);
         break;
+      case ActionKind::ReduceGradient:
+        reductions_.add({action, rank.number, rank.next++, rank.free});
+        break;
       default:
         compute(rank, action);
     }
   }
 
   // Runs what follows the lists.
-  void update() {
+  void run_after_lists() {
+    for_each_after([this](Rank& rank, const Action& action) {
+      if (action.kind == ActionKind::ReduceGradient) {
+        reductions_.add({action, rank.number, rank.next++, rank.free});
+      }
+    });
+    reduce();
     Time all_ended;
     for (const Rank& rank : ranks_) {
       wait_for(rank.free, all_ended);
     }
-    for (std::size_t i = 0; i < ranks_.size(); ++i) {
-      if (costs_.updates == UpdateRule::Synchronized && !updates_[i].empty()) {
-        ranks_[i].free = all_ended;
+    for_each_after([&](Rank& rank, const Action& action) {
+      if (action.kind == ActionKind::Update) {
+        if (costs_.updates == UpdateRule::Synchronized) {
+          wait_for(all_ended, rank.free);
+        }
+        compute(rank, action);
       }
-      for (const int stage : updates_[i]) {
-        compute(ranks_[i], {ActionKind::Update, stage, 0});
-      }
-    }
+    });
   }
 
   // Moves the spans and sums into a result.
@@ -167,7 +147,7 @@ class Clock {
       Rank rank{.list = list.data(), .number = number, .first = num_actions_, .next = num_actions_};
       rank.slowdown = costs_.rank_speed.empty() ? 1.0 : 1.0 / costs_.rank_speed[index(number)];
       ranks_.push_back(std::move(rank));
-      num_actions_ += static_cast<ActionNumber>(list.size() + updates_[index(number)].size());
+      num_actions_ += static_cast<ActionNumber>(list.size() + after_lists_[index(number)].size());
     }
   }
 
@@ -183,6 +163,25 @@ class Clock {
         }
       }
     }
+  }
+
+  template <typename Function>
+  void for_each_after(Function function) {
+    for (Rank& rank : ranks_) {
+      for (const Action& action : after_lists_[index(rank.number)]) {
+        function(rank, action);
+      }
+    }
+  }
+
+  // Sets the times of all reductions; a rank is free once its last one has ended.
+  void reduce() {
+    reductions_.run(schedule_.num_ranks(), duration_,
+                    [this](const auto& copy, Time start, double end) {
+                      Rank& rank = ranks_[index(copy.rank)];
+                      note(rank, copy.number, copy.action, start, end);
+                      wait_for(Time(end, copy.number), rank.free);
+                    });
   }
 
   // When the message of a stage arrives there: its input or the gradient of its output.
@@ -261,17 +260,21 @@ class Clock {
 
   // Ends the next action of a rank; the cause of its start is the one that is kept.
   void record(Rank& rank, const Action& action, const Time& start, double end) {
-    const auto at = static_cast<std::size_t>(rank.next);
+    note(rank, rank.next, action, start, end);
+    rank.free = {end, rank.next};
+    ++rank.next;
+  }
+
+  void note(Rank& rank, ActionNumber number, const Action& action, const Time& start, double end) {
+    const auto at = static_cast<std::size_t>(number);
     if (!spans_.empty()) {
-      const double cpu = is_message(action.kind) ? 0.0 : end - start.time;
+      const double cpu = is_work(action.kind) ? end - start.time : 0.0;
       spans_[at] = {rank.number, action, start.time, end, cpu};
     }
     if constexpr (Traces) {
       causes_[at] = start.known_cause();
     }
     rank.period.add(action.kind, start.time, end);
-    rank.free = {end, rank.next};
-    ++rank.next;
   }
 
   Position position_of(ActionNumber number) const {
@@ -287,7 +290,8 @@ class Clock {
   Duration duration_;
   int capacity_;
   bool with_messages_;
-  std::vector<std::vector<int>> updates_;
+  std::vector<std::vector<Action>> after_lists_;  // by rank
+  Reductions<Traces> reductions_;
   Channels channels_;
   std::vector<Rank> ranks_;
   std::vector<Link> links_;

@@ -89,8 +89,8 @@ void append_memory(const Json& object, const std::string& where, MemoryModel& me
 
 StageCost read_stage(const Json& object, const std::string& where) {
   check_keys(object,
-             {"forward", "input", "weight", "full", "update", "activation_bytes", "gradient_bytes",
-              "memory"},
+             {"forward", "input", "weight", "full", "update", "reduce", "activation_bytes",
+              "gradient_bytes", "reduce_bytes", "memory"},
              where);
   StageCost cost{.forward = read_number(object, "forward", where),
                  .input = read_number(object, "input", where),
@@ -100,6 +100,8 @@ StageCost read_stage(const Json& object, const std::string& where) {
   read_if_given(object, "update", where, cost.update);
   read_if_given(object, "activation_bytes", where, cost.activation_bytes);
   read_if_given(object, "gradient_bytes", where, cost.gradient_bytes);
+  read_if_given(object, "reduce", where, cost.reduce);
+  read_if_given(object, "reduce_bytes", where, cost.reduce_bytes);
   return cost;
 }
 
@@ -120,7 +122,7 @@ void read_stages(const Json& list, const std::string& source_name, CostFile& fil
     throw ConfigError(fmt::format("{}: {} of {} stages have memory; give it to all or none",
                                   source_name, memory.stages.size(), file.costs.stages.size()));
   }
-  take_message_bytes(file.costs, memory);
+  take_bytes(file.costs, memory);
   file.memory = std::move(memory);
 }
 
@@ -193,7 +195,9 @@ Json to_json(const StageCost& cost) {
                 {"weight", cost.weight},
                 {"update", cost.update},
                 {"activation_bytes", cost.activation_bytes},
-                {"gradient_bytes", cost.gradient_bytes}};
+                {"gradient_bytes", cost.gradient_bytes},
+                {"reduce", cost.reduce},
+                {"reduce_bytes", cost.reduce_bytes}};
   if (cost.full) {
     stage["full"] = *cost.full;
   }
@@ -235,13 +239,16 @@ std::string read_text(const std::filesystem::path& path) {
 
 CostFile parse_cost_file(std::string_view json, const std::string& source_name) {
   const Json root = parse_json_text(json, source_name);
-  check_keys(
-      root, {"stages", "latency", "bandwidth", "occupies_sender", "links", "rank_speed", "updates"},
-      source_name);
+  check_keys(root,
+             {"stages", "latency", "bandwidth", "occupies_sender", "links", "reduce_latency",
+              "reduce_bandwidth", "rank_speed", "updates"},
+             source_name);
   CostFile file;
   read_stages(read_list(root, "stages", source_name), source_name, file);
   read_if_given(root, "latency", source_name, file.costs.latency);
   read_if_given(root, "bandwidth", source_name, file.costs.bandwidth);
+  read_if_given(root, "reduce_latency", source_name, file.costs.reduce_latency);
+  read_if_given(root, "reduce_bandwidth", source_name, file.costs.reduce_bandwidth);
   read_links(root, source_name, file.costs);
   read_speeds(root, source_name, file.costs);
   read_rules(root, source_name, file.costs);
@@ -270,6 +277,12 @@ std::string to_cost_file(const CostFile& file) {
   for (const LinkCost& link : costs.links) {
     root["links"].push_back(to_json(link));
   }
+  if (costs.reduce_latency) {
+    root["reduce_latency"] = *costs.reduce_latency;
+  }
+  if (costs.reduce_bandwidth && std::isfinite(*costs.reduce_bandwidth)) {
+    root["reduce_bandwidth"] = *costs.reduce_bandwidth;
+  }
   if (!costs.rank_speed.empty()) {
     root["rank_speed"] = costs.rank_speed;
   }
@@ -286,7 +299,7 @@ MemoryModel parse_memory_file(std::string_view json, const std::string& source_n
   return memory;
 }
 
-void take_message_bytes(CostModel& costs, const MemoryModel& memory) {
+void take_bytes(CostModel& costs, const MemoryModel& memory) {
   if (costs.stages.size() == 1) {
     costs.stages.resize(memory.stages.size(), costs.stages.front());
   }
@@ -302,6 +315,9 @@ void take_message_bytes(CostModel& costs, const MemoryModel& memory) {
     }
     if (cost.gradient_bytes == 0.0) {
       cost.gradient_bytes = static_cast<double>(bytes.gradient_message);
+    }
+    if (cost.reduce_bytes == 0.0) {
+      cost.reduce_bytes = static_cast<double>(memory.state(static_cast<int>(i)).gradients);
     }
   }
 }

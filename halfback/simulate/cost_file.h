@@ -1,11 +1,12 @@
 // Costs and bytes as JSON, measured or made up:
 //
-//   {"stages": [{"forward": 1, "input": 1, "weight": 1, "full": 2, "update": 0,
-//                "activation_bytes": 4096, "gradient_bytes": 4096,
+//   {"stages": [{"forward": 1, "input": 1, "weight": 1, "full": 2, "update": 0, "reduce": 0,
+//                "activation_bytes": 4096, "gradient_bytes": 4096, "reduce_bytes": 4096,
 //                "memory": {"until_input": 1, "until_weight": 1, "gradients": 1,
 //                           "activation_message": 1, "gradient_message": 1,
 //                           "parameters": 1, "parameter_gradients": 1, "optimizer": 2}}, ...],
 //    "latency": 0, "bandwidth": 1e9, "occupies_sender": false,
+//    "reduce_latency": 0, "reduce_bandwidth": 1e8,
 //    "links": [{"from": 0, "to": 1, "latency": 1, "bandwidth": 1e8}, ...],
 //    "rank_speed": [1, 0.5, ...],
 //    "updates": "synchronized" or "per_rank"}
@@ -13,7 +14,7 @@
 // with one stage for all alike, or one a stage. Needed are stages with forward, input and weight;
 // the rest has the defaults of CostModel. Memory is given for all stages or for none; in it,
 // parameters, parameter_gradients (left out: as many as parameters) and optimizer may be left out.
-// Messages that have memory but no bytes of their own have those of the memory.
+// Messages and reductions that have memory but no bytes of their own have those of the memory.
 //
 // A memory file has the bytes alone: {"stages": [{"until_input": 1, ...}, ...]}.
 #pragma once
@@ -41,9 +42,9 @@ std::string to_cost_file(const CostFile& file);
 // Reads the JSON of a memory file. Throws ConfigError as parse_cost_file().
 MemoryModel parse_memory_file(std::string_view json, const std::string& source_name);
 
-// Gives stages whose messages have no bytes those of the memory. Throws ConfigError for another
-// number of stages.
-void take_message_bytes(CostModel& costs, const MemoryModel& memory);
+// Gives stages whose messages and reductions have no bytes those of the memory. Throws ConfigError
+// for another number of stages.
+void take_bytes(CostModel& costs, const MemoryModel& memory);
 
 // Read and write files. Throw FileError when that fails.
 CostFile load_cost_file(const std::filesystem::path& path);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 namespace halfback {
@@ -33,6 +34,8 @@ void check_stage(const StageCost& cost) {
   check_cost(cost.update, "update");
   check_cost(cost.activation_bytes, "activation_bytes");
   check_cost(cost.gradient_bytes, "gradient_bytes");
+  check_cost(cost.reduce, "reduce");
+  check_cost(cost.reduce_bytes, "reduce_bytes");
 }
 
 void check_links(const std::vector<LinkCost>& links) {
@@ -77,9 +80,21 @@ const StageCost& CostModel::stage(int index) const {
   return stages.size() == 1 ? stages.front() : stages[static_cast<std::size_t>(index)];
 }
 
+double CostModel::reduction(int stage_index, int num_replicas) const {
+  const StageCost& cost = stage(stage_index);
+  if (cost.reduce_bytes == 0.0) {
+    return cost.reduce;
+  }
+  const double moved = 2.0 * (num_replicas - 1) / num_replicas * cost.reduce_bytes;
+  return cost.reduce + 2.0 * reduce_latency.value_or(latency) +
+         moved / reduce_bandwidth.value_or(bandwidth);
+}
+
 void CostModel::check_values() const {
   check_cost(latency, "latency");
   check_rate(bandwidth, "bandwidth");
+  check_cost(reduce_latency.value_or(0.0), "reduce_latency");
+  check_rate(reduce_bandwidth.value_or(1.0), "reduce_bandwidth");
   std::for_each(stages.begin(), stages.end(), check_stage);
   check_links(links);
   for (const double speed : rank_speed) {
@@ -164,6 +179,18 @@ void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock c
   for (const ActionCost& cost : median_costs(timeline, clock)) {
     set_cost(costs.stages[static_cast<std::size_t>(cost.stage)], cost);
   }
+  std::map<int, double> shortest;
+  for (const Span& span : timeline.spans) {
+    if (span.action.kind == ActionKind::ReduceGradient) {
+      const double length =
+          clock == SpanClock::ThreadCpu ? span.cpu_seconds : span.end_seconds - span.start_seconds;
+      const auto [entry, is_first] = shortest.emplace(span.action.stage, length);
+      entry->second = std::min(entry->second, length);
+    }
+  }
+  for (const auto& [stage, length] : shortest) {
+    costs.stages[static_cast<std::size_t>(stage)].reduce = length;
+  }
 }
 
 ShareTimes share_times(const CostModel& costs, int num_ranks) {
@@ -200,7 +227,7 @@ CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
   const double num_ranks = ranks_per_copy(schedule.placement);
   const double num_stages = schedule.num_stages();
   StageCost stage = share;
-  for (double* cost : {&stage.forward, &stage.input, &stage.weight, &stage.update}) {
+  for (double* cost : {&stage.forward, &stage.input, &stage.weight, &stage.update, &stage.reduce}) {
     *cost = *cost * num_ranks / num_stages;
   }
   if (stage.full) {

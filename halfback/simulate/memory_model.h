@@ -2,6 +2,9 @@
 // parameters, their gradients and optimizer state. The first depends on the order of that rank's
 // list only, not on time, so that it can be compared to the byte with what an executor counts after
 // each action.
+//
+// Not in it: what a reduction over D replicas receives into while it is under way, (D-1)/D of the
+// bytes of a stage's gradients. It is no activation, and depends on when others are ready.
 #pragma once
 
 #include "halfback/base/stage_bytes.h"

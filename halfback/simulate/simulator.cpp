@@ -16,12 +16,14 @@ namespace {
 // The costs of all stages and kinds, side by side.
 class CostTable {
  public:
-  CostTable(const CostModel& costs, int num_stages) {
-    for (int stage = 0; stage < num_stages; ++stage) {
+  CostTable(const CostModel& costs, const Schedule& schedule) {
+    for (int stage = 0; stage < schedule.num_stages(); ++stage) {
       auto& row = by_stage_.emplace_back();
       for (int kind = 0; kind < kNumActionKinds; ++kind) {
         row[static_cast<std::size_t>(kind)] = costs.stage(stage).of(static_cast<ActionKind>(kind));
       }
+      row[static_cast<std::size_t>(ActionKind::ReduceGradient)] =
+          costs.reduction(stage, schedule.placement.num_replicas());
     }
   }
 
@@ -63,7 +65,7 @@ void run_lists(const Schedule& schedule, const SimulateOptions& options, Clock& 
     validate(schedule, {.channel = options.channel});
     HALFBACK_CHECK(run.finished, "a schedule that validates has stopped");
   }
-  clock.update();
+  clock.run_after_lists();
 }
 
 template <typename Duration>
@@ -84,27 +86,41 @@ SimulationResult simulate_with(const Schedule& schedule,
 
 }  // namespace
 
-std::vector<std::vector<int>> detail::updates_after_lists(const Schedule& schedule,
-                                                          const CostModel& costs) {
-  std::vector<std::vector<int>> stages_of(schedule.ranks.size());
-  const bool have_cost = std::any_of(costs.stages.begin(), costs.stages.end(),
-                                     [](const StageCost& cost) { return cost.update > 0.0; });
-  if (!have_cost || has_updates(schedule)) {
-    return stages_of;
-  }
-  for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
-    for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {
-      stages_of[static_cast<std::size_t>(rank_of_stage[stage])].push_back(static_cast<int>(stage));
+std::vector<std::vector<Action>> detail::actions_after_lists(const Schedule& schedule,
+                                                             const CostModel& costs) {
+  std::vector<std::vector<Action>> result(schedule.ranks.size());
+  const Placement& placement = schedule.placement;
+  const auto add = [&](ActionKind kind, int replica, int micro_batch) {
+    for (int stage = 0; stage < placement.num_stages(); ++stage) {
+      if (schedule.cuts.has_backward(stage)) {
+        result[static_cast<std::size_t>(placement.rank_of(stage, replica))].push_back(
+            {kind, stage, micro_batch});
+      }
     }
+  };
+  const auto some = [&](auto has_cost) {
+    return std::any_of(costs.stages.begin(), costs.stages.end(), has_cost);
+  };
+  const bool reduces = placement.num_replicas() > 1 && !has_reductions(schedule) &&
+                       some([](const StageCost& cost) { return cost.has_reduction(); });
+  const bool updates =
+      !has_updates(schedule) && some([](const StageCost& cost) { return cost.update > 0.0; });
+  const auto micro_batches = micro_batches_by_replica(placement, schedule.num_micro_batches);
+  for (int replica = 0; reduces && replica < placement.num_replicas(); ++replica) {
+    add(ActionKind::ReduceGradient, replica,
+        micro_batches[static_cast<std::size_t>(replica)].front());
   }
-  return stages_of;
+  for (int replica = 0; updates && replica < placement.num_replicas(); ++replica) {
+    add(ActionKind::Update, replica, 0);
+  }
+  return result;
 }
 
 SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options) {
   costs.check(schedule);
-  return simulate_with(schedule, costs, CostTable(costs, schedule.num_stages()), options);
+  return simulate_with(schedule, costs, CostTable(costs, schedule), options);
 }
 
 SteadyStep steady_step(const Schedule& schedule,
@@ -138,8 +154,7 @@ std::vector<Position> critical_path(const Schedule& schedule,
   check_request(schedule, costs, options);
   SimulateOptions without_spans = options;
   without_spans.keeps_timeline = false;
-  detail::Clock<CostTable, true> clock(schedule, costs, CostTable(costs, schedule.num_stages()),
-                                       without_spans);
+  detail::Clock<CostTable, true> clock(schedule, costs, CostTable(costs, schedule), without_spans);
   run_lists(schedule, options, clock);
   return clock.critical_path();
 }

@@ -10,6 +10,12 @@
 // Without messages in the schedule a tensor enters its link as soon as it is made. The result is
 // that of the schedule with messages added, unless these hold a rank: occupied senders and bounded
 // channels need the messages.
+//
+// A rank that comes to a REDUCE_GRAD goes on at once. The reduction begins when all copies of its
+// stage have come there, and when none of their ranks is in another one: a rank takes part in one
+// at a time, in the order in which they could begin. Replicas without REDUCE_GRAD in their lists
+// are reduced after them. The step ends with the last reduction, and updates wait for those of
+// their rank.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"
@@ -32,7 +38,8 @@ struct SimulateOptions {
 // Fractions are 1 - busy of all ranks / (num_ranks x period): of the makespan, and of the stage
 // step, the period of a step among many where ranks update without waiting for each other.
 struct SimulationResult {
-  Timeline timeline;  // a receive's span is its wait; updates after the lists are last
+  // A receive's span is its wait; reductions and updates after a list are last of their rank.
+  Timeline timeline;
   double makespan = 0.0;
   double stage_step = 0.0;  // the longest last end - first start of one rank, see statistics.h
   double bubble_fraction = 0.0;
@@ -42,9 +49,9 @@ struct SimulationResult {
 };
 
 // Simulates one step. Stages whose update has a cost are updated after the lists, unless the
-// schedule says where. Throws ScheduleError for a schedule that does not run, ConfigError for costs
-// of another schedule, for a bounded channel without messages, and for channels that are streams.
-// Linear in the number of actions.
+// schedule says where; replicas with a cost are reduced there likewise. Throws ScheduleError for a
+// schedule that does not run, ConfigError for costs of another schedule, for a bounded channel
+// without messages, and for channels that are streams. Linear in the number of actions.
 SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options = {});
@@ -62,7 +69,7 @@ SteadyStep steady_step(const Schedule& schedule,
                        int num_steps,
                        const SimulateOptions& options = {});
 
-// The time of each compute action on its own, for instance as it was measured.
+// The time of each compute action and of each copy's reduction, for instance as it was measured.
 using Durations = std::function<double(const Action&)>;
 SimulationResult simulate(const Schedule& schedule,
                           const Durations& durations,
@@ -73,7 +80,8 @@ SimulationResult simulate(const Schedule& schedule,
 // message: not end) before the one in front of it had ended, but for the time that a message was on
 // its way. Where a message waited for its link, the one in front is the send, or without messages
 // the maker, with which the link became busy. Of several that end together it is the one on the
-// same rank, else on the lowest. An update after a list has an index beyond it. Simulates, with 16
+// same rank, else on the lowest. Of a reduction it is one copy. What follows a list has an index
+// beyond it. Simulates, with 16
 // more bytes an action and message; errors are those of simulate().
 std::vector<Position> critical_path(const Schedule& schedule,
                                     const CostModel& costs,

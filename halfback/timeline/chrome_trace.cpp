@@ -2,31 +2,106 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
+#include <vector>
 
 namespace halfback {
 
+namespace {
+
+// Deals spans out to tracks, on which none begins before the last one has ended: track 0 of a rank
+// has its list, the others as many reductions as are under way together.
+class Tracks {
+ public:
+  explicit Tracks(const Timeline& timeline)
+      : ends_(static_cast<std::size_t>(timeline.num_ranks), std::vector<double>(1)) {
+    for (const Span& span : timeline.spans) {
+      track_of_span_.push_back(take(span));
+    }
+  }
+
+  bool has_reductions() const {
+    return std::any_of(ends_.begin(), ends_.end(),
+                       [](const std::vector<double>& ends) { return ends.size() > 1; });
+  }
+  int num_tracks(int rank) const { return static_cast<int>(ends_of(rank).size()); }
+  // Tracks are threads of the trace: the first num_ranks are those of the lists.
+  int thread(int rank, int track) const { return rank + track * static_cast<int>(ends_.size()); }
+  int thread_of(const Span& span, std::size_t index) const {
+    return thread(span.rank, track_of_span_[index]);
+  }
+
+ private:
+  const std::vector<double>& ends_of(int rank) const {
+    return ends_[static_cast<std::size_t>(rank)];
+  }
+
+  int take(const Span& span) {
+    if (span.action.kind != ActionKind::ReduceGradient) {
+      return 0;
+    }
+    std::vector<double>& ends = ends_[static_cast<std::size_t>(span.rank)];
+    auto free = std::find_if(ends.begin() + 1, ends.end(),
+                             [&](double end) { return end <= span.start_seconds; });
+    if (free == ends.end()) {
+      free = ends.insert(free, 0.0);
+    }
+    *free = span.end_seconds;
+    return static_cast<int>(free - ends.begin());
+  }
+
+  std::vector<std::vector<double>> ends_;  // by rank and track
+  std::vector<int> track_of_span_;
+};
+
+// As viewers show what is about the whole trace.
+std::string links_of(const Timeline& timeline) {
+  std::string text;
+  for (const Link& link : timeline.links) {
+    fmt::format_to(std::back_inserter(text),
+                   "{}\"rank {} to {}\":\"{} messages, {} bytes, {:.3f} ms under way\"",
+                   text.empty() ? ",\n\"otherData\":{" : ",", link.from, link.to, link.messages,
+                   link.bytes, 1e3 * link.seconds);
+  }
+  return text.empty() ? text : text + "}";
+}
+
+}  // namespace
+
 std::string to_chrome_trace(const Timeline& timeline) {
+  const Tracks tracks(timeline);
   std::string text = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
   const char* separator = "\n";
-  for (int rank = 0; rank < timeline.num_ranks; ++rank) {
+  const auto append_metadata = [&](const char* name, int thread, const std::string& value) {
     fmt::format_to(std::back_inserter(text),
-                   "{0}{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":0,\"tid\":{1},"
-                   "\"args\":{{\"name\":\"rank {1}\"}}}}",
-                   separator, rank);
+                   "{}{{\"ph\":\"M\",\"name\":\"{}\",\"pid\":0,\"tid\":{},\"args\":{{{}}}}}",
+                   separator, name, thread, value);
     separator = ",\n";
+  };
+  int place = 0;
+  for (int rank = 0; rank < timeline.num_ranks; ++rank) {
+    for (int track = 0; track < tracks.num_tracks(rank); ++track) {
+      const int thread = tracks.thread(rank, track);
+      append_metadata("thread_name", thread,
+                      fmt::format("\"name\":\"rank {}{}\"", rank, track > 0 ? " reductions" : ""));
+      if (tracks.has_reductions()) {  // else the order is that of the threads
+        append_metadata("thread_sort_index", thread, fmt::format("\"sort_index\":{}", place++));
+      }
+    }
   }
-  for (const Span& span : timeline.spans) {
+  for (std::size_t i = 0; i < timeline.spans.size(); ++i) {
+    const Span& span = timeline.spans[i];
     const Action& action = span.action;
     fmt::format_to(std::back_inserter(text),
                    "{}{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"{}\",\"pid\":0,\"tid\":{},"
                    "\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"stage\":{},\"micro_batch\":{}}}}}",
-                   separator, to_string(action), letters(action.kind), span.rank,
+                   separator, to_string(action), letters(action.kind), tracks.thread_of(span, i),
                    span.start_seconds * 1e6, (span.end_seconds - span.start_seconds) * 1e6,
                    action.stage, action.micro_batch);
     separator = ",\n";
   }
-  return text + "\n]}\n";
+  return text + "\n]" + links_of(timeline) + "}\n";
 }
 
 }  // namespace halfback

@@ -7,8 +7,8 @@
 
 namespace halfback {
 
-// Returns the JSON: one track a rank, one complete event a span, in microseconds, named as the
-// action is in a schedule.
+// Returns the JSON: one track a rank, another one where it has reductions, which run beside its
+// list; one complete event a span, in microseconds, named as the action is in a schedule.
 std::string to_chrome_trace(const Timeline& timeline);
 
 }  // namespace halfback

@@ -15,10 +15,72 @@ double idle_fraction(const std::vector<double>& busy, double period) {
   return available > 0.0 ? 1.0 - sum / available : 0.0;
 }
 
+namespace {
+
+struct Interval {
+  double start = 0.0;
+  double end = 0.0;
+};
+
+// Returns them in order of time, with those joined that touch.
+std::vector<Interval> joined(std::vector<Interval> intervals) {
+  std::sort(intervals.begin(), intervals.end(),
+            [](const Interval& a, const Interval& b) { return a.start < b.start; });
+  std::vector<Interval> result;
+  for (const Interval& interval : intervals) {
+    if (result.empty() || interval.start > result.back().end) {
+      result.push_back(interval);
+    } else {
+      result.back().end = std::max(result.back().end, interval.end);
+    }
+  }
+  return result;
+}
+
+double length_of(const std::vector<Interval>& intervals) {
+  return std::accumulate(
+      intervals.begin(), intervals.end(), 0.0,
+      [](double sum, const Interval& interval) { return sum + (interval.end - interval.start); });
+}
+
+// Returns for how long both are there, each as joined() returns it.
+double length_of_both(const std::vector<Interval>& first, const std::vector<Interval>& second) {
+  double sum = 0.0;
+  for (auto a = first.begin(), b = second.begin(); a != first.end() && b != second.end();) {
+    sum += std::max(0.0, std::min(a->end, b->end) - std::max(a->start, b->start));
+    a->end < b->end ? static_cast<void>(++a) : static_cast<void>(++b);
+  }
+  return sum;
+}
+
+void add_reductions(const Timeline& timeline, Statistics& result) {
+  const auto num_ranks = static_cast<std::size_t>(timeline.num_ranks);
+  std::vector<std::vector<Interval>> reductions(num_ranks);
+  std::vector<std::vector<Interval>> work(num_ranks);
+  for (const Span& span : timeline.spans) {
+    const Interval interval{span.start_seconds, span.end_seconds};
+    if (span.action.kind == ActionKind::ReduceGradient) {
+      reductions[static_cast<std::size_t>(span.rank)].push_back(interval);
+    } else if (is_work(span.action.kind)) {
+      work[static_cast<std::size_t>(span.rank)].push_back(interval);
+    }
+  }
+  for (std::size_t rank = 0; rank < num_ranks; ++rank) {
+    const std::vector<Interval> own = joined(std::move(reductions[rank]));
+    const double length = length_of(own);
+    result.reduction_seconds.push_back(length);
+    result.exposed_reduction_seconds.push_back(
+        own.empty() ? 0.0 : length - length_of_both(own, joined(std::move(work[rank]))));
+  }
+}
+
+}  // namespace
+
 Statistics statistics(const Timeline& timeline) {
   Statistics result;
   result.busy_seconds.resize(static_cast<std::size_t>(timeline.num_ranks), 0.0);
   if (timeline.spans.empty()) {
+    result.reduction_seconds = result.exposed_reduction_seconds = result.busy_seconds;
     return result;
   }
   std::vector<RankPeriod> periods(result.busy_seconds.size());
@@ -29,7 +91,7 @@ Statistics statistics(const Timeline& timeline) {
     last = std::max(last, span.end_seconds);
     const auto rank = static_cast<std::size_t>(span.rank);
     periods[rank].add(span.action.kind, span.start_seconds, span.end_seconds);
-    if (!is_message(span.action.kind)) {
+    if (is_work(span.action.kind)) {
       result.busy_seconds[rank] += span.end_seconds - span.start_seconds;
     }
   }
@@ -39,13 +101,14 @@ Statistics statistics(const Timeline& timeline) {
   result.makespan_seconds = last - first;
   result.bubble_fraction = idle_fraction(result.busy_seconds, result.makespan_seconds);
   result.stage_step_bubble_fraction = idle_fraction(result.busy_seconds, result.stage_step_seconds);
+  add_reductions(timeline, result);
   return result;
 }
 
 std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) {
   std::map<std::pair<int, ActionKind>, std::vector<double>> durations;
   for (const Span& span : timeline.spans) {
-    if (!is_message(span.action.kind)) {
+    if (is_work(span.action.kind)) {
       durations[{span.action.stage, span.action.kind}].push_back(
           clock == SpanClock::ThreadCpu ? span.cpu_seconds : span.end_seconds - span.start_seconds);
     }
@@ -60,6 +123,18 @@ std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) 
                      .spread_seconds = quartile_spread(values)});
   }
   return costs;
+}
+
+double hidden_message_fraction(const Timeline& timeline) {
+  double under_way = 0.0;
+  for (const Link& link : timeline.links) {
+    under_way += link.seconds;
+  }
+  double held = 0.0;
+  for (const Span& span : timeline.spans) {
+    held += is_send(span.action.kind) ? span.end_seconds - span.start_seconds : 0.0;
+  }
+  return under_way > 0.0 ? std::max(0.0, 1.0 - held / under_way) : 1.0;
 }
 
 }  // namespace halfback

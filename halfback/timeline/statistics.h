@@ -1,8 +1,9 @@
-// What a timeline amounts to. Busy is computing: F, B, I, W and U, not messages.
+// What a timeline amounts to. Busy is computing: F, B, I, W and U, neither messages nor reductions.
 #pragma once
 
 #include "halfback/timeline/timeline.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace halfback {
@@ -16,6 +17,10 @@ struct Statistics {
   // step among many where ranks update without waiting for all others.
   double stage_step_seconds = 0.0;
   double stage_step_bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x stage step)
+  // By rank, the time in which a reduction is under way, and the part of it in which the rank
+  // computes nothing: it is exposed, the rest is hidden.
+  std::vector<double> reduction_seconds;
+  std::vector<double> exposed_reduction_seconds;
 };
 
 // The period of a rank, span by span in their order.
@@ -24,7 +29,8 @@ struct RankPeriod {
   double last_end = 0.0;
   bool has_begun = false;
 
-  // Receives begin nothing and end nothing. An update counts with its length alone.
+  // Receives begin nothing and end nothing. An update counts with its length alone. A reduction may
+  // end after what follows it.
   void add(ActionKind kind, double start, double end) {
     if (is_receive(kind)) {
       return;
@@ -33,7 +39,7 @@ struct RankPeriod {
       first_start = last_end = start;
       has_begun = true;
     }
-    last_end = kind == ActionKind::Update ? last_end + (end - start) : end;
+    last_end = kind == ActionKind::Update ? last_end + (end - start) : std::max(last_end, end);
   }
   double length() const { return last_end - first_start; }
 };
@@ -43,6 +49,10 @@ double idle_fraction(const std::vector<double>& busy, double period);
 
 // Returns the statistics; all are 0 without spans.
 Statistics statistics(const Timeline& timeline);
+
+// Returns the part of the time that messages were under way in which their senders went on: 1 -
+// length of all sends / time under way, at least 0; 1 where nothing was under way.
+double hidden_message_fraction(const Timeline& timeline);
 
 // The median duration of one kind of action on one stage.
 struct ActionCost {

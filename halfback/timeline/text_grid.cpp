@@ -28,19 +28,18 @@ char cell_letter(ActionKind kind) {
       return 'b';
     case ActionKind::BackwardWeight:
       return 'w';
+    case ActionKind::ReduceGradient:
+      return 'r';
     default:
       return 'u';
   }
 }
 
-bool is_drawn(const Span& span) {
-  return !is_message(span.action.kind) && span.end_seconds > span.start_seconds;
-}
-
-RankSpans spans_by_rank(const Timeline& timeline) {
+// Those that take time and whose kind fits.
+RankSpans spans_by_rank(const Timeline& timeline, bool (*fits)(ActionKind)) {
   RankSpans result(static_cast<std::size_t>(timeline.num_ranks));
   for (const Span& span : timeline.spans) {
-    if (is_drawn(span)) {
+    if (fits(span.action.kind) && span.end_seconds > span.start_seconds) {
       result[static_cast<std::size_t>(span.rank)].push_back(&span);
     }
   }
@@ -52,9 +51,19 @@ RankSpans spans_by_rank(const Timeline& timeline) {
   return result;
 }
 
-Extent extent_of(const RankSpans& ranks) {
-  Extent extent;
-  bool is_first = true;
+// What is drawn: what each rank computes, and below it its reductions.
+struct Rows {
+  explicit Rows(const Timeline& timeline)
+      : work(spans_by_rank(timeline, is_work)),
+        reductions(spans_by_rank(
+            timeline, [](ActionKind kind) { return kind == ActionKind::ReduceGradient; })) {}
+
+  RankSpans work;
+  RankSpans reductions;
+};
+
+// Widens the extent by spans, of which there have been some before or not.
+void include(const RankSpans& ranks, bool& is_first, Extent& extent) {
   for (const auto& spans : ranks) {
     for (const Span* span : spans) {
       const double duration = span->end_seconds - span->start_seconds;
@@ -64,6 +73,13 @@ Extent extent_of(const RankSpans& ranks) {
       is_first = false;
     }
   }
+}
+
+Extent extent_of(const Rows& rows) {
+  Extent extent;
+  bool is_first = true;
+  include(rows.work, is_first, extent);
+  include(rows.reductions, is_first, extent);
   return extent;
 }
 
@@ -115,27 +131,49 @@ bool holds_several_stages(const std::vector<const Span*>& spans) {
   });
 }
 
-// Rows of numbered cells, all of one width.
-class NumberedRows {
+// Adds the line of a rank, and one for its reductions where the columns show any.
+void append_lines(const std::string& label,
+                  const std::string& work,
+                  std::string reductions,
+                  std::string& text) {
+  text += label + work + '\n';
+  std::replace(reductions.begin(), reductions.end(), '.', ' ');
+  const std::size_t length = reductions.find_last_not_of(' ') + 1;
+  if (length > 0) {
+    text += std::string(label.size(), ' ') + reductions.substr(0, length) + '\n';
+  }
+}
+
+std::string letters_of(const std::vector<const Span*>& cells) {
+  std::string line;
+  for (const Span* span : cells) {
+    line += span == nullptr ? '.' : cell_letter(span->action.kind);
+  }
+  return line;
+}
+
+// Numbered cells, all of one width.
+class NumberedCells {
  public:
-  NumberedRows(const RankSpans& ranks, const Extent& extent, Columns columns)
-      : ranks_(ranks), extent_(extent), columns_(columns) {
-    for (const auto& spans : ranks) {
+  explicit NumberedCells(const Rows& rows) {
+    for (const auto& spans : rows.work) {
       with_stage_ = with_stage_ || holds_several_stages(spans);
     }
-    for (const auto& spans : ranks) {
-      for (const Span* span : spans) {
-        width_ = std::max(width_, cell_text(span->action).size());
+    for (const RankSpans* ranks : {&rows.work, &rows.reductions}) {
+      for (const auto& spans : *ranks) {
+        for (const Span* span : spans) {
+          width_ = std::max(width_, cell_text(span->action).size());
+        }
       }
     }
   }
 
   std::size_t cell_width() const { return width_ + 1; }
 
-  std::string row(std::size_t rank) const {
+  std::string line(const std::vector<const Span*>& cells) const {
     std::string line;
     const Span* previous = nullptr;
-    for (const Span* span : sample(ranks_[rank], extent_, columns_)) {
+    for (const Span* span : cells) {
       const std::string text = span == nullptr    ? "."
                                : span == previous ? "--"
                                                   : cell_text(span->action);
@@ -148,15 +186,15 @@ class NumberedRows {
 
  private:
   std::string cell_text(const Action& action) const {
+    if (action.kind == ActionKind::ReduceGradient) {
+      return fmt::format("{}r", action.stage);
+    }
     if (with_stage_ || action.kind == ActionKind::Update) {
       return to_string(action);
     }
     return fmt::format("{}{}", letters(action.kind), action.micro_batch);
   }
 
-  const RankSpans& ranks_;
-  Extent extent_;
-  Columns columns_;
   bool with_stage_ = false;
   std::size_t width_ = 2;
 };
@@ -170,8 +208,8 @@ int columns_that_fit(const TextGridOptions& options, int num_ranks, std::size_t 
 }  // namespace
 
 std::string draw_timeline(const Timeline& timeline, const TextGridOptions& options) {
-  const RankSpans ranks = spans_by_rank(timeline);
-  const Extent extent = extent_of(ranks);
+  const Rows rows(timeline);
+  const Extent extent = extent_of(rows);
   Columns columns = columns_for(extent, options.unit_seconds);
   const int fitting = columns_that_fit(options, timeline.num_ranks, 1);
   const bool is_scaled = columns.count > fitting;
@@ -180,11 +218,10 @@ std::string draw_timeline(const Timeline& timeline, const TextGridOptions& optio
   }
   std::string text;
   for (int rank = 0; rank < timeline.num_ranks; ++rank) {
-    text += row_label(rank, timeline.num_ranks);
-    for (const Span* span : sample(ranks[static_cast<std::size_t>(rank)], extent, columns)) {
-      text += span == nullptr ? '.' : cell_letter(span->action.kind);
-    }
-    text += '\n';
+    const auto at = static_cast<std::size_t>(rank);
+    append_lines(row_label(rank, timeline.num_ranks),
+                 letters_of(sample(rows.work[at], extent, columns)),
+                 letters_of(sample(rows.reductions[at], extent, columns)), text);
   }
   if (is_scaled) {
     text += fmt::format("(scaled to fit: a column is {:.4g} of {:.4g} time units)\n",
@@ -194,16 +231,19 @@ std::string draw_timeline(const Timeline& timeline, const TextGridOptions& optio
 }
 
 std::string draw_numbered_timeline(const Timeline& timeline, const TextGridOptions& options) {
-  const RankSpans ranks = spans_by_rank(timeline);
-  const Extent extent = extent_of(ranks);
+  const Rows rows(timeline);
+  const Extent extent = extent_of(rows);
   Columns columns = columns_for(extent, options.unit_seconds);
   const int num_columns = columns.count;
-  const std::size_t cell_width = NumberedRows(ranks, extent, columns).cell_width();
-  columns.count = std::min(num_columns, columns_that_fit(options, timeline.num_ranks, cell_width));
-  const NumberedRows rows(ranks, extent, columns);
+  const NumberedCells cells(rows);
+  columns.count =
+      std::min(num_columns, columns_that_fit(options, timeline.num_ranks, cells.cell_width()));
   std::string text;
   for (int rank = 0; rank < timeline.num_ranks; ++rank) {
-    text += row_label(rank, timeline.num_ranks) + rows.row(static_cast<std::size_t>(rank)) + '\n';
+    const auto at = static_cast<std::size_t>(rank);
+    append_lines(row_label(rank, timeline.num_ranks),
+                 cells.line(sample(rows.work[at], extent, columns)),
+                 cells.line(sample(rows.reductions[at], extent, columns)), text);
   }
   if (columns.count < num_columns) {
     text += fmt::format("(cut after {} of {} columns)\n", columns.count, num_columns);

@@ -1,6 +1,7 @@
 // A timeline as text: a row per rank, a column per unit of time.
 //
 //   F forward, B full backward, b input gradient, w weight gradient, u update, . idle
+//   r reduction of gradients, in a line of its own below its rank, which goes on meanwhile
 //
 // Messages are not drawn. Ranks with several stages draw them alike.
 #pragma once
@@ -21,7 +22,8 @@ struct TextGridOptions {
 std::string draw_timeline(const Timeline& timeline, const TextGridOptions& options = {});
 
 // Draws "F0" and the like: letters of the schedule with the micro-batch, and the stage in front
-// where a rank holds several; "--" goes on with the action before. Cut at the width, and a last
+// where a rank holds several; updates and reductions are "0U" and "0r"; "--" goes on with the
+// action before. Cut at the width, and a last
 // line says after how many columns.
 std::string draw_numbered_timeline(const Timeline& timeline, const TextGridOptions& options = {});
 

@@ -4,12 +4,14 @@
 
 #include "halfback/schedule/action.h"
 
+#include <cstdint>
 #include <vector>
 
 namespace halfback {
 
 // Times are seconds from the start of the step. cpu_seconds is the time that the rank's own thread
-// spent computing, where it is known; a simulated span has end - start.
+// spent computing, where it is known; a simulated span has end - start. A reduction runs beside
+// what follows it in its list; its span is from when it begins to when its sum is there.
 struct Span {
   int rank = 0;
   Action action;
@@ -18,9 +20,19 @@ struct Span {
   double cpu_seconds = 0.0;
 };
 
+// What ranks sent to each other, one way.
+struct Link {
+  int from = 0;
+  int to = 0;
+  std::int64_t messages = 0;
+  std::int64_t bytes = 0;
+  double seconds = 0.0;  // that the messages were under way, added up; 0 between threads
+};
+
 struct Timeline {
   int num_ranks = 0;
-  std::vector<Span> spans;  // of one rank in the order they ran
+  std::vector<Span> spans;       // of one rank in the order of its list
+  std::vector<Link> links = {};  // where that was measured
 };
 
 }  // namespace halfback

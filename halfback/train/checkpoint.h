@@ -1,51 +1,61 @@
 // Checkpoints: a directory that Hugging Face's from_pretrained opens (config.json,
 // model.safetensors or shards, tokenizer.model where tokens are no bytes), with the state of
-// training beside it (training_state.json, training_state.safetensors).
+// training beside it (training_state.json, training_state.safetensors or shards) and a list of all
+// with their checksums (checkpoint.json).
 //
-// Names and layout know nothing of stages, so a run resumes on any number of them. A directory is
-// whole or not there: it is written aside and put in place at the end.
+// Names and layout know nothing of stages and processes, so a run resumes on any number of them. A
+// directory is whole or not there: it is written aside and put in place at the end. Nothing in it
+// is ever run: tensors and JSON are all that is read.
 #pragma once
 
 #include "halfback/data/tokenizer.h"
-#include "halfback/engine/loss_scale.h"
-#include "halfback/engine/stage.h"
 #include "halfback/models/model.h"
+#include "halfback/train/checkpoint_tensors.h"
+#include "halfback/train/peers.h"
+#include "halfback/train/training_state.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace halfback {
 
-// What a run needs beyond parameters and optimizer state to go on as if never interrupted.
-struct TrainingState {
-  std::int64_t step = 0;      // done
-  std::int64_t position = 0;  // sequences consumed
-  std::uint64_t seed = 0;
-  std::string optimizer;                          // "adamw" or "sgd"
-  std::int64_t data_bytes = 0;                    // size of the text, to notice another one
-  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
-};
-
 struct CheckpointOptions {
   TokenizerPointer tokenizer = byte_tokenizer();
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
+  PeersPointer peers = alone();               // who write together, each its part
+  int keep = 1;                               // checkpoints: the new one and those before it
+  std::optional<std::int64_t> previous_step;  // of the checkpoint before this one in this run
+  std::function<void(std::int64_t step)> on_complete = {};  // called when it is in place
 };
 
-// The stages of a model, in order.
-using StageList = std::vector<Stage*>;
-
-// Throws FileError when something cannot be written; the directory is then what it was before.
+// Writes a checkpoint of all peers' stages; a stage may be given by one only. The one that is there
+// is kept as kept_path() says when it is of `previous_step` and not more than options.keep are;
+// others are deleted. Throws FileError when something cannot be written, in all peers; the
+// directory is then what it was before.
 void save_checkpoint(const std::filesystem::path& directory,
                      const ModelConfig& config,
                      const StageList& stages,
                      const TrainingState& state,
                      const CheckpointOptions& options = {});
 
-// Throws FileError unless save_checkpoint can make the directory, or replace the one that is there.
-void require_checkpoint_place(const std::filesystem::path& directory);
+// The same for buffers that are, or were, those of stages.
+void save_checkpoint(const std::filesystem::path& directory,
+                     const ModelConfig& config,
+                     const std::vector<StageBuffers>& stages,
+                     const TrainingState& state,
+                     const CheckpointOptions& options);
+
+// Returns whether a replica of the weights is the one that writes a stage: all write their part.
+bool writes_stage(int stage, int replica, int num_replicas);
+
+// Throws FileError, in all peers, unless save_checkpoint can make the directory, or replace the one
+// that is there.
+void require_checkpoint_place(const std::filesystem::path& directory,
+                              const PeersPointer& peers = alone());
 
 // Reads the model's sizes out of config.json. Throws FileError for a file that is not there or is
 // of a model that is not known or has features that ours lacks.

@@ -4,6 +4,7 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/train/checkpoint.h"
+#include "halfback/train/kept_checkpoints.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
@@ -91,6 +92,7 @@ void generate(const GenerationOptions& options,
               const std::function<bool(std::string_view)>& on_text) {
   check(options);
   const c10::InferenceMode no_graph;
+  require_complete_model(options.checkpoint);
   const ModelConfig model = load_config(options.checkpoint);
   if (!std::holds_alternative<LlamaConfig>(model)) {
     throw FileError(fmt::format("{}: a {}; text can be generated with llama only",

@@ -47,11 +47,6 @@ void check_bools(std::string_view bytes, const std::string& where) {
   }
 }
 
-bool is_inside_directory(const std::string& file) {
-  return !file.empty() && file != "." && file != ".." &&
-         file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
-}
-
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const fs::path& path)
@@ -151,7 +146,7 @@ void SafetensorsDirectory::read_index(const fs::path& path) {
                     path.string()));
   }
   for (const auto& [name, value] : index["weight_map"].items()) {
-    if (!value.is_string() || !is_inside_directory(value.get_ref<const std::string&>())) {
+    if (!value.is_string() || !is_file_name(value.get_ref<const std::string&>())) {
       throw FileError(
           fmt::format("{}: tensor {} lies in {}; expected the name of a file in the "
                       "same directory; fetch the file again",

@@ -8,8 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <unordered_set>
+#include <utility>
 
 namespace halfback {
 
@@ -62,18 +64,13 @@ std::vector<TensorEntry> layout(const std::vector<NamedTensor>& tensors, const s
   return entries;
 }
 
-void write_data(AtomicFile& file, const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous();
-  file.write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
-}
-
-// Splits in order, each part at most `max_bytes` or one tensor.
+// Splits in order, each part at most `max_bytes` or one tensor. No tensors are no part.
 std::vector<std::vector<NamedTensor>> split_into_shards(const std::vector<NamedTensor>& tensors,
                                                         std::uint64_t max_bytes) {
-  std::vector<std::vector<NamedTensor>> shards(1);
+  std::vector<std::vector<NamedTensor>> shards;
   std::uint64_t num_bytes = 0;
   for (const NamedTensor& named : tensors) {
-    if (!shards.back().empty() && num_bytes + named.tensor.nbytes() > max_bytes) {
+    if (shards.empty() || num_bytes + named.tensor.nbytes() > max_bytes) {
       shards.emplace_back();
       num_bytes = 0;
     }
@@ -99,46 +96,124 @@ void check_no_earlier_files(const fs::path& directory, const std::string& basena
   }
 }
 
-}  // namespace
+// What one process wrote of a set of tensors.
+struct Written {
+  FileSummaries files;
+  std::map<std::string, std::string> file_of;  // by tensor
+  std::uint64_t data_bytes = 0;
+};
 
-void save_safetensors(const fs::path& path,
-                      const std::vector<NamedTensor>& tensors,
-                      const SafetensorsMetadata& metadata) {
-  check_names(tensors, path.string());
-  const std::string header = write_safetensors_header(layout(tensors, path.string()), metadata);
-  AtomicFile file(path);
-  file.write(header);
-  for (const std::size_t i : write_order(tensors)) {
-    write_data(file, tensors[i].tensor);
+void to_json(nlohmann::json& json, const Written& written) {
+  json = {{"files", nlohmann::json::object()},
+          {"file_of", written.file_of},
+          {"data_bytes", written.data_bytes}};
+  for (const auto& [name, summary] : written.files) {
+    json["files"][name] = {summary.bytes, summary.crc32};
   }
-  file.commit();
 }
 
-void save_sharded(const fs::path& directory,
-                  const std::string& basename,
-                  const std::vector<NamedTensor>& tensors,
-                  std::uint64_t max_shard_bytes) {
-  check_names(tensors, directory.string());
-  check_no_earlier_files(directory, basename);
+// Adds what another process wrote.
+void add(Written& all, const nlohmann::json& json) {
+  for (const auto& [name, summary] : json.at("files").items()) {
+    all.files[name] = {summary.at(0).get<std::uint64_t>(), summary.at(1).get<std::uint32_t>()};
+  }
+  for (const auto& [name, file] : json.at("file_of").items()) {
+    const auto [there, is_new] = all.file_of.emplace(name, file.get<std::string>());
+    HALFBACK_CHECK(is_new, name + " is in " + there->second + " already");
+  }
+  all.data_bytes += json.at("data_bytes").get<std::uint64_t>();
+}
+
+// Which of all shards are this process's.
+struct Numbers {
+  std::size_t first = 0;
+  std::size_t total = 0;
+};
+
+Numbers numbers_of(const std::vector<nlohmann::json>& counts, int index) {
+  Numbers numbers;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto count = counts[i].get<std::size_t>();
+    numbers.first += i < static_cast<std::size_t>(index) ? count : 0;
+    numbers.total += count;
+  }
+  return numbers;
+}
+
+std::string shard_name(const std::string& basename, std::size_t index, std::size_t total) {
+  return total == 1 ? basename + ".safetensors"
+                    : fmt::format("{}-{:05}-of-{:05}.safetensors", basename, index + 1, total);
+}
+
+std::string index_text(const Written& all) {
+  const nlohmann::json index = {{"metadata", {{"total_size", all.data_bytes}}},
+                                {"weight_map", all.file_of}};
+  return index.dump(2) + "\n";
+}
+
+}  // namespace
+
+FileSummary save_safetensors(const fs::path& path,
+                             const std::vector<NamedTensor>& tensors,
+                             const SafetensorsMetadata& metadata) {
+  check_names(tensors, path.string());
+  const std::string header = write_safetensors_header(layout(tensors, path.string()), metadata);
+  FileSummary summary;
+  AtomicFile file(path);
+  const auto write = [&](std::string_view bytes) {
+    file.write(bytes);
+    summary.add(bytes);
+  };
+  write(header);
+  for (const std::size_t i : write_order(tensors)) {
+    const at::Tensor plain =
+        tensors[i].tensor.detach().resolve_conj().resolve_neg().cpu().contiguous();
+    write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
+  }
+  file.commit();
+  return summary;
+}
+
+FileSummaries save_sharded(const fs::path& directory,
+                           const std::string& basename,
+                           const std::vector<NamedTensor>& tensors,
+                           std::uint64_t max_shard_bytes,
+                           const PeersPointer& peers) {
   const auto shards = split_into_shards(tensors, max_shard_bytes);
-  if (shards.size() == 1) {
-    save_safetensors(directory / (basename + ".safetensors"), tensors);
-    return;
-  }
-  std::uint64_t total_bytes = 0;
-  nlohmann::json file_of = nlohmann::json::object();
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string file =
-        fmt::format("{}-{:05}-of-{:05}.safetensors", basename, i + 1, shards.size());
-    save_safetensors(directory / file, shards[i]);
-    for (const NamedTensor& named : shards[i]) {
-      file_of[named.name] = file;
-      total_bytes += named.tensor.nbytes();
+  const std::vector<nlohmann::json> counts = together(*peers, "the parts of " + basename, [&] {
+    check_names(tensors, directory.string());
+    check_no_earlier_files(directory, basename);
+    return nlohmann::json(shards.size());
+  });
+  const Numbers numbers = numbers_of(counts, peers->index());
+  const std::vector<nlohmann::json> parts = together(*peers, "the files of " + basename, [&] {
+    Written mine;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      const std::string file = shard_name(basename, numbers.first + i, numbers.total);
+      mine.files[file] = save_safetensors(directory / file, shards[i]);
+      for (const NamedTensor& named : shards[i]) {
+        mine.file_of[named.name] = file;
+        mine.data_bytes += named.tensor.nbytes();
+      }
     }
+    return nlohmann::json(mine);
+  });
+  Written all;
+  for (const nlohmann::json& part : parts) {
+    add(all, part);
   }
-  const nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
-                                {"weight_map", std::move(file_of)}};
-  write_file_atomically(directory / (basename + ".safetensors.index.json"), index.dump(2) + "\n");
+  if (numbers.total > 1) {
+    const std::string file = basename + ".safetensors.index.json";
+    const std::string text = index_text(all);
+    together(*peers, "the index of " + basename, [&] {
+      if (peers->is_first()) {
+        write_file_atomically(directory / file, text);
+      }
+      return nlohmann::json();
+    });
+    all.files[file].add(text);
+  }
+  return std::move(all.files);
 }
 
 }  // namespace halfback

@@ -1,6 +1,7 @@
 #include "halfback/train/training.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <utility>
 
@@ -20,56 +22,118 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   initialize_runtime();
   check(config_.model);
   data_ = open_data(config_, on_encoded);
-  const std::vector<int> cut = parse_cut(
-      config_.cut,
-      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
+  if (config_.processes) {
+    config_.processes->agree(
+        {{"the length of --data", fmt::format("{} bytes", data_->num_bytes())}});
+  }
   config_.pipeline.stage.seed = config_.seed;
-  pipeline_ = std::make_unique<Pipeline>(
-      build_model(config_.model, cut, {.checkpointing = config_.checkpointing}), config_.schedule,
-      config_.pipeline);
+  make_pipeline();
   restore();
   if (!config_.checkpoint.empty()) {
-    require_checkpoint_place(config_.checkpoint);
+    require_checkpoint_place(config_.checkpoint, peers());
+    writer_.emplace(
+        config_.checkpoint, config_.model,
+        CheckpointOptions{
+            .tokenizer = config_.tokenizer,
+            .peers = peers(),
+            .keep = config_.keep,
+            .previous_step = config_.resumes_from ? std::optional(state_step_) : std::nullopt,
+            .on_complete = [processes = config_.processes](std::int64_t step) {
+              if (processes) {
+                processes->note_checkpoint(step);
+              }
+            }});
   }
 }
 
-Training::~Training() = default;
+Training::~Training() {
+  if (config_.processes) {
+    config_.processes->watch(nullptr);
+  }
+}
 
-std::vector<Stage*> Training::stages() {
-  std::vector<Stage*> all;
-  for (int number = 0; number < pipeline_->num_stages(); ++number) {
-    all.push_back(&pipeline_->stage(number));
+void Training::make_pipeline() {
+  const std::vector<int> cut = parse_cut(
+      config_.cut,
+      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
+  ProcessRun::Connection connection;
+  if (config_.processes) {
+    connection = config_.processes->connect();
+    config_.pipeline.clock_offset_seconds = connection.clock.seconds;
+    for (const std::string& error : config_.processes->gather(
+             "the error of its clock", fmt::format("{}", connection.clock.error_seconds))) {
+      clock_error_seconds_ = std::max(clock_error_seconds_, parse_number(error).value_or(0.0));
+    }
+  }
+  pipeline_ = std::make_unique<Pipeline>(
+      [&] { return build_model(config_.model, cut, {.checkpointing = config_.checkpointing}); },
+      config_.schedule, config_.pipeline, std::move(connection.transport));
+  if (config_.processes) {
+    config_.processes->watch(pipeline_.get());
+  }
+}
+
+PeersPointer Training::peers() const {
+  return config_.processes ? PeersPointer(config_.processes) : alone();
+}
+
+StageList Training::stages() {
+  StageList all;
+  for (const LocalStage& local : pipeline_->local_stages()) {
+    all.push_back(local.stage);
+  }
+  return all;
+}
+
+// Of several copies of a stage one is written.
+StageList Training::written_stages() {
+  const int num_replicas = config_.schedule.placement.num_replicas();
+  std::map<int, Stage*> by_number;
+  for (const LocalStage& local : pipeline_->local_stages()) {
+    if (writes_stage(local.number, local.replica, num_replicas)) {
+      by_number[local.number] = local.stage;
+    }
+  }
+  StageList all;
+  for (const auto& [number, stage] : by_number) {
+    all.push_back(stage);
   }
   return all;
 }
 
 void Training::restore() {
-  if (!config_.resumes) {
+  if (!config_.resumes_from) {
     if (config_.initial.empty()) {
       pipeline_->initialize(config_.seed);
     } else {
+      require_complete_model(config_.initial, peers());
       require_same_model(load_config(config_.initial), config_.model, config_.initial);
       require_same_tokenizer(config_.initial, *config_.tokenizer);
       load_parameters(config_.initial, stages());
     }
     return;
   }
-  require_same_model(load_config(config_.checkpoint), config_.model, config_.checkpoint);
-  require_same_tokenizer(config_.checkpoint, *config_.tokenizer);
-  load_parameters(config_.checkpoint, stages());
-  const TrainingState state = load_training_state(config_.checkpoint, stages(), config_.optimizer);
+  const std::filesystem::path& directory = config_.resumes_from->directory;
+  require_same_model(load_config(directory), config_.model, directory);
+  require_same_tokenizer(directory, *config_.tokenizer);
+  load_parameters(directory, stages());
+  const TrainingState state = load_training_state(directory, stages(), config_.optimizer);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
           "{}: the run was with {} {}, this one has {}; resume with the same, or start anew from "
           "its parameters with --initial",
-          config_.checkpoint.string(), what, found, wanted));
+          directory.string(), what, found, wanted));
     }
   };
   require("--seed", state.seed, config_.seed);
   require("data of this many bytes:", state.data_bytes, data_->num_bytes());
+  require("--gradient-groups", state.gradient_groups, pipeline_->gradient_groups());
   if (state.loss_scale) {
     pipeline_->restore_loss_scale(*state.loss_scale);
+  }
+  if (config_.processes) {
+    config_.processes->note_checkpoint(state.step);
   }
   state_step_ = state.step;
   position_ = state.position;
@@ -109,35 +173,48 @@ void Training::validate(StepReport& report) {
 }
 
 void Training::save(std::int64_t step) {
-  if (config_.checkpoint.empty()) {
-    return;
+  const int num_replicas = config_.schedule.placement.num_replicas();
+  pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
+    return writes_stage(stage, replica, num_replicas);
+  });
+  const StageList written = written_stages();
+  writer_->begin(written, {.step = step,
+                           .position = position_ + (step - state_step_) * samples_per_step(),
+                           .seed = config_.seed,
+                           .optimizer = config_.optimizer,
+                           .data_bytes = data_->num_bytes(),
+                           .loss_scale = pipeline_->loss_scale().is_dynamic()
+                                             ? std::optional(pipeline_->loss_scale().state())
+                                             : std::nullopt,
+                           .gradient_groups = pipeline_->gradient_groups()});
+  for (Stage* const stage : written) {
+    stage->close_whole_state();
   }
-  save_checkpoint(config_.checkpoint, config_.model, stages(),
-                  {.step = step,
-                   .position = position_ + (step - state_step_) * samples_per_step(),
-                   .seed = config_.seed,
-                   .optimizer = config_.optimizer,
-                   .data_bytes = data_->num_bytes(),
-                   .loss_scale = pipeline_->loss_scale().is_dynamic()
-                                     ? std::optional(pipeline_->loss_scale().state())
-                                     : std::nullopt},
-                  {.tokenizer = config_.tokenizer});
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& stop) {
   TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
   std::optional<std::int64_t> saved;  // step of the last checkpoint
-  if (config_.resumes) {
+  if (config_.resumes_from) {
     saved = state_step_;
+    if (writer_ && config_.resumes_from->directory != config_.checkpoint) {
+      save(state_step_);  // what is there is not complete
+    }
   }
-  for (std::int64_t step = state_step_ + 1; step <= config_.num_steps && !stop; ++step) {
+  const bool is_alone = !config_.processes;  // else all must end after the same step
+  bool is_stopped = false;
+  for (std::int64_t step = state_step_ + 1;
+       step <= config_.num_steps && !is_stopped && !(is_alone && stop); ++step) {
     const std::vector<MicroBatch> batches = micro_batches(step);
     StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
-    const StepResult result =
-        pipeline_->train_step(batches, {.number = step, .learning_rate = report.learning_rate});
+    const StepResult result = pipeline_->train_step(
+        batches, {.number = step, .learning_rate = report.learning_rate, .stop = &stop});
     if (!result.was_skipped &&
         (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
+      if (writer_) {
+        writer_->finish();
+      }
       throw Error(fmt::format(
           "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
           "--learning-rate, a longer --warmup or --clip{}; {}",
@@ -147,7 +224,8 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
           saved ? fmt::format("the last checkpoint is of step {}", *saved)
                 : "there is no checkpoint of this run"));
     }
-    const bool is_last = step == config_.num_steps || stop;
+    is_stopped = result.is_stop_asked;
+    const bool is_last = step == config_.num_steps || is_stopped;
     if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
       validate(report);
     }
@@ -155,15 +233,20 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
     report.result = &result;
     on_step(report);
     outcome.last_step = step;
-    if (!config_.checkpoint.empty() && config_.checkpoint_every > 0 &&
-        step % config_.checkpoint_every == 0) {
-      save(step);
-      saved = step;
+    if (writer_) {
+      writer_->check();
+      if (config_.checkpoint_every > 0 && step % config_.checkpoint_every == 0) {
+        save(step);
+        saved = step;
+      }
     }
   }
   outcome.was_stopped = outcome.last_step < config_.num_steps;
-  if (saved != outcome.last_step) {
-    save(outcome.last_step);
+  if (writer_) {
+    if (saved != outcome.last_step) {
+      save(outcome.last_step);
+    }
+    writer_->finish();
   }
   return outcome;
 }

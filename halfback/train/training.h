@@ -6,7 +6,10 @@
 #include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/model.h"
+#include "halfback/train/checkpoint_writer.h"
+#include "halfback/train/kept_checkpoints.h"
 #include "halfback/train/learning_rate.h"
+#include "halfback/train/process_run.h"
 
 #include <atomic>
 #include <cstdint>
@@ -38,10 +41,13 @@ struct TrainingConfig {
   std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
   std::int64_t evaluate_samples = 64;
 
-  std::filesystem::path checkpoint;   // "" for none
-  std::int64_t checkpoint_every = 0;  // steps; 0 only at the end
-  std::filesystem::path initial;      // start from the parameters of this checkpoint
-  bool resumes = false;               // go on with the state in `checkpoint`
+  std::filesystem::path checkpoint;         // "" for none
+  std::int64_t checkpoint_every = 0;        // steps; 0 only at the end
+  int keep = 1;                             // checkpoints: the newest and those before it
+  std::filesystem::path initial;            // start from the parameters of this checkpoint
+  std::optional<ResumePoint> resumes_from;  // go on with the state there
+
+  std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
 };
 
 struct StepReport {
@@ -68,9 +74,11 @@ class Training {
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
-  // Trains to the last step, or until `stop` becomes true, which ends the run after the step that
-  // is under way. Calls on_step after every step. The checkpoint is written at the end in both
-  // cases. Throws Error when the loss is not finite.
+  // Trains to the last step, or until `stop` becomes true in any process, which ends the run after
+  // the step that is under way. Calls on_step after every step. Checkpoints on the way are written
+  // while training goes on; that of the end is waited for, in both cases. Throws Error when the
+  // loss is not finite, and FileError at the end of the step in which a checkpoint could not be
+  // written.
   TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& stop);
 
@@ -78,21 +86,28 @@ class Training {
   std::int64_t first_step() const { return state_step_; }
   const TrainingConfig& config() const { return config_; }
   Pipeline& pipeline() { return *pipeline_; }
+  // How wrong times of another process can be beside those of the first; 0 without others.
+  double clock_error_seconds() const { return clock_error_seconds_; }
 
  private:
+  PeersPointer peers() const;
+  void make_pipeline();
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
   void validate(StepReport& report);
   void save(std::int64_t step);
   std::int64_t samples_per_step() const;
-  std::vector<Stage*> stages();
+  StageList stages();
+  StageList written_stages();
 
   TrainingConfig config_;
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<Pipeline> pipeline_;
+  double clock_error_seconds_ = 0.0;
   std::int64_t state_step_ = 0;
-  std::int64_t position_ = 0;  // of step state_step_ + 1
+  std::int64_t position_ = 0;               // of step state_step_ + 1
+  std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows
 };
 
 }  // namespace halfback

@@ -2,12 +2,17 @@
 
 #include "halfback/base/error.h"
 
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
+#include <map>
 #include <mutex>
+#include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace halfback {
@@ -22,10 +27,20 @@ struct Envelope {
 };
 
 struct Channel {
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Envelope> waiting;
+  std::int64_t num_sent = 0;
+  std::int64_t sent_bytes = 0;
 };
+
+std::int64_t bytes_of(const Message& message) {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& tensor : message) {
+    bytes += tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+  }
+  return bytes;
+}
 
 // The send that a receive is the other end of: stage s receives the activation of stage s - 1 and
 // the gradient of stage s + 1.
@@ -36,13 +51,20 @@ Action sender_of(const Action& receive) {
   return {ActionKind::SendBackward, receive.stage + 1, receive.micro_batch};
 }
 
+using BargainKey = std::tuple<int, int, int>;  // from, to, key of the exchange
+
 class InProcessTransport final : public Transport {
  public:
   explicit InProcessTransport(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
-        swaps_(channels_.size()),
         gathered_(static_cast<std::size_t>(options.num_ranks)) {}
+
+  std::vector<int> local_ranks() const override {
+    std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+  }
 
   void send(const Route& route, const Action& action, Message message) override {
     Channel& channel = channel_of(route);
@@ -53,6 +75,8 @@ class InProcessTransport final : public Transport {
           return fmt::format("room in the channel from rank {} to rank {} (it holds {} messages)",
                              route.from, route.to, options_.capacity);
         });
+    ++channel.num_sent;
+    channel.sent_bytes += bytes_of(message);
     channel.waiting.push_back({action, std::move(message)});
     lock.unlock();
     channel.changed.notify_all();
@@ -77,21 +101,23 @@ class InProcessTransport final : public Transport {
     return std::move(envelope.message);
   }
 
-  at::Tensor swap(const Route& route, at::Tensor tensor) override {
-    Channel& there = swaps_[index_of(route)];
+  std::unique_ptr<Exchange> begin_exchange(int rank, int key, std::vector<Trade> trades) override {
+    std::vector<std::shared_ptr<Bargain>> bargains;
     {
-      const std::lock_guard lock(there.mutex);
-      there.waiting.push_back({{}, {std::move(tensor)}});
+      const std::lock_guard lock(bargain_mutex_);
+      for (Trade& trade : trades) {
+        if (trade.gives.defined()) {
+          bargains.push_back(meet({rank, trade.peer, key}));
+          bargains.back()->given = std::move(trade.gives);
+        }
+        if (trade.gets.defined()) {
+          bargains.push_back(meet({trade.peer, rank, key}));
+          bargains.back()->got = std::move(trade.gets);
+        }
+      }
     }
-    there.changed.notify_all();
-    Channel& back = swaps_[index_of({.from = route.to, .to = route.from})];
-    std::unique_lock lock(back.mutex);
-    wait(
-        lock, back.changed, [&] { return !back.waiting.empty(); },
-        [&] { return fmt::format("the shared gradients of rank {}", route.to); });
-    at::Tensor received = std::move(back.waiting.front().message.front());
-    back.waiting.pop_front();
-    return received;
+    bargains_changed_.notify_all();
+    return std::make_unique<InProcessExchange>(*this, std::move(bargains));
   }
 
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
@@ -117,20 +143,98 @@ class InProcessTransport final : public Transport {
     return all;
   }
 
+  std::vector<LinkUse> links() const override {
+    std::vector<LinkUse> all;
+    for (int from = 0; from < options_.num_ranks; ++from) {
+      for (int to = 0; to < options_.num_ranks; ++to) {
+        const Channel& channel = channels_[index_of({.from = from, .to = to})];
+        const std::lock_guard lock(channel.mutex);
+        if (channel.num_sent > 0) {
+          all.push_back({.route = {.from = from, .to = to},
+                         .messages = channel.num_sent,
+                         .bytes = channel.sent_bytes});
+        }
+      }
+    }
+    return all;
+  }
+
   void stop() override {
     is_stopped_.store(true);
-    for (std::deque<Channel>* channels : {&channels_, &swaps_}) {
-      for (Channel& channel : *channels) {
-        // Taken so that no waiter is between its look at the flag and its sleep.
-        const std::lock_guard lock(channel.mutex);
-        channel.changed.notify_all();
-      }
+    for (Channel& channel : channels_) {
+      // Taken so that no waiter is between its look at the flag and its sleep.
+      const std::lock_guard lock(channel.mutex);
+      channel.changed.notify_all();
+    }
+    {
+      const std::lock_guard lock(bargain_mutex_);
+      bargains_changed_.notify_all();
     }
     const std::lock_guard lock(gather_mutex_);
     gather_changed_.notify_all();
   }
 
  private:
+  // One tensor of an exchange. It can be copied once both ends have come, by whichever waits first:
+  // no end waits for the other to wait.
+  struct Bargain {
+    BargainKey key;
+    at::Tensor given;
+    at::Tensor got;
+    bool is_claimed = false;
+    bool is_done = false;
+  };
+
+  class InProcessExchange final : public Exchange {
+   public:
+    InProcessExchange(InProcessTransport& transport, std::vector<std::shared_ptr<Bargain>> bargains)
+        : transport_(transport), bargains_(std::move(bargains)) {}
+
+    void wait() override {
+      for (const auto& bargain : bargains_) {
+        transport_.conclude(*bargain);
+      }
+    }
+
+   private:
+    InProcessTransport& transport_;
+    std::vector<std::shared_ptr<Bargain>> bargains_;
+  };
+
+  // Returns what the other end has left, or leaves a new one.
+  std::shared_ptr<Bargain> meet(const BargainKey& key) {
+    const auto [found, is_new] = bargains_.try_emplace(key);
+    if (is_new) {
+      found->second = std::make_shared<Bargain>(Bargain{.key = key});
+      return found->second;
+    }
+    std::shared_ptr<Bargain> met = std::move(found->second);
+    bargains_.erase(found);
+    return met;
+  }
+
+  void conclude(Bargain& one) {
+    std::unique_lock lock(bargain_mutex_);
+    const auto awaited = [&one] {
+      const auto [from, to, key] = one.key;
+      return fmt::format("the exchange {} from rank {} to rank {}", key, from, to);
+    };
+    wait(
+        lock, bargains_changed_, [&one] { return one.given.defined() && one.got.defined(); },
+        awaited);
+    if (std::exchange(one.is_claimed, true)) {
+      wait(
+          lock, bargains_changed_, [&one] { return one.is_done; }, awaited);
+      return;
+    }
+    lock.unlock();
+    one.got.copy_(one.given);
+    lock.lock();
+    one.is_done = true;
+    lock.unlock();
+    bargains_changed_.notify_all();
+  }
+
   std::size_t index_of(const Route& route) const {
     return static_cast<std::size_t>(route.from * options_.num_ranks + route.to);
   }
@@ -162,8 +266,10 @@ class InProcessTransport final : public Transport {
 
   InProcessOptions options_;
   std::deque<Channel> channels_;
-  std::deque<Channel> swaps_;
   std::atomic<bool> is_stopped_{false};
+  std::mutex bargain_mutex_;
+  std::condition_variable bargains_changed_;
+  std::map<BargainKey, std::shared_ptr<Bargain>> bargains_;  // of which one end has come
   std::mutex gather_mutex_;
   std::condition_variable gather_changed_;
   std::vector<std::vector<double>> gathered_;

@@ -6,7 +6,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string>
+#include <cstdint>
+#include <exception>
+#include <memory>
 #include <vector>
 
 namespace halfback {
@@ -20,20 +22,52 @@ struct Route {
   int to = 0;
 };
 
+// What went through a channel so far, as its sending end knows it.
+struct LinkUse {
+  Route route;
+  std::int64_t messages = 0;
+  std::int64_t bytes = 0;  // of tensors
+  double seconds = 0.0;    // that the messages were under way, added up; 0 between threads
+};
+
 // A wait ended because another rank stopped first. Never the first error of a step.
 class StoppedError : public std::exception {
  public:
   const char* what() const noexcept override { return "stopped because another rank stopped"; }
 };
 
-// Called from one thread per rank. Waits end with TransportError at the deadline (its text says
-// what was waited for), or with StoppedError after stop().
+// What a rank gives to a peer and gets from it in one exchange. Either may be undefined: nothing
+// goes that way. Both ends know shape and dtype, and tensors are contiguous.
+struct Trade {
+  int peer = 0;
+  at::Tensor gives;
+  at::Tensor gets;  // filled in place
+};
+
+// An exchange under way. It must be waited for.
+class Exchange {
+ public:
+  Exchange() = default;
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  virtual ~Exchange() = default;
+
+  // Returns when all that this rank gets is there and nobody reads any more what it gives. May be
+  // called from another thread than the one that began.
+  virtual void wait() = 0;
+};
+
+// Called from the threads of its ranks. Waits end with TransportError at the deadline (its text
+// says what was waited for), or with StoppedError after stop().
 class Transport {
  public:
   Transport() = default;
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
   virtual ~Transport() = default;
+
+  // Returns the ranks whose threads are in this process, ascending.
+  virtual std::vector<int> local_ranks() const = 0;
 
   // Puts the tensors of an action (a SEND) into the channel; waits while the channel is full.
   virtual void send(const Route& route, const Action& action, Message message) = 0;
@@ -42,12 +76,18 @@ class Transport {
   // means.
   virtual Message receive(const Route& route, const Action& action) = 0;
 
-  // Gives a tensor to the other end (route.to) and returns what that one gives. Both ends must call
-  // it, and in the same order where they do so often.
-  virtual at::Tensor swap(const Route& route, at::Tensor tensor) = 0;
+  // Begins trades with peers, and does not wait for them. All ends of an exchange call it with the
+  // same key, from 0, which is free for another one once wait() has returned. Exchanges may begin
+  // in any order.
+  virtual std::unique_ptr<Exchange> begin_exchange(int rank,
+                                                   int key,
+                                                   std::vector<Trade> trades) = 0;
 
   // Returns the values of all ranks, by rank. Every rank must call it.
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
+
+  // Returns the use of every channel out of a local rank that has carried anything.
+  virtual std::vector<LinkUse> links() const = 0;
 
   // Wakes every wait with StoppedError, now and later.
   virtual void stop() = 0;

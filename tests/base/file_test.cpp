@@ -3,15 +3,19 @@
 #include "halfback/base/error.h"
 #include "halfback/base/staged_directory.h"
 #include "tests/support/errors.h"
+#include "tests/support/no_exchange.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/temporary_directory.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace halfback {
 namespace {
@@ -203,6 +207,85 @@ TEST(StagedDirectoryTest, TakesOverWhatADeadProcessLeft) {
   spit(left / "part", "x");
   const StagedDirectory staged(directory / "a", "marker");
   EXPECT_EQ(num_entries(staged.path()), 0);
+}
+
+// Makes a directory with a marker in place.
+void put(const fs::path& target, const char* text, const fs::path& old = {}) {
+  StagedDirectory staged(target, "marker");
+  spit(staged.path() / "marker", text);
+  staged.commit(old);
+}
+
+TEST(StagedDirectoryTest, KeepsTheOldOneUnderAnotherName) {
+  const TemporaryDirectory directory;
+  put(directory / "a", "1", directory / "old");  // there is none yet
+  EXPECT_EQ(num_entries(directory.path()), 1);
+  put(directory / "a", "2", directory / "old");
+  EXPECT_EQ(slurp(directory / "a/marker"), "2");
+  EXPECT_EQ(slurp(directory / "old/marker"), "1");
+  put(directory / "a", "3", directory / "old");
+  EXPECT_EQ(slurp(directory / "old/marker"), "2");
+  EXPECT_EQ(num_entries(directory.path()), 2);
+}
+
+// Runs a part of a test in a child, where it may change the process. Returns its exit code.
+template <typename Part>
+int exit_code_of_child(Part part) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    part();
+    ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(StagedDirectoryTest, ReplacesWhereTwoNamesCannotBeExchanged) {
+  EXPECT_EQ(exit_code_of_child([] {
+              const TemporaryDirectory directory;
+              testing::forbid_exchange();
+              put(directory / "a", "1");
+              put(directory / "a", "2");
+              EXPECT_EQ(slurp(directory / "a/marker"), "2");
+              EXPECT_EQ(num_entries(directory.path()), 1);
+              put(directory / "a", "3", directory / "old");
+              EXPECT_EQ(slurp(directory / "a/marker"), "3");
+              EXPECT_EQ(slurp(directory / "old/marker"), "2");
+              EXPECT_EQ(num_entries(directory.path()), 2);
+            }),
+            0);
+}
+
+TEST(StagedDirectoryTest, DiscardsAnotherDirectory) {
+  const TemporaryDirectory directory;
+  put(directory / "other/deep", "x");
+  StagedDirectory staged(directory / "a", "marker");
+  spit(staged.path() / "marker", "1");
+  EXPECT_THROW(staged.discard(directory / "other"), std::logic_error);
+  staged.commit();
+  staged.discard(directory / "other");
+  EXPECT_EQ(num_entries(directory.path()), 1);
+}
+
+TEST(StagedDirectoryTest, RemovesWhatDeadProcessesLeftAndNothingElse) {
+  const TemporaryDirectory directory;
+  const pid_t dead = ::fork();
+  if (dead == 0) {
+    ::_exit(0);
+  }
+  ::waitpid(dead, nullptr, 0);
+  fs::create_directory(directory / fmt::format("a.tmp.{}", dead));
+  const std::vector<std::string> others = {fmt::format("a.tmp.{}", ::getppid()), "a.tmp.x",
+                                           "a.tmp.-1", fmt::format("b.tmp.{}", dead), "a.tmp."};
+  for (const std::string& name : others) {
+    fs::create_directory(directory / name);
+  }
+  put(directory / "a", "1");
+  for (const std::string& name : others) {
+    EXPECT_TRUE(fs::exists(directory / name)) << name;
+  }
+  EXPECT_EQ(num_entries(directory.path()), static_cast<std::ptrdiff_t>(others.size()) + 1);
 }
 
 TEST(StagedDirectoryTest, KeepsTheOldOneOnAFullDisk) {

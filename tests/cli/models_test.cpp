@@ -70,6 +70,31 @@ TEST_P(ModelTest, TrainsTheSameOverEveryCutAndGoesOnWithoutItsSizes) {
   EXPECT_TRUE(model_bytes("cut") == model_bytes("straight"));
 }
 
+// The columns of a table of ranks that a prediction and a measured run have in common.
+std::vector<std::string> memory_of_ranks(const std::string& text) {
+  std::vector<std::string> rows;
+  std::istringstream lines(text.substr(text.find("\nrank  parameters")));
+  std::string line;
+  while (std::getline(lines, line) && (rows.size() < 2 || line.starts_with(" "))) {
+    constexpr std::size_t kColumns = 4 + 4 * 12;
+    rows.push_back(line.substr(0, kColumns));
+  }
+  return rows;
+}
+
+TEST_P(ModelTest, ADryRunPredictsTheMemoryOfTheRun) {
+  const std::string run = train(sizes() + "--steps 1 --ranks 2 --checkpoint " + path("a"));
+  const std::string predicted = output_of(run + " --dry-run");
+  EXPECT_TRUE(contains(predicted, GetParam().described)) << predicted;
+  EXPECT_TRUE(contains(predicted, "\nrank process  stages  blocks  parameters\n")) << predicted;
+  EXPECT_TRUE(contains(predicted, "\nstep: ")) << predicted;
+  EXPECT_TRUE(contains(predicted, "\nsimulated, from times of actions measured here")) << predicted;
+  EXPECT_FALSE(std::filesystem::exists(path("a"))) << "a dry run leaves nothing";
+  const std::vector<std::string> rows = memory_of_ranks(predicted);
+  EXPECT_EQ(rows.size(), 4U) << predicted;
+  EXPECT_EQ(rows, memory_of_ranks(output_of(run)));
+}
+
 TEST_P(ModelTest, WrittenOptionsGiveTheSameRun) {
   output_of(train(sizes() + "--steps 3 --ranks 2 --report " + path("report") + " --checkpoint " +
                   path("a")));

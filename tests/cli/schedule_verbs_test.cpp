@@ -90,6 +90,26 @@ TEST_F(CommandLineTest, PrintsEveryFormat) {
   EXPECT_NE(run_halfback(gpipe + "numbers").output.find("rank 1  .  F0 B0 --"), std::string::npos);
 }
 
+TEST_F(CommandLineTest, PipelinesShareAStep) {
+  const CommandResult csv =
+      run_halfback("schedule 1f1b --ranks 2 --micro-batches 2 --data-parallel 2 --format csv");
+  EXPECT_EQ(csv.exit_code, 0);
+  EXPECT_EQ(csv.output.find("# halfback schedule name=1f1b micro_batches=4 placement=0,1|2,3 "),
+            0U);
+  const CommandResult valid = run_halfback("verify " + file("two.csv", csv.output));
+  EXPECT_NE(valid.output.find("replicas                   2, reduced where the lists say"),
+            std::string::npos)
+      << valid.output;
+  const CommandResult found = run_halfback(
+      "simulate 1f1b --ranks 2 --micro-batches 2 --data-parallel 2 --reduce-cost 3 --format json");
+  const auto result = nlohmann::json::parse(found.output);
+  EXPECT_EQ(result.at("makespan"), 7 + 3);
+  EXPECT_EQ(result.at("replicas"), 2);
+  EXPECT_EQ(result.at("ranks").at(3).at("exposed_reduction"), 3);
+  expect_error("schedule 1f1b --data-parallel 0", 2, "there is at least one");
+  expect_error("schedule 1f1b --data-parallel 2 --format torch", 2, "no place for replicas");
+}
+
 TEST_F(CommandLineTest, ListsFamilies) {
   const CommandResult result = run_halfback("schedule list");
   EXPECT_EQ(result.exit_code, 0);

@@ -48,10 +48,16 @@ TEST_F(TrainErrorTest, UsageIsRefusedWithTwo) {
       {"--learning-rate nan", "--learning-rate is nan; expected 0 or more"},
       {"--timeout 0", "--timeout is 0; expected more than 0 seconds"},
       {"--resume", "--resume needs --checkpoint DIR"},
+      {"--keep 0", "--keep is 0; expected 1 or more"},
       {"--device gpu", "--device is gpu; expected cpu, cuda or cuda:K"},
       {"--device cuda:99", "device cuda:99: "},
       {"--precision float8", "--precision: 'float8' is not known"},
       {"--loss-scale 3", "--loss-scale is 3; expected auto, dynamic or a power of two"},
+      {"--processes 3", "--processes is 3; expected a number that divides the 2 ranks"},
+      {"--processes 0", "--processes is 0; expected a number that divides"},
+      {"--max-restarts 1", "--max-restarts and --log-dir are for the processes of --processes P"},
+      {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"},
+      {"--cost-file costs.json", "--cost-file is for --dry-run"},
   };
   expect_usage_errors(train(""), cases);
   expect_error("train --steps 3", 2, "--data is required");
@@ -68,7 +74,27 @@ TEST_F(TrainErrorTest, FilesThatDoNotServeAreRefusedWithOne) {
                "text.txt/report: cannot make the directory: Not a directory");
   expect_error(train("--checkpoint " + path("text.txt")), 1,
                "text.txt: is a file; expected a directory or nothing");
-  expect_error(train("--resume --checkpoint " + path("none")), 1, "none/config.json: cannot open");
+  expect_error(train("--resume --checkpoint " + path("none")), 1,
+               "none/checkpoint.json: cannot open");
+}
+
+TEST_F(TrainErrorTest, ProcessesInAProcessOfAnotherLauncherAreRefused) {
+  const CommandResult result = run_command(
+      "RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29500 " HALFBACK_BINARY " " +
+      train("--processes 2 2>&1"));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_TRUE(contains(result.output, "--processes 2 in a process that torchrun has started; it "))
+      << result.output;
+}
+
+TEST_F(TrainErrorTest, ADryRunRefusesWhatARunRefuses) {
+  output_of(train("--checkpoint " + path("a")));
+  expect_error(train("--dry-run --ranks 3"), 2, "cut: 2 blocks cannot be spread over 3 stages");
+  expect_error(train("--dry-run --data " + path("none.txt")), 1, "none.txt: cannot open");
+  expect_error(train("--dry-run --checkpoint " + path("text.txt")), 1, "text.txt: is a file");
+  expect_error(train("--dry-run --resume --hidden 32 --checkpoint " + path("a")), 2,
+               "hidden is 24 there and 32 in this run");
+  expect_error(train("--dry-run --cost-file " + path("none.json")), 1, "none.json: cannot be read");
 }
 
 TEST_F(TrainErrorTest, CheckpointsOfAnotherRunAreRefused) {
@@ -111,6 +137,10 @@ TEST_F(GenerateErrorTest, RefusesOptionsAndBrokenCheckpoints) {
   expect_error("generate --checkpoint " + path("none"), 1, "none/config.json: cannot open");
   const std::filesystem::path model = directory_ / "a" / "model.safetensors";
   std::filesystem::resize_file(model, std::filesystem::file_size(model) / 2);
+  expect_error(generate, 1, "; the file is torn");
+  std::filesystem::remove(directory_ / "a" / "checkpoint.json");
+  expect_error(generate, 1, "checkpoint.json: cannot open");
+  std::filesystem::remove(directory_ / "a" / "training_state.json");
   expect_error(generate, 1, "model.safetensors: ");
   spit(directory_ / "a" / "config.json", "{}");
   expect_error(generate, 1, "config.json: no \"model_type\"");

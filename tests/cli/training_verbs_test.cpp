@@ -92,6 +92,25 @@ TEST_F(TrainTest, CtrlCKeepsTheWorkAndTheRunGoesOn) {
   EXPECT_EQ(num_entries(directory_.path()), 3) << "something lies beside the checkpoints";
 }
 
+TEST_F(TrainTest, ATornCheckpointIsSaidAndTheRunGoesOnFromTheOneBefore) {
+  output_of(train("--checkpoint-every 1 --keep 2 --checkpoint " + path("straight")));
+  output_of(train("--checkpoint-every 1 --keep 2 --checkpoint " + path("a")));
+  EXPECT_EQ(num_entries(directory_.path()), 5);
+  EXPECT_EQ(saved_step("a.step-2"), 2);
+  std::filesystem::resize_file(directory_ / "a" / "model.safetensors", 1000);
+  const CommandResult result =
+      run_halfback(train("--resume --checkpoint " + path("a")) + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.output.find("note: " + path("a/model.safetensors: 1000 bytes; expected ")), 0U)
+      << result.output;
+  EXPECT_TRUE(contains(result.output,
+                       "; the file is torn; the run goes on from " + path("a.step-2") + "\n"))
+      << result.output;
+  EXPECT_EQ(saved_step("a"), 3);
+  EXPECT_TRUE(model_bytes("a") == model_bytes("straight"));
+  EXPECT_EQ(num_entries(directory_.path()), 4) << "without --keep the one before is removed";
+}
+
 TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {
   output_of(train("--checkpoint " + path("a")));
   const std::string text = output_of("train --data " + path("text.txt") +

@@ -150,8 +150,8 @@ std::optional<std::size_t> drawn_place(const std::vector<Action>& list, Fits fit
 Action relabeled(Action action, const Schedule& schedule) {
   switch (*rc::gen::inRange(0, 3)) {
     case 0:
-      // No update: the engine refuses those by name whatever the verifier says.
-      action.kind = static_cast<ActionKind>(*rc::gen::inRange(0, kNumActionKinds - 1));
+      // No reduction or update: the engine refuses those by name whatever the verifier says.
+      action.kind = static_cast<ActionKind>(*rc::gen::inRange(0, kNumActionKinds - 2));
       break;
     case 1:
       action.stage = *rc::gen::inRange(0, schedule.num_stages() + 1);

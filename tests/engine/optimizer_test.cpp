@@ -3,6 +3,7 @@
 
 #include "halfback/base/keyed_random.h"
 #include "halfback/layers/linear.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
@@ -16,9 +17,9 @@ namespace {
 struct Fixture {
   explicit Fixture(const OptimizerOptions& options)
       : layer("layer", {.num_inputs = 3, .num_outputs = 5, .has_bias = true}),
-        store(layer.parameters(), at::kFloat),
-        optimizer(make_optimizer(options, store)) {
-    store.initialize(3, 0);
+        store(layer.parameters(), {}),
+        optimizer(make_optimizer(options, store, {0, store.values().numel()})) {
+    store.initialize(3, testing::numbers_from(0, store));
   }
 
   void draw_gradients(std::uint64_t step) {

@@ -10,7 +10,7 @@ namespace halfback {
 namespace {
 
 TEST(RankThreadsTest, WorkRunsOncePerRank) {
-  RankThreads threads(3, 1);
+  RankThreads threads({0, 1, 2}, 1);
   std::vector<int> runs(3, 0);
   for (int i = 0; i < 4; ++i) {
     threads.run([&](int rank) { ++runs[static_cast<std::size_t>(rank)]; });
@@ -19,7 +19,7 @@ TEST(RankThreadsTest, WorkRunsOncePerRank) {
 }
 
 TEST(RankThreadsTest, AnErrorComesOutOnceAllAreDoneAndTheThreadsLiveOn) {
-  RankThreads threads(3, 1);
+  RankThreads threads({0, 1, 2}, 1);
   std::vector<int> runs(3, 0);
   const auto work = [&](int rank) {
     ++runs[static_cast<std::size_t>(rank)];

@@ -8,6 +8,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/foreign_modules.h"
 #include "tests/support/layer_fixture.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
@@ -149,10 +150,10 @@ TEST(AutogradLayerTest, HasTheMemoryOfTheEngine) {
   weight.variable_data().copy_(expected);
   AutogradLayer layer(module);
   EXPECT_EQ(layer.parameters()[2]->name, "m.2");
-  ParameterStore store(layer.parameters(), at::kFloat);
-  store.initialize(1, 0);
+  ParameterStore store(layer.parameters(), {});
+  store.initialize(1, testing::numbers_from(0, store));
   EXPECT_TRUE(same_bits(layer.parameters()[2]->value, expected));
-  EXPECT_THROW(store.initialize(1, 0), std::logic_error);
+  EXPECT_THROW(store.initialize(1, testing::numbers_from(0, store)), std::logic_error);
   Saved saved;
   layer.forward(some({2, 4}), saved);
   EXPECT_EQ(weight.const_data_ptr(), layer.parameters()[2]->value.const_data_ptr());
@@ -184,7 +185,7 @@ TEST(AutogradLayerTest, RefusesATensorOfTwoLayers) {
 
 TEST(AutogradLayerTest, RefusesProductsInASmallerType) {
   AutogradLayer layer(make_module("m", mlp_block(4, 8)));
-  ParameterStore store(layer.parameters(), at::kFloat, at::kBFloat16);
+  ParameterStore store(layer.parameters(), {.product_dtype = at::kBFloat16});
   Saved saved;
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { layer.forward(some(), saved); }),
                        "use --precision float32"));
@@ -398,8 +399,8 @@ TEST(AutogradLayerTest, MovesRunningStatisticsInW) {
         at::linear(inputs[0] - (context.is_training ? inputs[0].mean(0) : mean), weight)};
   };
   AutogradLayer layer(module);
-  ParameterStore store(layer.parameters(), at::kFloat);
-  store.initialize(1, 0);
+  ParameterStore store(layer.parameters(), {});
+  store.initialize(1, testing::numbers_from(0, store));
   const at::Tensor& running = layer.parameters()[1]->value;
   at::Tensor expected = at::ones({4});
   std::vector<at::Tensor> inputs = {some() * 1, some() * 5, some() * -3};

@@ -7,6 +7,7 @@
 #include "halfback/engine/stage.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/models/llama.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
@@ -58,7 +59,7 @@ void expect_position(const at::Tensor& found, const at::Tensor& all, std::int64_
 // Reads `prompt` tokens at once and the rest one by one.
 void expect_same_logits(const LlamaConfig& config, std::int64_t num_texts, std::int64_t prompt) {
   Stage stage = stage_of(config);
-  stage.store().initialize(9, 0);
+  stage.store().initialize(9, testing::numbers_from(0, stage.store()));
   // Larger values than those of a fresh model, so that attention has something to choose.
   stage.store().values().mul_(5.0);
   const at::Tensor tokens = tokens_of(num_texts, config.sequence);

@@ -4,6 +4,7 @@
 #include "halfback/base/error.h"
 #include "tests/support/errors.h"
 #include "tests/support/model_checks.h"
+#include "tests/support/parameter_numbers.h"
 
 #include <gtest/gtest.h>
 
@@ -204,8 +205,8 @@ TEST(MambaTest, FirstValuesDoNotDependOnTheCut) {
     std::vector<float> values;
     std::uint64_t first = 0;
     for (const StageLayers& stage : stages) {
-      ParameterStore store(stage.parameters(), at::kFloat);
-      store.initialize(9, first);
+      ParameterStore store(stage.parameters(), {});
+      store.initialize(9, testing::numbers_from(first, store));
       first += store.parameters().size();
       for (const Parameter* parameter : store.parameters()) {
         const auto* data = parameter->value.const_data_ptr<float>();

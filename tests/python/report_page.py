@@ -15,7 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-BEGIN, END, NAME = 5, 6, 1
+BEGIN, END, NAME, KIND = 5, 6, 1, 4
 
 
 def check(condition, text):
@@ -71,9 +71,11 @@ def check_tooltips(page, data):
     narrow = 4 * (end - begin) / page.chart.size["width"]  # seconds: no mouse points at less
     for track_number, track in enumerate(data["tracks"]):
         spans = track["spans"]
-        computing = [i for i, span in enumerate(spans) if len(span[4]) == 1 and span[END] - span[BEGIN] > narrow]
+        wide = [i for i, span in enumerate(spans) if span[END] - span[BEGIN] > narrow]
+        computing = [i for i in wide if len(spans[i][KIND]) == 1]
+        reductions = [i for i in wide if spans[i][KIND] == "REDUCE_GRAD"]  # in lanes of their own
         check(computing, f"track {track_number} has no action that can be pointed at")
-        for index in computing[:: max(1, len(computing) // 12)]:
+        for index in computing[:: max(1, len(computing) // 12)] + reductions[:2]:
             page.hover(track_number, index)
             check(page.tooltip.is_displayed(), f"no tooltip over {spans[index]}")
             check(page.tooltip.find_element(By.TAG_NAME, "b").text == spans[index][NAME], page.tooltip.text)
@@ -128,8 +130,10 @@ def check_page(path, name, num_tracks, screenshots):
             check(page.run("performance.getEntriesByType('resource').length") == 0, "the page loads something")
             log = browser.get_log("browser")
             check(not log, f"{name}: the console says {log}")
+            table = browser.find_element(By.ID, "table").text
         finally:
             browser.quit()
+    return table
 
 
 def main(arguments):
@@ -146,6 +150,8 @@ def main(arguments):
         call(halfback, "train", "--data", text, "--schedule", "1f1b-2", "--ranks", 2, "--steps", 3, "--layers", 4,
              "--width", 32, "--report", folder / "run")
         check_page(simulated, "simulated", 1, screenshots)
+        simulated.write_text(call(halfback, "simulate", "bitpipe", "--reduce-cost", 2, "--format", "html"))
+        check("1 of 4" in check_page(simulated, "reduced", 1, screenshots), "the table lacks what is exposed")
         check_page(folder / "run" / "report.html", "trained", 2, screenshots)
     print("the pages work in Chromium")
 

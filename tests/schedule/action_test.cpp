@@ -12,7 +12,7 @@ using testing::has_text;
 
 TEST(ActionTest, RoundTripsEveryKind) {
   for (const char* text : {"2F0", "2B1", "0I12", "3W4", "2SEND_F0", "2RECV_F0", "2SEND_B7",
-                           "1048575RECV_B1048575", "2U"}) {
+                           "1048575RECV_B1048575", "2REDUCE_GRAD", "2U"}) {
     EXPECT_EQ(to_string(parse_action(text)), text);
   }
 }
@@ -39,6 +39,7 @@ TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
                            "99999999999999999999F0",
                            "0X0",
                            "0UNSHARD",
+                           "0REDUCE_GRAD0",
                            "0F0F0",
                            "0F0,"}) {
     EXPECT_FALSE(try_parse_action(text)) << text;

@@ -75,6 +75,30 @@ TEST(CsvTest, UpdatesAreOursOnly) {
   EXPECT_TRUE(has_text(error_of([&] { to_csv(schedule, CsvDialect::Torch); }), "0U"));
 }
 
+TEST(CsvTest, ReductionsBelongToTheReplicaOfTheirRank) {
+  const std::string text =
+      "# halfback schedule micro_batches=3 placement=0,1|1,0 replicas=1,0,1\n"
+      "0F1,1F0,1F2,1B0,1B2,1REDUCE_GRAD,0B1,0REDUCE_GRAD\n"
+      "0F0,0F2,1F1,1B1,1REDUCE_GRAD,0B0,0B2,0REDUCE_GRAD\n";
+  const Schedule schedule = parse(text);
+  EXPECT_EQ(schedule.ranks[0][5], (Action{ActionKind::ReduceGradient, 1, 0}));
+  EXPECT_EQ(schedule.ranks[0][7], (Action{ActionKind::ReduceGradient, 0, 1}));
+  EXPECT_EQ(to_csv(schedule), text);
+  validate(schedule);
+  EXPECT_TRUE(has_text(error_of([&] { to_csv(schedule, CsvDialect::Torch); }), "replicas"));
+  const Schedule elsewhere = parse(
+      "# halfback schedule micro_batches=2 placement=0,1|2,3 replicas=0,1\n"
+      "0F0,0B0,1REDUCE_GRAD\n1F0,1B0\n0F1,0B1\n1F1,1B1\n");
+  EXPECT_TRUE(has_text(error_of([&] { validate(elsewhere); }),
+                       "position 2: 1REDUCE_GRAD is on rank 0; stage 1 is placed on rank 1"));
+}
+
+TEST(CsvTest, ReductionsOverOneCopyAreSkippedAsAreCellsOfShards) {
+  const std::string text = "0UNSHARD,0F0,0B0,0RESHARD,0REDUCE_GRAD,9999999REDUCE_GRAD\n";
+  EXPECT_EQ(testing::list_text(parse(text), 0), "0F0 0B0");
+  EXPECT_EQ(testing::list_text(parse("# halfback schedule placement=0\n" + text), 0), "0F0 0B0");
+}
+
 TEST(CsvTest, NameIsWrittenAsAWord) {
   Schedule schedule = testing::family("naive", 1);
   schedule.name = "my plan,\n#2";

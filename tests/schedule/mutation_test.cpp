@@ -14,7 +14,8 @@ namespace {
 
 Schedule any_family_schedule() {
   const std::string name = *rc::gen::elementOf(family_names());
-  const Schedule schedule = testing::family_or_on_four(name, *rc::gen::inRange(1, 5));
+  const Schedule one = testing::family_or_on_four(name, *rc::gen::inRange(1, 5));
+  const Schedule schedule = data_parallel(one, has_updates(one) ? 1 : *rc::gen::inRange(1, 3));
   return *rc::gen::arbitrary<bool>() ? add_communication(schedule) : schedule;
 }
 

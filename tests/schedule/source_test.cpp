@@ -1,5 +1,6 @@
 #include "halfback/schedule/source.h"
 
+#include "halfback/schedule/passes.h"
 #include "tests/support/schedules.h"
 #include "tests/support/temporary_directory.h"
 
@@ -41,6 +42,14 @@ TEST_F(SourceTest, ContradictionsAreNamed) {
   EXPECT_TRUE(has_text(error({.num_ranks = 3}), "has 2 ranks, but 3 were asked for"));
   EXPECT_TRUE(has_text(error({.num_micro_batches = 4}), "has 1 micro-batches, but 4"));
   EXPECT_TRUE(has_text(error({.two_stage = false}), "in two stages, but --two-stage off"));
+}
+
+TEST_F(SourceTest, PipelinesOfAFamilyOrAFile) {
+  const Schedule family = load_or_build("gpipe", {.num_ranks = 2, .num_pipelines = 3});
+  EXPECT_EQ(family, data_parallel(testing::family("gpipe", 2), 3));
+  const Schedule file = load_or_build(path_, {.num_ranks = 2, .num_pipelines = 2});
+  EXPECT_EQ(file.num_ranks(), 4);
+  EXPECT_EQ(testing::list_text(file, 3), "1F1 1I1 1W1 1REDUCE_GRAD");
 }
 
 TEST_F(SourceTest, FileIsValidated) {

@@ -259,6 +259,37 @@ TEST(ValidateTest, RejectsBadReplicas) {
                          s.ranks[0].push_back({ActionKind::Update, 0, 0});
                        }),
                        "0U updates one of 2 copies of stage 0"));
+  EXPECT_TRUE(has_text(error([](Schedule& s) {
+                         s.placement.replica_of_micro_batch = {1, 1};
+                       }),
+                       "no micro-batch passes replica 0"));
+  EXPECT_TRUE(has_text(error([](Schedule& s) {
+                         s.placement.replicas[1] = {0, 1};
+                       }),
+                       "rank 0 holds two copies of stage 0"));
+}
+
+TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll) {
+  const Schedule schedule = add_gradient_reductions(parse(kTwoReplicas));
+  validate(schedule);
+  const auto error = [&](const std::function<void(std::vector<Action>&)>& change) {
+    Schedule changed = schedule;
+    change(changed.ranks[0]);
+    return error_of([&] { validate(changed); });
+  };
+  EXPECT_TRUE(has_text(error([](auto& list) { list.push_back(list.back()); }),
+                       "0REDUCE_GRAD comes a second time (first at position 5); a step reduces"));
+  EXPECT_TRUE(has_text(error([](auto& list) { std::swap(list[2], list[3]); }),
+                       "1REDUCE_GRAD comes after 0 of 1 weight gradients of stage 1"));
+  EXPECT_TRUE(has_text(error([](auto& list) { list.pop_back(); }),
+                       "rank 0, position 5: the list ends and 0REDUCE_GRAD is missing"));
+  Schedule wide = data_parallel(testing::family("gpipe", 2), 2);
+  wide.ranks[0].back().micro_batch = 1;
+  EXPECT_TRUE(has_text(error_of([&] { validate(wide); }),
+                       "0REDUCE_GRAD carries micro-batch 1; it is the first of its replica, 0"));
+  Schedule single = parse("0F0,0F1,0B0,0B1\n");
+  single.ranks[0].push_back({ActionKind::ReduceGradient, 0, 0});
+  EXPECT_TRUE(has_text(error_of([&] { validate(single); }), "there is one copy of the weights"));
 }
 
 }  // namespace

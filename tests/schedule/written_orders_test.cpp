@@ -20,8 +20,9 @@ std::string chunk_numbers(const Schedule& schedule, int rank, ActionKind kind) {
   const int ranks = schedule.num_ranks();
   for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
     if (action.kind == kind) {
-      const int chunk = action.micro_batch % 2 + (action.stage < ranks ? 0 : 2);
-      text += fmt::format("{} ", 2 * chunk + action.micro_batch / 2);
+      const int chunk =
+          schedule.placement.replica_of(action.micro_batch) + (action.stage < ranks ? 0 : 2);
+      text += fmt::format("{} ", 2 * chunk + action.micro_batch % 2);
     }
   }
   return text;
@@ -54,7 +55,9 @@ TEST(WrittenOrdersTest, BitPipeSplitKeepsTheOrderOfForwardsAndBackwards) {
     Schedule filled = build_schedule("bitpipe-split", shape);
     for (Schedule* schedule : {&plain, &filled}) {
       for (std::vector<Action>& list : schedule->ranks) {
-        std::erase_if(list, [](const Action& a) { return a.kind == ActionKind::BackwardWeight; });
+        std::erase_if(list, [](const Action& a) {
+          return a.kind == ActionKind::BackwardWeight || a.kind == ActionKind::ReduceGradient;
+        });
       }
     }
     EXPECT_EQ(plain.ranks, filled.ranks);
@@ -82,8 +85,10 @@ TEST(WrittenOrdersTest, GroupsShareMicroBatchesEvenly) {
 
 TEST(WrittenOrdersTest, DualPipeSplitsTheBackwardsOfItsEnd) {
   const Schedule schedule = build_schedule("dualpipe", {.num_ranks = 2, .num_micro_batches = 4});
-  EXPECT_EQ(testing::list_text(schedule, 0), "0F0 1F1 0F2 1B1 1F3 0B0 1B3 0I2 0W2");
-  EXPECT_EQ(testing::list_text(schedule, 1), "0F1 1F0 0F3 1B0 1F2 0B1 1B2 0I3 0W3");
+  EXPECT_EQ(testing::list_text(schedule, 0),
+            "0F0 1F2 0F1 1B2 1F3 0B0 1B3 1REDUCE_GRAD 0I1 0W1 0REDUCE_GRAD");
+  EXPECT_EQ(testing::list_text(schedule, 1),
+            "0F2 1F0 0F3 1B0 1F1 0B2 1B1 1REDUCE_GRAD 0I3 0W3 0REDUCE_GRAD");
 }
 
 TEST(WrittenOrdersTest, WhatAFamilyDoesNotTakeIsRefused) {

@@ -91,17 +91,15 @@ TEST(CostFileTest, MessagesWithoutBytesHaveThoseOfTheMemory) {
   EXPECT_EQ(file.costs.stages[0].gradient_bytes, 5);
   EXPECT_EQ(file.memory->state(3), (StateBytes{.parameters = 9, .gradients = 9, .optimizer = 0}));
   CostModel costs;
-  take_message_bytes(costs,
-                     parse_memory_file(R"({"stages":[)" + memory + "," + memory + "]}", "m"));
+  take_bytes(costs, parse_memory_file(R"({"stages":[)" + memory + "," + memory + "]}", "m"));
   ASSERT_EQ(costs.stages.size(), 2U);
   EXPECT_EQ(costs.stages[1].activation_bytes, 64);
   costs.stages.resize(3);
-  EXPECT_TRUE(has_text(error_of([&] {
-                         take_message_bytes(
-                             costs, parse_memory_file(
-                                        R"({"stages":[)" + memory + "," + memory + "]}", "m"));
-                       }),
-                       "bytes of 2 stages beside costs of 3"));
+  EXPECT_TRUE(has_text(
+      error_of([&] {
+        take_bytes(costs, parse_memory_file(R"({"stages":[)" + memory + "," + memory + "]}", "m"));
+      }),
+      "bytes of 2 stages beside costs of 3"));
 }
 
 TEST(CostFileTest, FaultsAreNamed) {

@@ -64,5 +64,20 @@ TEST(DrawnTest, OneForwardOneBackward2) {
             "rank 3  ...FbFbFbFbFbFbFbFbwwwwwwww\n");
 }
 
+// Half a stage's work each: the pair's later stages hide behind their earlier ones.
+TEST(DrawnTest, BitPipeWithItsReductions) {
+  const Schedule schedule = testing::family("bitpipe", 4, false);
+  const CostModel costs = uniform_costs({.reduce = 2}, schedule);
+  EXPECT_EQ(draw_timeline(simulate(schedule, costs).timeline),
+            "rank 0  FF.FFFFFBBFBB.BBBBBBBBBB..BB..\n"
+            "                     rr     rrrr    rr\n"
+            "rank 1  .FFFFFFFF.BBBBBBBBBBBBBBBB....\n"
+            "                        rrrr    rrrr\n"
+            "rank 2  .FFFFFFFF.BBBBBBBBBBBBBBBB....\n"
+            "                        rrrr    rrrr\n"
+            "rank 3  FF.FFFFFBBFBB.BBBBBBBBBB..BB..\n"
+            "                     rr     rrrr    rr\n");
+}
+
 }  // namespace
 }  // namespace halfback

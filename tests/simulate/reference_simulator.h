@@ -27,23 +27,82 @@ class ReferenceSimulator {
   }
 
   void solve() {
+    solve_lists();
+    reduce();
+  }
+
+  double start(Position p) const { return is_reduction(p) ? reduced(p).first : value(starts_, p); }
+  double end(Position p) const { return is_reduction(p) ? reduced(p).second : value(ends_, p); }
+
+ private:
+  using Times = std::pair<double, double>;
+
+  bool is_reduction(Position p) const {
+    return action_at(schedule_, p).kind == ActionKind::ReduceGradient;
+  }
+  const Times& reduced(Position p) const { return reduced_.at({p.rank, p.index}); }
+
+  // Of the reductions left, the one that could have begun first goes next, after all before it that
+  // have a rank in common with it.
+  void reduce() {
+    std::map<int, std::vector<Position>> left;  // by stage
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      const auto& list = schedule_.ranks[static_cast<std::size_t>(rank)];
+      for (int i = 0; i < static_cast<int>(list.size()); ++i) {
+        if (is_reduction({rank, i})) {
+          left[list[static_cast<std::size_t>(i)].stage].push_back({rank, i});
+        }
+      }
+    }
+    const auto ready = [&](const std::vector<Position>& copies) {
+      double time = 0.0;
+      for (const Position& copy : copies) {
+        time = std::max(time, value(ends_, copy));
+      }
+      return time;
+    };
+    while (!left.empty()) {
+      auto first = left.begin();
+      for (auto other = left.begin(); other != left.end(); ++other) {
+        if (ready(other->second) < ready(first->second)) {
+          first = other;
+        }
+      }
+      double begin = ready(first->second);
+      for (const Position& copy : first->second) {
+        for (const auto& [earlier, times] : reduced_) {
+          begin = earlier.first == copy.rank ? std::max(begin, times.second) : begin;
+        }
+      }
+      const StageCost& cost = costs_.stage(first->first);
+      const int n = static_cast<int>(first->second.size());
+      double length = cost.reduce;
+      if (cost.reduce_bytes > 0) {
+        length += 2 * costs_.reduce_latency.value_or(costs_.latency) +
+                  2.0 * (n - 1) / n * cost.reduce_bytes /
+                      costs_.reduce_bandwidth.value_or(costs_.bandwidth);
+      }
+      for (const Position& copy : first->second) {
+        reduced_[{copy.rank, copy.index}] = {begin, begin + length};
+      }
+      left.erase(first);
+    }
+  }
+
+  void solve_lists() {
     for (bool changed = true; changed;) {
       changed = false;
       for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
         const auto size = static_cast<int>(schedule_.ranks[static_cast<std::size_t>(rank)].size());
         for (int i = 0; i < size; ++i) {
-          const double before = end({rank, i});
+          const double before = value(ends_, {rank, i});
           set({rank, i});
-          changed = changed || end({rank, i}) != before;
+          changed = changed || value(ends_, {rank, i}) != before;
         }
       }
     }
   }
 
-  double start(Position p) const { return value(starts_, p); }
-  double end(Position p) const { return value(ends_, p); }
-
- private:
   struct Message {
     Position made;  // the send, or without messages what makes the tensor
     std::string taker;
@@ -124,12 +183,14 @@ class ReferenceSimulator {
     sends_[to_string(action)] = taker;
   }
 
-  double free_before(Position p) const { return p.index == 0 ? 0.0 : end({p.rank, p.index - 1}); }
+  double free_before(Position p) const {
+    return p.index == 0 ? 0.0 : value(ends_, {p.rank, p.index - 1});
+  }
 
   // When the message begins to be sent, were its link free.
   double ready(const Message& message) const {
     if (!has_messages(schedule_)) {
-      return end(message.made);
+      return value(ends_, message.made);
     }
     double time = free_before(message.made);
     const auto& link = links_.at({message.from, message.to});
@@ -137,7 +198,7 @@ class ReferenceSimulator {
       time = std::max(time, free_before(where_.at(message.taker)));
     } else if (message.order >= rule_.capacity) {
       const std::string& freeing = link[static_cast<std::size_t>(message.order - rule_.capacity)];
-      time = std::max(time, end(where_.at(freeing)));
+      time = std::max(time, value(ends_, where_.at(freeing)));
     }
     return time;
   }
@@ -212,7 +273,8 @@ class ReferenceSimulator {
   std::map<std::string, std::string> sends_;
   std::map<std::pair<int, int>, std::vector<std::string>> links_;
   std::vector<std::vector<double>> starts_;
-  std::vector<std::vector<double>> ends_;
+  std::vector<std::vector<double>> ends_;         // a REDUCE_GRAD takes no time in its list
+  std::map<std::pair<int, int>, Times> reduced_;  // by rank and index
 };
 
 }  // namespace halfback::testing

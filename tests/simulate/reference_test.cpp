@@ -24,8 +24,10 @@ CostModel random_costs(Dice& dice, const Schedule& schedule) {
                             .input = dice.eighths(16),
                             .weight = dice.eighths(16),
                             .full = std::nullopt,
+                            .reduce = dice.toss() ? dice.eighths(40) : 0.0,
                             .activation_bytes = dice.eighths(80),
-                            .gradient_bytes = dice.eighths(80)});
+                            .gradient_bytes = dice.eighths(80),
+                            .reduce_bytes = dice.toss() ? dice.eighths(80) : 0.0});
     if (dice.toss()) {
       costs.stages.back().full = dice.eighths(32);
     }
@@ -33,6 +35,10 @@ CostModel random_costs(Dice& dice, const Schedule& schedule) {
   costs.latency = dice.eighths(8);
   if (dice.toss()) {
     costs.bandwidth = 1 << dice.below(5);
+  }
+  if (dice.toss()) {
+    costs.reduce_latency = dice.eighths(8);
+    costs.reduce_bandwidth = 1 << dice.below(5);
   }
   costs.occupies_sender = dice.toss();
   for (int rank = 0; rank + 1 < schedule.num_ranks(); ++rank) {
@@ -74,28 +80,44 @@ void expect_times_of_reference(const Schedule& schedule,
   EXPECT_EQ(found.makespan, makespan);
 }
 
+CostModel without_reduction_costs(CostModel costs) {
+  for (StageCost& stage : costs.stages) {
+    stage.reduce = stage.reduce_bytes = 0.0;
+  }
+  return costs;
+}
+
 // A path of the dependencies grows with each of its actions: so the step grows at least as much.
+// Reductions come in the order in which they can begin, which longer actions may turn around: there
+// the claim holds of their own lengths alone.
 void expect_path_holds_the_step(const Schedule& schedule,
-                                const CostModel& costs,
-                                ChannelRule rule) {
+                                const CostModel& given_costs,
+                                ChannelRule rule,
+                                bool with_reductions = false) {
+  if (has_reductions(schedule) && !with_reductions) {
+    expect_path_holds_the_step(schedule, given_costs, rule, true);
+  }
+  const CostModel costs = with_reductions ? given_costs : without_reduction_costs(given_costs);
   const SimulationResult plain = simulate(schedule, costs, {.channel = rule});
   const std::vector<Position> path = critical_path(schedule, costs, {.channel = rule});
   ASSERT_FALSE(path.empty());
-  for (int kind = 0; kind < kNumActionKinds; ++kind) {
+  const int num_kinds = static_cast<int>(ActionKind::ReduceGradient) + 1;
+  for (int kind = with_reductions ? num_kinds - 1 : 0; kind < num_kinds; ++kind) {
     CostModel grown = costs;
     double growth = 0.0;
     for (const Position& position : path) {
       const Action& action = action_at(schedule, position);
-      const double speed = costs.rank_speed.empty()
+      const double speed = costs.rank_speed.empty() || !is_compute(action.kind)
                                ? 1.0
                                : costs.rank_speed[static_cast<std::size_t>(position.rank)];
-      growth += static_cast<int>(action.kind) == kind && is_compute(action.kind) ? 1 / speed : 0.0;
+      growth += static_cast<int>(action.kind) == kind && !is_message(action.kind) ? 1 / speed : 0.0;
     }
     for (StageCost& stage : grown.stages) {
       stage.full = stage.of(ActionKind::Backward) + (kind == 1 ? 1.0 : 0.0);
       stage.forward += kind == 0 ? 1.0 : 0.0;
       stage.input += kind == 2 ? 1.0 : 0.0;
       stage.weight += kind == 3 ? 1.0 : 0.0;
+      stage.reduce += kind == num_kinds - 1 ? 1.0 : 0.0;
     }
     EXPECT_GE(simulate(schedule, grown, {.channel = rule}).makespan, plain.makespan + growth)
         << "kind " << kind;
@@ -105,6 +127,11 @@ void expect_path_holds_the_step(const Schedule& schedule,
 void check(const Schedule& schedule, Dice& dice) {
   SCOPED_TRACE(to_csv(schedule));
   CostModel costs = random_costs(dice, schedule);
+  if (schedule.placement.num_replicas() > 1 && !has_reductions(schedule)) {
+    EXPECT_EQ(simulate(schedule, costs).makespan,
+              simulate(testing::reduced_at_the_end(schedule), costs).makespan);
+    costs = without_reduction_costs(costs);
+  }
   expect_times_of_reference(schedule, costs, kBuffered);
   expect_path_holds_the_step(schedule, costs, kBuffered);
   if (has_messages(schedule)) {

@@ -12,7 +12,9 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -53,11 +55,21 @@ class MeetingTransport final : public Transport {
     return message;
   }
 
-  at::Tensor swap(const Route& /*route*/, at::Tensor tensor) override { return tensor; }
+  std::vector<int> local_ranks() const override {
+    std::vector<int> ranks(waits_.size());
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return ranks;
+  }
+
+  std::unique_ptr<Exchange> begin_exchange(int /*rank*/, int /*key*/, std::vector<Trade>) override {
+    throw TransportError("exchanges are not for this transport");
+  }
 
   std::vector<std::vector<double>> all_gather(int /*rank*/, std::vector<double> values) override {
     return {std::move(values)};
   }
+
+  std::vector<LinkUse> links() const override { return {}; }
 
   void stop() override {
     const std::lock_guard lock(mutex_);

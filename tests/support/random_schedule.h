@@ -2,9 +2,11 @@
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/schedule/schedule.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <random>
@@ -42,8 +44,11 @@ inline Placement random_placement(Dice& dice, int num_ranks, int num_micro_batch
     case 1:
       return wave_placement(num_ranks, stages_per_rank);
     case 2: {
-      std::vector<int> replicas;
-      for (int i = 0; i < num_micro_batches; ++i) {
+      if (num_ranks % 2 == 1 || num_micro_batches < 2) {
+        return single_copy(scattered);  // both replicas would meet on a rank, or one would be idle
+      }
+      std::vector<int> replicas = {0, 1};
+      while (static_cast<int>(replicas.size()) < num_micro_batches) {
         replicas.push_back(dice.below(2));
       }
       return mirrored(looped_placement(num_ranks, stages_per_rank), num_ranks, replicas);
@@ -89,6 +94,20 @@ inline std::vector<Action> random_actions(Dice& dice, const Schedule& schedule) 
 
 enum class WithCuts { No, Yes };
 
+// Moves each REDUCE_GRAD some places back in its list.
+inline void delay_reductions(Dice& dice, Schedule& schedule) {
+  for (std::vector<Action>& list : schedule.ranks) {
+    for (std::size_t i = list.size(); i-- > 0;) {
+      if (list[i].kind == ActionKind::ReduceGradient) {
+        const auto places = dice.below(static_cast<int>(list.size() - i));
+        std::rotate(list.begin() + static_cast<std::ptrdiff_t>(i),
+                    list.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                    list.begin() + static_cast<std::ptrdiff_t>(i) + 1 + places);
+      }
+    }
+  }
+}
+
 // Grows lists by a random one of the actions that could be next: valid whatever comes.
 inline Schedule random_schedule(Dice& dice, WithCuts with_cuts = WithCuts::No) {
   const int num_ranks = 1 + dice.below(4);
@@ -124,6 +143,13 @@ inline Schedule random_schedule(Dice& dice, WithCuts with_cuts = WithCuts::No) {
         possible[static_cast<std::size_t>(dice.below(static_cast<int>(possible.size())))];
     left.erase(std::find(left.begin(), left.end(), done));
     schedule.ranks[static_cast<std::size_t>(schedule.placement.rank_of(done))].push_back(done);
+  }
+  if (dice.below(4) == 0) {
+    schedule = data_parallel(schedule, 2 + dice.below(2));
+    delay_reductions(dice, schedule);
+  } else if (dice.toss()) {
+    schedule = add_gradient_reductions(schedule);
+    delay_reductions(dice, schedule);
   }
   return schedule;
 }

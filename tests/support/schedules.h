@@ -6,6 +6,7 @@
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/schedule.h"
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -49,6 +50,31 @@ inline std::string list_text(const Schedule& schedule, int rank) {
     text += to_string(action);
   }
   return text;
+}
+
+// Returns a schedule with its reductions taken out.
+inline Schedule without_reductions(Schedule schedule) {
+  for (std::vector<Action>& list : schedule.ranks) {
+    std::erase_if(list, [](const Action& a) { return a.kind == ActionKind::ReduceGradient; });
+  }
+  return schedule;
+}
+
+// Returns a schedule of several replicas with its reductions at the ends of its lists.
+inline Schedule reduced_at_the_end(const Schedule& schedule) {
+  Schedule result = without_reductions(schedule);
+  const auto micro_batches =
+      micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
+  for (std::size_t replica = 0; replica < micro_batches.size(); ++replica) {
+    for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+      if (!schedule.cuts.has_backward(stage)) {
+        continue;
+      }
+      const Action reduce{ActionKind::ReduceGradient, stage, micro_batches[replica].front()};
+      result.ranks[static_cast<std::size_t>(schedule.placement.rank_of(reduce))].push_back(reduce);
+    }
+  }
+  return result;
 }
 
 inline bool has_text(const std::string& text, const std::string& part) {

@@ -103,7 +103,10 @@ std::unique_ptr<Pipeline> make_pipeline(const PipelineRequest& request,
 std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule, const PipelineOptions& options) {
   const LlamaConfig config = small_llama(layers_for(schedule.num_stages()));
   auto pipeline = std::make_unique<Pipeline>(
-      build_llama(config, equal_cut(static_cast<int>(config.num_layers), schedule.num_stages())),
+      [&] {
+        return build_llama(config,
+                           equal_cut(static_cast<int>(config.num_layers), schedule.num_stages()));
+      },
       schedule, options);
   pipeline->initialize(kSeed);
   return pipeline;

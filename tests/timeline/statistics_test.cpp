@@ -5,6 +5,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <map>
+#include <string>
+#include <vector>
+
 namespace halfback {
 namespace {
 
@@ -71,6 +75,53 @@ TEST(ChromeTraceTest, IsOneTrackARankInMicroseconds) {
   EXPECT_EQ(events[2].at("ts"), 1e6);
   EXPECT_EQ(events[4].at("dur"), 3e6);
   EXPECT_EQ(events[6].at("tid"), 1);
+}
+
+TEST(ChromeTraceTest, ReductionsUnderWayTogetherHaveTracksOfTheirOwn) {
+  const auto reduce = [](int stage, double start, double end) {
+    return Span{0, {ActionKind::ReduceGradient, stage, 0}, start, end};
+  };
+  const Timeline timeline{.num_ranks = 2,
+                          .spans = {reduce(0, 0, 2),
+                                    reduce(1, 1, 3),
+                                    reduce(2, 2, 4),
+                                    {1, {ActionKind::Forward, 0, 0}, 0, 1}}};
+  const auto trace = nlohmann::json::parse(to_chrome_trace(timeline));
+  std::map<int, std::string> names;
+  std::vector<int> threads;
+  std::vector<int> shown;  // from the top
+  for (const auto& event : trace.at("traceEvents")) {
+    if (event.at("name") == "thread_name") {
+      names[event.at("tid")] = event.at("args").at("name");
+    } else if (event.at("name") == "thread_sort_index") {
+      EXPECT_EQ(event.at("args").at("sort_index"), shown.size());
+      shown.push_back(event.at("tid"));
+    } else if (event.at("ph") == "X") {
+      threads.push_back(event.at("tid"));
+    }
+  }
+  EXPECT_EQ(threads, (std::vector<int>{2, 4, 2, 1}));
+  EXPECT_EQ(shown, (std::vector<int>{0, 2, 4, 1}));
+  EXPECT_EQ(names,
+            (std::map<int, std::string>{
+                {0, "rank 0"}, {1, "rank 1"}, {2, "rank 0 reductions"}, {4, "rank 0 reductions"}}));
+}
+
+TEST(StatisticsTest, ReductionsAreHiddenWhereTheirRankComputes) {
+  const auto reduce = [](int stage, double start, double end) {
+    return Span{0, {ActionKind::ReduceGradient, stage, 0}, start, end};
+  };
+  const Timeline timeline{.num_ranks = 2,
+                          .spans = {{0, {ActionKind::Forward, 0, 0}, 0, 2},
+                                    reduce(1, 1, 5),
+                                    {0, {ActionKind::RecvBackward, 0, 0}, 2, 3},
+                                    {0, {ActionKind::Backward, 0, 0}, 3, 4},
+                                    reduce(0, 4, 7)}};
+  const Statistics result = statistics(timeline);
+  EXPECT_EQ(result.reduction_seconds, (std::vector<double>{6, 0}));
+  EXPECT_EQ(result.exposed_reduction_seconds, (std::vector<double>{4, 0}));
+  EXPECT_EQ(result.busy_seconds, (std::vector<double>{3, 0}));
+  EXPECT_EQ(result.stage_step_seconds, 7);
 }
 
 TEST(ChromeTraceTest, EmptyTimelineIsValidJson) {

@@ -50,6 +50,21 @@ TEST(TextGridTest, CutsNumbersAtTheWidthAndSaysSo) {
             "(cut after 3 of 6 columns)\n");
 }
 
+TEST(TextGridTest, ReductionsHaveLinesOfTheirOwn) {
+  Timeline timeline = small();
+  timeline.spans.push_back(span(1, ActionKind::ReduceGradient, 0, 3, 5));
+  timeline.spans.push_back(span(0, ActionKind::ReduceGradient, 0, 7, 7));  // takes no time
+  timeline.spans.push_back(span(1, ActionKind::ReduceGradient, 0, 6, 7));
+  EXPECT_EQ(draw_timeline(timeline),
+            "rank 0  F...BB.\n"
+            "rank 1  .Fbw...\n"
+            "           rr r\n");
+  EXPECT_EQ(draw_numbered_timeline(timeline),
+            "rank 0  F0 .  .  .  B0 -- .\n"
+            "rank 1  .  F0 I0 W0 .  .  .\n"
+            "                 1r --    1r\n");
+}
+
 TEST(TextGridTest, EmptyTimelineHasRowsOnly) {
   EXPECT_EQ(draw_timeline({.num_ranks = 1, .spans = {}}), "rank 0  \n");
   EXPECT_EQ(draw_timeline({}), "");

@@ -2,7 +2,9 @@
 #include "halfback/train/checkpoint.h"
 
 #include "halfback/base/error.h"
+#include "halfback/train/kept_checkpoints.h"
 #include "halfback/train/safetensors.h"
+#include "tests/support/checkpoints.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/small_model.h"
@@ -12,9 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include <functional>
-#include <map>
 #include <memory>
-#include <utility>
 #include <vector>
 
 namespace halfback::testing {
@@ -26,29 +26,8 @@ constexpr TrainingState kState{.step = 2,
                                .position = 16,
                                .seed = 0xffff'ffff'ffff'ffff,
                                .optimizer = "adamw",
-                               .data_bytes = 99};
-
-StageList stages_of(Pipeline& pipeline) {
-  StageList stages;
-  for (int number = 0; number < pipeline.num_stages(); ++number) {
-    stages.push_back(&pipeline.stage(number));
-  }
-  return stages;
-}
-
-// The optimizer's state by kind, parameter after parameter in model order.
-std::map<std::string, std::string> state_bytes(Pipeline& pipeline) {
-  std::map<std::string, std::string> bytes;
-  for (Stage* const stage : stages_of(pipeline)) {
-    for (const auto& [kind, buffer] : stage->optimizer().state()) {
-      for (std::size_t i = 0; i < stage->store().parameters().size(); ++i) {
-        const at::Tensor part = stage->store().view(buffer, i).contiguous();
-        bytes[kind].append(static_cast<const char*>(part.const_data_ptr()), part.nbytes());
-      }
-    }
-  }
-  return bytes;
-}
+                               .data_bytes = 99,
+                               .gradient_groups = 6};
 
 class CheckpointTest : public ::testing::Test {
  protected:
@@ -71,11 +50,7 @@ class CheckpointTest : public ::testing::Test {
     const TrainingState state = load_training_state(path_, stages_of(*other), "adamw");
     EXPECT_TRUE(bytes_of(*other, Buffer::Values) == bytes_of(*trained_, Buffer::Values));
     EXPECT_TRUE(state_bytes(*other) == state_bytes(*trained_));
-    EXPECT_EQ(state.step, kState.step);
-    EXPECT_EQ(state.position, kState.position);
-    EXPECT_EQ(state.seed, kState.seed);
-    EXPECT_EQ(state.optimizer, kState.optimizer);
-    EXPECT_EQ(state.data_bytes, kState.data_bytes);
+    EXPECT_EQ(state, kState);
   }
 
   // Writes the tensors of a file again after a change.
@@ -130,7 +105,7 @@ TEST_F(CheckpointTest, GoesThereAndBackToTheBitOnAnyCut) {
   for (int num_ranks = 1; num_ranks <= 4; ++num_ranks) {
     expect_loads_on(num_ranks);
   }
-  EXPECT_EQ(num_entries(path_), 4);
+  EXPECT_EQ(num_entries(path_), 5);
   EXPECT_EQ(num_entries(directory_.path()), 1);
 }
 
@@ -143,7 +118,7 @@ TEST_F(CheckpointTest, GoesThereAndBackInManyShards) {
   expect_loads_on(2);
   expect_loads_on(3);
   save();
-  EXPECT_EQ(num_entries(path_), 4) << "shards of the old checkpoint are left";
+  EXPECT_EQ(num_entries(path_), 5) << "shards of the old checkpoint are left";
   expect_loads_on(1);
 }
 
@@ -251,6 +226,11 @@ TEST_F(CheckpointTest, RefusesTheStateOfAnotherOptimizer) {
       << state_error("sgd");
 }
 
+TEST_F(CheckpointTest, AStateWithoutGradientGroupsHasOne) {
+  edit("training_state.json", [](auto& json) { json.erase("gradient_groups"); });
+  EXPECT_EQ(read_training_state(path_).gradient_groups, 1);
+}
+
 TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
   edit("training_state.json", [](auto& json) { json["version"] = 2; });
   EXPECT_TRUE(contains(state_error(), "version 2; expected 1; use the release that wrote it"));
@@ -263,6 +243,11 @@ TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
   EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
   edit("training_state.json", [](auto& json) { json["step"] = -1; });
   EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
+  edit("training_state.json", [](auto& json) {
+    json["step"] = 2;
+    json["gradient_groups"] = 0;
+  });
+  EXPECT_TRUE(contains(state_error(), "step 2, position 16, 0 gradient groups; expected"));
   spit(path_ / "training_state.json", "[]");
   EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
   spit(path_ / "training_state.json", "");
@@ -297,25 +282,18 @@ TEST_F(CheckpointTest, NamesTheFirstSizeInWhichTwoModelsDiffer) {
 
 TEST_F(CheckpointTest, AFullDiskLeavesTheOldCheckpointAndNothingElse) {
   const SmallDisk disk;
-  LlamaConfig tiny = small_llama();
-  tiny.num_layers = 1;
-  tiny.width = 8;
-  tiny.hidden = 8;
-  Stage stage(std::move(build_llama(tiny, {1}).front()), {});
-  stage.store().initialize(1, 0);
+  TinyStage tiny;
   const fs::path place = disk.path() / "checkpoint";
-  save_checkpoint(place, tiny, {&stage}, kState);
+  save_checkpoint(place, TinyStage::config(), tiny.list(), kState);
   const std::string old = slurp(place / "model.safetensors");
-  stage.store().initialize(2, 0);
+  tiny.draw(2);
   spit(disk.path() / "filler", std::string(20'000, 'x'));
-  const std::string text =
-      text_of_thrown<FileError>([&] { save_checkpoint(place, tiny, {&stage}, kState); });
+  const std::string text = text_of_thrown<FileError>(
+      [&] { save_checkpoint(place, TinyStage::config(), tiny.list(), kState); });
   EXPECT_TRUE(contains(text, "No space left on device")) << text;
   EXPECT_EQ(num_entries(disk.path()), 2);
   EXPECT_TRUE(slurp(place / "model.safetensors") == old);
-  Stage again(std::move(build_llama(tiny, {1}).front()), {});
-  load_parameters(place, {&again});
-  EXPECT_EQ(load_training_state(place, {&again}, "adamw").step, 2);
+  require_complete(place);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// For transformers_loads.py: writes a checkpoint that we trained, with the logits that we compute
-// from it, or the logits that we compute from a checkpoint of somebody else. For
-// tokenizer_loads.py: prints the tokens of a text.
+// For transformers_loads.py: writes a checkpoint that we trained, a process for each stage, with
+// the logits that we compute from it, or the logits that we compute from a checkpoint of somebody
+// else. For tokenizer_loads.py: prints the tokens of a text.
 #include "halfback/base/file.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/engine/runtime.h"
@@ -12,10 +12,13 @@
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/safetensors.h"
 #include "halfback/train/synthetic.h"
+#include "tests/support/checkpoints.h"
+#include "tests/support/thread_peers.h"
 
 #include <iostream>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -100,13 +103,18 @@ void train(const std::vector<std::string>& arguments) {
   for (int step = 1; step <= 2; ++step) {
     pipeline.train_step(batches, {.number = step, .learning_rate = 0.02});
   }
-  StageList stages;
-  for (int number = 0; number < num_stages; ++number) {
-    stages.push_back(&pipeline.stage(number));
+  const auto write_together = [&](const halfback::PeersPointer& peers) {
+    halfback::save_checkpoint(arguments[2], config, StageList{&pipeline.stage(peers->index())},
+                              {.step = 2, .optimizer = "adamw"},
+                              {.max_shard_bytes = 50'000, .peers = peers});
+  };
+  for (const std::string& error : halfback::testing::errors_together(num_stages, write_together)) {
+    if (!error.empty()) {
+      throw std::runtime_error(error);
+    }
   }
-  halfback::save_checkpoint(arguments[2], config, stages, {.step = 2, .optimizer = "adamw"},
-                            {.max_shard_bytes = 50'000});
-  write_logits(stages, {halfback::synthetic_batch(config, 2, 99).inputs}, arguments[3]);
+  write_logits(halfback::testing::stages_of(pipeline),
+               {halfback::synthetic_batch(config, 2, 99).inputs}, arguments[3]);
 }
 
 // load DIRECTORY LOGITS STAGES [INPUTS]

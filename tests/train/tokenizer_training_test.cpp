@@ -60,7 +60,7 @@ TEST_F(TokenizerTrainingTest, ResumesToTheBitOnAnotherNumberOfStages) {
   std::vector<double> losses = losses_of(config("half", {.name = "gpipe", .num_ranks = 4}), 3);
   TrainingConfig second = config("half", {.num_ranks = 1, .two_stage = false});
   second.tokenizer = load_tokenizer(directory_ / "half");
-  second.resumes = true;
+  second.resumes_from = find_resume_point(second.checkpoint);
   for (const double loss : losses_of(second)) {
     losses.push_back(loss);
   }
@@ -123,14 +123,14 @@ TEST_F(TokenizerTrainingTest, TheVocabularyMayBePaddedButNotCut) {
 TEST_F(TokenizerTrainingTest, RefusesACheckpointOfAnotherTokenizer) {
   losses_of(config("a"), 1);
   TrainingConfig other = config("a");
-  other.resumes = true;
+  other.resumes_from = find_resume_point(other.checkpoint);
   other.tokenizer = train_sentence_piece(tiny_text(2000), 290);
   EXPECT_TRUE(contains(refusal(other),
                        "a: checkpoint of another tokenizer: 290 pieces there and 290 pieces in "
                        "this run; leave out --tokenizer"));
   other.tokenizer = byte_tokenizer();
   EXPECT_TRUE(contains(refusal(other), "290 pieces there and bytes in this run"));
-  other.resumes = false;
+  other.resumes_from = {};
   other.initial = directory_ / "a";
   EXPECT_TRUE(contains(refusal(other), "290 pieces there and bytes in this run"));
   spit(directory_ / "a" / "tokenizer.model", "damaged");
@@ -162,6 +162,11 @@ TEST_F(TokenizerTrainingTest, GeneratesTheTextOfItsPieces) {
   EXPECT_TRUE(std::any_of(parts.begin(), parts.end(),
                           [](const std::string& part) { return part.size() > 1; }));
   std::filesystem::remove(directory_ / "padded" / "tokenizer.model");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { text_of(1); }),
+                       "padded/tokenizer.model: cannot open"));
+  for (const char* ours : {"checkpoint.json", "training_state.json"}) {
+    std::filesystem::remove(directory_ / "padded" / ours);
+  }
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { text_of(1); }),
                        "padded: vocabulary 300; expected 256, a byte-level model, or a "
                        "tokenizer.model beside it"));

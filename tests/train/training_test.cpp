@@ -6,6 +6,7 @@
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/safetensors.h"
 #include "tests/support/errors.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_training.h"
 
@@ -80,7 +81,7 @@ TEST_F(TrainingTest, ResumesToTheBitOnAnyNumberOfStages) {
       std::filesystem::remove_all(directory_ / "whole");
       std::filesystem::copy(directory_ / "half", directory_ / "whole");
       TrainingConfig second = config("whole", after);
-      second.resumes = true;
+      second.resumes_from = find_resume_point(second.checkpoint);
       std::vector<double> losses = first;
       for (const double loss : losses_of(second)) {
         losses.push_back(loss);
@@ -105,7 +106,7 @@ TEST_F(TrainingTest, ResumesToTheBitWithSgdAndAnExplicitCut) {
   losses_of(sgd("straight", ""));
   losses_of(sgd("halves", "3,1"), 4);
   TrainingConfig second = sgd("halves", "1,3");
-  second.resumes = true;
+  second.resumes_from = find_resume_point(second.checkpoint);
   EXPECT_EQ(losses_of(second).size(), 2U);
   EXPECT_TRUE(model_bytes("halves") == model_bytes("straight"));
   EXPECT_TRUE(state_bytes("halves") == state_bytes("straight"));
@@ -124,7 +125,7 @@ TEST_F(TrainingTest, ResumesToTheBitWithADynamicLossScale) {
   const nlohmann::json paused = state("halves").at("loss_scale");
   EXPECT_EQ(paused, (nlohmann::json{{"value", 0x1p23}, {"good_steps", 0}, {"skipped_steps", 1}}));
   TrainingConfig second = float16("halves", kSchedules[2]);
-  second.resumes = true;
+  second.resumes_from = find_resume_point(second.checkpoint);
   EXPECT_EQ(losses_of(second).size(), 5U);
   const nlohmann::json last = state("halves").at("loss_scale");
   EXPECT_GT(last.at("skipped_steps"), 1);
@@ -146,7 +147,7 @@ TEST_F(TrainingTest, ResumingInEveryStepEqualsNoPause) {
   losses_of(config("straight"));
   TrainingConfig pieces = config("pieces");
   losses_of(pieces, 1);
-  pieces.resumes = true;
+  pieces.resumes_from = find_resume_point(pieces.checkpoint);
   for (std::int64_t step = 2; step <= 6; ++step) {
     EXPECT_EQ(losses_of(pieces, step).size(), 1U);
   }
@@ -158,7 +159,7 @@ TEST_F(TrainingTest, TheMicroBatchSizeMayChangeWhenResuming) {
   losses_of(config("a"), 2);
   EXPECT_EQ(state("a").at("position"), 2 * 8);
   TrainingConfig second = config("a");
-  second.resumes = true;
+  second.resumes_from = find_resume_point(second.checkpoint);
   second.micro_batch_size = 3;
   losses_of(second);
   EXPECT_EQ(state("a").at("position"), 2 * 8 + 4 * 12);
@@ -202,25 +203,72 @@ TEST_F(TrainingTest, AStopBeforeTheFirstStepLeavesACheckpointToo) {
   EXPECT_EQ(outcome.last_step, 0);
   EXPECT_EQ(state("stopped").at("step"), 0);
   losses_of(config("straight"));
-  stopped.resumes = true;
+  stopped.resumes_from = find_resume_point(stopped.checkpoint);
   losses_of(stopped);
   EXPECT_TRUE(model_bytes("stopped") == model_bytes("straight"));
 }
 
-TEST_F(TrainingTest, WritesCheckpointsOnTheWay) {
+TEST_F(TrainingTest, WritesCheckpointsOnTheWayAndKeepsSome) {
   TrainingConfig often = config("often");
-  often.checkpoint_every = 2;
-  Training training(often);
-  training.run(
-      [&](const StepReport& report) {
-        const bool is_there = std::filesystem::exists(directory_ / "often");
-        EXPECT_EQ(is_there, report.step > 2);
-        if (is_there) {
-          EXPECT_EQ(state("often").at("step"), (report.step - 1) / 2 * 2);
-        }
-      },
-      std::atomic<bool>{false});
+  often.checkpoint_every = 1;
+  often.keep = 3;
+  losses_of(often);
   EXPECT_EQ(state("often").at("step"), 6);
+  EXPECT_EQ(state("often.step-5").at("step"), 5);
+  EXPECT_EQ(state("often.step-4").at("step"), 4);
+  EXPECT_EQ(num_entries(directory_.path()), 4) << "something lies beside the checkpoints";
+  losses_of(config("straight"), 5);
+  EXPECT_TRUE(model_bytes("often.step-5") == model_bytes("straight"));
+  EXPECT_TRUE(state_bytes("often.step-5") == state_bytes("straight"));
+}
+
+TEST_F(TrainingTest, ATornCheckpointIsLeftForTheOneBeforeIt) {
+  losses_of(config("straight"));
+  TrainingConfig torn = config("torn");
+  torn.checkpoint_every = 2;
+  torn.keep = 2;
+  losses_of(torn, 4);
+  std::filesystem::remove(directory_ / "torn" / "model.safetensors");
+  torn.resumes_from = find_resume_point(torn.checkpoint);
+  EXPECT_EQ(Training(torn).first_step(), 2);
+  EXPECT_TRUE(contains(torn.resumes_from->note, "torn/model.safetensors: cannot open"));
+  Training(torn).run([](const StepReport&) { FAIL(); }, std::atomic<bool>{true});
+  require_complete(torn.checkpoint);
+  EXPECT_EQ(state("torn").at("step"), 2);
+  EXPECT_EQ(losses_of(torn, 4).size(), 2U);
+  EXPECT_EQ(state("torn").at("step"), 4);
+  EXPECT_EQ(state("torn.step-2").at("step"), 2);
+  EXPECT_EQ(num_entries(directory_.path()), 4) << "the torn one is kept";
+  torn.resumes_from = find_resume_point(torn.checkpoint);
+  EXPECT_EQ(torn.resumes_from->note, "");
+  losses_of(torn);
+  EXPECT_TRUE(model_bytes("torn") == model_bytes("straight"));
+}
+
+TEST_F(TrainingTest, AFullDiskEndsTheRunAndTheCheckpointBeforeStays) {
+  const SmallDisk disk;
+  TrainingConfig full = config("");
+  auto& model = std::get<LlamaConfig>(full.model);
+  model.num_layers = 2;
+  model.width = 8;
+  model.hidden = 8;
+  model.has_tied_head = true;
+  full.optimizer = "sgd";
+  full.pipeline.stage.optimizer.kind = OptimizerKind::Sgd;
+  full.checkpoint = disk.path() / "checkpoint";
+  full.checkpoint_every = 1;
+  full.num_steps = 1000;
+  Training training(full);
+  std::int64_t last = 0;
+  const std::string text = text_of_thrown<FileError>([&] {
+    training.run([&](const StepReport& report) { last = report.step; }, std::atomic<bool>{false});
+  });
+  EXPECT_TRUE(contains(text, "No space left on device; make room there")) << text;
+  EXPECT_GE(last, 2);
+  EXPECT_LT(last, 1000);
+  EXPECT_EQ(num_entries(disk.path()), 1);
+  full.resumes_from = find_resume_point(full.checkpoint);
+  EXPECT_EQ(Training(full).first_step(), 1);
 }
 
 TEST_F(TrainingTest, InitialTakesTheParametersAndStartsAnew) {
@@ -312,10 +360,13 @@ TEST_F(TrainingTest, WithoutValidationTextThereIsNoValidation) {
 TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   losses_of(config("a"), 1);
   TrainingConfig other = config("a");
-  other.resumes = true;
+  other.resumes_from = find_resume_point(other.checkpoint);
   other.seed = 6;
   EXPECT_TRUE(contains(refusal(other), "a: the run was with --seed 5, this one has 6; resume"));
   other.seed = 5;
+  other.pipeline.gradient_groups = 2;
+  EXPECT_TRUE(contains(refusal(other), "the run was with --gradient-groups 1, this one has 2"));
+  other.pipeline.gradient_groups = 1;
   spit(data_, tiny_text() + "x");
   EXPECT_TRUE(contains(refusal(other),
                        "with data of this many bytes: 3000, this one has 3001; resume with"));
@@ -334,6 +385,14 @@ TEST_F(TrainingTest, RefusesAnInitialCheckpointOfAnotherModel) {
   EXPECT_TRUE(contains(refusal(other), "kv-heads is 2 there and 4 in this run"));
   other.initial = directory_ / "nowhere";
   EXPECT_TRUE(contains(refusal(other), "nowhere/config.json: cannot open"));
+}
+
+TEST_F(TrainingTest, RefusesAnInitialCheckpointThatIsAltered) {
+  losses_of(config("a"), 1);
+  std::filesystem::resize_file(directory_ / "a" / "model.safetensors", 100);
+  TrainingConfig other = config("");
+  other.initial = directory_ / "a";
+  EXPECT_TRUE(contains(refusal(other), "model.safetensors: 100 bytes; expected "));
 }
 
 TEST_F(TrainingTest, RefusesACheckpointDirectoryBeforeTheFirstStep) {

@@ -127,19 +127,22 @@ Schedule build_chimera(const PipelineShape& shape) {
     throw ConfigError(fmt::format("chimera: {} ranks and {} micro-batches; both must be even",
                                   shape.num_ranks, shape.num_micro_batches));
   }
-  return search_order("chimera",
-                      {.placement = with_mirror(looped_placement(shape.num_ranks), shape),
-                       .num_micro_batches = shape.num_micro_batches,
-                       .two_stage = shape.two_stage,
-                       .times = shape.times,
-                       .memory_limit = static_cast<double>(shape.num_ranks)});
+  return finish_replicas(
+      search_order("chimera", {.placement = with_mirror(looped_placement(shape.num_ranks), shape),
+                               .num_micro_batches = shape.num_micro_batches,
+                               .two_stage = shape.two_stage,
+                               .times = shape.times,
+                               .memory_limit = static_cast<double>(shape.num_ranks)}));
 }
 
-Schedule build_bitpipe(const PipelineShape& shape) { return build_orders("bitpipe", shape); }
+Schedule build_bitpipe(const PipelineShape& shape) {
+  return finish_replicas(build_orders("bitpipe", shape));
+}
 
 Schedule build_bitpipe_split(const PipelineShape& shape) {
   require_two_stage("bitpipe-split", shape);
-  return fill_weight_gradients(build_orders("bitpipe-split", shape), shape.times, shape.num_ranks);
+  return finish_replicas(
+      fill_weight_gradients(build_orders("bitpipe-split", shape), shape.times, shape.num_ranks));
 }
 
 }  // namespace halfback

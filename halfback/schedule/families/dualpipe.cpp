@@ -78,13 +78,13 @@ Schedule build_dualpipe(const PipelineShape& shape) {
                     ranks, shape.num_micro_batches, 2 * ranks, 2 * ranks));
   }
   const Placement placement = with_mirror(looped_placement(ranks), shape);
-  return build_ranks("dualpipe", shape, placement, [&](int rank, RankList& list) {
+  return finish_replicas(build_ranks("dualpipe", shape, placement, [&](int rank, RankList& list) {
     write({.depth = std::min(rank, ranks - 1 - rank),
            .length = ranks / 2,
            .micro_batches = shape.num_micro_batches / 2,
            .own = rank < ranks / 2 ? 0 : 1},
           list);
-  });
+  }));
 }
 
 Schedule build_dualpipe_v(const PipelineShape& shape) {

@@ -17,6 +17,8 @@ constexpr std::string_view color_of(ActionKind kind) {
       return "#44aa99";
     case ActionKind::BackwardWeight:
       return "#ddcc77";
+    case ActionKind::ReduceGradient:
+      return "#999933";
     case ActionKind::Update:
       return "#aa4499";
     default:

@@ -54,7 +54,9 @@ nlohmann::json to_json(const ReportTrack& track) {
           {"bubble_fraction", numbers.bubble_fraction},
           {"stage_step", numbers.stage_step_seconds},
           {"stage_step_bubble_fraction", numbers.stage_step_bubble_fraction},
-          {"busy", numbers.busy_seconds}};
+          {"busy", numbers.busy_seconds},
+          {"reduction", numbers.reduction_seconds},
+          {"exposed_reduction", numbers.exposed_reduction_seconds}};
 }
 
 }  // namespace
@@ -92,7 +94,10 @@ std::vector<std::vector<MemoryPoint>> memory_curves(
     const auto rank = static_cast<std::size_t>(span.rank);
     std::vector<MemoryPoint>& curve = curves[rank];
     if (curve.size() < held[rank].size()) {
-      curve.push_back({span.end_seconds, static_cast<double>(held[rank][curve.size()])});
+      // A reduction holds nothing up: the list goes on where it begins.
+      const bool ends = span.action.kind != ActionKind::ReduceGradient;
+      const double seconds = ends ? span.end_seconds : curve.empty() ? 0.0 : curve.back().seconds;
+      curve.push_back({seconds, static_cast<double>(held[rank][curve.size()])});
     }
   }
   return curves;

@@ -39,7 +39,8 @@ struct Report {
 
 // Returns all that the page shows: for each track its spans as [rank, action, stage, micro-batch,
 // letters, start, end], which of them are critical, memory as [time, held] by rank, and its
-// makespan, stage step and bubble fractions. Times are from the first start of the track.
+// makespan, stage step, bubble fractions and reductions. Times are from the first start of the
+// track.
 nlohmann::json to_json(const Report& report);
 
 // Returns the page. Its script element with the id "data" holds to_json().

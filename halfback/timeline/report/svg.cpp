@@ -14,6 +14,7 @@ namespace halfback {
 namespace {
 
 constexpr int kRowHeight = 26;
+constexpr int kReductionHeight = 12;  // of the lane below a rank's, where there are reductions
 constexpr int kLeft = 60;
 constexpr int kTop = 34;
 constexpr int kBottom = 34;
@@ -64,10 +65,12 @@ class Drawing {
       end = std::max(end, span.end_seconds);
     }
     scale_ = end > begin_ ? (width - kLeft - 10) / (end - begin_) : 0.0;
+    const bool reduces = std::any_of(timeline.spans.begin(), timeline.spans.end(), is_reduction);
+    row_height_ = kRowHeight + (reduces ? kReductionHeight : 0);
   }
 
   std::string draw(const std::string& title) {
-    const int height = kTop + kRowHeight * timeline_.num_ranks + kBottom;
+    const int height = kTop + row_height_ * timeline_.num_ranks + kBottom;
     print(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
         "height=\"{1}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\">\n",
@@ -76,9 +79,9 @@ class Drawing {
     print("<text x=\"{}\" y=\"20\" font-size=\"14\">{}</text>\n", kLeft, escaped(title));
     for (int rank = 0; rank < timeline_.num_ranks; ++rank) {
       print("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">rank {}</text>\n", kLeft - 8,
-            kTop + rank * kRowHeight + 17, rank);
+            y_of(rank) + 17, rank);
       print("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"#f1f1f1\"/>\n", kLeft,
-            kTop + rank * kRowHeight + 2, width_ - kLeft - 10, kRowHeight - 4);
+            y_of(rank) + 2, width_ - kLeft - 10, kRowHeight - 4);
     }
     for (const Span& span : timeline_.spans) {
       draw_span(span);
@@ -88,6 +91,13 @@ class Drawing {
   }
 
  private:
+  // Those that are drawn: that take time.
+  static bool is_reduction(const Span& span) {
+    return span.action.kind == ActionKind::ReduceGradient && span.end_seconds > span.start_seconds;
+  }
+
+  int y_of(int rank) const { return kTop + rank * row_height_; }
+
   template <typename... Args>
   void print(fmt::format_string<Args...> format, Args&&... args) {
     fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
@@ -97,7 +107,7 @@ class Drawing {
     const Action& action = span.action;
     const double x = kLeft + (span.start_seconds - begin_) * scale_;
     const double length = (span.end_seconds - span.start_seconds) * scale_;
-    const int y = kTop + span.rank * kRowHeight + 2;
+    const int y = y_of(span.rank) + (is_reduction(span) ? kRowHeight : 2);
     if (is_message(action.kind) || length <= 0.0) {
       return;
     }
@@ -106,10 +116,10 @@ class Drawing {
         "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\" "
         "fill-opacity=\"{:.2f}\" stroke=\"#ffffff\" "
         "stroke-width=\"0.5\"><title>{}</title></rect>\n",
-        x, y, length, kRowHeight - 4, color_of(action.kind), std::max(0.45, 1.0 - 0.3 * chunk),
-        to_string(action));
+        x, y, length, is_reduction(span) ? kReductionHeight - 2 : kRowHeight - 4,
+        color_of(action.kind), std::max(0.45, 1.0 - 0.3 * chunk), to_string(action));
     const std::string number = std::to_string(action.micro_batch);
-    if (length >= 7.0 * static_cast<double>(number.size()) + 2) {
+    if (has_micro_batch(action.kind) && length >= 7.0 * static_cast<double>(number.size()) + 2) {
       print("<text x=\"{:.2f}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\">{}</text>\n",
             x + length / 2, y + 15, number);
     }
@@ -120,10 +130,11 @@ class Drawing {
     int x = kLeft;
     for (const ActionKind kind :
          {ActionKind::Forward, ActionKind::Backward, ActionKind::BackwardInput,
-          ActionKind::BackwardWeight, ActionKind::Update}) {
+          ActionKind::BackwardWeight, ActionKind::Update, ActionKind::ReduceGradient}) {
       const bool appears =
-          std::any_of(timeline_.spans.begin(), timeline_.spans.end(),
-                      [kind](const Span& span) { return span.action.kind == kind; });
+          std::any_of(timeline_.spans.begin(), timeline_.spans.end(), [kind](const Span& span) {
+            return span.action.kind == kind && span.end_seconds > span.start_seconds;
+          });
       if (appears) {
         print(
             "<rect x=\"{}\" y=\"{}\" width=\"12\" height=\"12\" fill=\"{}\"/>"
@@ -143,6 +154,7 @@ class Drawing {
   std::map<std::pair<int, int>, int> chunks_;
   double begin_ = 0.0;
   double scale_ = 0.0;
+  int row_height_ = kRowHeight;
   std::string text_;
 };
 

@@ -1,5 +1,6 @@
 #include "halfback/timeline/report/report.h"
 
+#include "halfback/schedule/passes.h"
 #include "halfback/simulate/simulator.h"
 #include "tests/support/schedules.h"
 
@@ -62,6 +63,21 @@ TEST(ReportTest, BytesStandAtTheEndsOfTheirSpans) {
                                     {0, {ActionKind::Update, 0, 0}, 3.0, 4.0}}};
   const auto curves = memory_curves(timeline, {{10, 0}});
   EXPECT_EQ(curves[0], (std::vector<MemoryPoint>{{1.0, 10.0}, {3.0, 0.0}}));
+}
+
+TEST(ReportTest, ReductionsAreInTheDataAndHoldNothingUp) {
+  const Schedule schedule = data_parallel(testing::family("naive", 1, false), 2);
+  const CostModel costs{.stages = {{.reduce = 2}}};
+  const Timeline timeline = simulate(schedule, costs).timeline;
+  const nlohmann::json track =
+      to_json(Report{.tracks = {{.name = "predicted", .timeline = timeline}}})["tracks"][0];
+  EXPECT_EQ(track["spans"][2],
+            nlohmann::json::parse(R"([0,"0REDUCE_GRAD",0,0,"REDUCE_GRAD",3.0,5.0])"));
+  EXPECT_EQ(track["reduction"], nlohmann::json::parse("[2.0,2.0]"));
+  EXPECT_EQ(track["exposed_reduction"], nlohmann::json::parse("[2.0,2.0]"));
+  const auto curves = memory_curves(timeline, {{8, 0, 0}, {8, 0, 0}});
+  EXPECT_EQ(curves[0], (std::vector<MemoryPoint>{{1.0, 8.0}, {3.0, 0.0}, {3.0, 0.0}}));
+  EXPECT_TRUE(has_text(to_svg(timeline, "two"), "<title>0REDUCE_GRAD</title>"));
 }
 
 TEST(ReportTest, PageIsWholeAndNothingInItEndsItsData) {

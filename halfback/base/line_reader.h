@@ -1,0 +1,33 @@
+// Lines out of bytes that come in pieces, so that the output of several programs can be merged
+// without tearing any.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+class LineReader {
+ public:
+  using OnLine = std::function<void(std::string_view)>;
+
+  // Calls `on_line` for every whole line, without its newline. Of a line that was written over from
+  // its beginning ('\r', as progress bars do) only the last text counts.
+  explicit LineReader(OnLine on_line) : on_line_(std::move(on_line)) {}
+
+  void add(std::string_view bytes);
+  // Takes an unfinished line for a whole one.
+  void finish();
+
+  // The beginning of the line that is not whole yet.
+  std::string_view unfinished() const { return unfinished_; }
+
+ private:
+  void keep_last_text();
+
+  OnLine on_line_;
+  std::string unfinished_;
+};
+
+}  // namespace halfback

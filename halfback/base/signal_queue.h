@@ -1,0 +1,30 @@
+// Signals as something to wait for beside files, instead of handlers that interrupt.
+#pragma once
+
+#include <csignal>
+#include <initializer_list>
+#include <optional>
+
+namespace halfback {
+
+// While it lives, these signals do not act on this process but wait to be taken. Make it before any
+// thread: threads inherit what is blocked.
+class SignalQueue {
+ public:
+  SignalQueue(std::initializer_list<int> signals);
+  ~SignalQueue();
+  SignalQueue(const SignalQueue&) = delete;
+  SignalQueue& operator=(const SignalQueue&) = delete;
+
+  // Readable, for poll(), when a signal has come.
+  int descriptor() const { return descriptor_; }
+
+  // Returns the next signal, or nothing when there is none.
+  std::optional<int> take();
+
+ private:
+  sigset_t before_{};
+  int descriptor_ = -1;
+};
+
+}  // namespace halfback

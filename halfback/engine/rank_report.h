@@ -1,0 +1,33 @@
+// What a rank tells of a step, in the form in which it travels between processes.
+#pragma once
+
+#include "halfback/timeline/timeline.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace halfback {
+
+// Exact bytes of one rank. The first three are constant; the rest is of the last step, and of all
+// ranks on the rank's device where that is not the CPU.
+struct RankMemory {
+  std::int64_t parameters = 0;
+  std::int64_t gradients = 0;
+  std::int64_t optimizer_state = 0;
+  std::int64_t activations = 0;  // peak of what is kept or on its way, between actions
+  std::int64_t peak = 0;         // of everything, temporaries inside actions included
+};
+
+struct RankReport {
+  bool is_stop_asked = false;   // in its process
+  double origin_seconds = 0.0;  // what the spans count from, on the clock of the first rank
+  RankMemory memory;
+  std::vector<Link> links;  // out of this rank, in this step
+  std::vector<Span> spans;
+};
+
+std::vector<double> to_numbers(const RankReport& report);
+RankReport rank_report_of(int rank, std::span<const double> numbers);
+
+}  // namespace halfback

@@ -1,0 +1,41 @@
+// A time and, where causes are traced, the action whose end made it no earlier. Internal to the
+// simulator.
+#pragma once
+
+#include <cstdint>
+
+namespace halfback::detail {
+
+// Actions are numbered through all lists, each list followed by what its rank does after it.
+using ActionNumber = std::int64_t;
+inline constexpr ActionNumber kNoAction = -1;
+
+template <bool Traces>
+struct Moment {
+  double time = 0.0;
+  ActionNumber cause = kNoAction;
+
+  Moment() = default;
+  Moment(double at, ActionNumber because) : time(at), cause(because) {}
+  ActionNumber known_cause() const { return cause; }
+  Moment later_by(double duration) const { return {time + duration, cause}; }
+};
+
+template <>
+struct Moment<false> {
+  double time = 0.0;
+
+  Moment() = default;
+  Moment(double at, ActionNumber /*because*/) : time(at) {}
+  ActionNumber known_cause() const { return kNoAction; }
+  Moment later_by(double duration) const { return {time + duration, kNoAction}; }
+};
+
+template <bool Traces>
+void wait_for(const Moment<Traces>& other, Moment<Traces>& moment) {
+  if (other.time > moment.time) {
+    moment = other;
+  }
+}
+
+}  // namespace halfback::detail

@@ -1,0 +1,79 @@
+// When the gradients of stages are summed over replicas. Internal to the simulator.
+//
+// Reductions hold no rank, so their times follow from when the lists come to them: each begins once
+// all copies of its stage are there, and a rank takes part in one after the other, in the order in
+// which they could begin (of several at once, that of the stages).
+#pragma once
+
+#include "halfback/schedule/action.h"
+#include "halfback/simulate/moment.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace halfback::detail {
+
+template <bool Traces>
+class Reductions {
+ public:
+  using Time = Moment<Traces>;
+
+  // A copy of a stage whose list has come to its REDUCE_GRAD.
+  struct Copy {
+    Action action;
+    int rank = 0;
+    ActionNumber number = 0;
+    Time there;
+  };
+
+  explicit Reductions(int num_stages) : copies_(static_cast<std::size_t>(num_stages)) {}
+
+  void add(Copy copy) { copies_[static_cast<std::size_t>(copy.action.stage)].push_back(copy); }
+
+  // Calls on_done(copy, start, end) for each copy, where length_of(action) is the time that a copy
+  // needs. Call it once all lists have ended.
+  template <typename Length, typename OnDone>
+  void run(int num_ranks, Length length_of, OnDone on_done) {
+    std::vector<Time> free(static_cast<std::size_t>(num_ranks));  // by rank: from its last one
+    for (const int stage : stages_as_ready()) {
+      std::vector<Copy>& copies = copies_[static_cast<std::size_t>(stage)];
+      std::sort(copies.begin(), copies.end(),
+                [](const Copy& a, const Copy& b) { return a.rank < b.rank; });
+      Time start;
+      double length = 0.0;
+      for (Copy& copy : copies) {
+        wait_for(free[static_cast<std::size_t>(copy.rank)], copy.there);
+        wait_for(copy.there, start);
+        length = std::max(length, length_of(copy.action));
+      }
+      for (const Copy& copy : copies) {
+        const double end = start.time + length;
+        free[static_cast<std::size_t>(copy.rank)] = {end, copy.number};
+        on_done(copy, copy.there.time == start.time ? copy.there : start, end);
+      }
+    }
+  }
+
+ private:
+  std::vector<int> stages_as_ready() const {
+    std::vector<double> ready;
+    for (const std::vector<Copy>& copies : copies_) {
+      double last = 0.0;
+      for (const Copy& copy : copies) {
+        last = std::max(last, copy.there.time);
+      }
+      ready.push_back(last);
+    }
+    std::vector<int> stages(copies_.size());
+    std::iota(stages.begin(), stages.end(), 0);
+    std::stable_sort(stages.begin(), stages.end(), [&](int a, int b) {
+      return ready[static_cast<std::size_t>(a)] < ready[static_cast<std::size_t>(b)];
+    });
+    return stages;
+  }
+
+  std::vector<std::vector<Copy>> copies_;  // by stage
+};
+
+}  // namespace halfback::detail

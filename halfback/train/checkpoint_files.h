@@ -1,0 +1,16 @@
+// Names inside a checkpoint.
+#pragma once
+
+namespace halfback {
+
+inline constexpr const char* kConfigFile = "config.json";  // marks a directory as a model's
+inline constexpr const char* kTokenizerFile = "tokenizer.model";
+inline constexpr const char* kTokenizerConfigFile = "tokenizer_config.json";
+inline constexpr const char* kTrainingStateFile = "training_state.json";
+inline constexpr const char* kManifestFile = "checkpoint.json";
+
+// What the files of tensors begin with.
+inline constexpr const char* kModelTensors = "model";
+inline constexpr const char* kStateTensors = "training_state";
+
+}  // namespace halfback

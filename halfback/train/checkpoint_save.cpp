@@ -1,0 +1,133 @@
+#include "halfback/base/error.h"
+#include "halfback/base/file.h"
+#include "halfback/base/staged_directory.h"
+#include "halfback/train/checkpoint.h"
+#include "halfback/train/checkpoint_files.h"
+#include "halfback/train/kept_checkpoints.h"
+#include "halfback/train/manifest.h"
+#include "halfback/train/model_json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <iterator>
+#include <string_view>
+
+namespace halfback {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What makes Hugging Face's AutoTokenizer give our ids.
+nlohmann::json tokenizer_config(const Tokenizer& tokenizer) {
+  const std::vector<std::int32_t> letter = tokenizer.encode("a");
+  return {
+      {"tokenizer_class", "LlamaTokenizer"},
+      {"add_prefix_space", !letter.empty() && tokenizer.text_of(letter.front()).starts_with(' ')},
+      {"add_bos_token", false},
+      {"add_eos_token", false}};
+}
+
+// Makes the directory that all peers write into.
+fs::path make_staging(std::optional<StagedDirectory>& staged,
+                      const fs::path& directory,
+                      Peers& peers) {
+  const std::vector<nlohmann::json> names = together(peers, "the place of a checkpoint", [&] {
+    if (peers.is_first()) {
+      staged.emplace(directory, kConfigFile);
+    }
+    return nlohmann::json(staged ? staged->path().filename().string() : "");
+  });
+  const fs::path staging =
+      detail::resolve_target(directory).parent_path() / names.front().get<std::string>();
+  together(peers, "the place of a checkpoint to be seen", [&] {
+    if (!fs::is_directory(staging)) {
+      throw FileError(fmt::format(
+          "{}: process 0 made it, and it is not there; expected a file system that all processes "
+          "share under one path; use another --checkpoint",
+          staging.string()));
+    }
+    return nlohmann::json();
+  });
+  return staging;
+}
+
+// Brings the checkpoint in its place, and those before it in theirs.
+void commit(StagedDirectory& staged, const fs::path& directory, const CheckpointOptions& options) {
+  const std::optional<std::int64_t> previous = options.previous_step;
+  staged.commit(previous && step_of(directory) == previous ? kept_path(directory, *previous)
+                                                           : fs::path());
+  int num_kept = 1;
+  for (const KeptCheckpoint& kept : kept_checkpoints(directory)) {
+    if (previous && kept.step <= *previous && num_kept < options.keep) {
+      ++num_kept;
+    } else {
+      staged.discard(kept.path);
+    }
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& directory,
+                     const ModelConfig& config,
+                     const std::vector<StageBuffers>& stages,
+                     const TrainingState& state,
+                     const CheckpointOptions& options) {
+  std::vector<NamedTensor> values;
+  for (const StageBuffers& stage : stages) {
+    std::vector<NamedTensor> more = value_tensors(stage, Copies::Without);
+    std::move(more.begin(), more.end(), std::back_inserter(values));
+  }
+  std::optional<StagedDirectory> staged;  // of the first
+  const fs::path staging = make_staging(staged, directory, *options.peers);
+  Manifest manifest{.step = state.step};
+  manifest.files =
+      save_sharded(staging, kModelTensors, values, options.max_shard_bytes, options.peers);
+  manifest.files.merge(save_sharded(staging, kStateTensors, state_tensors(stages, Copies::Without),
+                                    options.max_shard_bytes, options.peers));
+  const auto write = [&](const char* name, std::string_view bytes) {
+    write_file_atomically(staging / name, bytes);
+    manifest.files[name].add(bytes);
+  };
+  together(*options.peers, "the end of a checkpoint", [&] {
+    if (options.peers->is_first()) {
+      if (const std::string_view tokenizer = options.tokenizer->model(); !tokenizer.empty()) {
+        write(kTokenizerFile, tokenizer);
+        write(kTokenizerConfigFile, tokenizer_config(*options.tokenizer).dump(2) + "\n");
+      }
+      write(kTrainingStateFile, to_text(state));
+      write(kConfigFile, model_to_json(config).dump(2) + "\n");
+      write_file_atomically(staging / kManifestFile, to_text(manifest));
+      commit(*staged, directory, options);
+    }
+    return nlohmann::json();
+  });
+  if (options.on_complete) {
+    options.on_complete(state.step);
+  }
+}
+
+void save_checkpoint(const fs::path& directory,
+                     const ModelConfig& config,
+                     const StageList& stages,
+                     const TrainingState& state,
+                     const CheckpointOptions& options) {
+  std::vector<StageBuffers> buffers;
+  for (Stage* const stage : stages) {
+    buffers.push_back(buffers_of(*stage));
+  }
+  save_checkpoint(directory, config, buffers, state, options);
+}
+
+bool writes_stage(int stage, int replica, int num_replicas) {
+  return stage % num_replicas == replica;
+}
+
+void require_checkpoint_place(const fs::path& directory, const PeersPointer& peers) {
+  std::optional<StagedDirectory> removed_again;
+  make_staging(removed_again, directory, *peers);
+}
+
+}  // namespace halfback

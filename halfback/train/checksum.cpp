@@ -1,0 +1,35 @@
+#include "halfback/train/checksum.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/file.h"
+
+#include <fmt/format.h>
+
+#include <zlib.h>
+
+namespace halfback {
+
+void FileSummary::add(std::string_view more) {
+  bytes += more.size();
+  crc32 = static_cast<std::uint32_t>(
+      ::crc32_z(crc32, reinterpret_cast<const Bytef*>(more.data()), more.size()));
+}
+
+void require_unaltered(const std::filesystem::path& path, const FileSummary& expected) {
+  const MappedFile file(path);
+  if (file.bytes().size() != expected.bytes) {
+    throw FileError(fmt::format("{}: {} bytes; expected {}, as were written; the file is torn",
+                                path.string(), file.bytes().size(), expected.bytes));
+  }
+  FileSummary found;
+  if (!file.bytes().empty()) {
+    found.add(file.bytes());
+  }
+  if (found.crc32 != expected.crc32) {
+    throw FileError(fmt::format(
+        "{}: checksum {:08x}; expected {:08x}, of what was written; the file is altered",
+        path.string(), found.crc32, expected.crc32));
+  }
+}
+
+}  // namespace halfback

@@ -1,0 +1,75 @@
+#include "halfback/train/manifest.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/file.h"
+#include "halfback/base/json.h"
+#include "halfback/train/checkpoint_files.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{1} << 24;
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& found) {
+  throw FileError(fmt::format(
+      "{}: {}; expected the list of files that train writes; the file is torn or altered",
+      path.string(), found));
+}
+
+FileSummaries files_of(const nlohmann::json& json, const std::filesystem::path& path) {
+  FileSummaries files;
+  for (const auto& [name, entry] : json.items()) {
+    if (!is_file_name(name)) {
+      refuse(path, fmt::format("{} is no name of a file in the same directory", quote(name)));
+    }
+    files[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
+                   .crc32 = entry.at("crc32").get<std::uint32_t>()};
+  }
+  return files;
+}
+
+}  // namespace
+
+std::string to_text(const Manifest& manifest) {
+  nlohmann::json files = nlohmann::json::object();
+  for (const auto& [name, summary] : manifest.files) {
+    files[name] = {{"bytes", summary.bytes}, {"crc32", summary.crc32}};
+  }
+  nlohmann::json json = {
+      {"version", kVersion}, {"step", manifest.step}, {"files", std::move(files)}};
+  FileSummary summary;
+  summary.add(json.dump());
+  json["crc32"] = summary.crc32;
+  return json.dump(2) + "\n";
+}
+
+Manifest read_manifest(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kManifestFile;
+  const std::string text = read_file(path, kMaxManifestBytes);
+  const nlohmann::json json = parse_json(text, path.string());
+  Manifest manifest;
+  try {
+    if (json.at("version").get<int>() != kVersion) {
+      throw FileError(fmt::format("{}: version {}; expected {}; use the release that wrote it",
+                                  path.string(), json.at("version").dump(), kVersion));
+    }
+    manifest = {.step = json.at("step").get<std::int64_t>(),
+                .files = files_of(json.at("files"), path)};
+  } catch (const nlohmann::json::exception& error) {
+    refuse(path, detail::json_reason(error.what()));
+  }
+  // One content has one text, which its checksum is part of.
+  if (text != to_text(manifest)) {
+    refuse(path, "another text than its checksum says");
+  }
+  return manifest;
+}
+
+}  // namespace halfback

@@ -1,0 +1,57 @@
+#include "halfback/train/peers.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <exception>
+
+namespace halfback {
+
+namespace {
+
+class Alone final : public Peers {
+ public:
+  Alone() : Peers(0, 1) {}
+  std::vector<std::string> gather(const std::string& /*what*/, const std::string& text) override {
+    return {text};
+  }
+};
+
+// A message may quote a path that is no UTF-8.
+std::string to_line(const nlohmann::json& json) {
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+PeersPointer alone() { return std::make_shared<Alone>(); }
+
+std::vector<nlohmann::json> together(Peers& peers,
+                                     const std::string& what,
+                                     const std::function<nlohmann::json()>& part) {
+  if (peers.count() == 1) {
+    return {part()};
+  }
+  nlohmann::json said;
+  try {
+    said = {{"gives", part()}};
+  } catch (const std::exception& error) {
+    said = {{"error", error.what()}};
+  }
+  std::vector<nlohmann::json> all;
+  for (const std::string& text : peers.gather(what, to_line(said))) {
+    all.push_back(parse_json(text, what));
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].contains("error")) {
+      throw FileError(fmt::format("process {}: {}", i, all[i]["error"].get<std::string>()));
+    }
+    all[i] = nlohmann::json(all[i].at("gives"));
+  }
+  return all;
+}
+
+}  // namespace halfback

@@ -1,0 +1,96 @@
+#include "halfback/train/process_run.h"
+
+#include "halfback/base/error.h"
+#include "halfback/engine/memory.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+namespace halfback {
+
+namespace {
+
+std::chrono::duration<double> seconds(double count) { return std::chrono::duration<double>(count); }
+
+// Messages on their way are counted to no rank.
+at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType dtype) {
+  const MemoryOwner on_its_way(kNoRank);
+  return at::empty(sizes, dtype);
+}
+
+}  // namespace
+
+ProcessRun::ProcessRun(const World& world, const Options& options)
+    : Peers(world.index, world.count),
+      options_(options),
+      processes_(world,
+                 {.num_ranks = options.num_ranks, .timeout = seconds(options.timeout_seconds)}) {
+  processes_.on_position([this] { return position(); });
+}
+
+ProcessRun::~ProcessRun() { processes_.on_position({}); }
+
+ProcessRun::Connection ProcessRun::connect() {
+  std::unique_ptr<C10dTransport> transport =
+      make_c10d_transport({.processes = processes_,
+                           .num_ranks = options_.num_ranks,
+                           .capacity = options_.channel_capacity,
+                           .timeout = seconds(options_.timeout_seconds),
+                           .allocate = allocate});
+  const ClockOffset clock = transport->clock_offset();
+  return {.transport = std::move(transport), .clock = clock};
+}
+
+void ProcessRun::watch(Pipeline* pipeline) {
+  {
+    const std::lock_guard lock(pipeline_mutex_);
+    if (pipeline == nullptr && pipeline_ != nullptr) {
+      last_position_ = pipeline_->positions();
+    }
+    pipeline_ = pipeline;
+  }
+  if (pipeline == nullptr) {
+    processes_.on_failure({});
+    return;
+  }
+  processes_.on_failure([this](const std::string& /*failure*/) {
+    const std::lock_guard lock(pipeline_mutex_);
+    if (pipeline_ != nullptr) {
+      pipeline_->stop();
+    }
+  });
+}
+
+std::string ProcessRun::position() {
+  const std::lock_guard lock(pipeline_mutex_);
+  std::string text = pipeline_ == nullptr ? last_position_ : pipeline_->positions();
+  if (is_first()) {
+    const std::int64_t step = last_checkpoint_.load();
+    text += step > 0 ? fmt::format("; the last checkpoint is of step {}", step)
+                     : "; there is no checkpoint of this run yet";
+  }
+  return text;
+}
+
+void ProcessRun::guard(const std::function<void()>& work) {
+  const auto tell = [this](const std::string& text) {
+    const std::string first = processes_.fail(text);
+    if (!processes_.is_own_failure()) {
+      throw EndedByAnother();
+    }
+    return first;
+  };
+  try {
+    work();
+  } catch (const ConfigError& error) {
+    processes_.fail(error.what());
+    throw;
+  } catch (const c10::Error& error) {
+    throw Error(tell(error.what_without_backtrace()));
+  } catch (const std::exception& error) {
+    throw Error(tell(error.what()));
+  }
+}
+
+}  // namespace halfback

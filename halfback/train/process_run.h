@@ -1,0 +1,87 @@
+// This process's part in a run over several: it joins the others, compares what all must have in
+// common, connects their ranks, and sees to it that a failure of one is the failure of all, told
+// once and in full.
+#pragma once
+
+#include "halfback/engine/pipeline.h"
+#include "halfback/train/peers.h"
+#include "halfback/transport/c10d.h"
+#include "halfback/transport/processes.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halfback {
+
+// Another process has failed first, and tells of it.
+class EndedByAnother : public std::exception {
+ public:
+  const char* what() const noexcept override { return "another process has failed"; }
+};
+
+class ProcessRun final : public Peers {
+ public:
+  struct Options {
+    int num_ranks = 1;
+    int channel_capacity = 16;
+    double timeout_seconds = 60.0;
+  };
+  // Waits for the others. Throws as Processes does.
+  ProcessRun(const World& world, const Options& options);
+  ~ProcessRun() override;
+
+  // Returns "process 1 (ranks 2-3, pid 4711 on host)".
+  const std::string& name() const { return processes_.name(index()); }
+
+  // Throws the same ConfigError everywhere when a value differs between processes.
+  void agree(const std::vector<std::pair<std::string, std::string>>& values) {
+    processes_.agree(values);
+  }
+
+  // What peers exchange may have to wait until one has written its part of a checkpoint. A process
+  // that fails meanwhile ends the wait at once.
+  std::vector<std::string> gather(const std::string& what, const std::string& text) override {
+    return processes_.gather(what, text, std::chrono::hours(1));
+  }
+
+  // Connects the ranks. To be called once, by all processes together.
+  struct Connection {
+    std::unique_ptr<Transport> transport;
+    ClockOffset clock;  // to the first process
+  };
+  Connection connect();
+
+  // From here on the ranks of this pipeline are what others hear of, and its waits end when another
+  // process fails. Null: no more.
+  void watch(Pipeline* pipeline);
+
+  // What messages about a failure say of checkpoints.
+  void note_checkpoint(std::int64_t step) { last_checkpoint_.store(step); }
+
+  // Does the work. What it throws is everybody's failure: it is thrown with all that is known of
+  // the processes, and EndedByAnother where another one failed first. ConfigError is passed on.
+  void guard(const std::function<void()>& work);
+
+  // Waits for the others at the orderly end; the pipeline must live until then.
+  void leave() { processes_.leave(); }
+
+ private:
+  std::string position();
+
+  Options options_;
+  std::mutex pipeline_mutex_;
+  Pipeline* pipeline_ = nullptr;
+  std::string last_position_ = "it is starting";  // of a pipeline that is watched no more
+  std::atomic<std::int64_t> last_checkpoint_{0};
+  Processes processes_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,31 @@
+// What a run needs beyond parameters and optimizer state to go on as if never interrupted:
+// training_state.json of a checkpoint.
+#pragma once
+
+#include "halfback/engine/loss_scale.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace halfback {
+
+struct TrainingState {
+  std::int64_t step = 0;      // done
+  std::int64_t position = 0;  // sequences consumed
+  std::uint64_t seed = 0;
+  std::string optimizer;                          // "adamw" or "sgd"
+  std::int64_t data_bytes = 0;                    // size of the text, to notice another one
+  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
+  int gradient_groups = 1;                        // of micro-batches, summed one by one
+
+  bool operator==(const TrainingState&) const = default;
+};
+
+std::string to_text(const TrainingState& state);
+
+// Throws FileError for a file that is not there, of another version, or not as train writes it.
+TrainingState read_training_state(const std::filesystem::path& directory);
+
+}  // namespace halfback

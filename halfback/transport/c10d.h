@@ -1,0 +1,43 @@
+// Ranks spread over processes, in blocks: rank r of R is in process r * P / R. What stays inside a
+// process goes through in_process.h, the rest through c10d's Gloo (gloo_channel.h).
+//
+// Gloo listens at one address for the other processes to connect to, and keeps listening. A
+// stranger who connects there later is kept waiting and changes nothing; see store.h for what is
+// not protected.
+#pragma once
+
+#include "halfback/transport/gloo_channel.h"
+#include "halfback/transport/gloo_peers.h"
+#include "halfback/transport/processes.h"
+#include "halfback/transport/transport.h"
+
+#include <chrono>
+#include <memory>
+
+namespace halfback {
+
+struct C10dOptions {
+  Processes& processes;  // at least two; must outlive the transport
+  int num_ranks = 1;     // a multiple of the number of processes
+  int capacity = 16;     // messages that a channel holds before a send waits; at least 1
+  std::chrono::duration<double> timeout{60};
+
+  // Makes what arrives from other processes; at::empty where it is not set. Called on the thread of
+  // the receiving rank, also for messages that it takes only later.
+  Allocate allocate;
+};
+
+// Reports a process whose connection closes to `processes`: from here on, and so best made right
+// after joining, a killed process is missed at once and not only by its silence. Destroy it after
+// Processes::leave(), or the others take its end for a failure.
+class C10dTransport : public Transport {
+ public:
+  // Measures by a few messages there and back. All processes must call it, from one thread each,
+  // while no all_gather runs.
+  virtual ClockOffset clock_offset() = 0;
+};
+
+// Connects with all other processes. Throws TransportError.
+std::unique_ptr<C10dTransport> make_c10d_transport(const C10dOptions& options);
+
+}  // namespace halfback

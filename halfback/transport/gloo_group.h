@@ -1,0 +1,60 @@
+// Tensors between processes: c10d's Gloo process group behind a header without c10d, whose own
+// takes 20 s to compile.
+//
+// What one has to know of Gloo, as tried with libtorch 2.13: transfers of one pair of processes and
+// one tag meet in the order in which both ends begin them; a send ends once it has met its receive;
+// a tensor larger than its receive ends the process, a smaller one is taken silently; a deadline
+// given to Gloo that passes closes all connections of the process, so none is given.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+namespace halfback {
+
+// A tensor on its way. It is kept alive; after the destructor Gloo does not touch it any more.
+class Transfer {
+ public:
+  Transfer() = default;
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+  virtual ~Transfer() = default;
+
+  // Returns true at the end, or false after abort(). Throws TransportError with the reason when the
+  // connection is closed.
+  virtual bool wait() = 0;
+
+  // Ends the wait, from any thread, before or after it began.
+  virtual void abort() = 0;
+};
+
+struct GlooOptions {
+  int process = 0;
+  int num_processes = 1;
+  std::string store_host;
+  int store_port = 0;
+  std::string key_prefix;                     // of what it writes to the store
+  std::string listens_at;                     // a host name or address; or
+  std::string interface;                      // the name of an interface, where not empty
+  std::chrono::duration<double> timeout{60};  // to connect with all others
+};
+
+// Thread safe.
+class GlooGroup {
+ public:
+  explicit GlooGroup(const GlooOptions& options);
+  ~GlooGroup();
+
+  // Begin transfers of contiguous tensors. Throw TransportError when the connection is closed.
+  std::unique_ptr<Transfer> send(const at::Tensor& tensor, int to, int tag);
+  std::unique_ptr<Transfer> receive(const at::Tensor& tensor, int from, int tag);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace halfback

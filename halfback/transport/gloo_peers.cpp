@@ -1,0 +1,209 @@
+#include "halfback/transport/gloo_peers.h"
+
+#include "halfback/base/error.h"
+#include "halfback/transport/number_tensor.h"
+#include "halfback/transport/transport.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using Clock = Waits::Clock;
+using Lists = std::vector<std::vector<double>>;
+
+// Between two processes. Each has its own, so that one does not wait behind another.
+constexpr int kWatchTag = 0;
+constexpr int kClockTag = 1;
+constexpr int kGatherTag = 2;
+
+GlooOptions options_of(const Processes& processes, std::chrono::duration<double> timeout) {
+  return {.process = processes.index(),
+          .num_processes = processes.count(),
+          .store_host = processes.world().store_host,
+          .store_port = processes.world().store_port,
+          .key_prefix = processes.place().key_prefix + "gloo",
+          .listens_at = processes.place().listens_at,
+          .interface = processes.place().interface,
+          .timeout = timeout};
+}
+
+// Lists in one: how long they are, and all their numbers.
+struct Flat {
+  std::vector<std::int64_t> sizes;
+  std::vector<double> numbers;
+};
+
+Flat flat_of(const Lists& lists) {
+  Flat flat;
+  for (const std::vector<double>& list : lists) {
+    flat.sizes.push_back(static_cast<std::int64_t>(list.size()));
+    flat.numbers.insert(flat.numbers.end(), list.begin(), list.end());
+  }
+  return flat;
+}
+
+void append(const Flat& flat, Lists& lists) {
+  auto number = flat.numbers.begin();
+  for (const std::int64_t size : flat.sizes) {
+    lists.emplace_back(number, number + size);
+    number += size;
+  }
+}
+
+std::size_t total(const std::vector<std::int64_t>& sizes) {
+  return static_cast<std::size_t>(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}));
+}
+
+}  // namespace
+
+GlooPeers::GlooPeers(Processes& processes, std::chrono::duration<double> timeout)
+    : processes_(processes), timeout_(timeout), group_(options_of(processes, timeout)) {
+  watcher_ = std::thread([this] { watch_next(); });
+}
+
+GlooPeers::~GlooPeers() {
+  waits_.stop();
+  watcher_.join();
+}
+
+Clock::time_point GlooPeers::deadline() const {
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(timeout_);
+}
+
+void GlooPeers::throw_late(const std::string& awaited) const {
+  throw TransportError(fmt::format("waited {:g} s for {}", timeout_.count(), awaited));
+}
+
+// Runs a call; its TransportError says which process is gone.
+template <typename Call>
+auto GlooPeers::naming(int process, Call&& call) {
+  try {
+    return call();
+  } catch (const TransportError& error) {
+    throw TransportError(fmt::format("{} is gone: {}", processes_.name(process), error.what()));
+  }
+}
+
+std::unique_ptr<Transfer> GlooPeers::send(const at::Tensor& tensor, int to, int tag) {
+  return naming(to, [&] { return group_.send(tensor, to, tag); });
+}
+
+std::unique_ptr<Transfer> GlooPeers::receive(const at::Tensor& tensor, int from, int tag) {
+  return naming(from, [&] { return group_.receive(tensor, from, tag); });
+}
+
+bool GlooPeers::wait(Transfer& transfer, int process, Clock::time_point deadline) {
+  return naming(process, [&] { return waits_.wait(transfer, deadline); });
+}
+
+void GlooPeers::finish(Transfer& transfer,
+                       int process,
+                       const std::function<std::string()>& awaited) {
+  if (!wait(transfer, process, deadline())) {
+    throw_late(awaited());
+  }
+}
+
+Lists GlooPeers::all_gather(const Lists& lists) {
+  Flat own = flat_of(lists);
+  const auto size = static_cast<std::size_t>(processes_.count());
+  std::vector<Flat> flats(size);
+  std::vector<std::unique_ptr<Transfer>> sizes(size);
+  std::vector<std::pair<std::unique_ptr<Transfer>, std::unique_ptr<Transfer>>> sends(size);
+  const auto for_each_other = [&](auto call) {
+    for (int process = 0; process < processes_.count(); ++process) {
+      if (process != processes_.index()) {
+        call(process, static_cast<std::size_t>(process));
+      }
+    }
+  };
+  const auto finish_part = [&](Transfer& transfer, int process) {
+    finish(transfer, process,
+           [&] { return fmt::format("{} at the end of the step", processes_.name(process)); });
+  };
+  for_each_other([&](int process, std::size_t i) {
+    flats[i].sizes.resize(own.sizes.size());
+    sizes[i] = receive(tensor_over(std::span(flats[i].sizes)), process, kGatherTag);
+    sends[i].first = send(tensor_over(std::span(own.sizes)), process, kGatherTag);
+    sends[i].second = send(tensor_over(std::span(own.numbers)), process, kGatherTag);
+  });
+  for_each_other([&](int process, std::size_t i) {
+    finish_part(*sizes[i], process);
+    flats[i].numbers.resize(total(flats[i].sizes));
+    finish_part(*receive(tensor_over(std::span(flats[i].numbers)), process, kGatherTag), process);
+  });
+  for_each_other([&](int process, std::size_t i) {
+    finish_part(*sends[i].first, process);
+    finish_part(*sends[i].second, process);
+  });
+  flats[static_cast<std::size_t>(processes_.index())] = std::move(own);
+  Lists all;
+  for (const Flat& flat : flats) {
+    append(flat, all);
+  }
+  return all;
+}
+
+double GlooPeers::take_number(int from) {
+  double number = 0.0;
+  finish(*receive(tensor_over(std::span(&number, 1)), from, kClockTag), from,
+         [&] { return fmt::format("the clock of {}", processes_.name(from)); });
+  return number;
+}
+
+void GlooPeers::give_number(double number, int to) {
+  finish(*send(tensor_over(std::span(&number, 1)), to, kClockTag), to,
+         [&] { return fmt::format("{} to take the clock", processes_.name(to)); });
+}
+
+ClockOffset GlooPeers::clock_offset() {
+  constexpr int kRounds = 20;
+  const auto now = [] {
+    return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+  };
+  ClockOffset best;
+  if (processes_.index() == 0) {
+    for (int process = 1; process < processes_.count(); ++process) {
+      for (int round = 0; round < kRounds; ++round) {
+        take_number(process);
+        give_number(now(), process);
+      }
+    }
+    return best;
+  }
+  for (int round = 0; round < kRounds; ++round) {
+    const double asked = now();
+    give_number(asked, 0);
+    const double there = take_number(0);
+    const double answered = now();
+    const double error = (answered - asked) / 2;
+    if (round == 0 || error < best.error_seconds) {
+      best = {.seconds = there - (asked + answered) / 2, .error_seconds = error};
+    }
+  }
+  return best;
+}
+
+// Waits for what the next process never sends. Each is so watched by another one, and the end of
+// its connection is known at once, whatever anybody waits for.
+void GlooPeers::watch_next() {
+  const int next = (processes_.index() + 1) % processes_.count();
+  std::vector<std::int64_t> nothing;
+  try {
+    waits_.wait(*group_.receive(tensor_over(std::span(nothing)), next, kWatchTag),
+                Waits::kNoDeadline);
+  } catch (const StoppedError&) {
+  } catch (const TransportError& error) {
+    processes_.report_gone(next, error.what());
+  }
+}
+
+}  // namespace halfback

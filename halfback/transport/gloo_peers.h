@@ -1,0 +1,70 @@
+// What one process does with the others through Gloo, with deadlines and names in its errors:
+// waits, lists of numbers from all, the offset of clocks, and a watch for the end of a process.
+#pragma once
+
+#include "halfback/transport/gloo_group.h"
+#include "halfback/transport/processes.h"
+#include "halfback/transport/waits.h"
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace halfback {
+
+// What to add to this process's steady clock to have that of process 0, and how wrong it can be.
+struct ClockOffset {
+  double seconds = 0.0;
+  double error_seconds = 0.0;
+};
+
+class GlooPeers {
+ public:
+  // Connects with all other processes. Throws TransportError.
+  GlooPeers(Processes& processes, std::chrono::duration<double> timeout);
+  ~GlooPeers();
+
+  // Tags up to this one are taken.
+  static constexpr int kLastTag = 2;
+
+  // Begin transfers with a process. Here and below TransportError says which process is gone.
+  std::unique_ptr<Transfer> send(const at::Tensor& tensor, int to, int tag);
+  std::unique_ptr<Transfer> receive(const at::Tensor& tensor, int from, int tag);
+
+  // Waits for a transfer with a process. Returns false when the deadline has passed; throws
+  // StoppedError after stop().
+  bool wait(Transfer& transfer, int process, Waits::Clock::time_point deadline);
+
+  // The same until deadline(), where it throws "waited 10 s for " and what awaited() says.
+  void finish(Transfer& transfer, int process, const std::function<std::string()>& awaited);
+
+  Waits::Clock::time_point deadline() const;
+  [[noreturn]] void throw_late(const std::string& awaited) const;
+
+  // Ends every wait, now and later.
+  void stop() { waits_.stop(); }
+
+  // Returns the lists of all processes, each of which brings the same number of them, in the order
+  // of the processes.
+  std::vector<std::vector<double>> all_gather(const std::vector<std::vector<double>>& lists);
+
+  // All processes must call it, while no all_gather runs.
+  ClockOffset clock_offset();
+
+ private:
+  template <typename Call>
+  auto naming(int process, Call&& call);
+  void watch_next();
+  double take_number(int from);
+  void give_number(double number, int to);
+
+  Processes& processes_;
+  const std::chrono::duration<double> timeout_;
+  GlooGroup group_;
+  Waits waits_;
+  std::thread watcher_;
+};
+
+}  // namespace halfback

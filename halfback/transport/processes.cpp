@@ -1,0 +1,338 @@
+#include "halfback/transport/processes.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/transport/monitor.h"
+#include "halfback/transport/route_to.h"
+#include "halfback/transport/store.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <net/if.h>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+
+namespace halfback {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string here() {
+  char host[256] = "?";
+  ::gethostname(host, sizeof(host) - 1);
+  return fmt::format("pid {} on {}", ::getpid(), host);
+}
+
+std::string ranks_of(int process, int num_ranks, int num_processes) {
+  const int count = num_ranks / num_processes;
+  const int first = process * count;
+  return count == 1 ? fmt::format("rank {}", first)
+                    : fmt::format("ranks {}-{}", first, first + count - 1);
+}
+
+// Texts with their lengths in front, so that they may hold anything.
+std::string packed(const Processes::Entries& entries) {
+  std::string text;
+  for (const auto& [name, value] : entries) {
+    text += fmt::format("{} {} {}{}", name.size(), value.size(), name, value);
+  }
+  return text;
+}
+
+Processes::Entries unpacked(std::string_view text) {
+  Processes::Entries entries;
+  const auto next = [&](std::size_t size) {
+    const auto part = text.substr(0, size);
+    text.remove_prefix(part.size());
+    return std::string(part);
+  };
+  const auto next_size = [&] {
+    const auto size = parse_integer(next(text.find(' '))).value_or(0);
+    next(1);
+    return static_cast<std::size_t>(size);
+  };
+  while (!text.empty()) {
+    const std::size_t name_size = next_size();
+    const std::size_t value_size = next_size();
+    entries.emplace_back(next(name_size), std::string());
+    entries.back().second = next(value_size);
+  }
+  return entries;
+}
+
+// Set while the processes are together: what to do with an exception that nobody catches, as on a
+// thread of Gloo's.
+std::function<std::string(const std::string&)> tell_all;
+
+[[noreturn]] void fail_and_end() {
+  std::string text = "a thread ended without an exception";
+  try {
+    if (std::current_exception()) {
+      throw;
+    }
+  } catch (const std::exception& error) {
+    text = fmt::format("a thread ended with: {}", error.what());
+  } catch (...) {
+    text = "a thread ended with an exception that is none of ours";
+  }
+  text = tell_all ? tell_all(text) : text;
+  std::fprintf(stderr, "error: %s\n", text.c_str());
+  ::_exit(1);
+}
+
+// Returns the value of that name, or "nothing".
+std::string value_of(const Processes::Entries& entries, const std::string& name) {
+  for (const auto& [entry, value] : entries) {
+    if (entry == name) {
+      return value;
+    }
+  }
+  return "nothing";
+}
+
+// Returns the first name whose value differs, or which one of them lacks.
+std::optional<std::string> first_difference(const Processes::Entries& one,
+                                            const Processes::Entries& other) {
+  for (const Processes::Entries* const entries : {&one, &other}) {
+    for (const auto& [name, value] : *entries) {
+      if (value_of(one, name) != value_of(other, name)) {
+        return name;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Processes::Processes(World world, ProcessesOptions options)
+    : world_(std::move(world)), options_(std::move(options)) {
+  if (options_.num_ranks % world_.count != 0) {
+    throw ConfigError(fmt::format(
+        "processes: {} ranks cannot be dealt out to {} processes; the number of ranks must be a "
+        "multiple of {}",
+        options_.num_ranks, world_.count, world_.count));
+  }
+  for (int i = 0; i < world_.count; ++i) {
+    names_.push_back(
+        fmt::format("process {} ({})", i, ranks_of(i, options_.num_ranks, world_.count)));
+  }
+  if (world_.count > 1) {
+    place_.key_prefix = fmt::format("halfback/{}/", world_.restart);
+    if (world_.index == 0 && !world_.is_store_served) {
+      server_ = std::make_unique<StoreServer>(world_.store_host, world_.store_port);
+    }
+    store_ = connect();
+    choose_address();
+    take_place();
+    meet();
+  }
+}
+
+Processes::~Processes() {
+  tell_all = nullptr;
+  if (server_ && failure()) {
+    // The others look for a failure every half second. One that is dead or stopped never will.
+    serve_until(Monitor::heard_keys(place_.key_prefix, world_.count),
+                std::chrono::milliseconds(1500));
+  }
+  monitor_.reset();
+}
+
+std::string Processes::store_owner() const {
+  return world_.is_store_served ? fmt::format("the launcher ({})", world_.launcher)
+                                : names_.front();
+}
+
+std::vector<std::string> Processes::keys_of_all(const std::string& name) const {
+  std::vector<std::string> keys;
+  for (int i = 0; i < world_.count; ++i) {
+    keys.push_back(fmt::format("{}{}/{}", place_.key_prefix, name, i));
+  }
+  return keys;
+}
+
+std::unique_ptr<StoreClient> Processes::connect() const {
+  try {
+    return std::make_unique<StoreClient>(world_.store_host, world_.store_port,
+                                         options_.join_timeout);
+  } catch (const TransportError& error) {
+    throw TransportError(fmt::format(
+        "process {} of {} tried for {:g} s: {}; {} serves it: is that running, and is the address "
+        "right?",
+        world_.index, world_.count, options_.join_timeout.count(), error.what(), store_owner()));
+  }
+}
+
+void Processes::choose_address() {
+  const char* const interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface != nullptr && ::if_nametoindex(interface) == 0) {
+    throw ConfigError(fmt::format(
+        "environment: GLOO_SOCKET_IFNAME={}, and this machine has no such interface; name one that "
+        "`ip address` lists",
+        interface));
+  }
+  place_.interface = interface != nullptr ? interface : "";
+  place_.listens_at = world_.is_on_one_host() || interface != nullptr
+                          ? "127.0.0.1"
+                          : address_towards(world_.store_host);
+}
+
+// Claims this process's number at the store.
+void Processes::take_place() {
+  const std::string where = fmt::format("{}:{}", world_.store_host, world_.store_port);
+  const std::string own_count = std::to_string(world_.count);
+  const std::string count = store_->set_first(place_.key_prefix + "count", own_count);
+  if (count != own_count) {
+    throw ConfigError(fmt::format(
+        "processes: this is process {} of {}, and others at {} are of {}; give each run a port of "
+        "its own, and all its processes the same number",
+        world_.index, world_.count, where, count));
+  }
+  const std::string self = here();
+  const std::string first =
+      store_->set_first(keys_of_all("member")[static_cast<std::size_t>(world_.index)], self);
+  if (first != self) {
+    throw ConfigError(fmt::format(
+        "processes: {} and {} both are process {} of the run at {}; give each run a port of its "
+        "own, and each process a number of its own",
+        first, self, world_.index, where));
+  }
+}
+
+void Processes::meet() {
+  Monitor::announce(*store_, place_.key_prefix, world_.index);
+  const std::vector<std::string> here = keys_of_all("here");
+  store_->set(here[static_cast<std::size_t>(world_.index)], "");
+  wait_for_all("to join", here, options_.join_timeout);
+  const std::vector<std::string> members = store_->get(keys_of_all("member"));
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    names_[i].insert(names_[i].size() - 1, ", " + members[i]);
+  }
+  const MonitorOptions options{.process = world_.index,
+                               .names = names_,
+                               .key_prefix = place_.key_prefix,
+                               .store_owner = store_owner(),
+                               .timeout = options_.timeout,
+                               .backstop = options_.backstop,
+                               .position = options_.position};
+  monitor_ = std::make_unique<Monitor>(connect(), options);
+  tell_all = [this](const std::string& text) { return fail(text); };
+  std::set_terminate(fail_and_end);
+}
+
+void Processes::wait_for_all(const std::string& what,
+                             const std::vector<std::string>& keys,
+                             std::chrono::duration<double> timeout) {
+  const auto deadline = Clock::now() + timeout;
+  auto pause = std::chrono::milliseconds(1);
+  while (!store_->has(keys)) {
+    if (const auto known = failure()) {
+      throw TransportError(*known);
+    }
+    if (Clock::now() > deadline) {
+      std::vector<std::string> missing;
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (!store_->has({keys[i]})) {
+          missing.push_back(names_[i]);
+        }
+      }
+      throw TransportError(fmt::format("waited {:g} s at {}:{} for {} {}", timeout.count(),
+                                       world_.store_host, world_.store_port,
+                                       fmt::join(missing, ", "), what));
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::milliseconds(20));
+  }
+}
+
+std::vector<std::string> Processes::gather(const std::string& what,
+                                           const std::string& text,
+                                           std::chrono::duration<double> patience) {
+  if (world_.count == 1) {
+    return {text};
+  }
+  const auto keys = keys_of_all(fmt::format("gather/{}/{}", num_gathers_++, what));
+  store_->set(keys[static_cast<std::size_t>(world_.index)], text);
+  wait_for_all("to tell: " + what, keys, std::max(options_.timeout, patience));
+  return store_->get(keys);
+}
+
+void Processes::agree(const Entries& entries) {
+  std::vector<Entries> all;
+  for (const std::string& text : gather("agree", packed(entries))) {
+    all.push_back(unpacked(text));
+  }
+  for (std::size_t process = 1; process < all.size(); ++process) {
+    const std::optional<std::string> name = first_difference(all.front(), all[process]);
+    if (name) {
+      leave();
+      throw ConfigError(fmt::format(
+          "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
+          "with the same options and the same build",
+          *name, value_of(all.front(), *name), names_.front(), value_of(all[process], *name),
+          names_[process]));
+    }
+  }
+}
+
+void Processes::serve_until(const std::vector<std::string>& keys,
+                            std::chrono::duration<double> timeout) {
+  const auto deadline = Clock::now() + timeout;
+  try {
+    while (!store_->has(keys) && Clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  } catch (const TransportError&) {
+    // The server is this process, and on its way out.
+  }
+}
+
+void Processes::leave() {
+  if (!monitor_) {
+    return;
+  }
+  monitor_->leave();
+  gather("leave", "");
+  monitor_->end();
+  const std::vector<std::string> done = keys_of_all("done");
+  const std::string& own = done[static_cast<std::size_t>(world_.index)];
+  store_->set(own, "");
+  if (server_) {
+    // One that has ended without this last word does not need the store any more either.
+    serve_until(done, std::chrono::seconds(5));
+  } else {
+    store_->has({own});  // the answer tells that it is there
+  }
+}
+
+std::string Processes::fail(const std::string& text) {
+  return monitor_ ? monitor_->fail(fmt::format("{}: {}", name(world_.index), text)) : text;
+}
+
+void Processes::report_gone(int process, const std::string& reason) {
+  if (monitor_ && !monitor_->has_left(process)) {
+    monitor_->fail(fmt::format("{} is gone: {}", name(process), reason));
+  }
+}
+
+std::optional<std::string> Processes::failure() const {
+  return monitor_ ? monitor_->failure() : std::nullopt;
+}
+
+bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_failure(std::function<void(const std::string&)> callback) {
+  if (monitor_) {
+    monitor_->on_failure(std::move(callback));
+  }
+}
+
+}  // namespace halfback

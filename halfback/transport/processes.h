@@ -1,0 +1,114 @@
+// The processes of a run: they meet at a store, compare what they must have in common, learn of
+// each other's failures, and leave together.
+//
+// Every wait has a deadline. A process that is killed, hangs or loses the store's host ends the
+// whole run: the first failure is everybody's (monitor.h).
+#pragma once
+
+#include "halfback/transport/world.h"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halfback {
+
+class Monitor;
+class StoreClient;
+class StoreServer;
+
+struct ProcessesOptions {
+  int num_ranks = 1;                                // dealt out to the processes in blocks
+  std::chrono::duration<double> join_timeout{300};  // until all processes are there
+  std::chrono::duration<double> timeout{60};        // of silence, and of every wait for all
+  std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
+
+  // What the process is doing, as "rank 2: position 7, 1RECV_F3". Called from a thread of the
+  // monitor at any time before the destructor; must not call back.
+  std::function<std::string()> position;
+};
+
+class Processes {
+ public:
+  // Waits until all processes of the world are there. Throws ConfigError when they cannot belong
+  // together, and TransportError naming those that have not come.
+  Processes(World world, ProcessesOptions options);
+  ~Processes();
+
+  int index() const { return world_.index; }
+  int count() const { return world_.count; }
+  const World& world() const { return world_; }
+
+  // Returns "process 1 (ranks 2-3, pid 4711 on host)".
+  const std::string& name(int process) const { return names_[static_cast<std::size_t>(process)]; }
+
+  // The calls below are for one thread at a time, and all processes make them in the same order.
+
+  // Returns the texts of all processes, by process. `what` names them in messages. Waits longer than
+  // the timeout where `patience` is, for what others have to do first.
+  std::vector<std::string> gather(const std::string& what,
+                                  const std::string& text,
+                                  std::chrono::duration<double> patience = {});
+
+  // Throws the same ConfigError in all processes when a value is not the same in all of them. It
+  // names the first such entry, with both values and processes. All have left by then.
+  using Entries = std::vector<std::pair<std::string, std::string>>;  // names and values
+  void agree(const Entries& entries);
+
+  // Waits until all processes are here. After it their connections may close.
+  void leave();
+
+  // The calls below are thread safe.
+
+  // Tells all processes of a failure in this one. Returns the first failure of any process: in
+  // which process, and where all of them were.
+  std::string fail(const std::string& text);
+
+  // Tells all processes that another one is gone, unless it has left.
+  void report_gone(int process, const std::string& reason);
+
+  // The first failure, once it is known here, and whether this process reported it.
+  std::optional<std::string> failure() const;
+  bool is_own_failure() const;
+
+  // Calls back once when a failure is known, from another thread. An empty function takes the
+  // callback back, and returns once none runs.
+  void on_failure(std::function<void(const std::string& failure)> callback);
+
+  // Under which keys of the store this run writes, and where the process listens for the others: at
+  // the interface GLOO_SOCKET_IFNAME where that is set, at loopback where all processes are on one
+  // host, else at the address from which this machine reaches the host of the store.
+  struct Place {
+    std::string key_prefix;
+    std::string listens_at;
+    std::string interface;  // empty: listens_at holds
+  };
+  const Place& place() const { return place_; }
+
+ private:
+  std::unique_ptr<StoreClient> connect() const;
+  void choose_address();
+  void take_place();
+  void meet();
+  void wait_for_all(const std::string& what,
+                    const std::vector<std::string>& keys,
+                    std::chrono::duration<double> timeout);
+  void serve_until(const std::vector<std::string>& keys, std::chrono::duration<double> timeout);
+  std::vector<std::string> keys_of_all(const std::string& name) const;
+  std::string store_owner() const;
+
+  const World world_;
+  const ProcessesOptions options_;
+  Place place_;
+  std::vector<std::string> names_;
+  std::unique_ptr<StoreServer> server_;
+  std::unique_ptr<StoreClient> store_;
+  std::unique_ptr<Monitor> monitor_;
+  int num_gathers_ = 0;
+};
+
+}  // namespace halfback

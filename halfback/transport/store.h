@@ -1,0 +1,57 @@
+// The place where the processes of a run meet: a store of keys and texts, c10d's TCPStore.
+//
+// c10d protects neither the store nor Gloo's connections: whoever reaches a port can read and
+// write, nothing is encrypted or authenticated. A stranger's bytes are dropped as long as they do
+// not speak the protocol. So the ports belong on a trusted network, and both listen at one address
+// only.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// Serves a store until it is destroyed.
+class StoreServer {
+ public:
+  // Listens at the address of `host` alone where that is one of this machine, else (a name that is
+  // translated on the way) at all of them. Port 0 takes a free one. Throws TransportError.
+  StoreServer(const std::string& host, int port);
+  ~StoreServer();
+
+  int port() const { return port_; }
+
+ private:
+  struct Impl;
+  int port_ = 0;
+  std::unique_ptr<Impl> impl_;
+};
+
+// A connection to a store. Calls wait for each other, so threads that must not have one each.
+// Every call throws TransportError when the store is gone.
+class StoreClient {
+ public:
+  // Tries to connect until the timeout has passed.
+  StoreClient(const std::string& host, int port, std::chrono::duration<double> timeout);
+  ~StoreClient();
+
+  void set(const std::string& key, const std::string& text);
+
+  // Sets what nobody has set yet, and returns what stands there now.
+  std::string set_first(const std::string& key, const std::string& text);
+
+  bool has(const std::vector<std::string>& keys);
+  std::optional<std::string> find(const std::string& key);
+
+  // Returns the texts of keys that are all there.
+  std::vector<std::string> get(const std::vector<std::string>& keys);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace halfback

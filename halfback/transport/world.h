@@ -1,0 +1,48 @@
+// Which process of how many this is, and where they meet: read from what the launcher left in the
+// environment. In this order:
+//
+//   our own      HALFBACK_PROCESS, HALFBACK_PROCESSES, HALFBACK_STORE=host:port, HALFBACK_RESTART;
+//                the launcher serves the store
+//   torchrun     RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_RANK, LOCAL_WORLD_SIZE, or these
+//                set by hand; torchrun serves the store if TORCHELASTIC_USE_AGENT_STORE=True
+//   Open MPI     OMPI_COMM_WORLD_RANK and so on          both: MASTER_ADDR where there are several
+//   MPICH        PMI_RANK and so on                      hosts, else loopback
+//   Slurm        SLURM_PROCID, SLURM_NTASKS; the first host of the step serves, at a port that
+//                follows from the number of the job; a step of one task is a single process
+//
+// Without any of them it is a single process.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+struct World {
+  int index = 0;  // of this process
+  int count = 1;
+  std::string launcher;  // a name for messages; empty for a single process
+  std::string store_host;
+  int store_port = 0;
+  bool is_store_served = false;  // by the launcher; else process 0 serves it
+  int restart = 0;               // how often the launcher has started all anew
+  int local_count = 1;           // processes on this host; 0 when nobody says
+
+  bool is_on_one_host() const { return local_count == count; }
+};
+
+// Looks a variable up. Empty values count as not set.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// Throws ConfigError naming the variables when some are missing or contradict each other.
+World detect_world(const Environment& environment);
+
+// Of this process.
+World detect_world();
+
+// Returns the first host of Slurm's compressed list, as "node07" of "node[07-09,12],other".
+std::string first_host(std::string_view list);
+
+}  // namespace halfback
