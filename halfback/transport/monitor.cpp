@@ -76,14 +76,9 @@ struct Monitor::State {
       sign_keys.push_back(sign_key(options.key_prefix, static_cast<int>(i)));
     }
     signs.assign(sign_keys.size(), {.text = kJoining});
-    signs[index_of_self()].text = next_sign();
   }
 
   std::size_t index_of_self() const { return static_cast<std::size_t>(options.process); }
-
-  std::string next_sign() {
-    return fmt::format("{} {}", ++num_signs, options.position ? options.position() : "");
-  }
 
   // Of the thread that talks to the store.
   void talk();
@@ -95,6 +90,7 @@ struct Monitor::State {
   // Of the thread that watches.
   void watch();
 
+  void know_own(std::string sign);
   void learn(std::string text, bool is_own);
   std::string with_positions(const std::string& text) const;  // with the mutex held
 
@@ -117,6 +113,8 @@ struct Monitor::State {
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
+  std::mutex position_mutex;  // held while position() runs
+  std::function<std::string()> position;
 };
 
 void Monitor::State::learn(std::string text, bool own) {
@@ -142,12 +140,18 @@ std::string Monitor::State::with_positions(const std::string& text) const {
   return all;
 }
 
+void Monitor::State::know_own(std::string sign) {
+  const std::lock_guard lock(mutex);
+  signs[index_of_self()].text = std::move(sign);
+}
+
 void Monitor::State::say_alive() {
-  const std::string text = next_sign();
+  std::string text = fmt::format("{} ", ++num_signs);
   {
-    const std::lock_guard lock(mutex);
-    signs[index_of_self()].text = text;
+    const std::lock_guard lock(position_mutex);
+    text += position ? position() : "between steps";
   }
+  know_own(text);
   store->set(sign_keys[index_of_self()], text);
 }
 
@@ -289,6 +293,7 @@ Monitor::~Monitor() { end(); }
 
 void Monitor::end() {
   on_failure(nullptr);
+  on_position(nullptr);
   if (!state_->watcher.joinable()) {
     return;
   }
@@ -340,6 +345,14 @@ void Monitor::on_failure(std::function<void(const std::string&)> callback) {
     state_->callback = std::move(callback);
   }
   state_->changed.notify_all();
+}
+
+void Monitor::on_position(std::function<std::string()> callback) {
+  if (callback) {
+    state_->know_own("0 " + callback());
+  }
+  const std::lock_guard lock(state_->position_mutex);
+  state_->position = std::move(callback);
 }
 
 void Monitor::leave() {

@@ -25,7 +25,6 @@ struct MonitorOptions {
   std::string store_owner;  // who is to blame when the store is gone
   std::chrono::duration<double> timeout{60};
   std::chrono::duration<double> backstop{3};  // 0: the process is never ended
-  std::function<std::string()> position;      // what the process is doing, in a line
 };
 
 // Thread safe.
@@ -52,6 +51,10 @@ class Monitor {
   // Calls back once when a failure is known, from a thread of the monitor. An empty function takes
   // the callback back, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
+
+  // Asks for what this process is doing, in a line, now and then from a thread of the monitor. An
+  // empty function takes the callback back, and returns once none runs.
+  void on_position(std::function<std::string()> callback);
 
   // No silence or closed connection counts as a failure of a process that has left.
   void leave();

@@ -97,14 +97,12 @@ std::string value_of(const Processes::Entries& entries, const std::string& name)
   return "nothing";
 }
 
-// Returns the first name whose value differs, or which one of them lacks.
-std::optional<std::string> first_difference(const Processes::Entries& one,
-                                            const Processes::Entries& other) {
-  for (const Processes::Entries* const entries : {&one, &other}) {
-    for (const auto& [name, value] : *entries) {
-      if (value_of(one, name) != value_of(other, name)) {
-        return name;
-      }
+// Returns the first process whose value of that name is not that of process 0.
+std::optional<std::size_t> first_other(const std::vector<Processes::Entries>& all,
+                                       const std::string& name) {
+  for (std::size_t process = 1; process < all.size(); ++process) {
+    if (value_of(all[process], name) != value_of(all.front(), name)) {
+      return process;
     }
   }
   return std::nullopt;
@@ -221,8 +219,7 @@ void Processes::meet() {
                                .key_prefix = place_.key_prefix,
                                .store_owner = store_owner(),
                                .timeout = options_.timeout,
-                               .backstop = options_.backstop,
-                               .position = options_.position};
+                               .backstop = options_.backstop};
   monitor_ = std::make_unique<Monitor>(connect(), options);
   tell_all = [this](const std::string& text) { return fail(text); };
   std::set_terminate(fail_and_end);
@@ -270,15 +267,16 @@ void Processes::agree(const Entries& entries) {
   for (const std::string& text : gather("agree", packed(entries))) {
     all.push_back(unpacked(text));
   }
-  for (std::size_t process = 1; process < all.size(); ++process) {
-    const std::optional<std::string> name = first_difference(all.front(), all[process]);
-    if (name) {
-      leave();
-      throw ConfigError(fmt::format(
-          "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
-          "with the same options and the same build",
-          *name, value_of(all.front(), *name), names_.front(), value_of(all[process], *name),
-          names_[process]));
+  for (const Entries& one : all) {  // a name may be missing in some
+    for (const auto& [name, value] : one) {
+      if (const auto process = first_other(all, name)) {
+        leave();
+        throw ConfigError(fmt::format(
+            "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
+            "with the same options and the same build",
+            name, value_of(all.front(), name), names_.front(), value_of(all[*process], name),
+            names_[*process]));
+      }
     }
   }
 }
@@ -328,6 +326,12 @@ std::optional<std::string> Processes::failure() const {
 }
 
 bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+
+void Processes::on_position(std::function<std::string()> callback) {
+  if (monitor_) {
+    monitor_->on_position(std::move(callback));
+  }
+}
 
 void Processes::on_failure(std::function<void(const std::string&)> callback) {
   if (monitor_) {

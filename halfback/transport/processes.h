@@ -26,10 +26,6 @@ struct ProcessesOptions {
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
   std::chrono::duration<double> timeout{60};        // of silence, and of every wait for all
   std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
-
-  // What the process is doing, as "rank 2: position 7, 1RECV_F3". Called from a thread of the
-  // monitor at any time before the destructor; must not call back.
-  std::function<std::string()> position;
 };
 
 class Processes {
@@ -48,8 +44,8 @@ class Processes {
 
   // The calls below are for one thread at a time, and all processes make them in the same order.
 
-  // Returns the texts of all processes, by process. `what` names them in messages. Waits longer than
-  // the timeout where `patience` is, for what others have to do first.
+  // Returns the texts of all processes, by process. `what` names them in messages. Waits longer
+  // than the timeout where `patience` is, for what others have to do first.
   std::vector<std::string> gather(const std::string& what,
                                   const std::string& text,
                                   std::chrono::duration<double> patience = {});
@@ -78,6 +74,11 @@ class Processes {
   // Calls back once when a failure is known, from another thread. An empty function takes the
   // callback back, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
+
+  // Asks for what this process is doing, in a line as "rank 2: position 7, 1RECV_F3": at once, and
+  // then now and then from another thread. The callback must not call back. An empty function takes
+  // it back, and returns once none runs.
+  void on_position(std::function<std::string()> callback);
 
   // Under which keys of the store this run writes, and where the process listens for the others: at
   // the interface GLOO_SOCKET_IFNAME where that is set, at loopback where all processes are on one

@@ -42,8 +42,7 @@ using Seconds = std::chrono::duration<double>;
 ProcessesOptions options_for(int num_ranks) {
   return {.num_ranks = num_ranks,
           .join_timeout = Seconds(seconds_of("PEER_JOIN", 30.0)),
-          .timeout = Seconds(seconds_of("PEER_TIMEOUT", 30.0)),
-          .position = [] { return std::string("rank 7: position 3, 1RECV_F3"); }};
+          .timeout = Seconds(seconds_of("PEER_TIMEOUT", 30.0))};
 }
 
 void say(const std::string& line) {
@@ -59,6 +58,7 @@ struct Peer {
                                        .num_ranks = num_ranks,
                                        .capacity = capacity,
                                        .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))})) {
+    processes.on_position([] { return std::string("rank 7: position 3, 1RECV_F3"); });
     processes.on_failure([this](const std::string&) { transport->stop(); });
   }
   ~Peer() { processes.on_failure(nullptr); }
