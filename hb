@@ -11,7 +11,7 @@ build_packages=(g++ cmake ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev
   libsentencepiece-dev libgloo-dev python3-venv)
 demo_packages=(bible-kjv)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
-               chromium chromium-driver)
+               chromium chromium-driver iproute2)
 
 help() {
   cat <<'END'

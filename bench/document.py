@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes benchmarks.md, which is benchmarks.md.in with the last results and a table of aims, and the results between the
-markers of two_stage_backpropagation.md.
+markers of two_stage_backpropagation.md and running.md.
 
 What has no result yet is said to have none.
 """
@@ -13,6 +13,7 @@ import re
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
+FILLED = {"two_stage": "two_stage_backpropagation.md", "processes": "running.md"}  # parts with tables of their own
 PARTS = ("peers", "matrix_products", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
@@ -113,8 +114,9 @@ def main():
         text = text.replace(f"@{name}@\n", part)
     (options.output / "benchmarks.md").write_text(text)
     print("wrote benchmarks.md")
-    if two_stage:
-        fill(options.output / "two_stage_backpropagation.md", two_stage)
+    for part, document in FILLED.items():
+        if record := load(options.results, part):
+            fill(options.output / document, record)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,13 @@ void print_table(const std::vector<ComparisonRow>& rows) {
       << "\nM: micro-batches; step: median and half the quartile distance; speed-up over 2BP off;\n"
          "predicted: by the simulator with the measured costs of actions; step/sim: measured step\n"
          "over the simulated one; activations: peak of the rank that holds most.\n";
+  for (const ComparisonRow& row : rows) {
+    if (row.reduction_seconds > 0.0) {
+      std::cout << fmt::format("{}, 2BP {}: gradients are summed in {:.1f} ms, {:.1f} exposed\n",
+                               row.schedule, row.two_stage ? "on" : "off",
+                               1e3 * row.reduction_seconds, 1e3 * row.exposed_reduction_seconds);
+    }
+  }
   if (!rows.empty() && rows.front().is_emulated) {
     std::cout << fmt::format(
         "EMULATED: {} ranks on {} cores; times are each action's own CPU time, replayed.\n",
@@ -65,6 +72,8 @@ void print_json(const std::vector<ComparisonRow>& rows) {
                         {"predicted_speed_up", row.predicted_speed_up},
                         {"step_over_simulated", row.step_over_simulated},
                         {"bubble_fraction", row.bubble_fraction},
+                        {"reduction_seconds", row.reduction_seconds},
+                        {"exposed_reduction_seconds", row.exposed_reduction_seconds},
                         {"activation_bytes", row.activation_bytes},
                         {"predicted_activation_bytes", row.predicted_activation_bytes},
                         {"bit_equal", row.is_bit_equal}});
@@ -99,6 +108,9 @@ void add_compare_verb(CLI::App& app) {
   verb->add_option("--micro-batches", request.shape.num_micro_batches,
                    "Micro-batches of a step (as each family has them)")
       ->type_name("M");
+  verb->add_option("--data-parallel", request.shape.num_pipelines,
+                   "Pipelines that share a step, each with a copy of the weights")
+      ->type_name("D");
   verb->add_option("--rounds", request.num_rounds, "Measured steps of each row")->type_name("N");
   verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Steps before those")
       ->type_name("N");

@@ -35,8 +35,14 @@ struct Candidate {
   Timeline all_spans;                          // of every counted round
   std::vector<std::int64_t> activation_bytes;  // peak of each rank
   double bubble_fraction = 0.0;
+  double reduction_seconds = 0.0;  // of the rank with the longest; likewise what is exposed
+  double exposed_reduction_seconds = 0.0;
   bool is_bit_equal = false;
 };
+
+double longest(const std::vector<double>& seconds) {
+  return seconds.empty() ? 0.0 : *std::max_element(seconds.begin(), seconds.end());
+}
 
 bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
   const at::Tensor one = found.cpu();
@@ -61,13 +67,13 @@ class Comparison {
   Candidate candidate(const Schedule& schedule) {
     validate_for_run(schedule, options_.channel_capacity);
     Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
-    std::vector<StageLayers> stages = build_model(
-        config_.model,
-        parse_cut(config_.cut,
-                  {.num_blocks = num_blocks(config_.model), .num_stages = schedule.num_stages()}),
-        {.checkpointing = config_.checkpointing});
-    made.bytes = stage_bytes(stages, {.input_shape = input_shape(config_.model, num_samples_)});
-    made.pipeline = std::make_unique<Pipeline>(std::move(stages), made.schedule, config_.pipeline);
+    const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
+                                                         .num_stages = schedule.num_stages()});
+    const auto build = [&] {
+      return build_model(config_.model, cut, {.checkpointing = config_.checkpointing});
+    };
+    made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
+    made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed);
     made.is_bit_equal = equals_plain_run(*made.pipeline);
     return made;
@@ -82,8 +88,10 @@ class Comparison {
     }
     const Replay replay = replayed(one.schedule, result);
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
-    one.bubble_fraction =
-        is_emulated_ ? replay.bubble_fraction : statistics(result.timeline).bubble_fraction;
+    const Statistics times = is_emulated_ ? replay.statistics : statistics(result.timeline);
+    one.bubble_fraction = is_emulated_ ? replay.bubble_fraction : times.bubble_fraction;
+    one.reduction_seconds = longest(times.reduction_seconds);
+    one.exposed_reduction_seconds = longest(times.exposed_reduction_seconds);
     one.all_spans.num_ranks = result.timeline.num_ranks;
     one.all_spans.spans.insert(one.all_spans.spans.end(), result.timeline.spans.begin(),
                                result.timeline.spans.end());
@@ -123,6 +131,8 @@ class Comparison {
             .items_per_second = items / seconds,
             .item_name = item_name(config_.model),
             .bubble_fraction = one.bubble_fraction,
+            .reduction_seconds = one.reduction_seconds,
+            .exposed_reduction_seconds = one.exposed_reduction_seconds,
             .activation_bytes = one.activation_bytes,
             .predicted_activation_bytes = predict_memory(one.schedule, {.stages = one.bytes}).peak,
             .is_bit_equal = one.is_bit_equal};
@@ -132,6 +142,7 @@ class Comparison {
   struct Replay {
     double seconds = 0.0;
     double bubble_fraction = 0.0;
+    Statistics statistics = {};
   };
 
   SpanClock clock() const { return is_emulated_ ? SpanClock::ThreadCpu : SpanClock::Wall; }
@@ -142,7 +153,8 @@ class Comparison {
           std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
           Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
                          .product_dtype = config_.pipeline.stage.product_dtype,
-                         .seed = config_.seed},
+                         .seed = config_.seed,
+                         .gradient_groups = pipeline.gradient_groups()},
           0.0, config_.pipeline.loss_scale);
       plain_->initialize(config_.seed);
       // As many threads as a rank has: convolutions choose their algorithm by that number.
@@ -191,7 +203,7 @@ class Comparison {
     for (const auto& [rank, sum] : updates) {
       update = std::max(update, sum);
     }
-    return {simulated.makespan + update, simulated.bubble_fraction};
+    return {simulated.makespan + update, simulated.bubble_fraction, statistics(simulated.timeline)};
   }
 
   const TrainingOptions& options_;

@@ -205,7 +205,10 @@ class Team {
     const bool was_sent = end.signal == SIGINT || end.signal == SIGTERM || end.signal == SIGKILL;
     const bool has_failed =
         end.exit_code != 0 || (end.signal != 0 && !(is_interrupted_ && was_sent));
-    if (has_failed && first_failed_ == nullptr) {
+    // Of several that are seen to have ended together, one that died was first: the rest follows.
+    const bool has_died = end.signal != 0 && !was_pressed_;
+    if (has_failed &&
+        (first_failed_ == nullptr || (has_died && first_failed_->end().signal == 0))) {
       first_failed_ = &member;
     }
     if ((has_failed || end.signal != 0) && !pressed_at_) {
@@ -230,6 +233,7 @@ class Team {
       return;
     }
     send(next_signal_);
+    was_pressed_ = true;
     press_after(request_.moment, SIGKILL);
   }
 
@@ -281,6 +285,7 @@ class Team {
   std::vector<std::unique_ptr<Member>> members_;
   const Member* first_failed_ = nullptr;
   bool is_interrupted_ = false;
+  bool was_pressed_ = false;
   std::optional<Clock::time_point> pressed_at_;  // when the next signal is sent
   int next_signal_ = 0;
 };

@@ -41,6 +41,10 @@ nlohmann::json to_json(const RankMemory& memory) {
           {"peak", memory.peak}};
 }
 
+double longest(const std::vector<double>& seconds) {
+  return seconds.empty() ? 0.0 : *std::max_element(seconds.begin(), seconds.end());
+}
+
 nlohmann::json to_json(const Link& link) {
   return {{"from", link.from},
           {"to", link.to},
@@ -68,6 +72,11 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"bubble_fraction", statistics(result.timeline).bubble_fraction},
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
+  const Statistics times = statistics(result.timeline);
+  if (longest(times.reduction_seconds) > 0.0) {
+    line["reduction_seconds"] = times.reduction_seconds;
+    line["exposed_reduction_seconds"] = times.exposed_reduction_seconds;
+  }
   if (result.loss_scale != 1.0) {
     line["loss_scale"] = result.loss_scale;
     line["skipped"] = result.was_skipped;
@@ -82,8 +91,8 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   return line;
 }
 
-// What crossed between ranks in a step, and how long that held its senders.
-void print_links(std::ostream& out, const Timeline& timeline) {
+// What crossed between ranks in a step, and how much of that the ranks did not wait for.
+void print_communication(std::ostream& out, const Timeline& timeline) {
   Link sum;
   for (const Link& link : timeline.links) {
     sum.messages += link.messages;
@@ -98,6 +107,12 @@ void print_links(std::ostream& out, const Timeline& timeline) {
                          100.0 * hidden_message_fraction(timeline));
     }
     out << '\n';
+  }
+  const Statistics times = statistics(timeline);
+  if (const double reduction = longest(times.reduction_seconds); reduction > 0.0) {
+    out << fmt::format(
+        "gradients: summed over the copies of the weights in {:.1f} ms, {:.1f} exposed\n",
+        1e3 * reduction, 1e3 * longest(times.exposed_reduction_seconds));
   }
   out << '\n';
 }
@@ -177,7 +192,7 @@ void RunSummary::print(std::ostream& out) const {
   out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n",
                      format_count(static_cast<double>(num_items_) / seconds), item_name_,
                      seconds * 1e3, statistics(last_.timeline).bubble_fraction);
-  print_links(out, last_.timeline);
+  print_communication(out, last_.timeline);
   out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
                      "gradients", "optimizer", "activations", "peak");
   for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {

@@ -25,9 +25,11 @@ ProcessRun::ProcessRun(const World& world, const Options& options)
     : Peers(world.index, world.count),
       options_(options),
       processes_(world,
-                 {.num_ranks = options.num_ranks,
-                  .timeout = seconds(options.timeout_seconds),
-                  .position = [this] { return position(); }}) {}
+                 {.num_ranks = options.num_ranks, .timeout = seconds(options.timeout_seconds)}) {
+  processes_.on_position([this] { return position(); });
+}
+
+ProcessRun::~ProcessRun() { processes_.on_position({}); }
 
 ProcessRun::Connection ProcessRun::connect() {
   std::unique_ptr<C10dTransport> transport =

@@ -36,6 +36,7 @@ class ProcessRun final : public Peers {
   };
   // Waits for the others. Throws as Processes does.
   ProcessRun(const World& world, const Options& options);
+  ~ProcessRun() override;
 
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name() const { return processes_.name(index()); }

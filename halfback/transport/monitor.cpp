@@ -177,17 +177,12 @@ void Monitor::State::talk_once(Seconds passed) {
   if (const auto first = store->find(failure_key)) {
     return learn(*first, false);
   }
+  say_alive();
+  hear_signs(passed);
   std::unique_lock lock(mutex);
-  if (!report) {
-    lock.unlock();
-    say_alive();
-    hear_signs(passed);
-    lock.lock();
-  }
   if (!report || failure) {
     return;
   }
-  // Positions are those of the last signs: whoever fails has left its own by now.
   const std::string own = with_positions(*report);
   lock.unlock();
   const std::string first = store->set_first(failure_key, own);
