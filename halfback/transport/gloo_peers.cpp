@@ -66,11 +66,14 @@ std::size_t total(const std::vector<std::int64_t>& sizes) {
 
 GlooPeers::GlooPeers(Processes& processes, std::chrono::duration<double> timeout)
     : processes_(processes), timeout_(timeout), group_(options_of(processes, timeout)) {
+  const int next = (processes_.index() + 1) % processes_.count();
+  watched_ = receive(tensor_over(std::span(nothing_)), next, kWatchTag);
   watcher_ = std::thread([this] { watch_next(); });
 }
 
 GlooPeers::~GlooPeers() {
   waits_.stop();
+  watched_->abort();
   watcher_.join();
 }
 
@@ -194,15 +197,12 @@ ClockOffset GlooPeers::clock_offset() {
 
 // Waits for what the next process never sends. Each is so watched by another one, and the end of
 // its connection is known at once, whatever anybody waits for.
+// Not ended by stop(): whoever stops may not get to tell why.
 void GlooPeers::watch_next() {
-  const int next = (processes_.index() + 1) % processes_.count();
-  std::vector<std::int64_t> nothing;
   try {
-    waits_.wait(*group_.receive(tensor_over(std::span(nothing)), next, kWatchTag),
-                Waits::kNoDeadline);
-  } catch (const StoppedError&) {
+    watched_->wait();
   } catch (const TransportError& error) {
-    processes_.report_gone(next, error.what());
+    processes_.report_gone((processes_.index() + 1) % processes_.count(), error.what());
   }
 }
 

@@ -7,7 +7,9 @@
 #include "halfback/transport/waits.h"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -64,6 +66,8 @@ class GlooPeers {
   const std::chrono::duration<double> timeout_;
   GlooGroup group_;
   Waits waits_;
+  std::vector<std::int64_t> nothing_;
+  std::unique_ptr<Transfer> watched_;  // what the next process never sends
   std::thread watcher_;
 };
 
