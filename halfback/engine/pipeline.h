@@ -59,8 +59,8 @@ struct Evaluation {
   bool operator==(const Evaluation&) const = default;
 };
 
-// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run: updates inside
-// the step, and two copies of a stage on one rank.
+// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run: gradient cuts,
+// updates inside the step, and two copies of a stage on one rank.
 void check_runnable(const Schedule& schedule);
 
 // Makes the layers of the whole model, stage by stage, alike every time.
