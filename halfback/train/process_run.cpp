@@ -13,6 +13,9 @@ namespace {
 
 std::chrono::duration<double> seconds(double count) { return std::chrono::duration<double>(count); }
 
+// A process that hangs is to be named as such before the waits for what it should have sent end.
+constexpr double kHeadStartSeconds = 2.0;
+
 // Messages on their way are counted to no rank.
 at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType dtype) {
   const MemoryOwner on_its_way(kNoRank);
@@ -36,7 +39,7 @@ ProcessRun::Connection ProcessRun::connect() {
       make_c10d_transport({.processes = processes_,
                            .num_ranks = options_.num_ranks,
                            .capacity = options_.channel_capacity,
-                           .timeout = seconds(options_.timeout_seconds),
+                           .timeout = seconds(options_.timeout_seconds + kHeadStartSeconds),
                            .allocate = allocate});
   const ClockOffset clock = transport->clock_offset();
   return {.transport = std::move(transport), .clock = clock};
@@ -54,6 +57,7 @@ void ProcessRun::watch(Pipeline* pipeline) {
     processes_.on_failure({});
     return;
   }
+  processes_.on_position([this] { return position(); });  // others hear of it at once
   processes_.on_failure([this](const std::string& /*failure*/) {
     const std::lock_guard lock(pipeline_mutex_);
     if (pipeline_ != nullptr) {

@@ -110,6 +110,7 @@ struct Monitor::State {
   std::uint64_t num_rounds = 0;        // of talk()
   bool is_leaving = false;
   bool is_over = false;
+  bool has_news = false;  // a sign is due before its time
   bool has_talked_last = false;
   std::mutex call_mutex;  // taken before the other; held while the callback runs
   std::function<void(const std::string&)> callback;
@@ -149,7 +150,7 @@ void Monitor::State::say_alive() {
   std::string text = fmt::format("{} ", ++num_signs);
   {
     const std::lock_guard lock(position_mutex);
-    text += position ? position() : "between steps";
+    text += position ? position() : "it is starting";
   }
   know_own(text);
   store->set(sign_keys[index_of_self()], text);
@@ -224,7 +225,8 @@ void Monitor::State::talk() {
     std::unique_lock lock(mutex);
     ++num_rounds;
     changed.notify_all();
-    changed.wait_for(lock, kInterval, [&] { return is_over || failure || report; });
+    changed.wait_for(lock, kInterval, [&] { return is_over || failure || report || has_news; });
+    has_news = false;
     may_go_on = !is_over && !failure;
   }
   say_last();
@@ -346,8 +348,15 @@ void Monitor::on_position(std::function<std::string()> callback) {
   if (callback) {
     state_->know_own("0 " + callback());
   }
-  const std::lock_guard lock(state_->position_mutex);
-  state_->position = std::move(callback);
+  {
+    const std::lock_guard lock(state_->position_mutex);
+    state_->position = std::move(callback);
+  }
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->has_news = true;
+  }
+  state_->changed.notify_all();
 }
 
 void Monitor::leave() {
