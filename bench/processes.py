@@ -7,6 +7,7 @@ within a round.
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -38,10 +39,11 @@ class Trainer:
     def __call__(self, name, arguments):
         """The lines of metrics.jsonl but for the first steps."""
         shutil.rmtree(self.report, ignore_errors=True)
-        command = [str(self.options.halfback), "train", "--data", str(self.options.data), *SIZE.split(),
+        data = os.path.relpath(self.options.data, results.ROOT)
+        command = [str(self.options.halfback.resolve()), "train", "--data", data, *SIZE.split(),
                    "--steps", str(SKIPPED_STEPS + self.options.steps), *arguments.split()]
         self.commands[name] = results.shown(command)
-        results.run([*command, "--report", str(self.report)])
+        results.run([*command, "--report", str(self.report.resolve())], results.ROOT)
         lines = [json.loads(line) for line in (self.report / "metrics.jsonl").read_text().splitlines()]
         return lines[SKIPPED_STEPS:]
 
