@@ -100,7 +100,7 @@ void print_communication(std::ostream& out, const Timeline& timeline) {
     sum.seconds += link.seconds;
   }
   if (sum.messages > 0) {
-    out << fmt::format("messages: {} of {} a step on {} links", sum.messages,
+    out << fmt::format("messages: {} a step, {}, on {} links", sum.messages,
                        format_bytes(sum.bytes), timeline.links.size());
     if (sum.seconds > 0.0) {
       out << fmt::format(", {:.1f} % of their time under way hidden from their senders",
