@@ -2,6 +2,7 @@
 
 #include "cli/config.h"
 #include "cli/options.h"
+#include "halfback/base/file.h"
 #include "halfback/base/text.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/train/checksum.h"
@@ -24,10 +25,17 @@ namespace {
 // What may be another on every machine.
 constexpr std::array kOwnOptions = {"data", "report", "log-dir", "checkpoint", "initial"};
 
+std::string checksum(std::string_view bytes) {
+  FileSummary summary;
+  summary.add(bytes);
+  return fmt::format("checksum {:08x}", summary.crc32);
+}
+
 std::vector<std::pair<std::string, std::string>> common_values(const TrainingConfig& config,
                                                                const CLI::App& verb) {
   std::vector<std::pair<std::string, std::string>> values = {
-      {"program", "halfback " HALFBACK_VERSION ", torch " TORCH_VERSION}};
+      {"program", fmt::format("halfback " HALFBACK_VERSION ", torch " TORCH_VERSION ", {}",
+                              checksum(read_file("/proc/self/exe")))}};
   const std::string toml = to_toml(verb);
   for (const std::string_view line : split(trim(toml), '\n')) {
     const std::size_t end = line.find(" = ");
@@ -36,10 +44,8 @@ std::vector<std::pair<std::string, std::string>> common_values(const TrainingCon
       values.emplace_back(fmt::format("--{}", name), line.substr(end + 3));
     }
   }
-  FileSummary lists;
-  lists.add(to_csv(config.schedule));
-  values.emplace_back("schedule",
-                      fmt::format("{} (checksum {:08x})", headline(config.schedule), lists.crc32));
+  values.emplace_back("schedule", fmt::format("{}, {}", headline(config.schedule),
+                                              checksum(to_csv(config.schedule))));
   return values;
 }
 
