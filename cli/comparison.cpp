@@ -40,10 +40,6 @@ struct Candidate {
   bool is_bit_equal = false;
 };
 
-double longest(const std::vector<double>& seconds) {
-  return seconds.empty() ? 0.0 : *std::max_element(seconds.begin(), seconds.end());
-}
-
 bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
   const at::Tensor one = found.cpu();
   const at::Tensor other = expected.cpu();
@@ -90,8 +86,8 @@ class Comparison {
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
     const Statistics times = is_emulated_ ? replay.statistics : statistics(result.timeline);
     one.bubble_fraction = is_emulated_ ? replay.bubble_fraction : times.bubble_fraction;
-    one.reduction_seconds = longest(times.reduction_seconds);
-    one.exposed_reduction_seconds = longest(times.exposed_reduction_seconds);
+    one.reduction_seconds = times.longest_reduction();
+    one.exposed_reduction_seconds = times.longest_exposed_reduction();
     one.all_spans.num_ranks = result.timeline.num_ranks;
     one.all_spans.spans.insert(one.all_spans.spans.end(), result.timeline.spans.begin(),
                                result.timeline.spans.end());

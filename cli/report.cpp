@@ -41,10 +41,6 @@ nlohmann::json to_json(const RankMemory& memory) {
           {"peak", memory.peak}};
 }
 
-double longest(const std::vector<double>& seconds) {
-  return seconds.empty() ? 0.0 : *std::max_element(seconds.begin(), seconds.end());
-}
-
 nlohmann::json to_json(const Link& link) {
   return {{"from", link.from},
           {"to", link.to},
@@ -73,7 +69,7 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
   const Statistics times = statistics(result.timeline);
-  if (longest(times.reduction_seconds) > 0.0) {
+  if (times.longest_reduction() > 0.0) {
     line["reduction_seconds"] = times.reduction_seconds;
     line["exposed_reduction_seconds"] = times.exposed_reduction_seconds;
   }
@@ -109,10 +105,10 @@ void print_communication(std::ostream& out, const Timeline& timeline) {
     out << '\n';
   }
   const Statistics times = statistics(timeline);
-  if (const double reduction = longest(times.reduction_seconds); reduction > 0.0) {
+  if (const double reduction = times.longest_reduction(); reduction > 0.0) {
     out << fmt::format(
         "gradients: summed over the copies of the weights in {:.1f} ms, {:.1f} exposed\n",
-        1e3 * reduction, 1e3 * longest(times.exposed_reduction_seconds));
+        1e3 * reduction, 1e3 * times.longest_exposed_reduction());
   }
   out << '\n';
 }

@@ -21,6 +21,15 @@ struct Statistics {
   // computes nothing: it is exposed, the rest is hidden.
   std::vector<double> reduction_seconds;
   std::vector<double> exposed_reduction_seconds;
+
+  // Of the rank where it is longest.
+  double longest_reduction() const { return longest(reduction_seconds); }
+  double longest_exposed_reduction() const { return longest(exposed_reduction_seconds); }
+
+ private:
+  static double longest(const std::vector<double>& seconds) {
+    return seconds.empty() ? 0.0 : *std::max_element(seconds.begin(), seconds.end());
+  }
 };
 
 // The period of a rank, span by span in their order.
