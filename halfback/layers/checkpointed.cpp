@@ -11,22 +11,9 @@ namespace {
 
 // A copy that I may overwrite.
 Saved copied(const Saved& saved) {
-  if (saved.graph) {
-    throw ConfigError(
-        "model: a module of libtorch has one graph, which I uses up; its gradients can be "
-        "recomputed "
-        "only together with its forward; recompute both");
-  }
-  Saved copy = saved;
-  for (Tensors* tensors : {&copy.until_input, &copy.until_weight}) {
-    for (at::Tensor& tensor : *tensors) {
-      tensor = tensor.defined() ? tensor.clone() : tensor;
-    }
-  }
-  for (Saved& member : copy.members) {
-    member = copied(member);
-  }
-  return copy;
+  return cloned(saved,
+                "model: a module of libtorch has one graph, which I uses up; its gradients can be "
+                "recomputed only together with its forward; recompute both");
 }
 
 }  // namespace

@@ -16,27 +16,37 @@ bool Saved::is_empty() const {
                      [](const Saved& member) { return member.is_empty(); });
 }
 
-Saved copy_for_another_gradient(const Saved& saved) {
+Saved cloned(const Saved& saved, const std::string& refusal) {
   if (saved.graph) {
-    throw ConfigError(
-        "local updates: the gradients of several losses pass a module of libtorch, whose graph "
-        "runs "
-        "once; use layers of Halfback's own, or losses of which one passes");
+    throw ConfigError(refusal);
   }
-  const auto copies = [](const Tensors& tensors) {
-    Tensors all;
-    all.reserve(tensors.size());
-    for (const at::Tensor& tensor : tensors) {
-      all.push_back(tensor.defined() ? tensor.clone() : at::Tensor());
-    }
-    return all;
-  };
   Saved copy = saved;
-  copy.is_copy = true;
-  copy.until_input = copies(saved.until_input);
-  copy.until_weight = copies(saved.until_weight);
-  std::transform(saved.members.begin(), saved.members.end(), copy.members.begin(),
-                 copy_for_another_gradient);
+  for (Tensors* tensors : {&copy.until_input, &copy.until_weight}) {
+    for (at::Tensor& tensor : *tensors) {
+      tensor = tensor.defined() ? tensor.clone() : tensor;
+    }
+  }
+  for (Saved& member : copy.members) {
+    member = cloned(member, refusal);
+  }
+  return copy;
+}
+
+namespace {
+
+void mark_as_copy(Saved& saved) {
+  saved.is_copy = true;
+  std::for_each(saved.members.begin(), saved.members.end(), mark_as_copy);
+}
+
+}  // namespace
+
+Saved copy_for_another_gradient(const Saved& saved) {
+  Saved copy = cloned(
+      saved,
+      "local updates: the gradients of several losses pass a module of libtorch, whose graph runs "
+      "once; use layers of Halfback's own, or losses of which one passes");
+  mark_as_copy(copy);
   return copy;
 }
 

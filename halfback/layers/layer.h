@@ -80,6 +80,10 @@ struct Saved {
   bool is_empty() const;
 };
 
+// Returns the same on memory of its own. Throws ConfigError with the text given where a module of
+// libtorch is among it, whose graph there is once.
+Saved cloned(const Saved& saved, const std::string& refusal);
+
 // Returns what F has kept once more, on memory of its own, for the gradient of another loss: I, and
 // W if the gradient counts, then run on each of the two. Throws ConfigError for a module of
 // libtorch, whose graph runs once.
