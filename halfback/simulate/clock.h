@@ -3,6 +3,7 @@
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
+#include "halfback/simulate/links.h"
 #include "halfback/simulate/moment.h"
 #include "halfback/simulate/reductions.h"
 #include "halfback/simulate/simulator.h"
@@ -35,9 +36,9 @@ class Clock {
         with_messages_(has_messages(schedule)),
         after_lists_(actions_after_lists(schedule, costs)),
         reductions_(schedule.num_stages()),
-        channels_(schedule.placement) {
+        channels_(schedule.placement),
+        links_(make_links<Traces>(channels_, costs)) {
     make_ranks();
-    make_links();
     const auto size = static_cast<std::size_t>(schedule.num_stages()) *
                       static_cast<std::size_t>(schedule.num_micro_batches);
     activation_arrival_.resize(size);
@@ -131,13 +132,7 @@ class Clock {
     RankPeriod period;
   };
 
-  struct Link {
-    double latency = 0.0;
-    double bandwidth = 0.0;
-    Time free;
-    std::vector<Time> received;  // by message, where the channel is bounded
-    std::size_t num_sent = 0;
-  };
+  using Link = SimulatedLink<Traces>;
 
   static std::size_t index(int value) { return static_cast<std::size_t>(value); }
 
@@ -148,20 +143,6 @@ class Clock {
       rank.slowdown = costs_.rank_speed.empty() ? 1.0 : 1.0 / costs_.rank_speed[index(number)];
       ranks_.push_back(std::move(rank));
       num_actions_ += static_cast<ActionNumber>(list.size() + after_lists_[index(number)].size());
-    }
-  }
-
-  void make_links() {
-    links_.resize(index(channels_.count()),
-                  Link{.latency = costs_.latency, .bandwidth = costs_.bandwidth});
-    for (const LinkCost& cost : costs_.links) {
-      for (int channel = 0; channel < channels_.count(); ++channel) {
-        if (channels_.from(channel) == cost.from && channels_.to(channel) == cost.to) {
-          Link& link = links_[index(channel)];
-          link.latency = cost.latency.value_or(link.latency);
-          link.bandwidth = cost.bandwidth.value_or(link.bandwidth);
-        }
-      }
     }
   }
 
@@ -293,8 +274,8 @@ class Clock {
   std::vector<std::vector<Action>> after_lists_;  // by rank
   Reductions<Traces> reductions_;
   Channels channels_;
-  std::vector<Rank> ranks_;
   std::vector<Link> links_;
+  std::vector<Rank> ranks_;
   std::vector<Time> activation_arrival_;  // by stage and micro-batch
   std::vector<Time> gradient_arrival_;
   ActionNumber num_actions_ = 0;
