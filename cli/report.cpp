@@ -51,6 +51,7 @@ nlohmann::json to_json(const Link& link) {
 
 nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   const StepResult& result = *step.result;
+  const Statistics times = statistics(result.timeline);
   nlohmann::json memory = nlohmann::json::array();
   for (const RankMemory& rank : result.memory) {
     memory.push_back(to_json(rank));
@@ -65,10 +66,9 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"learning_rate", step.learning_rate},
                          {"seconds", result.seconds},
                          {speed_name, static_cast<double>(step.num_items) / result.seconds},
-                         {"bubble_fraction", statistics(result.timeline).bubble_fraction},
+                         {"bubble_fraction", times.bubble_fraction},
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
-  const Statistics times = statistics(result.timeline);
   if (times.longest_reduction() > 0.0) {
     line["reduction_seconds"] = times.reduction_seconds;
     line["exposed_reduction_seconds"] = times.exposed_reduction_seconds;
@@ -88,7 +88,7 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
 }
 
 // What crossed between ranks in a step, and how much of that the ranks did not wait for.
-void print_communication(std::ostream& out, const Timeline& timeline) {
+void print_communication(std::ostream& out, const Timeline& timeline, const Statistics& times) {
   Link sum;
   for (const Link& link : timeline.links) {
     sum.messages += link.messages;
@@ -104,7 +104,6 @@ void print_communication(std::ostream& out, const Timeline& timeline) {
     }
     out << '\n';
   }
-  const Statistics times = statistics(timeline);
   if (const double reduction = times.longest_reduction(); reduction > 0.0) {
     out << fmt::format(
         "gradients: summed over the copies of the weights in {:.1f} ms, {:.1f} exposed\n",
@@ -185,10 +184,11 @@ void RunSummary::print(std::ostream& out) const {
     out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
   }
   const double seconds = median(step_seconds_);
+  const Statistics times = statistics(last_.timeline);
   out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n",
                      format_count(static_cast<double>(num_items_) / seconds), item_name_,
-                     seconds * 1e3, statistics(last_.timeline).bubble_fraction);
-  print_communication(out, last_.timeline);
+                     seconds * 1e3, times.bubble_fraction);
+  print_communication(out, last_.timeline, times);
   out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
                      "gradients", "optimizer", "activations", "peak");
   for (std::size_t rank = 0; rank < last_.memory.size(); ++rank) {
