@@ -189,11 +189,9 @@ void Executor::begin_reduction(const Action& action) {
   if (!reduction_) {
     reduction_.emplace(rank_, transport_, device_);
   }
-  GradientReduction::Job job{.action = action, .gradients = store.gradients(), .copies = {}};
-  for (const auto& ranks : context_->schedule->placement.replicas) {
-    job.copies.push_back(ranks[static_cast<std::size_t>(action.stage)]);
-  }
-  reduction_->begin(job);
+  reduction_->begin({.action = action,
+                     .gradients = store.gradients(),
+                     .copies = context_->schedule->placement.ranks_of(action.stage)});
   reductions_[action.stage] = spans_.size();
   spans_.push_back({.rank = rank_, .action = action});  // filled in at its end
 }

@@ -22,18 +22,6 @@ std::int64_t divided_up(std::int64_t value, std::int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-std::vector<at::Tensor> shards_of(const at::Tensor& bucket, std::size_t num_copies) {
-  std::vector<at::Tensor> shards;
-  for (const ElementRange& range : equal_shards(bucket.numel(), static_cast<int>(num_copies))) {
-    shards.push_back(bucket.narrow(0, range.begin, range.size()));
-  }
-  return shards;
-}
-
-at::Tensor unless_empty(const at::Tensor& tensor) {
-  return tensor.numel() > 0 ? tensor : at::Tensor();
-}
-
 }  // namespace
 
 // One on its way through the two exchanges.
@@ -135,17 +123,10 @@ std::unique_ptr<Exchange> GradientReduction::begin_exchange(const Task& task,
                                                             int phase,
                                                             const std::vector<at::Tensor>& given,
                                                             const std::vector<at::Tensor>& got) {
-  std::vector<Trade> trades;
-  for (std::size_t copy = 0; copy < given.size(); ++copy) {
-    if (copy != task.own) {
-      trades.push_back({.peer = task.job.copies[copy],
-                        .gives = unless_empty(given[copy]),
-                        .gets = unless_empty(got[copy])});
-    }
-  }
   const int key = exchange_keys::of_reduction(
       {.stage = task.job.action.stage, .bucket = bucket, .phase = phase});
-  return transport_.begin_exchange(rank_, key, std::move(trades));
+  return transport_.begin_exchange(rank_, key,
+                                   trades_with_copies(rank_, task.job.copies, given, got));
 }
 
 }  // namespace halfback

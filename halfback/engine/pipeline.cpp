@@ -103,6 +103,7 @@ Pipeline::Pipeline(const BuildStages& build,
         "use --data-parallel D or a schedule with replicas");
   }
   layout_ = lay_out(first);
+  place_gathered();
   make_ranks(std::move(first), build);
 }
 
@@ -137,6 +138,18 @@ void Pipeline::choose_gradient_groups() {
       previous = m;
     }
     group_ends_[previous.value()] = GroupEnd::LastOfStep;
+  }
+}
+
+void Pipeline::place_gathered() {
+  norms_begin_.resize(static_cast<std::size_t>(num_stages()));
+  num_norms_.resize(static_cast<std::size_t>(schedule_.num_ranks()));
+  for (int stage = 0; stage < num_stages(); ++stage) {
+    norms_begin_[static_cast<std::size_t>(stage)] =
+        num_norms_[static_cast<std::size_t>(schedule_.placement.rank_of(stage))];
+    for (const int rank : schedule_.placement.ranks_of(stage)) {
+      num_norms_[static_cast<std::size_t>(rank)] += layout_.num_parameters(stage);
+    }
   }
 }
 
@@ -181,14 +194,6 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
   }
 }
 
-std::vector<int> Pipeline::copies_of(int stage) const {
-  std::vector<int> ranks;
-  for (const std::vector<int>& rank_of_stage : schedule_.placement.replicas) {
-    ranks.push_back(rank_of_stage[static_cast<std::size_t>(stage)]);
-  }
-  return ranks;
-}
-
 std::vector<LocalStage> Pipeline::local_stages() {
   std::vector<LocalStage> all;
   for (int replica = 0; replica < schedule_.placement.num_replicas(); ++replica) {
@@ -221,17 +226,15 @@ void Pipeline::initialize(std::uint64_t seed) {
 void Pipeline::copy_values_to_replicas() {
   threads_->run([&](int number) {
     for (const auto& [stage, held] : ranks_.at(number)->stages) {
+      const std::vector<int> copies = schedule_.placement.ranks_of(stage);
       const at::Tensor& values = held->store().values();
-      const int source = schedule_.placement.rank_of(stage);
-      std::vector<Trade> trades;
-      for (const int other : copies_of(stage)) {
-        if (source == number && other != number) {
-          trades.push_back({.peer = other, .gives = values, .gets = {}});
-        } else if (source != number && other == number) {
-          trades.push_back({.peer = source, .gives = {}, .gets = values});
-        }
-      }
-      transport_->begin_exchange(number, exchange_keys::of_values(stage), std::move(trades))
+      const bool is_source = copies.front() == number;
+      const std::vector<at::Tensor> given(copies.size(), is_source ? values : at::Tensor());
+      std::vector<at::Tensor> got(copies.size());
+      got.front() = values;  // of the source itself: nothing
+      transport_
+          ->begin_exchange(number, exchange_keys::of_values(stage),
+                           trades_with_copies(number, copies, given, got))
           ->wait();
     }
   });
@@ -245,39 +248,36 @@ void Pipeline::gather_optimizer_state(
   threads_->run([&](int number) {
     const MemoryOwner nobody(kNoRank);
     for (const auto& [stage, held] : ranks_.at(number)->stages) {
-      const std::vector<int> copies = copies_of(stage);
-      const auto shards =
-          equal_shards(held->store().values().numel(), static_cast<int>(copies.size()));
-      const auto own_state = held->optimizer().state();
-      for (std::size_t kind = 0; kind < own_state.size(); ++kind) {
-        std::vector<Trade> trades;
-        for (std::size_t copy = 0; copy < copies.size(); ++copy) {
-          const bool is_own = copies[copy] == number;
-          for (std::size_t chosen = 0; chosen < copies.size(); ++chosen) {
-            if (!is_chosen(stage, static_cast<int>(chosen)) || copy == chosen ||
-                shards[copy].size() == 0) {
-              continue;
-            }
-            if (is_own) {
-              trades.push_back(
-                  {.peer = copies[chosen], .gives = own_state[kind].second, .gets = {}});
-            } else if (copies[chosen] == number) {
-              const at::Tensor whole = held->whole_state()[kind].second;
-              trades.push_back({.peer = copies[copy],
-                                .gives = {},
-                                .gets = whole.narrow(0, shards[copy].begin, shards[copy].size())});
-            }
-          }
-        }
-        transport_
-            ->begin_exchange(
-                number,
-                exchange_keys::of_reduction({.stage = stage, .bucket = static_cast<int>(kind)}),
-                std::move(trades))
-            ->wait();
-      }
+      gather_optimizer_state(number, stage, *held, is_chosen);
     }
   });
+}
+
+void Pipeline::gather_optimizer_state(
+    int number,
+    int stage,
+    Stage& held,
+    const std::function<bool(int stage, int replica)>& is_chosen) {
+  const std::vector<int> copies = schedule_.placement.ranks_of(stage);
+  const auto own = std::find(copies.begin(), copies.end(), number) - copies.begin();
+  const auto own_state = held.optimizer().state();
+  for (std::size_t kind = 0; kind < own_state.size(); ++kind) {
+    std::vector<at::Tensor> given(copies.size());
+    for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+      if (is_chosen(stage, static_cast<int>(copy))) {
+        given[copy] = own_state[kind].second;
+      }
+    }
+    const std::vector<at::Tensor> got =
+        is_chosen(stage, static_cast<int>(own))
+            ? shards_of(held.whole_state()[kind].second, copies.size())
+            : std::vector<at::Tensor>(copies.size());
+    transport_
+        ->begin_exchange(
+            number, exchange_keys::of_reduction({.stage = stage, .bucket = static_cast<int>(kind)}),
+            trades_with_copies(number, copies, given, got))
+        ->wait();
+  }
 }
 
 }  // namespace halfback

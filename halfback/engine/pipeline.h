@@ -139,7 +139,11 @@ class Pipeline {
   void make_ranks(std::vector<StageLayers> first, const BuildStages& build);
   void choose_gradient_groups();
   void copy_values_to_replicas();
-  std::vector<int> copies_of(int stage) const;
+  void gather_optimizer_state(int number,
+                              int stage,
+                              Stage& held,
+                              const std::function<bool(int stage, int replica)>& is_chosen);
+  void place_gathered();
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
   void run_all(const StepContext& context, const StepOptions* update);
   void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
@@ -148,6 +152,7 @@ class Pipeline {
   void sum_up(Rank& rank, const StepContext& context);
   void update_stages(Rank& rank, const StepOptions& options);
   void share_updates(const Rank& rank);
+  void exchange_reports(Rank& rank, RankReport own);
   void collect(StepResult& result);
   void set_running(const Schedule* schedule);
   bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }
@@ -157,6 +162,9 @@ class Pipeline {
   std::unique_ptr<Transport> transport_;
   ModelLayout layout_;
   int gradient_groups_ = 1;
+  // In what a rank tells of a step: where the norms of a stage begin, and how many there are.
+  std::vector<std::size_t> norms_begin_;        // by stage, on the rank of its first copy
+  std::vector<std::size_t> num_norms_;          // by rank
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   LossScale loss_scale_;

@@ -25,7 +25,7 @@ struct Pipeline::Rank {
     double num_correct = 0.0;  // of an evaluation
   };
   Totals totals;
-  std::vector<RankReport> reports;  // of all ranks, where some are in other processes
+  std::vector<RankReport> reports;  // its own, or of all where some are in other processes
 
   std::map<int, Link> sent;  // all that went out to a rank before the step
 

@@ -9,8 +9,10 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -27,16 +29,14 @@ RankReport Pipeline::Rank::report(const Transport& transport) {
   made.memory.activations = executor.peak_between_actions() - idle_bytes;
   made.memory.peak = executor.device().peak_bytes();
   made.spans = executor.spans();
-  for (const LinkUse& use : transport.links()) {
-    if (use.route.from == number) {
-      Link& before = sent[use.route.to];
-      made.links.push_back({.from = number,
-                            .to = use.route.to,
-                            .messages = use.messages - before.messages,
-                            .bytes = use.bytes - before.bytes,
-                            .seconds = use.seconds - before.seconds});
-      before = {number, use.route.to, use.messages, use.bytes, use.seconds};
-    }
+  for (const LinkUse& use : transport.links(number)) {
+    Link& before = sent[use.route.to];
+    made.links.push_back({.from = number,
+                          .to = use.route.to,
+                          .messages = use.messages - before.messages,
+                          .bytes = use.bytes - before.bytes,
+                          .seconds = use.seconds - before.seconds});
+    before = {number, use.route.to, use.messages, use.bytes, use.seconds};
   }
   return made;
 }
@@ -80,7 +80,6 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
     loss_scale_.finish_step(result.was_skipped);
   }
   collect(result);
-  result.is_stop_asked = result.is_stop_asked || (has_all_ranks() && is_stop_asked(update));
   return result;
 }
 
@@ -226,14 +225,23 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
       share_updates(rank);
     }
   }
-  if (context.is_training && !has_all_ranks()) {
+  if (context.is_training) {
     RankReport report = rank.report(*transport_);
     report.is_stop_asked = is_stop_asked(update);
     report.origin_seconds = context.origin_seconds + options_.clock_offset_seconds;
-    rank.reports.clear();
-    for (const auto& numbers : transport_->all_gather(rank.number, to_numbers(report))) {
-      rank.reports.push_back(rank_report_of(static_cast<int>(rank.reports.size()), numbers));
-    }
+    exchange_reports(rank, std::move(report));
+  }
+}
+
+// Where all ranks are here, each keeps its own.
+void Pipeline::exchange_reports(Rank& rank, RankReport own) {
+  rank.reports.clear();
+  if (has_all_ranks()) {
+    rank.reports.push_back(std::move(own));
+    return;
+  }
+  for (const auto& numbers : transport_->all_gather(rank.number, to_numbers(own))) {
+    rank.reports.push_back(rank_report_of(static_cast<int>(rank.reports.size()), numbers));
   }
 }
 
@@ -251,18 +259,11 @@ void Pipeline::sum_up(Rank& rank, const StepContext& context) {
   const std::vector<std::vector<double>> all = transport_->all_gather(rank.number, std::move(own));
 
   const Placement& placement = context.schedule->placement;
-  // Where what a rank has of a stage, or behind all of them, begins in its numbers.
-  const auto offset = [&](int owner, int before_stage) {
-    std::size_t sum = 0;
-    for (const int stage : schedule_.placement.stages_of(owner)) {
-      sum += context.is_training && stage < before_stage ? layout_.num_parameters(stage) : 0;
-    }
-    return sum;
-  };
   rank.totals = {};
   for (int stage = 0; stage < num_stages() && context.is_training; ++stage) {
     const int owner = placement.rank_of(stage);
-    const double* norms = &all[static_cast<std::size_t>(owner)][offset(owner, stage)];
+    const double* norms =
+        &all[static_cast<std::size_t>(owner)][norms_begin_[static_cast<std::size_t>(stage)]];
     for (std::size_t i = 0; i < layout_.num_parameters(stage); ++i) {
       rank.totals.squared_norm += norms[i];
     }
@@ -270,8 +271,9 @@ void Pipeline::sum_up(Rank& rank, const StepContext& context) {
   const std::size_t count = context.micro_batches.size();
   for (std::size_t i = 0; i < losses.size(); ++i) {
     const auto micro_batch = static_cast<int>(i % count);
-    const int owner = placement.rank_of(num_stages() - 1, placement.replica_of(micro_batch));
-    const double value = all[static_cast<std::size_t>(owner)][offset(owner, num_stages()) + i];
+    const auto owner = static_cast<std::size_t>(
+        placement.rank_of(num_stages() - 1, placement.replica_of(micro_batch)));
+    const double value = all[owner][(context.is_training ? num_norms_[owner] : 0) + i];
     (i < count ? rank.totals.loss : rank.totals.num_correct) += value;
   }
 }
@@ -293,22 +295,13 @@ void Pipeline::share_updates(const Rank& rank) {
   rank.executor.device().wait();
   std::vector<std::unique_ptr<Exchange>> exchanges;
   for (const auto& [number, stage] : rank.stages) {
-    const std::vector<int> copies = copies_of(number);
+    const std::vector<int> copies = schedule_.placement.ranks_of(number);
     const at::Tensor& values = stage->store().values();
-    const auto shards = equal_shards(values.numel(), static_cast<int>(copies.size()));
-    const auto shard = [&](const ElementRange& range) {
-      return range.size() > 0 ? values.narrow(0, range.begin, range.size()) : at::Tensor();
-    };
-    std::vector<Trade> trades;
-    for (std::size_t copy = 0; copy < copies.size(); ++copy) {
-      if (copies[copy] != rank.number) {
-        trades.push_back({.peer = copies[copy],
-                          .gives = shard(stage->own_elements()),
-                          .gets = shard(shards[copy])});
-      }
-    }
-    exchanges.push_back(transport_->begin_exchange(rank.number, exchange_keys::of_values(number),
-                                                   std::move(trades)));
+    const ElementRange& own = stage->own_elements();
+    const std::vector<at::Tensor> given(copies.size(), values.narrow(0, own.begin, own.size()));
+    exchanges.push_back(transport_->begin_exchange(
+        rank.number, exchange_keys::of_values(number),
+        trades_with_copies(rank.number, copies, given, shards_of(values, copies.size()))));
   }
   for (const auto& exchange : exchanges) {
     exchange->wait();
@@ -316,10 +309,10 @@ void Pipeline::share_updates(const Rank& rank) {
 }
 
 void Pipeline::collect(StepResult& result) {
-  std::vector<RankReport> reports = std::move(ranks_.begin()->second->reports);
-  if (reports.empty()) {
-    for (const auto& [number, rank] : ranks_) {
-      reports.push_back(rank->report(*transport_));
+  std::vector<RankReport> reports;
+  for (const auto& [number, rank] : ranks_) {
+    if (has_all_ranks() || reports.empty()) {  // else each has those of all
+      std::move(rank->reports.begin(), rank->reports.end(), std::back_inserter(reports));
     }
   }
   result.timeline.num_ranks = static_cast<int>(reports.size());

@@ -1,7 +1,10 @@
-// Equal parts of a flat buffer, one for each copy of a stage.
+// Equal parts of a flat buffer, one for each copy of a stage, and what copies give each other.
 #pragma once
 
-#include <algorithm>
+#include "halfback/transport/transport.h"
+
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -20,14 +23,16 @@ struct ElementRange {
 inline constexpr std::int64_t kShardAlignment = 64;
 
 // Returns the shards of so many elements, in order; the last ones may be shorter or empty.
-inline std::vector<ElementRange> equal_shards(std::int64_t num_elements, int count) {
-  const std::int64_t blocks = (num_elements + kShardAlignment - 1) / kShardAlignment;
-  const std::int64_t size = kShardAlignment * ((blocks + count - 1) / count);
-  std::vector<ElementRange> shards;
-  for (int i = 0; i < count; ++i) {
-    shards.push_back({std::min(i * size, num_elements), std::min((i + 1) * size, num_elements)});
-  }
-  return shards;
-}
+std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t count);
+
+// Returns these as parts of a flat buffer.
+std::vector<at::Tensor> shards_of(const at::Tensor& buffer, std::size_t count);
+
+// Returns the trades of a rank with the other copies: given[c] for got[c] of copy c, on rank
+// copies[c]. What is empty or undefined does not travel.
+std::vector<Trade> trades_with_copies(int rank,
+                                      const std::vector<int>& copies,
+                                      const std::vector<at::Tensor>& given,
+                                      const std::vector<at::Tensor>& got);
 
 }  // namespace halfback

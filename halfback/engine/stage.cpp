@@ -40,7 +40,8 @@ Stage::Stage(StageLayers layers, const Options& options)
               .product_dtype = options.product_dtype,
               .device = options.device,
               .gradient_groups = options.gradient_groups}),
-      own_elements_(equal_shards(store_.values().numel(), options.num_optimizer_shards)
+      own_elements_(equal_shards(store_.values().numel(),
+                                 static_cast<std::size_t>(options.num_optimizer_shards))
                         .at(static_cast<std::size_t>(options.optimizer_shard))),
       optimizer_(make_optimizer(options.optimizer, store_, own_elements_)) {
   require_reproducible_operators(options.device);

@@ -5,6 +5,14 @@
 
 namespace halfback {
 
+std::vector<int> Placement::ranks_of(int stage) const {
+  std::vector<int> ranks;
+  for (const std::vector<int>& rank_of_stage : replicas) {
+    ranks.push_back(rank_of_stage[static_cast<std::size_t>(stage)]);
+  }
+  return ranks;
+}
+
 std::vector<int> Placement::stages_of(int rank) const {
   std::vector<int> stages;
   for (const std::vector<int>& rank_of_stage : replicas) {

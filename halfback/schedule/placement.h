@@ -33,6 +33,8 @@ struct Placement {
   int rank_of(const Action& action) const {
     return rank_of(action.stage, replica_of(action.micro_batch));
   }
+  // Returns the ranks that hold the copies of a stage, by replica.
+  std::vector<int> ranks_of(int stage) const;
   // Returns the stages of a rank in model order, those of the first replica first.
   std::vector<int> stages_of(int rank) const;
   bool operator==(const Placement&) const = default;

@@ -34,7 +34,7 @@ class ProcessTransport final : public C10dTransport {
   Message receive(const Route& route, const Action& action) override;
   std::unique_ptr<Exchange> begin_exchange(int rank, int key, std::vector<Trade> trades) override;
   std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override;
-  std::vector<LinkUse> links() const override;
+  std::vector<LinkUse> links(int rank) const override;
   void stop() override;
   ClockOffset clock_offset() override;
 
@@ -248,12 +248,13 @@ std::vector<std::vector<double>> ProcessTransport::all_gather(int rank,
   return all;
 }
 
-std::vector<LinkUse> ProcessTransport::links() const {
-  std::vector<LinkUse> all = threads_->links();
+std::vector<LinkUse> ProcessTransport::links(int rank) const {
+  std::vector<LinkUse> all = threads_->links(rank);
   const std::lock_guard lock(mutex_);
-  for (const auto& [ends, sender] : senders_) {
-    all.push_back(sender.use());
-    all.back().route = {.from = ends.first, .to = ends.second};
+  for (auto at = senders_.lower_bound({rank, 0}); at != senders_.end() && at->first.first == rank;
+       ++at) {
+    all.push_back(at->second.use());
+    all.back().route = {.from = rank, .to = at->first.second};
   }
   return all;
 }

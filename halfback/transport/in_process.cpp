@@ -143,17 +143,14 @@ class InProcessTransport final : public Transport {
     return all;
   }
 
-  std::vector<LinkUse> links() const override {
+  std::vector<LinkUse> links(int rank) const override {
     std::vector<LinkUse> all;
-    for (int from = 0; from < options_.num_ranks; ++from) {
-      for (int to = 0; to < options_.num_ranks; ++to) {
-        const Channel& channel = channels_[index_of({.from = from, .to = to})];
-        const std::lock_guard lock(channel.mutex);
-        if (channel.num_sent > 0) {
-          all.push_back({.route = {.from = from, .to = to},
-                         .messages = channel.num_sent,
-                         .bytes = channel.sent_bytes});
-        }
+    for (int to = 0; to < options_.num_ranks; ++to) {
+      const Route route{.from = rank, .to = to};
+      const Channel& channel = channels_[index_of(route)];
+      const std::lock_guard lock(channel.mutex);
+      if (channel.num_sent > 0) {
+        all.push_back({.route = route, .messages = channel.num_sent, .bytes = channel.sent_bytes});
       }
     }
     return all;

@@ -87,7 +87,7 @@ class Transport {
   virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
 
   // Returns the use of every channel out of a local rank that has carried anything.
-  virtual std::vector<LinkUse> links() const = 0;
+  virtual std::vector<LinkUse> links(int rank) const = 0;
 
   // Wakes every wait with StoppedError, now and later.
   virtual void stop() = 0;

@@ -69,7 +69,7 @@ class MeetingTransport final : public Transport {
     return {std::move(values)};
   }
 
-  std::vector<LinkUse> links() const override { return {}; }
+  std::vector<LinkUse> links(int /*rank*/) const override { return {}; }
 
   void stop() override {
     const std::lock_guard lock(mutex_);

@@ -316,7 +316,7 @@ void links(int num_ranks) {
     peer.transport->receive(route, receive_of(1));
   }
   peer.processes.gather("received", "");
-  const std::vector<LinkUse> all = peer.transport->links();
+  const std::vector<LinkUse> all = peer.transport->links(peer.rank());
   require(all.size() == (peer.rank() == 0 ? 1U : 0U), "one channel has been used");
   if (!all.empty()) {
     require(all.front().route.from == route.from && all.front().route.to == route.to, "its ends");

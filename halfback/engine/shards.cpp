@@ -1,0 +1,49 @@
+#include "halfback/engine/shards.h"
+
+#include <algorithm>
+
+namespace halfback {
+
+namespace {
+
+at::Tensor unless_empty(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.numel() > 0 ? tensor : at::Tensor();
+}
+
+}  // namespace
+
+std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t count) {
+  const auto parts = static_cast<std::int64_t>(count);
+  const std::int64_t blocks = (num_elements + kShardAlignment - 1) / kShardAlignment;
+  const std::int64_t size = kShardAlignment * ((blocks + parts - 1) / parts);
+  std::vector<ElementRange> shards;
+  for (std::int64_t i = 0; i < parts; ++i) {
+    shards.push_back({std::min(i * size, num_elements), std::min((i + 1) * size, num_elements)});
+  }
+  return shards;
+}
+
+std::vector<at::Tensor> shards_of(const at::Tensor& buffer, std::size_t count) {
+  std::vector<at::Tensor> shards;
+  for (const ElementRange& range : equal_shards(buffer.numel(), count)) {
+    shards.push_back(buffer.narrow(0, range.begin, range.size()));
+  }
+  return shards;
+}
+
+std::vector<Trade> trades_with_copies(int rank,
+                                      const std::vector<int>& copies,
+                                      const std::vector<at::Tensor>& given,
+                                      const std::vector<at::Tensor>& got) {
+  std::vector<Trade> trades;
+  for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+    if (copies[copy] != rank) {
+      trades.push_back({.peer = copies[copy],
+                        .gives = unless_empty(given[copy]),
+                        .gets = unless_empty(got[copy])});
+    }
+  }
+  return trades;
+}
+
+}  // namespace halfback
