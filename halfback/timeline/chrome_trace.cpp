@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <vector>
 
@@ -55,6 +56,16 @@ class Tracks {
   std::vector<int> track_of_span_;
 };
 
+// Viewers count whole nanoseconds. Rounding keeps an end before what begins there or later; a start
+// and a length that are rounded apart do not.
+double to_nanoseconds(double seconds) { return std::round(seconds * 1e9); }
+
+// Returns microseconds, exactly.
+std::string microseconds_text(double nanoseconds) {
+  std::string text = fmt::format("{}{:04.0f}", nanoseconds < 0.0 ? "-" : "", std::abs(nanoseconds));
+  return text.insert(text.size() - 3, 1, '.');
+}
+
 // As viewers show what is about the whole trace.
 std::string links_of(const Timeline& timeline) {
   std::string text;
@@ -93,12 +104,14 @@ std::string to_chrome_trace(const Timeline& timeline) {
   for (std::size_t i = 0; i < timeline.spans.size(); ++i) {
     const Span& span = timeline.spans[i];
     const Action& action = span.action;
+    const double start = to_nanoseconds(span.start_seconds);
     fmt::format_to(std::back_inserter(text),
                    "{}{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"{}\",\"pid\":0,\"tid\":{},"
-                   "\"ts\":{:.3f},\"dur\":{:.3f},\"args\":{{\"stage\":{},\"micro_batch\":{}}}}}",
+                   "\"ts\":{},\"dur\":{},\"args\":{{\"stage\":{},\"micro_batch\":{}}}}}",
                    separator, to_string(action), letters(action.kind), tracks.thread_of(span, i),
-                   span.start_seconds * 1e6, (span.end_seconds - span.start_seconds) * 1e6,
-                   action.stage, action.micro_batch);
+                   microseconds_text(start),
+                   microseconds_text(to_nanoseconds(span.end_seconds) - start), action.stage,
+                   action.micro_batch);
     separator = ",\n";
   }
   return text + "\n]" + links_of(timeline) + "}\n";

@@ -1,12 +1,19 @@
 #include "halfback/simulate/simulator.h"
 
 #include "halfback/schedule/passes.h"
+#include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "tests/support/schedules.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <map>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 namespace halfback {
 namespace {
@@ -172,6 +179,38 @@ TEST(SimulatorTest, SumsAreThoseOfTheTimeline) {
       EXPECT_EQ(bare.makespan, result.makespan) << name;
       EXPECT_EQ(bare.stage_step, result.stage_step) << name;
       EXPECT_EQ(bare.busy, result.busy) << name;
+    }
+  }
+}
+
+TEST(SimulatorTest, NoTrackOfATraceOverlaps) {
+  CostModel costs{.stages = {{.forward = 1.23456789e-6, .input = 2.3456789e-6, .weight = 0.7e-6}},
+                  .latency = 0.31234567e-6};
+  costs.stages.front().update = 0.4567891e-6;
+  costs.stages.front().reduce = 3.3333333e-6;
+  for (const std::string& name : family_names()) {
+    for (const int num_copies : {1, 2}) {
+      const Schedule one = testing::family(name, 4);
+      if (num_copies > 1 && (one.placement.num_replicas() > 1 || name.starts_with("local"))) {
+        continue;
+      }
+      const Schedule schedule =
+          add_communication(num_copies > 1 ? data_parallel(one, num_copies) : one);
+      const auto trace = nlohmann::json::parse(to_chrome_trace(simulate(schedule, costs).timeline));
+      std::map<int, std::vector<std::pair<std::int64_t, std::int64_t>>> tracks;
+      for (const auto& event : trace.at("traceEvents")) {
+        if (event.at("ph") == "X") {
+          const std::int64_t start = std::llround(event.at("ts").get<double>() * 1e3);
+          const std::int64_t length = std::llround(event.at("dur").get<double>() * 1e3);
+          tracks[event.at("tid")].emplace_back(start, start + length);
+        }
+      }
+      for (auto& [track, spans] : tracks) {
+        std::sort(spans.begin(), spans.end());
+        for (std::size_t i = 1; i < spans.size(); ++i) {
+          EXPECT_GE(spans[i].first, spans[i - 1].second) << name << ", track " << track;
+        }
+      }
     }
   }
 }

@@ -77,6 +77,18 @@ TEST(ChromeTraceTest, IsOneTrackARankInMicroseconds) {
   EXPECT_EQ(events[6].at("tid"), 1);
 }
 
+TEST(ChromeTraceTest, EndsAreRoundedAndLengthsFollow) {
+  const Timeline timeline{.num_ranks = 1,
+                          .spans = {{0, {ActionKind::Forward, 0, 0}, 0.0, 1.4e-9},
+                                    {0, {ActionKind::Forward, 0, 1}, 1.4e-9, 2.8e-9},
+                                    {0, {ActionKind::Forward, 0, 2}, 2.8e-9, 12345.6789012344}}};
+  const std::string text = to_chrome_trace(timeline);
+  for (const char* const part : {"\"ts\":0.000,\"dur\":0.001", "\"ts\":0.001,\"dur\":0.002",
+                                 "\"ts\":0.003,\"dur\":12345678901.231"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
 TEST(ChromeTraceTest, ReductionsUnderWayTogetherHaveTracksOfTheirOwn) {
   const auto reduce = [](int stage, double start, double end) {
     return Span{0, {ActionKind::ReduceGradient, stage, 0}, start, end};
