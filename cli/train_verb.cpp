@@ -152,7 +152,7 @@ void print_start(const Training& training) {
       "schedule: {}\n"
       "threads: {} a rank\n",
       describe(config.model), headline(config.schedule), config.pipeline.threads_per_rank);
-  if (!config.tokenizer->model().empty()) {
+  if (!config.tokenizer->files().empty()) {
     std::cout << fmt::format("tokenizer: {} pieces\n", config.tokenizer->vocabulary());
   }
   if (!weight_gradients_ascend(config.schedule)) {

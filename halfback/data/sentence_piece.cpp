@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
@@ -23,6 +24,7 @@ constexpr std::uint64_t kMaxModelBytes = std::uint64_t{1} << 28;
 constexpr std::size_t kBlockBytes = std::size_t{1} << 16;
 constexpr std::size_t kMaxTrainingBytes = std::size_t{1} << 30;
 constexpr std::int64_t kNumOtherPieces = 3 + 256;  // <unk>, <s>, </s> and the bytes
+constexpr const char* kConfigFile = "tokenizer_config.json";
 constexpr std::string_view kSpaceSign = "\u2581";  // what SentencePiece writes for a space
 
 // Returns the length of the front that SentencePiece keeps as it is: UTF-8 without the sign.
@@ -50,11 +52,11 @@ std::size_t block_length(std::string_view text, std::size_t longest) {
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(std::string model, const std::string& source) : model_(std::move(model)) {
-    if (const auto status = processor_.LoadFromSerializedProto(model_); !status.ok()) {
+  SentencePieceTokenizer(std::string model, const std::string& source) {
+    if (const auto status = processor_.LoadFromSerializedProto(model); !status.ok()) {
       throw FileError(fmt::format(
           "{}: {}; expected a SentencePiece model, as spm_train or --tokenizer sentencepiece makes",
-          source, model_.empty() ? "is empty" : status.error_message()));
+          source, model.empty() ? "is empty" : status.error_message()));
     }
     const int count = processor_.GetPieceSize();
     for (int id = 0; id < count; ++id) {
@@ -62,6 +64,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     const int own_mask = processor_.PieceToId("<mask>");
     mask_ = processor_.IsUnknown(own_mask) ? count : own_mask;
+    files_ = {{kSentencePieceFile, std::move(model)}, {kConfigFile, config().dump(2) + "\n"}};
   }
 
   std::int64_t vocabulary() const override { return processor_.GetPieceSize(); }
@@ -69,7 +72,11 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string_view text_of(std::int64_t token) const override {
     return texts_.at(static_cast<std::size_t>(token));
   }
-  std::string_view model() const override { return model_; }
+  bool is_special(std::int64_t token) const override {
+    return processor_.IsControl(static_cast<int>(token));
+  }
+  const TokenizerFiles& files() const override { return files_; }
+  std::string identity() const override { return files_.at(kSentencePieceFile); }
   std::string name() const override { return "sentencepiece"; }
 
   std::vector<std::int32_t> encode(std::string_view text,
@@ -124,7 +131,16 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
   }
 
-  std::string model_;
+  // Returns what makes Hugging Face's AutoTokenizer give our ids.
+  nlohmann::json config() const {
+    const std::vector<std::int32_t> letter = encode("a", {});
+    return {{"tokenizer_class", "LlamaTokenizer"},
+            {"add_prefix_space", !letter.empty() && text_of(letter.front()).starts_with(' ')},
+            {"add_bos_token", false},
+            {"add_eos_token", false}};
+  }
+
+  TokenizerFiles files_;
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<std::string> texts_;  // by id
   std::array<std::int32_t, 256> byte_ids_ = {};

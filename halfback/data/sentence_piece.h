@@ -16,6 +16,8 @@
 
 namespace halfback {
 
+inline constexpr const char* kSentencePieceFile = "tokenizer.model";
+
 // Returns the tokenizer of a model. Throws FileError beginning with `source` for bytes that are no
 // SentencePiece model.
 TokenizerPointer parse_sentence_piece(std::string model, const std::string& source);

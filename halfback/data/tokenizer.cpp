@@ -28,14 +28,35 @@ class ByteTokenizer final : public Tokenizer {
   std::string_view text_of(std::int64_t token) const override {
     return {&bytes_.at(static_cast<std::size_t>(token)), 1};
   }
-  std::string_view model() const override { return {}; }
   std::string name() const override { return "bytes"; }
 
  private:
   std::array<char, ByteText::kVocabularySize> bytes_ = {};
 };
 
+// Each token's text is its part of the whole.
+class PlainDecoder final : public TextDecoder {
+ public:
+  explicit PlainDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  std::string add(std::int64_t token) override {
+    return std::string(tokenizer_.is_special(token) ? "" : tokenizer_.text_of(token));
+  }
+
+ private:
+  const Tokenizer& tokenizer_;
+};
+
 }  // namespace
+
+std::unique_ptr<TextDecoder> Tokenizer::decoder() const {
+  return std::make_unique<PlainDecoder>(*this);
+}
+
+const TokenizerFiles& Tokenizer::files() const {
+  static const TokenizerFiles none;
+  return none;
+}
 
 TokenizerPointer byte_tokenizer() {
   static const auto bytes = std::make_shared<const ByteTokenizer>();

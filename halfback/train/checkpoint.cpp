@@ -23,17 +23,17 @@ ModelConfig load_config(const std::filesystem::path& directory) {
 
 TokenizerPointer load_tokenizer(const std::filesystem::path& directory) {
   std::error_code ignored;
-  return std::filesystem::exists(directory / kTokenizerFile, ignored)
-             ? load_sentence_piece(directory / kTokenizerFile)
+  return std::filesystem::exists(directory / kSentencePieceFile, ignored)
+             ? load_sentence_piece(directory / kSentencePieceFile)
              : byte_tokenizer();
 }
 
 void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted) {
   const TokenizerPointer found = load_tokenizer(directory);
   const auto describe = [](const Tokenizer& one) {
-    return one.model().empty() ? "bytes" : fmt::format("{} pieces", one.vocabulary());
+    return one.files().empty() ? "bytes" : fmt::format("{} pieces", one.vocabulary());
   };
-  if (found->model() != wanted.model()) {
+  if (found->identity() != wanted.identity()) {
     throw ConfigError(fmt::format(
         "{}: checkpoint of another tokenizer: {} there and {} in this run; leave out --tokenizer, "
         "or use another --checkpoint",

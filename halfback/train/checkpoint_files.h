@@ -4,8 +4,6 @@
 namespace halfback {
 
 inline constexpr const char* kConfigFile = "config.json";  // marks a directory as a model's
-inline constexpr const char* kTokenizerFile = "tokenizer.model";
-inline constexpr const char* kTokenizerConfigFile = "tokenizer_config.json";
 inline constexpr const char* kTrainingStateFile = "training_state.json";
 inline constexpr const char* kManifestFile = "checkpoint.json";
 

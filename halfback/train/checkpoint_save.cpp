@@ -19,16 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What makes Hugging Face's AutoTokenizer give our ids.
-nlohmann::json tokenizer_config(const Tokenizer& tokenizer) {
-  const std::vector<std::int32_t> letter = tokenizer.encode("a");
-  return {
-      {"tokenizer_class", "LlamaTokenizer"},
-      {"add_prefix_space", !letter.empty() && tokenizer.text_of(letter.front()).starts_with(' ')},
-      {"add_bos_token", false},
-      {"add_eos_token", false}};
-}
-
 // Makes the directory that all peers write into.
 fs::path make_staging(std::optional<StagedDirectory>& staged,
                       const fs::path& directory,
@@ -87,15 +77,14 @@ void save_checkpoint(const fs::path& directory,
       save_sharded(staging, kModelTensors, values, options.max_shard_bytes, options.peers);
   manifest.files.merge(save_sharded(staging, kStateTensors, state_tensors(stages, Copies::Without),
                                     options.max_shard_bytes, options.peers));
-  const auto write = [&](const char* name, std::string_view bytes) {
+  const auto write = [&](const std::string& name, std::string_view bytes) {
     write_file_atomically(staging / name, bytes);
     manifest.files[name].add(bytes);
   };
   together(*options.peers, "the end of a checkpoint", [&] {
     if (options.peers->is_first()) {
-      if (const std::string_view tokenizer = options.tokenizer->model(); !tokenizer.empty()) {
-        write(kTokenizerFile, tokenizer);
-        write(kTokenizerConfigFile, tokenizer_config(*options.tokenizer).dump(2) + "\n");
+      for (const auto& [name, bytes] : options.tokenizer->files()) {
+        write(name, bytes);
       }
       write(kTrainingStateFile, to_text(state));
       write(kConfigFile, model_to_json(config).dump(2) + "\n");

@@ -41,7 +41,7 @@ void check(const GenerationOptions& options) {
 void check_vocabulary(const std::filesystem::path& checkpoint,
                       const LlamaConfig& config,
                       const Tokenizer& tokenizer) {
-  const bool is_bytes = tokenizer.model().empty();
+  const bool is_bytes = tokenizer.files().empty();
   const bool fits = is_bytes ? config.vocabulary == tokenizer.vocabulary()
                              : config.vocabulary >= tokenizer.vocabulary();
   if (!fits) {

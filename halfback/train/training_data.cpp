@@ -49,7 +49,7 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
                     config.data, model_name(config.model)));
   }
   const Tokenizer& tokenizer = *config.tokenizer;
-  const bool is_bytes = tokenizer.model().empty();
+  const bool is_bytes = tokenizer.files().empty();
   const bool is_masked = task_of(config.model) == Task::MaskedToken;
   const std::int64_t vocabulary = num_outcomes(config.model);
   const std::int64_t needed = needed_vocabulary(config.model, tokenizer);

@@ -89,13 +89,13 @@ TEST(SentencePieceTest, LearnsWhatComesTogether) {
 }
 
 TEST(SentencePieceTest, EqualTextsGiveEqualModels) {
-  EXPECT_TRUE(train_sentence_piece(tiny_text(), 290)->model() == tiny().model());
-  EXPECT_FALSE(train_sentence_piece(tiny_text(2000), 290)->model() == tiny().model());
+  EXPECT_TRUE(train_sentence_piece(tiny_text(), 290)->identity() == tiny().identity());
+  EXPECT_FALSE(train_sentence_piece(tiny_text(2000), 290)->identity() == tiny().identity());
 }
 
 TEST(SentencePieceTest, WhatIsNoTextIsLeftOutOfLearning) {
   const std::string noise = "\xFF\xC3\u2581" + std::string(1, '\0');
-  EXPECT_TRUE(train_sentence_piece(noise + tiny_text() + noise, 290)->model() == tiny().model());
+  EXPECT_TRUE(train_sentence_piece(noise + tiny_text() + noise, 290)->identity() == tiny().identity());
 }
 
 // A block ends with a line where it has one; the tokens are those of the whole.
@@ -142,7 +142,7 @@ TEST(SentencePieceTest, RefusesFilesThatAreNoModels) {
   EXPECT_TRUE(contains(refusal(""), "a.model: is empty; " + expected));
   EXPECT_TRUE(contains(refusal("no model at all"), expected));
   EXPECT_TRUE(contains(refusal(random_bytes(5000)), expected));
-  const std::string_view model = tiny().model();
+  const std::string model = tiny().identity();
   EXPECT_TRUE(contains(refusal(model.substr(0, model.size() / 2)), expected));
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { load_sentence_piece(directory / "b"); }),
                        "b: cannot open: No such file"));
@@ -152,7 +152,7 @@ TEST(SentencePieceTest, RefusesFilesThatAreNoModels) {
 TEST(SentencePieceTest, DamagedModelsDoNoHarm) {
   int num_read = 0;
   for (std::uint64_t i = 0; i < 400; ++i) {
-    std::string model(tiny().model());
+    std::string model(tiny().identity());
     for (std::uint64_t k = 0; k <= i % 3; ++k) {
       model[keyed_hash({5, i, k}) % model.size()] ^=
           static_cast<char>(1 + keyed_hash({6, i, k}) % 255);
@@ -175,7 +175,8 @@ TEST(ByteTokenizerTest, TokensAreBytes) {
   EXPECT_EQ(bytes->mask_token(), 256);
   EXPECT_EQ(bytes->encode("A\xFF"), (std::vector<std::int32_t>{65, 255}));
   EXPECT_EQ(bytes->text_of(65), "A");
-  EXPECT_EQ(bytes->model(), "");
+  EXPECT_EQ(bytes->identity(), "");
+  EXPECT_TRUE(bytes->files().empty());
 }
 
 }  // namespace
