@@ -2,6 +2,7 @@
 
 #include "cli/config.h"
 #include "cli/options.h"
+#include "cli/verbs.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
 #include "halfback/schedule/csv.h"
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iostream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,11 +59,32 @@ std::shared_ptr<ProcessRun> join_run(const TrainingConfig& config, const CLI::Ap
     return nullptr;
   }
   auto run = std::make_shared<ProcessRun>(
-      world, ProcessRun::Options{.num_ranks = config.schedule.num_ranks(),
-                                 .channel_capacity = config.pipeline.channel_capacity,
-                                 .timeout_seconds = config.pipeline.timeout_seconds});
+      world,
+      ProcessRun::Options{.num_ranks = config.schedule.num_ranks(),
+                          .channel_capacity = config.pipeline.channel_capacity,
+                          .timeout_seconds = config.pipeline.timeout_seconds,
+                          .on_wait = [](const std::string& text) { std::cerr << text + "\n"; }});
   run->agree(common_values(config, verb));
   return run;
+}
+
+void prepare(ProcessRun* run, const std::function<void()>& work) {
+  if (run != nullptr) {
+    run->prepare(work);
+  } else if (const auto refusal = refusal_of(work)) {
+    throw RefusedError(*refusal);
+  }
+}
+
+int print_refusal(const RefusedError& error) {
+  const World world = detect_world();
+  const bool has_launcher = world.is_of_own_launcher();  // which tells of each error once
+  if (world.index == 0 || has_launcher) {
+    std::cerr << "error: " << error.what() << '\n';
+  }
+  constexpr int kUsage = 2;
+  constexpr int kFailure = 1;
+  return error.is_usage() ? kUsage : has_launcher ? kRefusedExit : kFailure;
 }
 
 int ranks_on_this_host(int num_ranks) {

@@ -1,6 +1,7 @@
 #include "cli/launcher.h"
 
 #include "cli/process_team.h"
+#include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/train/kept_checkpoints.h"
@@ -20,7 +21,6 @@ namespace halfback::cli {
 namespace {
 
 constexpr const char* kLoopback = "127.0.0.1";
-constexpr const char* kOwnName = "halfback";  // among the launchers that a World tells
 
 // Throws ConfigError with what `text` returns unless it holds.
 template <typename Text>
@@ -124,7 +124,7 @@ void LaunchOptions::check(const Launch& run) const {
   require(max_restarts == 0 || !run.checkpoint.empty(),
           [] { return "--max-restarts needs --checkpoint DIR, the directory to go on from"; });
   const World world = detect_world();
-  require(world.launcher.empty() || world.launcher == kOwnName, [&] {
+  require(world.launcher.empty() || world.is_of_own_launcher(), [&] {
     return fmt::format(
         "--processes {} in a process that {} has started; it starts processes of its "
         "own: leave it out, or start halfback without {}",
@@ -163,7 +163,9 @@ int launch(const LaunchOptions& options, const Launch& run) {
     if (outcome.exit_code == 2) {
       throw ConfigError(outcome.error);
     }
-    if (restart == options.max_restarts) {
+    // What the first start refuses would be refused again.
+    const bool repeats = outcome.exit_code == kRefusedExit && restart == 0;
+    if (repeats || restart == options.max_restarts) {
       throw Error(outcome.error);
     }
     const std::string new_mark = checkpoint_mark(run.checkpoint);

@@ -251,8 +251,7 @@ class Team {
                                      fmt::format("{}{}", kError, member->error()));
       }
     }
-    constexpr int kUsage = 2;
-    return {.exit_code = speaker.end().exit_code == kUsage ? kUsage : 1,
+    return {.exit_code = speaker.end().signal != 0 ? 1 : speaker.end().exit_code,
             .error = reason(speaker.error())};
   }
 

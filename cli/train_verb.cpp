@@ -171,9 +171,9 @@ void print_start(const Training& training) {
 }
 
 // Making tokens of a long text takes its time.
-Training opened(TrainingConfig config) {
+void open(std::optional<Training>& training, TrainingConfig config) {
   StatusLine status;
-  return Training(std::move(config), [&](std::int64_t done, std::int64_t total) {
+  training.emplace(std::move(config), [&](std::int64_t done, std::int64_t total) {
     status.show(fmt::format("making tokens of the text: {} of {}", format_bytes(done),
                             format_bytes(total)));
   });
@@ -230,14 +230,17 @@ class Front {
 };
 
 // Returns the exit code.
-int train(const Options& options, const CLI::App& verb, TrainingConfig config) {
-  Training training = opened(std::move(config));
-  const auto& processes = training.config().processes;
+int train(Options& options, const CLI::App& verb, TrainingConfig config) {
+  const std::shared_ptr<ProcessRun> processes = config.processes;
+  std::optional<Training> training;
   std::optional<Front> front;
-  if (is_front(training.config())) {
-    front.emplace(options, verb, training);
-  }
-  const TrainingOutcome outcome = training.run(
+  prepare(processes.get(), [&] {
+    open(training, completed(std::move(config), options));
+    if (is_front(training->config())) {
+      front.emplace(options, verb, *training);
+    }
+  });
+  const TrainingOutcome outcome = training->run(
       [&](const StepReport& step) {
         if (front) {
           front->add(step);
@@ -245,7 +248,7 @@ int train(const Options& options, const CLI::App& verb, TrainingConfig config) {
       },
       stop_requested);
   if (front) {
-    front->finish(training.config(), outcome);
+    front->finish(training->config(), outcome);
   }
   if (processes) {
     processes->leave();
@@ -275,20 +278,19 @@ int run(Options& options, const CLI::App& verb) {
   }
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
-  const std::shared_ptr<ProcessRun> processes = join_run(config, verb);
-  config.processes = processes;
   int exit_code = 0;
-  const auto work = [&] {
-    exit_code = train(options, verb, completed(std::move(config), options));
-  };
-  if (!processes) {
-    work();
-    return exit_code;
-  }
   try {
-    processes->guard(work);
+    const std::shared_ptr<ProcessRun> processes = config.processes = join_run(config, verb);
+    const auto work = [&] { exit_code = train(options, verb, std::move(config)); };
+    if (processes) {
+      processes->guard(work);
+    } else {
+      work();
+    }
   } catch (const EndedByAnother&) {
     return 1;
+  } catch (const RefusedError& error) {
+    return print_refusal(error);
   }
   return exit_code;
 }

@@ -2,11 +2,13 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/json.h"
+#include "halfback/transport/refusal.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <exception>
+#include <algorithm>
+#include <optional>
 
 namespace halfback {
 
@@ -27,6 +29,8 @@ std::string to_line(const nlohmann::json& json) {
 
 }  // namespace
 
+std::string Peers::prefix(int process) const { return fmt::format("process {}: ", process); }
+
 PeersPointer alone() { return std::make_shared<Alone>(); }
 
 std::vector<nlohmann::json> together(Peers& peers,
@@ -36,10 +40,8 @@ std::vector<nlohmann::json> together(Peers& peers,
     return {part()};
   }
   nlohmann::json said;
-  try {
-    said = {{"gives", part()}};
-  } catch (const std::exception& error) {
-    said = {{"error", error.what()}};
+  if (const auto refusal = refusal_of([&] { said = {{"gives", part()}}; })) {
+    said = {{"error", refusal->what()}, {"is_usage", refusal->is_usage()}};
   }
   std::vector<nlohmann::json> all;
   for (const std::string& text : peers.gather(what, to_line(said))) {
@@ -47,7 +49,13 @@ std::vector<nlohmann::json> together(Peers& peers,
   }
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i].contains("error")) {
-      throw FileError(fmt::format("process {}: {}", i, all[i]["error"].get<std::string>()));
+      const bool is_of_all = std::count(all.begin(), all.end(), all[i]) == peers.count();
+      const std::string text =
+          (is_of_all ? "" : peers.prefix(static_cast<int>(i))) + all[i]["error"].get<std::string>();
+      if (all[i]["is_usage"].get<bool>()) {
+        throw ConfigError(text);
+      }
+      throw FileError(text);
     }
     all[i] = nlohmann::json(all[i].at("gives"));
   }

@@ -28,6 +28,9 @@ class Peers {
   // passed, which must allow for the time in which others write their part of a checkpoint.
   virtual std::vector<std::string> gather(const std::string& what, const std::string& text) = 0;
 
+  // Returns what tells, in front of an error, which process has it.
+  virtual std::string prefix(int process) const;
+
  private:
   int index_;
   int count_;
@@ -39,8 +42,8 @@ using PeersPointer = std::shared_ptr<Peers>;
 PeersPointer alone();
 
 // Does one part of some work in each process, and returns what each part gave, by index. When a
-// part throws, all processes throw the error of the first such: FileError, with the process in
-// front where there are several.
+// part throws, all processes throw the error of the first such, ConfigError or else FileError, with
+// the process in front unless it is that of all.
 std::vector<nlohmann::json> together(Peers& peers,
                                      const std::string& what,
                                      const std::function<nlohmann::json()>& part);

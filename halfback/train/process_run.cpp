@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
+#include "halfback/transport/refusal.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
@@ -28,7 +29,9 @@ ProcessRun::ProcessRun(const World& world, const Options& options)
     : Peers(world.index, world.count),
       options_(options),
       processes_(world,
-                 {.num_ranks = options.num_ranks, .timeout = seconds(options.timeout_seconds)}) {
+                 {.num_ranks = options.num_ranks,
+                  .timeout = seconds(options.timeout_seconds),
+                  .on_wait = options.on_wait}) {
   processes_.on_position([this] { return position(); });
 }
 
@@ -45,17 +48,23 @@ ProcessRun::Connection ProcessRun::connect() {
   return {.transport = std::move(transport), .clock = clock};
 }
 
-void ProcessRun::watch(Pipeline* pipeline) {
+ProcessRun::Watch::Watch(ProcessRun& run, Pipeline& pipeline) : run_(run) { run.watch(pipeline); }
+
+ProcessRun::Watch::~Watch() { run_.watch_no_more(); }
+
+void ProcessRun::watch_no_more() {
   {
     const std::lock_guard lock(pipeline_mutex_);
-    if (pipeline == nullptr && pipeline_ != nullptr) {
-      last_position_ = pipeline_->positions();
-    }
-    pipeline_ = pipeline;
+    last_position_ = pipeline_->positions();
+    pipeline_ = nullptr;
   }
-  if (pipeline == nullptr) {
-    processes_.on_failure({});
-    return;
+  processes_.on_failure({});
+}
+
+void ProcessRun::watch(Pipeline& pipeline) {
+  {
+    const std::lock_guard lock(pipeline_mutex_);
+    pipeline_ = &pipeline;
   }
   processes_.on_position([this] { return position(); });  // others hear of it at once
   processes_.on_failure([this](const std::string& /*failure*/) {
@@ -83,6 +92,8 @@ void ProcessRun::guard(const std::function<void()>& work) {
   };
   try {
     work();
+  } catch (const RefusedError&) {
+    throw;
   } catch (const ConfigError& error) {
     processes_.fail(error.what());
     throw;

@@ -33,6 +33,7 @@ class ProcessRun final : public Peers {
     int num_ranks = 1;
     int channel_capacity = 16;
     double timeout_seconds = 60.0;
+    WaitNotes::Tell on_wait;  // as in ProcessesOptions
   };
   // Waits for the others. Throws as Processes does.
   ProcessRun(const World& world, const Options& options);
@@ -41,7 +42,8 @@ class ProcessRun final : public Peers {
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name() const { return processes_.name(index()); }
 
-  // Throws the same ConfigError everywhere when a value differs between processes.
+  // As those of Processes.
+  void prepare(const std::function<void()>& work) { processes_.prepare(work); }
   void agree(const std::vector<std::pair<std::string, std::string>>& values) {
     processes_.agree(values);
   }
@@ -52,6 +54,8 @@ class ProcessRun final : public Peers {
     return processes_.gather(what, text, std::chrono::hours(1));
   }
 
+  std::string prefix(int process) const override { return processes_.prefix(process); }
+
   // Connects the ranks. To be called once, by all processes together.
   struct Connection {
     std::unique_ptr<Transport> transport;
@@ -59,21 +63,33 @@ class ProcessRun final : public Peers {
   };
   Connection connect();
 
-  // From here on the ranks of this pipeline are what others hear of, and its waits end when another
-  // process fails. Null: no more.
-  void watch(Pipeline* pipeline);
+  // While it lives, the ranks of a pipeline are what others hear of, and its waits end when another
+  // process fails.
+  class Watch {
+   public:
+    Watch(ProcessRun& run, Pipeline& pipeline);
+    ~Watch();
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+
+   private:
+    ProcessRun& run_;
+  };
 
   // What messages about a failure say of checkpoints.
   void note_checkpoint(std::int64_t step) { last_checkpoint_.store(step); }
 
   // Does the work. What it throws is everybody's failure: it is thrown with all that is known of
-  // the processes, and EndedByAnother where another one failed first. ConfigError is passed on.
+  // the processes, and EndedByAnother where another one failed first. ConfigError is passed on, and
+  // RefusedError, which all have.
   void guard(const std::function<void()>& work);
 
   // Waits for the others at the orderly end; the pipeline must live until then.
   void leave() { processes_.leave(); }
 
  private:
+  void watch(Pipeline& pipeline);
+  void watch_no_more();
   std::string position();
 
   Options options_;

@@ -19,6 +19,14 @@ namespace halfback {
 
 Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded)
     : config_(std::move(config)) {
+  if (config_.processes) {
+    config_.processes->prepare([&] { open(on_encoded); });
+  } else {
+    open(on_encoded);
+  }
+}
+
+void Training::open(const TokenText::OnEncoded& on_encoded) {
   initialize_runtime();
   check(config_.model);
   data_ = open_data(config_, on_encoded);
@@ -46,12 +54,6 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
   }
 }
 
-Training::~Training() {
-  if (config_.processes) {
-    config_.processes->watch(nullptr);
-  }
-}
-
 void Training::make_pipeline() {
   const std::vector<int> cut = parse_cut(
       config_.cut,
@@ -69,7 +71,7 @@ void Training::make_pipeline() {
       [&] { return build_model(config_.model, cut, {.checkpointing = config_.checkpointing}); },
       config_.schedule, config_.pipeline, std::move(connection.transport));
   if (config_.processes) {
-    config_.processes->watch(pipeline_.get());
+    watch_.emplace(*config_.processes, *pipeline_);
   }
 }
 

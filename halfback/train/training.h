@@ -70,7 +70,7 @@ class Training {
  public:
   // `on_encoded` hears how far a text is on its way to tokens.
   explicit Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded = {});
-  ~Training();
+  ~Training() = default;
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
@@ -93,6 +93,7 @@ class Training {
   PeersPointer peers() const;
   TrainingOutcome run_steps(const std::function<void(const StepReport&)>& on_step,
                             const std::atomic<bool>& stop);
+  void open(const TokenText::OnEncoded& on_encoded);
   void make_pipeline();
   void restore();
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
@@ -110,6 +111,7 @@ class Training {
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;               // of step state_step_ + 1
   std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows
+  std::optional<ProcessRun::Watch> watch_;  // ends before both
 };
 
 }  // namespace halfback

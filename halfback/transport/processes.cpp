@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/transport/monitor.h"
+#include "halfback/transport/refusal.h"
 #include "halfback/transport/route_to.h"
 #include "halfback/transport/store.h"
 
@@ -23,6 +24,9 @@ namespace halfback {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// What others may have to read or write first. One that fails meanwhile ends the wait at once.
+constexpr std::chrono::hours kWorkOfOthers{1};
 
 std::string here() {
   char host[256] = "?";
@@ -67,8 +71,7 @@ Processes::Entries unpacked(std::string_view text) {
   return entries;
 }
 
-// Set while the processes are together: what to do with an exception that nobody catches, as on a
-// thread of Gloo's.
+// What to do with an exception that nobody catches, as on a thread of Gloo's.
 std::function<std::string(const std::string&)> tell_all;
 
 [[noreturn]] void fail_and_end() {
@@ -86,6 +89,11 @@ std::function<std::string(const std::string&)> tell_all;
   std::fprintf(stderr, "error: %s\n", text.c_str());
   ::_exit(1);
 }
+
+// What processes give each other: a value, or what they refuse.
+constexpr char kValue = '=';
+constexpr char kFailure = '1';
+constexpr char kUsage = '2';
 
 // Returns the value of that name, or "nothing".
 std::string value_of(const Processes::Entries& entries, const std::string& name) {
@@ -108,7 +116,29 @@ std::optional<std::size_t> first_other(const std::vector<Processes::Entries>& al
   return std::nullopt;
 }
 
+// Returns the first of those who refuse, if any.
+std::optional<std::size_t> first_refusal(const std::vector<std::string>& texts) {
+  for (std::size_t process = 0; process < texts.size(); ++process) {
+    if (texts[process].front() != kValue) {
+      return process;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+// Is there while the processes are together.
+class Processes::LastWords {
+ public:
+  explicit LastWords(std::function<std::string(const std::string&)> tell) {
+    tell_all = std::move(tell);
+    std::set_terminate(fail_and_end);
+  }
+  ~LastWords() { tell_all = nullptr; }
+  LastWords(const LastWords&) = delete;
+  LastWords& operator=(const LastWords&) = delete;
+};
 
 Processes::Processes(World world, ProcessesOptions options)
     : world_(std::move(world)), options_(std::move(options)) {
@@ -128,14 +158,14 @@ Processes::Processes(World world, ProcessesOptions options)
       server_ = std::make_unique<StoreServer>(world_.store_host, world_.store_port);
     }
     store_ = connect();
-    choose_address();
     take_place();
     meet();
+    prepare([this] { choose_address(); });
   }
 }
 
 Processes::~Processes() {
-  tell_all = nullptr;
+  last_words_.reset();
   if (server_ && failure()) {
     // The others look for a failure every half second. One that is dead or stopped never will.
     serve_until(Monitor::heard_keys(place_.key_prefix, world_.count),
@@ -158,9 +188,14 @@ std::vector<std::string> Processes::keys_of_all(const std::string& name) const {
 }
 
 std::unique_ptr<StoreClient> Processes::connect() const {
+  WaitNotes notes(options_.on_wait, options_.note_after);
+  const auto text = [this] {
+    return fmt::format("waiting for the store at {}:{}, which {} serves", world_.store_host,
+                       world_.store_port, store_owner());
+  };
   try {
     return std::make_unique<StoreClient>(world_.store_host, world_.store_port,
-                                         options_.join_timeout);
+                                         options_.join_timeout, [&] { notes.look(text); });
   } catch (const TransportError& error) {
     throw TransportError(fmt::format(
         "process {} of {} tried for {:g} s: {}; {} serves it: is that running, and is the address "
@@ -209,10 +244,14 @@ void Processes::meet() {
   Monitor::announce(*store_, place_.key_prefix, world_.index);
   const std::vector<std::string> here = keys_of_all("here");
   store_->set(here[static_cast<std::size_t>(world_.index)], "");
-  wait_for_all("to join", here, options_.join_timeout);
+  WaitNotes notes(options_.on_wait, options_.note_after);
+  wait_for_all("to join", here, options_.join_timeout,
+               [&] { notes.look([&] { return note_of_absent(here); }); });
   const std::vector<std::string> members = store_->get(keys_of_all("member"));
+  const auto host_of = [](const std::string& member) { return member.substr(member.find(" on ")); };
   for (std::size_t i = 0; i < names_.size(); ++i) {
     names_[i].insert(names_[i].size() - 1, ", " + members[i]);
+    are_on_one_host_ = are_on_one_host_ && host_of(members[i]) == host_of(members.front());
   }
   const MonitorOptions options{.process = world_.index,
                                .names = names_,
@@ -221,13 +260,25 @@ void Processes::meet() {
                                .timeout = options_.timeout,
                                .backstop = options_.backstop};
   monitor_ = std::make_unique<Monitor>(connect(), options);
-  tell_all = [this](const std::string& text) { return fail(text); };
-  std::set_terminate(fail_and_end);
+  last_words_ = std::make_unique<LastWords>([this](const std::string& text) { return fail(text); });
+}
+
+// Of those that are there the first one tells.
+std::string Processes::note_of_absent(const std::vector<std::string>& keys) const {
+  const auto is_here = [this](const std::string& key) { return store_->has({key}); };
+  const auto own = keys.begin() + world_.index;
+  if (std::any_of(keys.begin(), own, is_here)) {
+    return "";
+  }
+  return fmt::format("waiting for {} of {} processes at {}:{}",
+                     world_.count - std::count_if(own, keys.end(), is_here), world_.count,
+                     world_.store_host, world_.store_port);
 }
 
 void Processes::wait_for_all(const std::string& what,
                              const std::vector<std::string>& keys,
-                             std::chrono::duration<double> timeout) {
+                             std::chrono::duration<double> timeout,
+                             const std::function<void()>& meanwhile) {
   const auto deadline = Clock::now() + timeout;
   auto pause = std::chrono::milliseconds(1);
   while (!store_->has(keys)) {
@@ -245,37 +296,70 @@ void Processes::wait_for_all(const std::string& what,
                                        world_.store_host, world_.store_port,
                                        fmt::join(missing, ", "), what));
     }
+    meanwhile();
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, std::chrono::milliseconds(20));
   }
 }
 
+std::string Processes::prefix(int process) const {
+  return are_on_one_host_ ? "" : name(process) + ": ";
+}
+
+void Processes::prepare(const std::function<void()>& work) {
+  const std::optional<RefusedError> refusal = refusal_of(work);
+  exchange("to be ready",
+           refusal ? (refusal->is_usage() ? kUsage : kFailure) + std::string(refusal->what())
+                   : std::string(1, kValue),
+           kWorkOfOthers);
+}
+
 std::vector<std::string> Processes::gather(const std::string& what,
                                            const std::string& text,
                                            std::chrono::duration<double> patience) {
-  if (world_.count == 1) {
-    return {text};
+  return exchange("to tell: " + what, kValue + text, patience);
+}
+
+// All processes make the same calls up to the one at which any of them refuses.
+std::vector<std::string> Processes::exchange(const std::string& what,
+                                             const std::string& text,
+                                             std::chrono::duration<double> patience) {
+  std::vector<std::string> texts = {text};
+  if (world_.count > 1) {
+    const auto keys = keys_of_all(fmt::format("gather/{}", num_gathers_++));
+    store_->set(keys[static_cast<std::size_t>(world_.index)], text);
+    wait_for_all(what, keys, std::max(options_.timeout, patience));
+    texts = store_->get(keys);
   }
-  const auto keys = keys_of_all(fmt::format("gather/{}/{}", num_gathers_++, what));
-  store_->set(keys[static_cast<std::size_t>(world_.index)], text);
-  wait_for_all("to tell: " + what, keys, std::max(options_.timeout, patience));
-  return store_->get(keys);
+  if (const auto process = first_refusal(texts)) {
+    const std::string& first = texts[*process];
+    const auto count = std::count(texts.begin(), texts.end(), first);
+    const bool is_of_all = count == static_cast<std::ptrdiff_t>(texts.size());
+    leave();
+    throw RefusedError((is_of_all ? "" : prefix(static_cast<int>(*process))) + first.substr(1),
+                       first.front() == kUsage);
+  }
+  for (std::string& one : texts) {
+    one.erase(0, 1);
+  }
+  return texts;
 }
 
 void Processes::agree(const Entries& entries) {
   std::vector<Entries> all;
-  for (const std::string& text : gather("agree", packed(entries))) {
+  for (const std::string& text : gather("agree", packed(entries), kWorkOfOthers)) {
     all.push_back(unpacked(text));
   }
   for (const Entries& one : all) {  // a name may be missing in some
     for (const auto& [name, value] : one) {
       if (const auto process = first_other(all, name)) {
         leave();
-        throw ConfigError(fmt::format(
-            "processes: {} is not the same in all: {} in {}, and {} in {}; start all processes "
-            "with the same options and the same build",
-            name, value_of(all.front(), name), names_.front(), value_of(all[*process], name),
-            names_[*process]));
+        throw RefusedError(
+            fmt::format("processes: {} is not the same in all: {} in {}, and {} in {}; start all "
+                        "processes with the same options and the same build",
+                        name, value_of(all.front(), name), names_.front(),
+                        value_of(all[*process], name), names_[*process]),
+            true);
       }
     }
   }

@@ -5,6 +5,7 @@
 // whole run: the first failure is everybody's (monitor.h).
 #pragma once
 
+#include "halfback/transport/wait_notes.h"
 #include "halfback/transport/world.h"
 
 #include <chrono>
@@ -26,6 +27,8 @@ struct ProcessesOptions {
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
   std::chrono::duration<double> timeout{60};        // of silence, and of every wait for all
   std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
+  WaitNotes::Tell on_wait;  // hears what is waited for, until all processes are there
+  std::chrono::duration<double> note_after{5};
 };
 
 class Processes {
@@ -42,16 +45,25 @@ class Processes {
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name(int process) const { return names_[static_cast<std::size_t>(process)]; }
 
+  // Returns what tells, in front of an error, where it is: the name where the processes are on
+  // several hosts, "" where all see the same files.
+  std::string prefix(int process) const;
+
   // The calls below are for one thread at a time, and all processes make them in the same order.
 
+  // Does work that may refuse what the user gave. What one throws all throw, whatever part of their
+  // work they have come to; what it holds must live until then.
+  void prepare(const std::function<void()>& work);
+
   // Returns the texts of all processes, by process. `what` names them in messages. Waits longer
-  // than the timeout where `patience` is, for what others have to do first.
+  // than the timeout where `patience` is, for what others have to do first. Throws RefusedError
+  // when one of them has thrown in prepare().
   std::vector<std::string> gather(const std::string& what,
                                   const std::string& text,
                                   std::chrono::duration<double> patience = {});
 
-  // Throws the same ConfigError in all processes when a value is not the same in all of them. It
-  // names the first such entry, with both values and processes. All have left by then.
+  // Throws RefusedError when a value is not the same in all processes. It names the first such
+  // entry, with both values and processes.
   using Entries = std::vector<std::pair<std::string, std::string>>;  // names and values
   void agree(const Entries& entries);
 
@@ -91,13 +103,21 @@ class Processes {
   const Place& place() const { return place_; }
 
  private:
+  class LastWords;
+
   std::unique_ptr<StoreClient> connect() const;
   void choose_address();
   void take_place();
   void meet();
-  void wait_for_all(const std::string& what,
-                    const std::vector<std::string>& keys,
-                    std::chrono::duration<double> timeout);
+  void wait_for_all(
+      const std::string& what,
+      const std::vector<std::string>& keys,
+      std::chrono::duration<double> timeout,
+      const std::function<void()>& meanwhile = [] {});
+  std::string note_of_absent(const std::vector<std::string>& keys) const;
+  std::vector<std::string> exchange(const std::string& what,
+                                    const std::string& text,
+                                    std::chrono::duration<double> patience);
   void serve_until(const std::vector<std::string>& keys, std::chrono::duration<double> timeout);
   std::vector<std::string> keys_of_all(const std::string& name) const;
   std::string store_owner() const;
@@ -106,9 +126,11 @@ class Processes {
   const ProcessesOptions options_;
   Place place_;
   std::vector<std::string> names_;
+  bool are_on_one_host_ = true;
   std::unique_ptr<StoreServer> server_;
   std::unique_ptr<StoreClient> store_;
   std::unique_ptr<Monitor> monitor_;
+  std::unique_ptr<LastWords> last_words_;
   int num_gathers_ = 0;
 };
 

@@ -121,7 +121,10 @@ struct StoreClient::Impl {
   c10::intrusive_ptr<c10d::TCPStore> store;
 };
 
-StoreClient::StoreClient(const std::string& host, int port, std::chrono::duration<double> timeout)
+StoreClient::StoreClient(const std::string& host,
+                         int port,
+                         std::chrono::duration<double> timeout,
+                         const std::function<void()>& meanwhile)
     : impl_(std::make_unique<Impl>()) {
   leave_the_telling_to_us();
   impl_->where = fmt::format("{}:{}", host, port);
@@ -136,9 +139,13 @@ StoreClient::StoreClient(const std::string& host, int port, std::chrono::duratio
       [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
   auto connected = connect.get_future();
   std::thread(std::move(connect)).detach();
-  if (connected.wait_for(timeout + kForTheFirstWord) != std::future_status::ready) {
-    throw TransportError(
-        fmt::format("what listens at {} does not speak as a store does", impl_->where));
+  const auto deadline = std::chrono::steady_clock::now() + timeout + kForTheFirstWord;
+  while (connected.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      throw TransportError(
+          fmt::format("what listens at {} does not speak as a store does", impl_->where));
+    }
+    meanwhile();
   }
   impl_->store = speaking(impl_->where, [&] { return connected.get(); });
 }

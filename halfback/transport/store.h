@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,8 +35,12 @@ class StoreServer {
 // Every call throws TransportError when the store is gone.
 class StoreClient {
  public:
-  // Tries to connect until the timeout has passed.
-  StoreClient(const std::string& host, int port, std::chrono::duration<double> timeout);
+  // Tries to connect until the timeout has passed, and calls `meanwhile` now and then.
+  StoreClient(
+      const std::string& host,
+      int port,
+      std::chrono::duration<double> timeout,
+      const std::function<void()>& meanwhile = [] {});
   ~StoreClient();
 
   void set(const std::string& key, const std::string& text);

@@ -29,7 +29,9 @@ constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"};
 constexpr Names kOpenMpi{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
                          "OMPI_COMM_WORLD_LOCAL_SIZE"};
 constexpr Names kMpich{"MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"};
-constexpr Names kSlurm{"Slurm", "SLURM_PROCID", "SLURM_NTASKS", nullptr};
+
+// Steps from here on are none of srun's: the batch script, salloc's shell, what Slurm itself runs.
+constexpr std::int64_t kFirstSpecialStep = 0xfffffff0;
 
 class Reader {
  public:
@@ -131,6 +133,28 @@ World of_mpi(World world, const Reader& reader) {
   return world;
 }
 
+// Of the step where there is one: in it the job's number of tasks may stand as well.
+Names slurm_names(const Reader& reader) {
+  constexpr const char* kStepCount = "SLURM_STEP_NUM_TASKS";
+  return {"Slurm", "SLURM_PROCID", reader.has(kStepCount) ? kStepCount : "SLURM_NTASKS", nullptr};
+}
+
+// A batch script and an interactive shell have a SLURM_PROCID too, and each is a process on its
+// own.
+bool is_in_slurm_step(const Reader& reader) {
+  const auto step = parse_integer(reader.find("SLURM_STEP_ID").value_or(""));
+  return reader.has("SLURM_PROCID") && step && *step < kFirstSpecialStep &&
+         reader.number_or(slurm_names(reader).count, 1, kMaxProcesses, 1) > 1;
+}
+
+// What starts processes for srun may give them the numbers of an MPI as well. With mpiexec inside
+// of a step they are others.
+bool has_slurms_numbers(const Reader& reader, const Names& names) {
+  const Names slurm = slurm_names(reader);
+  return is_in_slurm_step(reader) && reader.find(names.index) == reader.find(slurm.index) &&
+         reader.find(names.count) == reader.find(slurm.count);
+}
+
 World of_slurm(World world, const Reader& reader) {
   const auto list = reader.find("SLURM_STEP_NODELIST");
   // Jobs of one host then use different ports.
@@ -163,14 +187,13 @@ World detect_world(const Environment& environment) {
     return of_torchrun(*world, reader);
   }
   for (const Names& names : {kOpenMpi, kMpich}) {
-    if (const auto world = numbered(reader, names)) {
+    const auto world = numbered(reader, names);
+    if (world && !has_slurms_numbers(reader, names)) {
       return of_mpi(*world, reader);
     }
   }
-  // What sbatch runs outside of a step has a SLURM_PROCID too, and is a process on its own.
-  if (reader.has("SLURM_PROCID") && reader.number_or("SLURM_NTASKS", 1, kMaxProcesses, 1) > 1 &&
-      reader.has("SLURM_STEP_ID")) {
-    return of_slurm(*numbered(reader, kSlurm), reader);
+  if (is_in_slurm_step(reader)) {
+    return of_slurm(*numbered(reader, slurm_names(reader)), reader);
   }
   return {};
 }

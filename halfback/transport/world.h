@@ -7,8 +7,9 @@
 //                set by hand; torchrun serves the store if TORCHELASTIC_USE_AGENT_STORE=True
 //   Open MPI     OMPI_COMM_WORLD_RANK and so on          both: MASTER_ADDR where there are several
 //   MPICH        PMI_RANK and so on                      hosts, else loopback
-//   Slurm        SLURM_PROCID, SLURM_NTASKS; the first host of the step serves, at a port that
-//                follows from the number of the job; a step of one task is a single process
+//   Slurm        SLURM_PROCID, SLURM_STEP_NUM_TASKS or else SLURM_NTASKS, in a step of srun's; the
+//                first host of the step serves, at a port that follows from the number of the job;
+//                a step of one task, a batch script and salloc's shell are single processes
 //
 // Without any of them it is a single process.
 #pragma once
@@ -31,6 +32,7 @@ struct World {
   int local_count = 1;           // processes on this host; 0 when nobody says
 
   bool is_on_one_host() const { return local_count == count; }
+  bool is_of_own_launcher() const { return launcher == "halfback"; }
 };
 
 // Looks a variable up. Empty values count as not set.

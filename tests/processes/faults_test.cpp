@@ -31,9 +31,8 @@ TEST_F(FaultTest, AStoppedProcessIsMissedAndEnded) {
   const auto run = start("--timeout 2");
   run->wait_for("step 51/");
   disturb(1, SIGSTOP, random);
-  expect_one_failure(
-      *run, {"process 1 (ranks 2-3", "gives no sign for 2 s; last heard: ", "rank 0 is at ",
-             "rank 3 is at ", "there is no checkpoint of this run yet"});
+  expect_one_failure(*run, {"process 1 (ranks 2-3", "gives no sign for 2 s; last heard: ",
+                            "rank 0 is ", "rank 3 is ", "there is no checkpoint of this run yet"});
 }
 
 TEST_F(FaultTest, NoProcessOutlivesItsLauncher) {

@@ -102,7 +102,7 @@ std::string difference(ProcessRun& run, const Schedule& schedule) {
   const auto cut = equal_cut(num_layers, schedule.num_stages());
   Pipeline pipeline([&] { return build_llama(small_llama(num_layers), cut); }, schedule,
                     parity_options(), std::move(connection.transport));
-  run.watch(&pipeline);
+  const ProcessRun::Watch watch(run, pipeline);
   pipeline.initialize(kSeed);
   const auto& expected = plain_steps({.num_micro_batches = schedule.num_micro_batches,
                                       .num_layers = num_layers,
@@ -135,7 +135,6 @@ std::string difference(ProcessRun& run, const Schedule& schedule) {
     }
   }
   run.leave();
-  run.watch(nullptr);
   return text;
 }
 

@@ -39,15 +39,17 @@ double seconds_of(const char* variable, double otherwise) {
 
 using Seconds = std::chrono::duration<double>;
 
-ProcessesOptions options_for(int num_ranks) {
-  return {.num_ranks = num_ranks,
-          .join_timeout = Seconds(seconds_of("PEER_JOIN", 30.0)),
-          .timeout = Seconds(seconds_of("PEER_TIMEOUT", 30.0))};
-}
-
 void say(const std::string& line) {
   std::puts(line.c_str());
   std::fflush(stdout);
+}
+
+ProcessesOptions options_for(int num_ranks) {
+  return {.num_ranks = num_ranks,
+          .join_timeout = Seconds(seconds_of("PEER_JOIN", 30.0)),
+          .timeout = Seconds(seconds_of("PEER_TIMEOUT", 30.0)),
+          .on_wait = say,
+          .note_after = Seconds(seconds_of("PEER_NOTE", 30.0))};
 }
 
 // A run of this process: it meets the others, connects, and leaves with them at the end.

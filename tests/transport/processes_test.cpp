@@ -62,10 +62,12 @@ TEST(ProcessesTest, WhatIsNotTheSameIsNamedToAll) {
 }
 
 TEST(ProcessesTest, NoStoreIsAnErrorThatSaysWhereItShouldBe) {
-  ProcessRun run(2, peer("join", 2), {"PEER_JOIN=1"}, Served::ByNobody);
-  expect_failures(run, -1,
-                  {fmt::format("tried for 1 s: no store answers at 127.0.0.1:{}", run.port()),
-                   "); the launcher (halfback) serves it"});
+  ProcessRun run(2, peer("join", 2), {"PEER_JOIN=1", "PEER_NOTE=0"}, Served::ByNobody);
+  const std::string where = fmt::format("127.0.0.1:{}", run.port());
+  expect_failures(
+      run, -1,
+      {"waiting for the store at " + where + ", which the launcher (halfback) serves\n",
+       "tried for 1 s: no store answers at " + where, "); the launcher (halfback) serves it"});
 }
 
 TEST(ProcessesTest, WhoeverElseListensThereIsFoundOut) {
@@ -96,6 +98,25 @@ TEST(ProcessesTest, WhoHasNotComeIsNamed) {
                                                  "1) to join",
                                                  server.port())))
       << alone.text();
+}
+
+TEST(ProcessesTest, TheFirstThatIsThereTellsWhatItWaitsFor) {
+  StoreServer server("127.0.0.1", 0);
+  const auto start = [&](int index) {
+    return std::make_unique<RunningProcess>(
+        peer("join", 3),
+        std::vector<std::string>{fmt::format("HALFBACK_PROCESS={}", index), "HALFBACK_PROCESSES=3",
+                                 fmt::format("HALFBACK_STORE=127.0.0.1:{}", server.port()),
+                                 "PEER_NOTE=0"});
+  };
+  const auto second = start(1);
+  second->wait_for(fmt::format("waiting for 2 of 3 processes at 127.0.0.1:{}\n", server.port()));
+  const auto third = start(2);
+  const auto first = start(0);
+  for (RunningProcess* const process : {first.get(), second.get(), third.get()}) {
+    EXPECT_EQ(process->wait(), 0) << process->text();
+  }
+  EXPECT_FALSE(contains(third->text(), "processes at")) << third->text();
 }
 
 TEST(ProcessesTest, TwoRunsAtOneStoreAreRefused) {

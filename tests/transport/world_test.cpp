@@ -105,8 +105,25 @@ TEST(WorldTest, SlurmMeetsAtTheFirstHostOfTheStep) {
   EXPECT_FALSE(world.is_on_one_host());
   EXPECT_EQ(detect(with(kSlurm, {{"SLURM_STEP_NODELIST", "gnode20"}})).store_host, "gnode20");
   EXPECT_TRUE(detect(with(kSlurm, {{"SLURM_STEP_NUM_NODES", "1"}})).is_on_one_host());
-  // A batch script is a single process, whatever its job may start.
-  EXPECT_EQ(detect(with(kSlurm, {{"SLURM_STEP_ID", ""}})).count, 1);
+}
+
+TEST(WorldTest, SrunMaySetTheNumbersOfAnMpiToo) {
+  const Variables both = with(kSlurm, {{"PMI_RANK", "5"}, {"PMI_SIZE", "8"}});
+  EXPECT_EQ(detect(both).store_host, "gnode10");
+  EXPECT_EQ(detect(with(both, {{"PMI_SIZE", "16"}, {"MASTER_ADDR", "node0"}})).launcher, "MPICH");
+}
+
+TEST(WorldTest, OfSlurmTheStepCounts) {
+  EXPECT_EQ(detect(with(kSlurm, {{"SLURM_STEP_NUM_TASKS", "6"}})).count, 6);
+  EXPECT_EQ(detect(with(kSlurm, {{"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_PROCID", "0"}})).count, 1);
+  EXPECT_TRUE(contains(refusal(with(kSlurm, {{"SLURM_STEP_NUM_TASKS", "4"}})),
+                       "SLURM_PROCID=5 and SLURM_STEP_NUM_TASKS=4; processes are counted from 0"));
+  // A batch script and salloc's shell are single processes, whatever their job may start.
+  for (const char* step : {"", "4294967290", "4294967291", "4294967292"}) {
+    const World world = detect(with(kSlurm, {{"SLURM_STEP_ID", step}}));
+    EXPECT_EQ(world.count, 1) << step;
+    EXPECT_TRUE(world.launcher.empty()) << step;
+  }
 }
 
 TEST(WorldTest, FirstHostsOfSlurmsLists) {
