@@ -35,6 +35,17 @@ namespace {
 constexpr std::int64_t kDefaultSequences = 64;
 constexpr std::int64_t kDefaultImages = 1000;
 
+// The types of a checkpoint's values; the first is that of the checkpoint that a run begins with.
+constexpr const char* kInheritedDtype = "as-initial";
+
+std::optional<at::ScalarType> parse_checkpoint_dtype(const std::string& name) {
+  require_choice("--checkpoint-dtype", name, {kInheritedDtype, "float32", "bfloat16", "float16"});
+  if (name == kInheritedDtype) {
+    return std::nullopt;
+  }
+  return name == "float32" ? at::kFloat : name == "float16" ? at::kHalf : at::kBFloat16;
+}
+
 struct Options {
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
@@ -51,6 +62,8 @@ struct Options {
   std::int64_t checkpoint_every = 0;
   int keep = 1;
   std::string initial;
+  bool has_new_head = false;
+  std::string checkpoint_dtype = kInheritedDtype;
   bool resumes = false;
   std::string report;
   bool is_dry_run = false;
@@ -79,7 +92,9 @@ bool is_front(const TrainingConfig& config) {
 // What the options alone say.
 TrainingConfig config_of(const Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
-  TrainingConfig config = options.training.config(schedule);
+  const bool has_own_model = !options.resumes && options.initial.empty();
+  TrainingConfig config = has_own_model ? options.training.config(schedule)
+                                        : options.training.config_without_model(schedule);
   config.pipeline.threads_per_rank =
       resolve_threads(options.training.threads_per_rank, ranks_on_this_host(schedule.num_ranks()));
   if (!options.skips_verification) {
@@ -95,6 +110,8 @@ TrainingConfig config_of(const Options& options) {
   config.checkpoint_every = options.checkpoint_every;
   config.keep = options.keep;
   config.initial = options.initial;
+  config.has_new_head = options.has_new_head;
+  config.checkpoint_dtype = parse_checkpoint_dtype(options.checkpoint_dtype);
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -110,6 +127,8 @@ TrainingConfig config_of(const Options& options) {
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew");
+  require(!options.has_new_head || !options.initial.empty(),
+          "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
   require(options.cost_file.empty() || options.is_dry_run,
           "--cost-file is for --dry-run, which predicts a step from it");
   return config;
@@ -131,16 +150,16 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
   // A checkpoint knows its model: sizes need not be typed again.
   const std::filesystem::path source =
       config.resumes_from ? config.resumes_from->directory : config.initial;
-  const bool has_its_model = !source.empty() && !options.training.has_model_size();
-  if (has_its_model) {
-    config.model = load_config(source);
-    config.micro_batch_size = options.training.samples_of_micro_batch(config.model);
+  if (!source.empty()) {
+    const ModelConfig found = load_config(source);
+    options.training.take_model(
+        options.training.model(options.has_new_head ? with_new_head(found, found) : found), config);
   }
   config.evaluate_samples = num_evaluated(options.evaluate_samples, config.model);
   options.tokenizer.apply(
       config, {.checkpoint = source,
-               .vocabulary = has_its_model ? num_outcomes(config.model)
-                                           : options.training.given_size("vocabulary")});
+               .vocabulary = source.empty() ? options.training.given_size("vocabulary")
+                                            : std::optional(num_outcomes(config.model))});
   options.training.note_model(config.model);
   return config;
 }
@@ -163,6 +182,9 @@ void print_start(const Training& training) {
   if (config.processes) {
     std::cout << fmt::format("processes: {}, clocks within {:.3g} ms of each other\n",
                              config.processes->count(), 1e3 * training.clock_error_seconds());
+  }
+  for (const std::string& note : training.notes()) {
+    std::cerr << fmt::format("note: {}\n", note);
   }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
@@ -333,6 +355,14 @@ void add_train_verb(CLI::App& app) {
       ->type_name("N");
   verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
       ->type_name("DIR");
+  verb->add_flag(
+      "--new-head", options->has_new_head,
+      "Start with a new head on the checkpoint of --initial: for an encoder without one, "
+      "or for other --classes");
+  verb->add_option("--checkpoint-dtype", options->checkpoint_dtype,
+                   "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial: "
+                   "as the one has them that the run begins with; resuming is exact with any")
+      ->type_name("TYPE");
   verb->add_flag("--resume", options->resumes,
                  "Go on from --checkpoint, or the newest before it that is complete");
   verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")

@@ -174,15 +174,8 @@ void TrainingOptions::add_model(CLI::App& verb) {
   }
 }
 
-bool TrainingOptions::has_model_size() const {
-  return model_option_->count() > 0 ||
-         std::any_of(sizes_.begin(), sizes_.end(),
-                     [](const auto& size) { return size.second->count() > 0; });
-}
-
-ModelConfig TrainingOptions::model() const {
-  ModelConfig found = default_model(model_name);
-  const ModelSizes known = sizes_of(found);
+void TrainingOptions::set_given_sizes(ModelConfig& model) const {
+  const ModelSizes known = sizes_of(model);
   for (const auto& [name, option] : sizes_) {
     if (option->count() == 0) {
       continue;
@@ -194,14 +187,28 @@ ModelConfig TrainingOptions::model() const {
       set_from_text(*size, text);
     } else if (text != "false") {
       throw ConfigError(fmt::format("--{} is no size of {}; leave it out or use another --model",
-                                    name, model_name));
+                                    name, halfback::model_name(model)));
     }
   }
+}
+
+ModelConfig TrainingOptions::model() const {
+  ModelConfig found = default_model(model_name);
+  set_given_sizes(found);
   if (auto* const llama = std::get_if<LlamaConfig>(&found);
       llama != nullptr && sizes_.at("kv-heads")->count() == 0) {
     llama->num_key_value_heads = llama->num_heads;
   }
-  return found;
+  return resolved(found);
+}
+
+ModelConfig TrainingOptions::model(const ModelConfig& of_checkpoint) const {
+  if (model_option_->count() > 0 && model_name != halfback::model_name(of_checkpoint)) {
+    return model();  // which is refused as another one
+  }
+  ModelConfig found = of_checkpoint;
+  set_given_sizes(found);
+  return resolved(found);
 }
 
 std::optional<std::int64_t> TrainingOptions::given_size(const std::string& name) const {
@@ -212,9 +219,12 @@ std::optional<std::int64_t> TrainingOptions::given_size(const std::string& name)
   return parse_integer(option->results().back());
 }
 
-std::int64_t TrainingOptions::samples_of_micro_batch(const ModelConfig& found) const {
-  return micro_batch_size.value_or(task_of(found) == Task::Classes ? kDefaultImages
-                                                                   : kDefaultSequences);
+void TrainingOptions::take_model(const ModelConfig& model, TrainingConfig& config) const {
+  config.model = model;
+  config.micro_batch_size = micro_batch_size.value_or(
+      task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
+  require(config.micro_batch_size >= 1 && config.micro_batch_size <= 1 << 20, "micro-batch-size",
+          static_cast<double>(config.micro_batch_size), "a number from 1 to 1048576");
 }
 
 void TrainingOptions::note_model(const ModelConfig& found) const {
@@ -230,6 +240,12 @@ void TrainingOptions::note_model(const ModelConfig& found) const {
 }
 
 TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
+  TrainingConfig config = config_without_model(schedule);
+  take_model(model(), config);
+  return config;
+}
+
+TrainingConfig TrainingOptions::config_without_model(const Schedule& schedule) const {
   require_choice("--optimizer", optimizer, {"adamw", "sgd"});
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
   require_choice("--precision", precision, {"float32", "bfloat16", "float16"});
@@ -251,10 +267,6 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
   require(settings.weight_decay >= 0.0, "weight-decay", settings.weight_decay, "0 or more");
 
   TrainingConfig config;
-  config.model = model();
-  config.micro_batch_size = samples_of_micro_batch(config.model);
-  require(config.micro_batch_size >= 1 && config.micro_batch_size <= 1 << 20, "micro-batch-size",
-          static_cast<double>(config.micro_batch_size), "a number from 1 to 1048576");
   config.cut = cut;
   using Forward = Checkpointing::Forward;
   config.checkpointing = {.recomputed = recompute == "block"          ? Forward::OfBlocks

@@ -38,28 +38,30 @@ struct TrainingOptions {
   // Adds all of them. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Returns whether the model or a size of it was given, on the command line or in a config file.
-  bool has_model_size() const;
-
   // Returns the size of that name where it was given.
   std::optional<std::int64_t> given_size(const std::string& name) const;
 
-  // Makes the sizes that a checkpoint gave the options' values, so that a written configuration
-  // has them. Only for options without model sizes.
+  // Makes the sizes of the model the options' values, so that a written configuration has them.
   void note_model(const ModelConfig& found) const;
-
-  // Returns how many there are: as given, else the default for such a model.
-  std::int64_t samples_of_micro_batch(const ModelConfig& found) const;
 
   // Returns the model with the sizes that were given. Throws ConfigError for a size that it has not
   // or that is no such value.
   ModelConfig model() const;
 
-  // Returns the configuration for a schedule. Throws ConfigError for values out of range.
+  // The same on top of the model of a checkpoint.
+  ModelConfig model(const ModelConfig& of_checkpoint) const;
+
+  // Returns the configuration for a schedule, with the model of model(). Throws ConfigError for
+  // values out of range.
   TrainingConfig config(const Schedule& schedule) const;
+  TrainingConfig config_without_model(const Schedule& schedule) const;
+
+  // Sets the model, and as many samples of a micro-batch as given, else the default for it.
+  void take_model(const ModelConfig& model, TrainingConfig& config) const;
 
  private:
   void add_model(CLI::App& verb);
+  void set_given_sizes(ModelConfig& model) const;
 
   CLI::Option* model_option_ = nullptr;
   std::map<std::string, CLI::Option*> sizes_;  // of all models, by name

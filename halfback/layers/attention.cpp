@@ -6,12 +6,8 @@
 #include "halfback/layers/scaled_dot_product.h"
 #include "halfback/layers/shapes.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/outer.h>
-#include <ATen/ops/pow.h>
 
-#include <cmath>
 #include <utility>
 
 namespace halfback {
@@ -25,35 +21,46 @@ enum { kAttended, kNormed, kGradPacked, kGradOutput, kGradNorm };
 
 }  // namespace
 
-RotaryAngles rotary_angles(const RotaryOptions& options, at::ScalarType dtype) {
-  const at::TensorOptions exact(at::kDouble);
-  const at::Tensor exponents =
-      at::arange(options.head_size / 2, exact).mul(-2.0 / static_cast<double>(options.head_size));
-  const at::Tensor angles =
-      at::outer(at::arange(options.length, exact), at::pow(options.theta, exponents));
-  return {.cosine = angles.cos().to(dtype), .sine = angles.sin().to(dtype)};
-}
-
 Attention::Attention(const std::string& prefix, const Options& options)
-    : options_(options),
-      norm_(prefix + ".input_layernorm", options.num_channels, options.epsilon),
-      output_{.name = prefix + ".self_attn.o_proj.weight",
-              .shape = {options.num_channels, options.num_channels},
-              .init = {.standard_deviation = options.output_standard_deviation}} {
-  const std::int64_t queries = options.num_heads * head_size();
-  const std::int64_t keys = options.num_key_value_heads * head_size();
-  query_key_value_ = {
-      .name = prefix + ".self_attn.qkv_proj.weight",
-      .shape = {queries + 2 * keys, options.num_channels},
-      .init = {.standard_deviation = options.standard_deviation},
-      .checkpoint_rows = {
-          {prefix + ".self_attn.q_proj.weight", 0, queries},
-          {prefix + ".self_attn.k_proj.weight", queries, queries + keys},
-          {prefix + ".self_attn.v_proj.weight", queries + keys, queries + 2 * keys}}};
+    : options_(options), norm_(prefix + ".input_layernorm", options.num_channels, options.epsilon) {
+  if (options_.head_size == 0) {
+    options_.head_size = options.num_channels / options.num_heads;
+  }
+  const std::string place = prefix + ".self_attn.";
+  const std::int64_t queries = options.num_heads * options_.head_size;
+  const std::int64_t keys = options.num_key_value_heads * options_.head_size;
+  const std::int64_t all = queries + 2 * keys;
+  const auto rows_of = [&](const std::string& end) -> std::vector<NamedRows> {
+    return {{place + "q_proj" + end, 0, queries},
+            {place + "k_proj" + end, queries, queries + keys},
+            {place + "v_proj" + end, queries + keys, all}};
+  };
+  query_key_value_ = {.name = place + "qkv_proj.weight",
+                      .shape = {all, options.num_channels},
+                      .init = {.standard_deviation = options.standard_deviation},
+                      .checkpoint_rows = rows_of(".weight")};
+  query_key_value_bias_ = {.name = place + "qkv_proj.bias",
+                           .shape = {all},
+                           .init = {},
+                           .decays = false,
+                           .checkpoint_rows = rows_of(".bias")};
+  output_ = {.name = place + "o_proj.weight",
+             .shape = {options.num_channels, queries},
+             .init = {.standard_deviation = options.output_standard_deviation}};
+  output_bias_ = {
+      .name = place + "o_proj.bias", .shape = {options.num_channels}, .init = {}, .decays = false};
 }
 
 std::vector<Parameter*> Attention::parameters() {
-  return {norm_.parameters().front(), &query_key_value_, &output_};
+  std::vector<Parameter*> all = {norm_.parameters().front(), &query_key_value_};
+  if (options_.has_input_bias) {
+    all.push_back(&query_key_value_bias_);
+  }
+  all.push_back(&output_);
+  if (options_.has_output_bias) {
+    all.push_back(&output_bias_);
+  }
+  return all;
 }
 
 std::vector<at::Tensor*> Attention::constants() {
@@ -67,11 +74,16 @@ at::Tensor Attention::heads_of(const at::Tensor& packed, std::int64_t first, std
 at::Tensor Attention::project(const at::Tensor& normed,
                               at::IntArrayRef sizes,
                               std::int64_t first_position) {
-  at::Tensor packed =
-      product(normed, query_key_value_).view({sizes[0], sizes[1], num_packed_heads(), head_size()});
+  at::Tensor packed = product(normed, query_key_value_, query_key_value_bias_.value)
+                          .view({sizes[0], sizes[1], num_packed_heads(), options_.head_size});
   kernels::rotate_heads(packed, options_.num_heads + options_.num_key_value_heads,
                         options_.angles.cosine, options_.angles.sine, first_position);
   return packed;
+}
+
+at::Tensor Attention::add_output(const at::Tensor& rows, const at::Tensor& x) const {
+  at::Tensor sum = product(rows, output_, x);
+  return output_bias_.value.defined() ? sum.add_(output_bias_.value) : sum;
 }
 
 at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
@@ -86,9 +98,9 @@ at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
                                                .is_causal = true});
   saved.until_input = {input, normed.statistics, packed, log_sum_exp};
   // The kernel's output lies in memory as [N, T, H, D].
-  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
+  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), heads * options_.head_size});
   saved.until_weight = {rows};
-  return product(rows, output_, x).view(input.sizes());
+  return add_output(rows, x).view(input.sizes());
 }
 
 at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved) {
@@ -97,7 +109,7 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   const at::Tensor g = as_rows(grad_output);
   at::Tensor packed = std::move(saved.until_input[kPacked]);
   const auto by_head = [&](const at::Tensor& rows) {
-    return rows.view({packed.size(0), packed.size(1), heads, head_size()}).transpose(1, 2);
+    return rows.view({packed.size(0), packed.size(1), heads, options_.head_size}).transpose(1, 2);
   };
   auto [grad_query, grad_key, grad_value] =
       attend_backward({.query = heads_of(packed, 0, heads),
@@ -120,7 +132,7 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   grad_key.reset();
   grad_value.reset();
 
-  const at::Tensor grad_packed = packed.view({g.size(0), num_packed_heads() * head_size()});
+  const at::Tensor grad_packed = packed.view({g.size(0), num_packed_heads() * options_.head_size});
   Norm::Gradients norm =
       norm_.backward({.rows = as_rows(saved.until_input[kInput]),
                       .statistics = saved.until_input[kStatistics],
@@ -138,9 +150,10 @@ void Attention::backward_weight(Saved& saved) {
 }
 
 void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
-  product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_);
-  product_backward_weight(take_rows(saved, kGradPacked), take_rows(saved, kNormed),
-                          query_key_value_);
+  affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_,
+                         output_bias_);
+  affine_backward_weight(take_rows(saved, kGradPacked), take_rows(saved, kNormed), query_key_value_,
+                         query_key_value_bias_);
   for (Saved* one : saved) {
     norm_.accumulate_gradients(one->until_weight[kGradNorm]);
     one->until_weight.clear();
@@ -164,17 +177,18 @@ at::Tensor Attention::extend(const at::Tensor& input, Cache& cache) {
                                     .value = cache.values,
                                     .is_causal = is_causal});
   const at::Tensor rows =
-      attended.output.transpose(1, 2).reshape({x.size(0), options_.num_channels});
-  return product(rows, output_, x).view(input.sizes());
+      attended.output.transpose(1, 2).reshape({x.size(0), heads * options_.head_size});
+  return add_output(rows, x).view(input.sizes());
 }
 
 SavedBytes Attention::saved_bytes(std::span<const std::int64_t> input_shape,
                                   std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = numel(input_shape) / channels;
-  const std::int64_t packed = num_packed_heads() * head_size();
+  const std::int64_t attended_and_packed =
+      (options_.num_heads + num_packed_heads()) * options_.head_size;
   return {.until_input = rows * (channels + 1 + options_.num_heads) * element_bytes,
-          .until_weight = rows * (channels + packed) * element_bytes,
+          .until_weight = rows * attended_and_packed * element_bytes,
           .gradients = (rows * 2 * channels + channels) * element_bytes};
 }
 

@@ -1,32 +1,19 @@
 // The attention half of a LLaMA block: x + W_o attention(rope(W_qkv n)), n = RMSNorm(x). Causal;
 // H query heads share K key/value heads (grouped-query attention).
-// Sources: Su et al., "RoFormer" (rotary positions), arXiv:2104.09864; Ainslie et al., "GQA",
-// arXiv:2305.13245.
+// Source: Ainslie et al., "GQA", arXiv:2305.13245.
 //
-// With M = N x T rows, C channels, head size D, Q = (H + 2K) D:
+// With M = N x T rows, C channels, head size D (C / H unless it is given), Q = (H + 2K) D:
 //   F  keeps until I: x [M, C], the inverse RMS [M], the log-sum-exp [N, H, T]; until W: the
-//      attention's output [M, C] and the memory of rotated q, k, v [M, Q].
+//      attention's output [M, H D] and the memory of rotated q, k, v [M, Q].
 //   I  makes the gradient of q, k, v in the memory of q, k, v, and n anew.
 //   W  reads n, that gradient, the attention's output and g.
 #pragma once
 
 #include "halfback/layers/layer.h"
 #include "halfback/layers/rms_norm.h"
+#include "halfback/layers/rotary.h"
 
 namespace halfback {
-
-// The angles of rotary positions: cosine and sine, each [T, D/2]. Angle of pair i at position t is
-// t x theta^(-2i/D).
-struct RotaryAngles {
-  at::Tensor cosine;
-  at::Tensor sine;
-};
-struct RotaryOptions {
-  std::int64_t length = 0;
-  std::int64_t head_size = 0;
-  double theta = 10000.0;
-};
-RotaryAngles rotary_angles(const RotaryOptions& options, at::ScalarType dtype);
 
 class Attention : public Layer {
  public:
@@ -34,6 +21,9 @@ class Attention : public Layer {
     std::int64_t num_channels = 0;
     std::int64_t num_heads = 0;
     std::int64_t num_key_value_heads = 0;
+    std::int64_t head_size = 0;   // 0: num_channels / num_heads
+    bool has_input_bias = false;  // of queries, keys and values
+    bool has_output_bias = false;
     double epsilon = 1e-5;
     double standard_deviation = 0.02;
     double output_standard_deviation = 0.02;
@@ -63,7 +53,6 @@ class Attention : public Layer {
   at::Tensor extend(const at::Tensor& input, Cache& cache);
 
  private:
-  std::int64_t head_size() const { return options_.num_channels / options_.num_heads; }
   std::int64_t num_packed_heads() const {
     return options_.num_heads + 2 * options_.num_key_value_heads;
   }
@@ -72,10 +61,15 @@ class Attention : public Layer {
   // Returns `count` of the heads from `first`, as [N, count, T, D]. No copy.
   static at::Tensor heads_of(const at::Tensor& packed, std::int64_t first, std::int64_t count);
 
+  // Returns x + W_o a (+ b_o) of attended rows a.
+  at::Tensor add_output(const at::Tensor& rows, const at::Tensor& x) const;
+
   Options options_;
   RmsNorm norm_;
   Parameter query_key_value_;
+  Parameter query_key_value_bias_;
   Parameter output_;
+  Parameter output_bias_;
 };
 
 }  // namespace halfback

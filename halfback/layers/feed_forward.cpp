@@ -21,29 +21,48 @@ enum { kNormed, kGradGateUp, kActivated, kGradOutput, kGradNorm };
 
 FeedForward::FeedForward(const std::string& prefix, const Options& options)
     : options_(options),
-      norm_(prefix + ".post_attention_layernorm", options.num_channels, options.epsilon),
-      gate_up_{.name = prefix + ".mlp.gate_up_proj.weight",
-               .shape = {2 * options.hidden, options.num_channels},
-               .init = {.standard_deviation = options.standard_deviation},
-               .checkpoint_rows = {{prefix + ".mlp.gate_proj.weight", 0, options.hidden},
-                                   {prefix + ".mlp.up_proj.weight", options.hidden,
-                                    2 * options.hidden}}},
-      down_{.name = prefix + ".mlp.down_proj.weight",
-            .shape = {options.num_channels, options.hidden},
-            .init = {.standard_deviation = options.output_standard_deviation}} {}
+      norm_(prefix + ".post_attention_layernorm", options.num_channels, options.epsilon) {
+  const std::string place = prefix + ".mlp.";
+  const auto rows_of = [&](const std::string& end) -> std::vector<NamedRows> {
+    return {{place + "gate_proj" + end, 0, options.hidden},
+            {place + "up_proj" + end, options.hidden, 2 * options.hidden}};
+  };
+  gate_up_ = {.name = place + "gate_up_proj.weight",
+              .shape = {2 * options.hidden, options.num_channels},
+              .init = {.standard_deviation = options.standard_deviation},
+              .checkpoint_rows = rows_of(".weight")};
+  gate_up_bias_ = {.name = place + "gate_up_proj.bias",
+                   .shape = {2 * options.hidden},
+                   .init = {},
+                   .decays = false,
+                   .checkpoint_rows = rows_of(".bias")};
+  down_ = {.name = place + "down_proj.weight",
+           .shape = {options.num_channels, options.hidden},
+           .init = {.standard_deviation = options.output_standard_deviation}};
+  down_bias_ = {.name = place + "down_proj.bias",
+                .shape = {options.num_channels},
+                .init = {},
+                .decays = false};
+}
 
 std::vector<Parameter*> FeedForward::parameters() {
-  return {norm_.parameters().front(), &gate_up_, &down_};
+  Parameter* const norm = norm_.parameters().front();
+  return options_.has_bias ? std::vector{norm, &gate_up_, &gate_up_bias_, &down_, &down_bias_}
+                           : std::vector{norm, &gate_up_, &down_};
 }
 
 at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
   const at::Tensor x = as_rows(input);
   const Norm::Normed normed = norm_.normalize(x);
-  const at::Tensor gate_up = product(normed.output, gate_up_);
+  const at::Tensor gate_up = product(normed.output, gate_up_, gate_up_bias_.value);
   at::Tensor activated = at::empty({x.size(0), options_.hidden}, x.options());
   kernels::swiglu(gate_up, activated);
   saved.until_input = {input, normed.statistics, gate_up};
-  return product(activated, down_, x).view(input.sizes());
+  at::Tensor output = product(activated, down_, x);
+  if (down_bias_.value.defined()) {
+    output.add_(down_bias_.value);
+  }
+  return output.view(input.sizes());
 }
 
 at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& saved) {
@@ -66,8 +85,10 @@ void FeedForward::backward_weight(Saved& saved) {
 }
 
 void FeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
-  product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kActivated), down_);
-  product_backward_weight(take_rows(saved, kGradGateUp), take_rows(saved, kNormed), gate_up_);
+  affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kActivated), down_,
+                         down_bias_);
+  affine_backward_weight(take_rows(saved, kGradGateUp), take_rows(saved, kNormed), gate_up_,
+                         gate_up_bias_);
   for (Saved* one : saved) {
     norm_.accumulate_gradients(one->until_weight[kGradNorm]);
     one->until_weight.clear();

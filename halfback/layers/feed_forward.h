@@ -18,6 +18,7 @@ class FeedForward : public Layer {
   struct Options {
     std::int64_t num_channels = 0;
     std::int64_t hidden = 0;
+    bool has_bias = false;  // of all three products
     double epsilon = 1e-5;
     double standard_deviation = 0.02;
     double output_standard_deviation = 0.02;
@@ -39,7 +40,9 @@ class FeedForward : public Layer {
   Options options_;
   RmsNorm norm_;
   Parameter gate_up_;
+  Parameter gate_up_bias_;
   Parameter down_;
+  Parameter down_bias_;
 };
 
 }  // namespace halfback

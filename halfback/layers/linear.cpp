@@ -44,11 +44,7 @@ void Linear::backward_weight(Saved& saved) {
 void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
   const at::Tensor input = take_rows(saved, 0);
   const at::Tensor gradient = take_rows(saved, 1);
-  if (options_.has_bias) {
-    affine_backward_weight(gradient, input, weight_, bias_);
-  } else {
-    product_backward_weight(gradient, input, weight_);
-  }
+  affine_backward_weight(gradient, input, weight_, bias_);
   for (Saved* one : saved) {
     one->until_weight.clear();
   }

@@ -53,7 +53,9 @@ void affine_backward_weight(const at::Tensor& gradient,
                             Parameter& weight,
                             Parameter& bias) {
   product_backward_weight(gradient, x, weight);
-  accumulate(gradient.sum(0), bias);
+  if (bias.value.defined()) {
+    accumulate(gradient.sum(0), bias);
+  }
 }
 
 void start_gradient(Parameter& parameter) {

@@ -36,7 +36,7 @@ class Builder {
         kEmbeddings,
         BertEmbedding::Options{.vocabulary = config_.vocabulary,
                                .num_channels = config_.width,
-                               .num_positions = config_.sequence,
+                               .num_positions = config_.num_positions(),
                                .num_segments = config_.num_segments,
                                .has_sinusoid_positions = config_.has_sinusoid_positions},
         dtype_));
@@ -111,19 +111,28 @@ ModelSizes sizes_of(BertConfig& config) {
           {"width", "Channels", &config.width},
           {"heads", "Attention heads", &config.num_heads},
           {"hidden", "Channels inside the feed-forward", &config.hidden},
-          {"sequence", "Tokens of a sequence", &config.sequence},
+          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
+          {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"segments", "Kinds of segments", &config.num_segments},
           {"norm-epsilon", "Of the norms", &config.norm_epsilon},
-          {"dropout", "Part of the elements that is dropped", &config.dropout},
-          {"masked-fraction", "Part of the tokens that is masked", &config.masked_fraction},
+          {"dropout", "Part of the elements that is dropped", &config.dropout, Fixed::InRun},
+          {"masked-fraction", "Part of the tokens that is masked", &config.masked_fraction,
+           Fixed::InRun},
           {"rms-norm", "RMSNorm instead of LayerNorm", &config.has_rms_norm},
           {"sinusoid-positions", "Fixed positions", &config.has_sinusoid_positions}};
 }
 
-void check(const BertConfig& config) {
+BertConfig resolved(const BertConfig& config) {
   BertConfig copy = config;
+  copy.positions = config.num_positions();
+  return copy;
+}
+
+void check(const BertConfig& config) {
+  BertConfig copy = resolved(config);
   check_whole_numbers(sizes_of(copy));
+  check_sequence(config.sequence, config.num_positions());
   if (config.width % config.num_heads != 0) {
     throw ConfigError(
         fmt::format("model: {} heads do not divide width {}; change --width or "
@@ -148,7 +157,7 @@ std::int64_t num_parameters(const BertConfig& config) {
   const std::int64_t norm = width * (config.has_rms_norm ? 1 : 2);
   const std::int64_t block =
       4 * width * (width + 1) + config.hidden * (2 * width + 1) + width + 2 * norm;
-  const std::int64_t positions = config.has_sinusoid_positions ? 0 : config.sequence;
+  const std::int64_t positions = config.has_sinusoid_positions ? 0 : config.num_positions();
   const std::int64_t embedding =
       width * (config.vocabulary + positions + config.num_segments) + norm;
   const std::int64_t head = width * (width + 1) + norm + config.vocabulary;

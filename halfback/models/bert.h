@@ -18,7 +18,8 @@ struct BertConfig {
   std::int64_t width = 256;
   std::int64_t num_heads = 8;
   std::int64_t hidden = 1024;
-  std::int64_t sequence = 128;    // longest
+  std::int64_t sequence = 128;    // in training
+  std::int64_t positions = 0;     // of the longest sequence; 0: as in training
   std::int64_t vocabulary = 257;  // bytes and the mask
   std::int64_t num_segments = 2;
   double norm_epsilon = 1e-12;
@@ -27,6 +28,8 @@ struct BertConfig {
   bool has_rms_norm = false;            // as the 2BP paper trains it, instead of LayerNorm
   bool has_sinusoid_positions = false;  // fixed, as the 2BP paper has them, instead of learned
   bool has_head = true;                 // false: the encoder alone, which cannot be trained
+
+  std::int64_t num_positions() const { return positions > 0 ? positions : sequence; }
 
   // Tokens of a sequence of this length that are masked.
   std::int64_t num_masked(std::int64_t length) const;
@@ -37,10 +40,13 @@ struct BertConfig {
 // Returns the sizes, which point into `config`.
 ModelSizes sizes_of(BertConfig& config);
 
+// Returns the same with the positions worked out.
+BertConfig resolved(const BertConfig& config);
+
 // Throws ConfigError for sizes that no model can have.
 void check(const BertConfig& config);
 
-// Returns the number of trained numbers.
+// Returns the number of trainable parameters.
 std::int64_t num_parameters(const BertConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet. The

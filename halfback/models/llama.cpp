@@ -33,6 +33,9 @@ void add_block(const LlamaConfig& config,
                 prefix, Attention::Options{.num_channels = config.width,
                                            .num_heads = config.num_heads,
                                            .num_key_value_heads = config.num_key_value_heads,
+                                           .head_size = config.head_size,
+                                           .has_input_bias = config.has_input_bias,
+                                           .has_output_bias = config.has_output_bias,
                                            .epsilon = config.norm_epsilon,
                                            .standard_deviation = kStandardDeviation,
                                            .output_standard_deviation = output_deviation,
@@ -41,6 +44,7 @@ void add_block(const LlamaConfig& config,
   stage.add(std::make_unique<FeedForward>(
                 prefix, FeedForward::Options{.num_channels = config.width,
                                              .hidden = config.hidden,
+                                             .has_bias = config.has_feed_forward_bias,
                                              .epsilon = config.norm_epsilon,
                                              .standard_deviation = kStandardDeviation,
                                              .output_standard_deviation = output_deviation}),
@@ -54,23 +58,58 @@ ModelSizes sizes_of(LlamaConfig& config) {
           {"width", "Channels", &config.width},
           {"heads", "Attention heads", &config.num_heads},
           {"kv-heads", "Key/value heads (as many as heads)", &config.num_key_value_heads},
+          {"head-size", "Channels of a head (0: width / heads)", &config.head_size},
           {"hidden", "Channels inside the feed-forward", &config.hidden},
-          {"sequence", "Tokens of a sequence", &config.sequence},
+          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
+          {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"rope-theta", "Base of rotary positions", &config.rope_theta},
           {"norm-epsilon", "Of the norms", &config.norm_epsilon},
-          {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
+          {"tied-head", "One matrix for embedding and head", &config.has_tied_head},
+          {"input-bias", "Biases of queries, keys and values", &config.has_input_bias},
+          {"output-bias", "Bias of attention's output", &config.has_output_bias},
+          {"feed-forward-bias", "Biases of the feed-forward", &config.has_feed_forward_bias}};
+}
+
+LlamaConfig resolved(const LlamaConfig& config) {
+  LlamaConfig copy = config;
+  if (config.num_heads > 0 && config.width % config.num_heads == 0) {
+    copy.head_size = config.channels_of_head();
+  }
+  copy.positions = config.num_positions();
+  return copy;
 }
 
 void check(const LlamaConfig& config) {
   LlamaConfig copy = config;
+  copy.head_size = copy.head_size == 0 ? 1 : copy.head_size;  // what follows from the others
+  copy.positions = config.num_positions();
   check_whole_numbers(sizes_of(copy));
-  if (config.width % config.num_heads != 0 || config.width / config.num_heads % 2 != 0) {
+  const bool is_whole = config.head_size > 0 || config.width % config.num_heads == 0;
+  if (!is_whole || config.channels_of_head() % 2 != 0) {
+    throw ConfigError(fmt::format(
+        "model: width {} over {} heads gives heads of {:g}; expected an even whole "
+        "number (rotary positions turn pairs); change --width, --heads or --head-size",
+        config.width, config.num_heads,
+        config.head_size > 0
+            ? static_cast<double>(config.head_size)
+            : static_cast<double>(config.width) / static_cast<double>(config.num_heads)));
+  }
+  check_sequence(config.sequence, config.num_positions());
+  if (config.exact_length > 0 && config.sequence > config.exact_length) {
+    throw ConfigError(fmt::format(
+        "model: sequences of {}; expected {} or less: beyond that this checkpoint's attention is a "
+        "sliding window, or its rotary positions change with the length, which is not built; use "
+        "--sequence {}",
+        config.sequence, config.exact_length, config.exact_length));
+  }
+  const bool has_known_biases = config.has_output_bias
+                                    ? config.has_input_bias
+                                    : !(config.has_input_bias && config.has_feed_forward_bias);
+  if (!has_known_biases) {
     throw ConfigError(
-        fmt::format("model: width {} over {} heads gives heads of {:g}; expected an even whole "
-                    "number (rotary positions turn pairs); change --width or --heads",
-                    config.width, config.num_heads,
-                    static_cast<double>(config.width) / static_cast<double>(config.num_heads)));
+        "model: --output-bias needs --input-bias, and --feed-forward-bias goes with both or "
+        "neither; expected biases as a LLaMA or a Qwen2 has them");
   }
   if (config.num_heads % config.num_key_value_heads != 0) {
     throw ConfigError(fmt::format(
@@ -87,9 +126,12 @@ void check(const LlamaConfig& config) {
 }
 
 std::int64_t num_parameters(const LlamaConfig& config) {
-  const std::int64_t head_size = config.width / config.num_heads;
-  const std::int64_t packed = (config.num_heads + 2 * config.num_key_value_heads) * head_size;
-  const std::int64_t block = config.width * (2 + packed + config.width + 3 * config.hidden);
+  const std::int64_t queries = config.num_heads * config.channels_of_head();
+  const std::int64_t packed = queries + 2 * config.num_key_value_heads * config.channels_of_head();
+  const std::int64_t block = config.width * (2 + packed + queries + 3 * config.hidden) +
+                             (config.has_input_bias ? packed : 0) +
+                             (config.has_output_bias ? config.width : 0) +
+                             (config.has_feed_forward_bias ? 2 * config.hidden + config.width : 0);
   const std::int64_t tables = config.has_tied_head ? 1 : 2;
   return config.num_layers * block + config.width * (tables * config.vocabulary + 1);
 }
@@ -102,8 +144,9 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
       std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
       fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
   const RotaryAngles angles = rotary_angles({.length = config.sequence,
-                                             .head_size = config.width / config.num_heads,
-                                             .theta = config.rope_theta},
+                                             .head_size = config.channels_of_head(),
+                                             .theta = config.rope_theta,
+                                             .scaling = config.rotary_scaling},
                                             dtype);
   std::vector<StageLayers> stages(blocks_per_stage.size());
   stages.front().add(std::make_unique<Embedding>(

@@ -42,17 +42,20 @@ ModelSizes sizes_of(MambaConfig& config) {
           {"conv-size", "Tokens that the convolution sees", &config.conv_size},
           {"expand", "Inner channels of a block, in widths", &config.expand},
           {"dt-rank", "Rank of the steps (0: a sixteenth of the width)", &config.dt_rank},
-          {"sequence", "Tokens of a sequence", &config.sequence},
+          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"norm-epsilon", "Of the norms", &config.norm_epsilon},
           {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
 }
 
-void check(const MambaConfig& config) {
+MambaConfig resolved(const MambaConfig& config) {
   MambaConfig copy = config;
-  if (copy.dt_rank == 0) {
-    copy.dt_rank = step_rank(copy);
-  }
+  copy.dt_rank = config.dt_rank == 0 ? step_rank(config) : config.dt_rank;
+  return copy;
+}
+
+void check(const MambaConfig& config) {
+  MambaConfig copy = resolved(config);
   check_whole_numbers(sizes_of(copy));
   if (!std::isfinite(config.norm_epsilon) || config.norm_epsilon <= 0.0) {
     throw ConfigError(

@@ -30,6 +30,9 @@ struct MambaConfig {
 // Returns the sizes, which point into `config`.
 ModelSizes sizes_of(MambaConfig& config);
 
+// Returns the same with the rank of the steps worked out.
+MambaConfig resolved(const MambaConfig& config);
+
 // Throws ConfigError for sizes that no model can have.
 void check(const MambaConfig& config);
 

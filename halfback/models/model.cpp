@@ -48,6 +48,14 @@ std::vector<StageLayers> build(const MlpConfig& config,
 }
 
 template <typename Config>
+Config resolve(const Config& config) {
+  return config;
+}
+LlamaConfig resolve(const LlamaConfig& config) { return resolved(config); }
+BertConfig resolve(const BertConfig& config) { return resolved(config); }
+MambaConfig resolve(const MambaConfig& config) { return resolved(config); }
+
+template <typename Config>
 int count_blocks(const Config& config) {
   return static_cast<int>(config.num_layers);
 }
@@ -114,6 +122,10 @@ std::string size_text(ModelConfig config, const std::string& name) {
   const auto found = std::find_if(sizes.begin(), sizes.end(),
                                   [&](const ModelSize& size) { return size.name == name; });
   return found == sizes.end() ? "" : to_text(*found);
+}
+
+ModelConfig resolved(const ModelConfig& config) {
+  return std::visit([](const auto& one) { return ModelConfig(resolve(one)); }, config);
 }
 
 void check(const ModelConfig& config) {

@@ -39,10 +39,13 @@ ModelSizes sizes_of(ModelConfig& config);
 // Returns the size of that name as text; empty when the model has none.
 std::string size_text(ModelConfig config, const std::string& name);
 
+// Returns the model with sizes that follow from others (given as 0) worked out.
+ModelConfig resolved(const ModelConfig& config);
+
 // Throws ConfigError for sizes that no model can have.
 void check(const ModelConfig& config);
 
-// Returns the number of trained numbers.
+// Returns the number of trainable parameters.
 std::int64_t num_parameters(const ModelConfig& config);
 
 // Returns how many blocks a cut deals out to the stages.

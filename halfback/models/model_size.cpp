@@ -60,4 +60,13 @@ void check_whole_numbers(const ModelSizes& sizes) {
   }
 }
 
+void check_sequence(std::int64_t sequence, std::int64_t num_positions) {
+  if (sequence > num_positions) {
+    throw ConfigError(
+        fmt::format("model: --sequence is {}; expected {} or less, the positions that the model "
+                    "has; use --sequence {}",
+                    sequence, num_positions, num_positions));
+  }
+}
+
 }  // namespace halfback

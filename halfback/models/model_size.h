@@ -9,10 +9,15 @@
 
 namespace halfback {
 
+// Whether a size belongs to the model, or is a run's choice, which another run of the same model
+// may make otherwise.
+enum class Fixed { InModel, InRun };
+
 struct ModelSize {
   const char* name;  // as in "kv-heads"
   const char* help;
   std::variant<std::int64_t*, double*, bool*> value;  // inside the model's configuration
+  Fixed fixed = Fixed::InModel;
 };
 using ModelSizes = std::vector<ModelSize>;
 
@@ -24,5 +29,8 @@ void set_from_text(const ModelSize& size, const std::string& text);
 
 // Throws ConfigError for a whole number that is not from 1 to 2^24.
 void check_whole_numbers(const ModelSizes& sizes);
+
+// Throws ConfigError for a sequence that is longer than the model has positions for.
+void check_sequence(std::int64_t sequence, std::int64_t num_positions);
 
 }  // namespace halfback

@@ -143,8 +143,8 @@ ModelSizes sizes_of(ResnetConfig& config) {
           {"width", "Channels", &config.width},
           {"classes", "Classes", &config.num_classes},
           {"image-channels", "Channels of an image", &config.image_channels},
-          {"image-height", "Pixels", &config.image_height},
-          {"image-width", "Pixels", &config.image_width},
+          {"image-height", "Pixels", &config.image_height, Fixed::InRun},
+          {"image-width", "Pixels", &config.image_width, Fixed::InRun},
           {"small-stem",
            "A first layer for images of about 32 x 32; --small-stem=false: for large ones",
            &config.has_small_stem}};

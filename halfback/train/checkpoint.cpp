@@ -42,18 +42,16 @@ void require_same_tokenizer(const std::filesystem::path& directory, const Tokeni
 }
 
 void load_parameters(const std::filesystem::path& directory, const StageList& stages) {
+  load_parameters(ModelTensors(directory, load_config(directory)), stages);
+}
+
+void load_parameters(const ModelTensors& tensors, const StageList& stages) {
   const c10::InferenceMode no_graph;
-  const SafetensorsDirectory files(directory, kModelTensors);
   for (Stage* const stage : stages) {
     for (const NamedTensor& named : value_tensors(buffers_of(*stage), Copies::With)) {
-      const std::string inner = named.name.substr(named.name.find('.') + 1);
-      const std::string& name =
-          files.contains(inner) && !files.contains(named.name) ? inner : named.name;
-      // torch counts batches in int64; ours are numbers like all others.
-      const at::ScalarType dtype = name.ends_with(".num_batches_tracked") && files.contains(name)
-                                       ? files.get(name).scalar_type()
-                                       : named.tensor.scalar_type();
-      named.tensor.copy_(files.expect(name, named.tensor.sizes(), dtype));
+      if (tensors.contains(named.name)) {
+        tensors.copy(named.name, named.tensor);
+      }
     }
   }
 }
@@ -74,6 +72,11 @@ TrainingState load_training_state(const std::filesystem::path& directory,
       named.tensor.copy_(
           files.expect(named.name, named.tensor.sizes(), named.tensor.scalar_type()));
     }
+    for (const NamedTensor& named : value_tensors(buffers_of(*stage), Copies::With)) {
+      if (const std::string exact = kExactValue + named.name; files.contains(exact)) {
+        named.tensor.copy_(files.expect(exact, named.tensor.sizes(), named.tensor.scalar_type()));
+      }
+    }
     stage->take_own_state();
     stage->close_whole_state();
   }
@@ -82,7 +85,8 @@ TrainingState load_training_state(const std::filesystem::path& directory,
 
 void require_same_model(const ModelConfig& found,
                         const ModelConfig& wanted,
-                        const std::filesystem::path& where) {
+                        const std::filesystem::path& where,
+                        Fixed compared) {
   const auto refuse = [&](const std::string& there, const std::string& here,
                           const std::string& remedy) {
     throw ConfigError(fmt::format(
@@ -92,14 +96,14 @@ void require_same_model(const ModelConfig& found,
   if (model_name(found) != model_name(wanted)) {
     refuse("a " + model_name(found), "a " + model_name(wanted), "use --model " + model_name(found));
   }
-  ModelConfig found_copy = found;
-  ModelConfig wanted_copy = wanted;
+  ModelConfig found_copy = resolved(found);
+  ModelConfig wanted_copy = resolved(wanted);
   const ModelSizes theirs = sizes_of(found_copy);
   const ModelSizes ours = sizes_of(wanted_copy);
   for (std::size_t i = 0; i < theirs.size(); ++i) {
     const std::string there = to_text(theirs[i]);
     const std::string here = to_text(ours[i]);
-    if (there == here) {
+    if (there == here || theirs[i].fixed > compared) {
       continue;
     }
     const std::string option = fmt::format("--{}", theirs[i].name);

@@ -11,6 +11,7 @@
 #include "halfback/data/tokenizer.h"
 #include "halfback/models/model.h"
 #include "halfback/train/checkpoint_tensors.h"
+#include "halfback/train/inherited.h"
 #include "halfback/train/peers.h"
 #include "halfback/train/training_state.h"
 
@@ -30,6 +31,10 @@ struct CheckpointOptions {
   int keep = 1;                               // checkpoints: the new one and those before it
   std::optional<std::int64_t> previous_step;  // of the checkpoint before this one in this run
   std::function<void(std::int64_t step)> on_complete = {};  // called when it is in place
+  Inherited inherited = {};
+  // Of the model's values; as inherited, else float32, when it is not given. The exact values are
+  // part of the training state where this is a smaller type.
+  std::optional<at::ScalarType> dtype = {};
 };
 
 // Writes a checkpoint of all peers' stages; a stage may be given by one only. The one that is there
@@ -61,12 +66,13 @@ void require_checkpoint_place(const std::filesystem::path& directory,
 // of a model that is not known or has features that ours lacks.
 ModelConfig load_config(const std::filesystem::path& directory);
 
-// Copies the parameters into the stages. Names may lack their first part ("bert."), as where only
-// the inner model was saved. Throws FileError naming the tensor that is missing or has
-// another shape or dtype.
+// Copies the parameters into the stages, converted to their type. Throws FileError as ModelTensors,
+// and for a tensor of another shape.
 void load_parameters(const std::filesystem::path& directory, const StageList& stages);
+void load_parameters(const ModelTensors& tensors, const StageList& stages);
 
-// Copies the optimizer state into the stages and returns the rest. Throws FileError when the
+// Copies the optimizer state, and values that the model has in a smaller type, into the stages and
+// returns the rest. Throws FileError when the
 // directory has no training state, or it is of another optimizer than `optimizer`.
 TrainingState load_training_state(const std::filesystem::path& directory,
                                   const StageList& stages,
@@ -79,8 +85,10 @@ TokenizerPointer load_tokenizer(const std::filesystem::path& directory);
 void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted);
 
 // Throws ConfigError naming the first size in which two models differ; `where` is the checkpoint.
+// Sizes that are a run's choice count with Fixed::InRun only.
 void require_same_model(const ModelConfig& found,
                         const ModelConfig& wanted,
-                        const std::filesystem::path& where);
+                        const std::filesystem::path& where,
+                        Fixed compared = Fixed::InRun);
 
 }  // namespace halfback

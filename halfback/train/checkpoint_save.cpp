@@ -5,7 +5,6 @@
 #include "halfback/train/checkpoint_files.h"
 #include "halfback/train/kept_checkpoints.h"
 #include "halfback/train/manifest.h"
-#include "halfback/train/model_json.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -58,6 +57,23 @@ void commit(StagedDirectory& staged, const fs::path& directory, const Checkpoint
   }
 }
 
+// Gives the values their types in the file, and appends to `state` those that lose by it.
+void set_types(const CheckpointOptions& options,
+               std::vector<NamedTensor>& values,
+               std::vector<NamedTensor>& state) {
+  for (NamedTensor& value : values) {
+    const auto inherited = options.inherited.dtypes.find(value.name);
+    const bool is_inherited = inherited != options.inherited.dtypes.end();
+    const bool is_count = is_inherited && !at::isFloatingType(inherited->second);
+    value.stored_as = options.dtype && !is_count ? options.dtype
+                      : is_inherited             ? std::optional(inherited->second)
+                                                 : std::nullopt;
+    if (value.stored_as && c10::elementSize(*value.stored_as) < value.tensor.dtype().itemsize()) {
+      state.push_back({kExactValue + value.name, value.tensor});
+    }
+  }
+}
+
 }  // namespace
 
 void save_checkpoint(const fs::path& directory,
@@ -70,13 +86,19 @@ void save_checkpoint(const fs::path& directory,
     std::vector<NamedTensor> more = value_tensors(stage, Copies::Without);
     std::move(more.begin(), more.end(), std::back_inserter(values));
   }
+  std::vector<NamedTensor> states = state_tensors(stages, Copies::Without);
+  set_types(options, values, states);
+  if (options.peers->is_first()) {
+    const std::vector<NamedTensor>& others = options.inherited.tensors;
+    values.insert(values.end(), others.begin(), others.end());
+  }
   std::optional<StagedDirectory> staged;  // of the first
   const fs::path staging = make_staging(staged, directory, *options.peers);
   Manifest manifest{.step = state.step};
   manifest.files =
       save_sharded(staging, kModelTensors, values, options.max_shard_bytes, options.peers);
-  manifest.files.merge(save_sharded(staging, kStateTensors, state_tensors(stages, Copies::Without),
-                                    options.max_shard_bytes, options.peers));
+  manifest.files.merge(
+      save_sharded(staging, kStateTensors, states, options.max_shard_bytes, options.peers));
   const auto write = [&](const std::string& name, std::string_view bytes) {
     write_file_atomically(staging / name, bytes);
     manifest.files[name].add(bytes);
@@ -86,8 +108,11 @@ void save_checkpoint(const fs::path& directory,
       for (const auto& [name, bytes] : options.tokenizer->files()) {
         write(name, bytes);
       }
+      for (const auto& [name, bytes] : options.inherited.files) {
+        write(name, bytes);
+      }
       write(kTrainingStateFile, to_text(state));
-      write(kConfigFile, model_to_json(config).dump(2) + "\n");
+      write(kConfigFile, config_text(config, options.inherited, options.dtype));
       write_file_atomically(staging / kManifestFile, to_text(manifest));
       commit(*staged, directory, options);
     }

@@ -13,6 +13,10 @@
 
 namespace halfback {
 
+// In front of the names of values in the training state, which are those of the model before they
+// were converted to a smaller type.
+inline constexpr const char* kExactValue = "value.";
+
 // The stages of a model, or those of them that a process holds, in order.
 using StageList = std::vector<Stage*>;
 

@@ -1,5 +1,5 @@
-// Reads a model's config.json: a value that is missing or of another type, or a feature that our
-// model lacks, is refused by name.
+// Reads a model's config.json: a value that is missing or of another type, a feature that our model
+// lacks, and a key that is not known are refused by name.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -9,10 +9,17 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 namespace halfback {
+
+// The length of sequences that a model was trained at, where it is not the usual one: as many as
+// the model allows, at most 2048.
+inline constexpr const char* kSequenceKey = "halfback_sequence";
+void write_sequence(std::int64_t sequence, std::int64_t longest, nlohmann::json& json);
 
 class ConfigReader {
  public:
@@ -47,6 +54,12 @@ class ConfigReader {
                          only.dump()));
     }
   }
+
+  std::int64_t read_sequence(std::int64_t longest) const;
+
+  // Throws for a key that is neither among these nor one of those that all models have and that do
+  // not change what a model computes. What is switched off (null, false, empty) may have any name.
+  void require_known(std::initializer_list<std::string_view> keys) const;
 
   // Throws what check(config) throws, as an error of the file.
   template <typename Config>

@@ -106,8 +106,17 @@ void generate(const GenerationOptions& options,
     throw ConfigError("generate: the prompt has no tokens; expected at least one in --prompt");
   }
   // Only the table of angles depends on the length, so that text may be longer than in training.
-  config.sequence =
-      std::max(config.sequence, static_cast<std::int64_t>(prompt.size()) + options.num_tokens);
+  const std::int64_t length = static_cast<std::int64_t>(prompt.size()) + options.num_tokens;
+  if (config.exact_length > 0 && length > config.exact_length) {
+    throw ConfigError(fmt::format(
+        "generate: {} tokens of the prompt and {} behind them; expected {} or less together: "
+        "beyond "
+        "that this checkpoint's attention is a sliding window, or its rotary positions change with "
+        "the length, which is not built; use fewer --tokens",
+        prompt.size(), options.num_tokens, config.exact_length));
+  }
+  config.sequence = std::max(config.sequence, length);
+  config.positions = std::max(config.positions, length);
   Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
               {.device = options.device});
   load_parameters(options.checkpoint, {&stage});

@@ -34,7 +34,7 @@ nlohmann::json mamba_to_json(const MambaConfig& config) {
           {"conv_kernel", config.conv_size},
           {"time_step_rank", config.dt_rank > 0 ? nlohmann::json(config.dt_rank) : kDefaultRank},
           {"num_hidden_layers", config.num_layers},
-          {"max_position_embeddings", config.sequence},
+          {kSequenceKey, config.sequence},
           {"vocab_size", config.vocabulary},
           {"layer_norm_epsilon", config.norm_epsilon},
           {"tie_word_embeddings", config.has_tied_head},
@@ -63,13 +63,27 @@ MambaConfig mamba_from_json(const nlohmann::json& json, const std::string& sourc
   config.conv_size = reader.read<std::int64_t>("conv_kernel", 4);
   config.expand = reader.read<std::int64_t>("expand", 2);
   config.dt_rank = read_rank(json, reader);
-  config.sequence = reader.read<std::int64_t>("max_position_embeddings", kDefaultSequence);
+  // The model has no longest sequence; earlier files of ours have that of training here.
+  config.sequence = reader.read<std::int64_t>(
+      kSequenceKey, reader.read<std::int64_t>("max_position_embeddings", kDefaultSequence));
   config.vocabulary = reader.read<std::int64_t>("vocab_size");
   config.norm_epsilon = reader.read<double>("layer_norm_epsilon", 1e-5);
   config.has_tied_head = reader.read<bool>("tie_word_embeddings", true);
   reader.require_possible(config);
   reader.require("intermediate_size", config.expand * config.width);
-  return config;
+  reader.require_known({"hidden_act",           "use_bias",
+                        "use_conv_bias",        "num_hidden_layers",
+                        "hidden_size",          "state_size",
+                        "conv_kernel",          "expand",
+                        "time_step_rank",       "max_position_embeddings",
+                        "vocab_size",           "layer_norm_epsilon",
+                        "tie_word_embeddings",  "intermediate_size",
+                        "residual_in_fp32",     "rescale_prenorm_residual",
+                        "time_step_floor",      "time_step_init_scheme",
+                        "time_step_max",        "time_step_min",
+                        "time_step_scale",      "use_mambapy",
+                        "use_associative_scan", kSequenceKey});
+  return resolved(config);
 }
 
 }  // namespace halfback

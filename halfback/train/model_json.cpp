@@ -34,7 +34,7 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& sourc
                                             : ModelConfig(resnet_from_json(json, source));
   }
   const auto type = reader.read<std::string>("model_type");
-  if (type == "llama") {
+  if (type == "llama" || type == "mistral" || type == "qwen2") {
     return llama_from_json(json, source);
   }
   if (type == MambaConfig::kName) {

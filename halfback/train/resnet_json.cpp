@@ -72,6 +72,10 @@ nlohmann::json resnet_to_json(const ResnetConfig& config) {
 ResnetConfig resnet_from_json(const nlohmann::json& json, const std::string& source) {
   const ConfigReader reader(json, source, kWhat);
   refuse_arguments(json, reader);
+  reader.require("global_pool", "avg");
+  reader.require_known({"architecture", "num_classes", "num_features", "pretrained_cfg", "width",
+                        "small_image_stem", "model_args", "global_pool", "label_names",
+                        "label_descriptions"});
   // What a file does not say is as for ImageNet.
   ResnetConfig config{.depth = read_depth(reader),
                       .image_channels = 3,

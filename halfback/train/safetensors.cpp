@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <system_error>
@@ -102,15 +103,33 @@ at::Tensor SafetensorsFile::get(const std::string& name) const {
       const_cast<char*>(bytes.data()), found.shape, [file = file_](void*) {}, options);
 }
 
+void SafetensorsFile::fail_other(const TensorEntry& found,
+                                 at::IntArrayRef shape,
+                                 at::ScalarType dtype) const {
+  throw FileError(
+      fmt::format("{}: tensor {} is {}; expected {}; check that the file belongs to this model",
+                  source_, quote(found.name), describe(found.shape, found.dtype),
+                  describe(shape, detail::safetensors_dtype(dtype))));
+}
+
 at::Tensor SafetensorsFile::expect(const std::string& name,
                                    at::IntArrayRef shape,
                                    at::ScalarType dtype) const {
   const TensorEntry& found = entry(name);
-  const std::string_view wanted = detail::safetensors_dtype(dtype);
-  if (at::IntArrayRef(found.shape) != shape || found.dtype != wanted) {
-    throw FileError(fmt::format(
-        "{}: tensor {} is {}; expected {}; check that the file belongs to this model", source_,
-        quote(name), describe(found.shape, found.dtype), describe(shape, wanted)));
+  if (at::IntArrayRef(found.shape) != shape || found.dtype != detail::safetensors_dtype(dtype)) {
+    fail_other(found, shape, dtype);
+  }
+  return get(name);
+}
+
+at::Tensor SafetensorsFile::expect_number(const std::string& name,
+                                          at::IntArrayRef shape,
+                                          at::ScalarType dtype) const {
+  constexpr std::array<std::string_view, 5> kNumbers = {"F64", "F32", "F16", "BF16", "I64"};
+  const TensorEntry& found = entry(name);
+  const bool is_number = std::find(kNumbers.begin(), kNumbers.end(), found.dtype) != kNumbers.end();
+  if (at::IntArrayRef(found.shape) != shape || !is_number) {
+    fail_other(found, shape, dtype);
   }
   return get(name);
 }

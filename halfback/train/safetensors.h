@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +26,7 @@ class MappedFile;
 struct NamedTensor {
   std::string name;
   at::Tensor tensor;
+  std::optional<at::ScalarType> stored_as = {};  // converted on the way to a file
 };
 
 // Writes the tensors, whole or not at all, and returns what the file holds. Any device and strides;
@@ -67,7 +69,16 @@ class SafetensorsFile {
   // As get(); also throws FileError when shape or dtype differ, showing both.
   at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
+  // As expect(), and takes values of other types that `dtype` can stand for: F64, F32, F16 and
+  // BF16, and I64, which torch counts batches in. They are not converted yet.
+  at::Tensor expect_number(const std::string& name,
+                           at::IntArrayRef shape,
+                           at::ScalarType dtype) const;
+
  private:
+  [[noreturn]] void fail_other(const TensorEntry& found,
+                               at::IntArrayRef shape,
+                               at::ScalarType dtype) const;
   const TensorEntry& entry(const std::string& name) const;
 
   std::string source_;
@@ -93,6 +104,11 @@ class SafetensorsDirectory {
   at::Tensor get(const std::string& name) const { return file(name).get(name); }
   at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
     return file(name).expect(name, shape, dtype);
+  }
+  at::Tensor expect_number(const std::string& name,
+                           at::IntArrayRef shape,
+                           at::ScalarType dtype) const {
+    return file(name).expect_number(name, shape, dtype);
   }
 
  private:

@@ -29,11 +29,19 @@ void check_names(const std::vector<NamedTensor>& tensors, const std::string& whe
   }
 }
 
+at::ScalarType dtype_of(const NamedTensor& named) {
+  return named.stored_as.value_or(named.tensor.scalar_type());
+}
+
+std::uint64_t bytes_of(const NamedTensor& named) {
+  return static_cast<std::uint64_t>(named.tensor.numel()) * c10::elementSize(dtype_of(named));
+}
+
 std::string_view format_dtype(const NamedTensor& named, const std::string& where) {
-  const std::string_view dtype = detail::safetensors_dtype(named.tensor.scalar_type());
+  const std::string_view dtype = detail::safetensors_dtype(dtype_of(named));
   if (dtype.empty()) {
     throw FileError(fmt::format("{}: tensor {} is {}, which safetensors has not; convert it", where,
-                                quote(named.name), c10::toString(named.tensor.scalar_type())));
+                                quote(named.name), c10::toString(dtype_of(named))));
   }
   return dtype;
 }
@@ -43,7 +51,7 @@ std::vector<std::size_t> write_order(const std::vector<NamedTensor>& tensors) {
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return tensors[a].tensor.element_size() > tensors[b].tensor.element_size();
+    return c10::elementSize(dtype_of(tensors[a])) > c10::elementSize(dtype_of(tensors[b]));
   });
   return order;
 }
@@ -52,11 +60,10 @@ std::vector<TensorEntry> layout(const std::vector<NamedTensor>& tensors, const s
   std::vector<TensorEntry> entries;
   std::uint64_t begin = 0;
   for (const std::size_t i : write_order(tensors)) {
-    const auto& [name, tensor] = tensors[i];
-    const std::uint64_t end = begin + tensor.nbytes();
-    entries.push_back({.name = name,
+    const std::uint64_t end = begin + bytes_of(tensors[i]);
+    entries.push_back({.name = tensors[i].name,
                        .dtype = std::string(format_dtype(tensors[i], where)),
-                       .shape = tensor.sizes().vec(),
+                       .shape = tensors[i].tensor.sizes().vec(),
                        .begin = begin,
                        .end = end});
     begin = end;
@@ -70,12 +77,12 @@ std::vector<std::vector<NamedTensor>> split_into_shards(const std::vector<NamedT
   std::vector<std::vector<NamedTensor>> shards;
   std::uint64_t num_bytes = 0;
   for (const NamedTensor& named : tensors) {
-    if (shards.empty() || num_bytes + named.tensor.nbytes() > max_bytes) {
+    if (shards.empty() || num_bytes + bytes_of(named) > max_bytes) {
       shards.emplace_back();
       num_bytes = 0;
     }
     shards.back().push_back(named);
-    num_bytes += named.tensor.nbytes();
+    num_bytes += bytes_of(named);
   }
   return shards;
 }
@@ -166,8 +173,13 @@ FileSummary save_safetensors(const fs::path& path,
   };
   write(header);
   for (const std::size_t i : write_order(tensors)) {
-    const at::Tensor plain =
-        tensors[i].tensor.detach().resolve_conj().resolve_neg().cpu().contiguous();
+    const at::Tensor plain = tensors[i]
+                                 .tensor.detach()
+                                 .resolve_conj()
+                                 .resolve_neg()
+                                 .cpu()
+                                 .to(dtype_of(tensors[i]))
+                                 .contiguous();
     write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
   }
   file.commit();
@@ -193,7 +205,7 @@ FileSummaries save_sharded(const fs::path& directory,
       mine.files[file] = save_safetensors(directory / file, shards[i]);
       for (const NamedTensor& named : shards[i]) {
         mine.file_of[named.name] = file;
-        mine.data_bytes += named.tensor.nbytes();
+        mine.data_bytes += bytes_of(named);
       }
     }
     return nlohmann::json(mine);

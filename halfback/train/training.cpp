@@ -17,6 +17,20 @@
 
 namespace halfback {
 
+namespace {
+
+void require_head(const TrainingConfig& config) {
+  const auto* const bert = std::get_if<BertConfig>(&config.model);
+  if (bert != nullptr && !bert->has_head) {
+    throw ConfigError(fmt::format(
+        "{}: an encoder without a head (BertModel), which alone cannot be trained; use --new-head "
+        "to train one on it",
+        config.initial.string()));
+  }
+}
+
+}  // namespace
+
 Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded)
     : config_(std::move(config)) {
   if (config_.processes) {
@@ -29,6 +43,7 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
 void Training::open(const TokenText::OnEncoded& on_encoded) {
   initialize_runtime();
   check(config_.model);
+  require_head(config_);
   data_ = open_data(config_, on_encoded);
   if (config_.processes) {
     config_.processes->agree(
@@ -46,11 +61,14 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
             .peers = peers(),
             .keep = config_.keep,
             .previous_step = config_.resumes_from ? std::optional(state_step_) : std::nullopt,
-            .on_complete = [processes = config_.processes](std::int64_t step) {
-              if (processes) {
-                processes->note_checkpoint(step);
-              }
-            }});
+            .on_complete =
+                [processes = config_.processes](std::int64_t step) {
+                  if (processes) {
+                    processes->note_checkpoint(step);
+                  }
+                },
+            .inherited = std::move(inherited_),
+            .dtype = config_.checkpoint_dtype});
   }
 }
 
@@ -103,22 +121,32 @@ StageList Training::written_stages() {
   return all;
 }
 
+void Training::load_model(const std::filesystem::path& directory, Head head) {
+  const ModelTensors tensors(directory, load_config(directory), head);
+  load_parameters(tensors, stages());
+  inherited_ = read_inherited(directory, tensors);
+  notes_ = tensors.notes();
+}
+
 void Training::restore() {
   if (!config_.resumes_from) {
-    if (config_.initial.empty()) {
+    if (config_.initial.empty() || config_.has_new_head) {
       pipeline_->initialize(config_.seed);
-    } else {
+    }
+    if (!config_.initial.empty()) {
       require_complete_model(config_.initial, peers());
-      require_same_model(load_config(config_.initial), config_.model, config_.initial);
+      const ModelConfig found = load_config(config_.initial);
+      require_same_model(config_.has_new_head ? with_new_head(found, config_.model) : found,
+                         config_.model, config_.initial, Fixed::InModel);
       require_same_tokenizer(config_.initial, *config_.tokenizer);
-      load_parameters(config_.initial, stages());
+      load_model(config_.initial, config_.has_new_head ? Head::New : Head::Stored);
     }
     return;
   }
   const std::filesystem::path& directory = config_.resumes_from->directory;
   require_same_model(load_config(directory), config_.model, directory);
   require_same_tokenizer(directory, *config_.tokenizer);
-  load_parameters(directory, stages());
+  load_model(directory, Head::Stored);
   const TrainingState state = load_training_state(directory, stages(), config_.optimizer);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {

@@ -41,11 +41,13 @@ struct TrainingConfig {
   std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
   std::int64_t evaluate_samples = 64;
 
-  std::filesystem::path checkpoint;         // "" for none
-  std::int64_t checkpoint_every = 0;        // steps; 0 only at the end
-  int keep = 1;                             // checkpoints: the newest and those before it
-  std::filesystem::path initial;            // start from the parameters of this checkpoint
-  std::optional<ResumePoint> resumes_from;  // go on with the state there
+  std::filesystem::path checkpoint;                // "" for none
+  std::int64_t checkpoint_every = 0;               // steps; 0 only at the end
+  int keep = 1;                                    // checkpoints: the newest and those before it
+  std::filesystem::path initial;                   // start from the parameters of this checkpoint
+  bool has_new_head = false;                       // but not from its head's
+  std::optional<at::ScalarType> checkpoint_dtype;  // as CheckpointOptions::dtype
+  std::optional<ResumePoint> resumes_from;         // go on with the state there
 
   std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
 };
@@ -88,6 +90,8 @@ class Training {
   Pipeline& pipeline() { return *pipeline_; }
   // How wrong times of another process can be beside those of the first; 0 without others.
   double clock_error_seconds() const { return clock_error_seconds_; }
+  // What a user should know of the checkpoint that the run begins with, a sentence each.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   PeersPointer peers() const;
@@ -96,6 +100,7 @@ class Training {
   void open(const TokenText::OnEncoded& on_encoded);
   void make_pipeline();
   void restore();
+  void load_model(const std::filesystem::path& directory, Head head);
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
   void validate(StepReport& report);
@@ -108,6 +113,8 @@ class Training {
   std::unique_ptr<Dataset> data_;
   std::unique_ptr<Pipeline> pipeline_;
   double clock_error_seconds_ = 0.0;
+  Inherited inherited_;
+  std::vector<std::string> notes_;
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;               // of step state_step_ + 1
   std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows

@@ -85,15 +85,18 @@ LayerCase embedding_case(const Shape& shape, std::int64_t vocabulary, std::int64
           .reference = embedding_reference};
 }
 
-LayerCase feed_forward_case(const Shape& shape, std::int64_t hidden) {
+LayerCase feed_forward_case(const Shape& shape, std::int64_t hidden, bool has_bias = false) {
   return {
-      .name = "FeedForward" + text(shape) + "by" + std::to_string(hidden),
+      .name =
+          "FeedForward" + text(shape) + "by" + std::to_string(hidden) + (has_bias ? "Bias" : ""),
       .input_shape = shape,
       .make =
           [=](at::ScalarType) {
-            return std::make_unique<FeedForward>(
-                "layer", FeedForward::Options{
-                             .num_channels = shape.back(), .hidden = hidden, .epsilon = kEpsilon});
+            return std::make_unique<FeedForward>("layer",
+                                                 FeedForward::Options{.num_channels = shape.back(),
+                                                                      .hidden = hidden,
+                                                                      .has_bias = has_bias,
+                                                                      .epsilon = kEpsilon});
           },
       .reference = [](const auto& values,
                       const at::Tensor& x) { return feed_forward_reference(values, x, kEpsilon); }};
@@ -157,9 +160,13 @@ std::ostream& operator<<(std::ostream& out, const LayerCase& layer_case) {
 }
 
 LayerCase attention_case(const AttentionShape& shape) {
-  const std::int64_t head_size = shape.num_channels / shape.num_heads;
+  const std::int64_t head_size =
+      shape.head_size > 0 ? shape.head_size : shape.num_channels / shape.num_heads;
   return {.name = "Attention" + text({shape.num_samples, shape.length, shape.num_channels}) +
-                  "Heads" + text({shape.num_heads, shape.num_key_value_heads}),
+                  "Heads" + text({shape.num_heads, shape.num_key_value_heads}) +
+                  (shape.head_size > 0 ? "Size" + std::to_string(shape.head_size) : "") +
+                  (shape.has_input_bias ? "InputBias" : "") +
+                  (shape.has_output_bias ? "OutputBias" : ""),
           .input_shape = {shape.num_samples, shape.length, shape.num_channels},
           .make =
               [=](at::ScalarType dtype) {
@@ -168,6 +175,9 @@ LayerCase attention_case(const AttentionShape& shape) {
                                  .num_channels = shape.num_channels,
                                  .num_heads = shape.num_heads,
                                  .num_key_value_heads = shape.num_key_value_heads,
+                                 .head_size = shape.head_size,
+                                 .has_input_bias = shape.has_input_bias,
+                                 .has_output_bias = shape.has_output_bias,
                                  .epsilon = kEpsilon,
                                  .angles = rotary_angles(
                                      {.length = kAnglesLength, .head_size = head_size}, dtype)});
@@ -177,7 +187,10 @@ LayerCase attention_case(const AttentionShape& shape) {
                 return attention_reference(values, x,
                                            {.num_heads = shape.num_heads,
                                             .num_key_value_heads = shape.num_key_value_heads,
-                                            .epsilon = kEpsilon});
+                                            .epsilon = kEpsilon,
+                                            .head_size = shape.head_size,
+                                            .has_input_bias = shape.has_input_bias,
+                                            .has_output_bias = shape.has_output_bias});
               }};
 }
 
@@ -214,17 +227,18 @@ std::vector<LayerCase> embedding_cases() {
 std::vector<LayerCase> attention_cases() {
   return {
       attention_case({2, 5, 24, 4, 4}),  // num_samples, length, channels, heads, key/value heads
-      attention_case({2, 5, 16, 4, 2}), attention_case({3, 4, 8, 4, 1}),
-      attention_case({2, 3, 6, 1, 1}),  attention_case({1, 1, 10, 1, 1}),
-      attention_case({2, 1, 8, 2, 1}),  attention_case({1, 7, 6, 3, 1}),
-      attention_case({1, 70, 8, 2, 1}),
+      attention_case({2, 5, 16, 4, 2}),         attention_case({3, 4, 8, 4, 1}),
+      attention_case({2, 3, 6, 1, 1}),          attention_case({1, 1, 10, 1, 1}),
+      attention_case({2, 1, 8, 2, 1}),          attention_case({1, 7, 6, 3, 1}),
+      attention_case({1, 70, 8, 2, 1}),         attention_case({2, 5, 6, 4, 2, 4}),  // head size
+      attention_case({2, 3, 8, 2, 1, 0, true}), attention_case({2, 3, 8, 2, 1, 6, true, true}),
   };
 }
 
 std::vector<LayerCase> feed_forward_cases() {
-  return {feed_forward_case({2, 3, 6}, 7), feed_forward_case({1, 1, 10}, 3),
-          feed_forward_case({2, 2, 24}, 33), feed_forward_case({1, 35, 3}, 5),
-          feed_forward_case({1, 1, 1}, 1)};
+  return {feed_forward_case({2, 3, 6}, 7),  feed_forward_case({2, 3, 6}, 7, true),
+          feed_forward_case({1, 1, 10}, 3), feed_forward_case({2, 2, 24}, 33),
+          feed_forward_case({1, 35, 3}, 5), feed_forward_case({1, 1, 1}, 1)};
 }
 
 std::vector<LayerCase> head_cases() {

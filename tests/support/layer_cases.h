@@ -59,6 +59,9 @@ struct AttentionShape {
   std::int64_t num_channels = 2;
   std::int64_t num_heads = 1;
   std::int64_t num_key_value_heads = 1;
+  std::int64_t head_size = 0;  // 0: channels / heads
+  bool has_input_bias = false;
+  bool has_output_bias = false;
 };
 LayerCase attention_case(const AttentionShape& shape);
 

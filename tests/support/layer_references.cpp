@@ -43,9 +43,14 @@ at::Tensor embedding_reference(const Values& values, const at::Tensor& ids) {
 }
 
 at::Tensor feed_forward_reference(const Values& values, const at::Tensor& x, double epsilon) {
+  const bool has_bias = values.size() > 3;
   const at::Tensor normed = norm_reference(x, values[0], epsilon);
-  const std::vector<at::Tensor> gate_up = at::matmul(normed, values[1].t()).chunk(2, -1);
-  return x + at::matmul(at::silu(gate_up[0]) * gate_up[1], values[2].t());
+  at::Tensor both = at::matmul(normed, values[1].t());
+  both = has_bias ? both + values[2] : both;
+  const std::vector<at::Tensor> gate_up = both.chunk(2, -1);
+  const at::Tensor down = values[has_bias ? 3 : 2];
+  const at::Tensor output = x + at::matmul(at::silu(gate_up[0]) * gate_up[1], down.t());
+  return has_bias ? output + values[4] : output;
 }
 
 at::Tensor rotary_reference(const at::Tensor& heads) {
@@ -70,19 +75,23 @@ at::Tensor attention_reference(const Values& values,
                                const at::Tensor& x,
                                const AttentionReference& options) {
   const at::Tensor normed = norm_reference(x, values[0], options.epsilon);
-  const std::int64_t channels = x.size(2);
-  const std::int64_t keys = channels / options.num_heads * options.num_key_value_heads;
-  const std::vector<at::Tensor> weights = values[1].split_with_sizes({channels, keys, keys}, 0);
-  const auto project = [&](std::size_t i, std::int64_t num_heads) {
-    return split_heads(at::matmul(normed, weights[i].t()), num_heads);
-  };
+  const std::int64_t head_size =
+      options.head_size > 0 ? options.head_size : x.size(2) / options.num_heads;
+  const std::int64_t queries = head_size * options.num_heads;
+  const std::int64_t keys = head_size * options.num_key_value_heads;
+  at::Tensor projected = at::matmul(normed, values[1].t());
+  projected = options.has_input_bias ? projected + values[2] : projected;
+  const std::vector<at::Tensor> parts = projected.split_with_sizes({queries, keys, keys}, 2);
   const std::int64_t group = options.num_heads / options.num_key_value_heads;
-  const at::Tensor query = rotary_reference(project(0, options.num_heads));
-  const at::Tensor key = rotary_reference(project(1, options.num_key_value_heads));
-  const at::Tensor value = project(2, options.num_key_value_heads);
+  const at::Tensor query = rotary_reference(split_heads(parts[0], options.num_heads));
+  const at::Tensor key = rotary_reference(split_heads(parts[1], options.num_key_value_heads));
+  const at::Tensor value = split_heads(parts[2], options.num_key_value_heads);
   const at::Tensor attended =
       causal_attention(query, key.repeat_interleave(group, 1), value.repeat_interleave(group, 1));
-  return x + at::matmul(attended.transpose(1, 2).reshape(x.sizes()), values[2].t());
+  const std::size_t output = options.has_input_bias ? 3 : 2;
+  const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), x.size(1), queries});
+  const at::Tensor sum = x + at::matmul(rows, values[output].t());
+  return options.has_output_bias ? sum + values[output + 1] : sum;
 }
 
 at::Tensor logits_reference(const Values& values, const at::Tensor& x, double epsilon) {

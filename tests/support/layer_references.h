@@ -21,6 +21,9 @@ struct AttentionReference {
   std::int64_t num_heads = 1;
   std::int64_t num_key_value_heads = 1;
   double epsilon = 0.0;
+  std::int64_t head_size = 0;  // 0: channels / heads
+  bool has_input_bias = false;
+  bool has_output_bias = false;
 };
 at::Tensor attention_reference(const Values& values,
                                const at::Tensor& x,

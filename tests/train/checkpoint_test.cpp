@@ -10,6 +10,7 @@
 #include "tests/support/small_model.h"
 #include "tests/support/temporary_directory.h"
 
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -101,7 +102,7 @@ NamedTensor& tensor_of(std::vector<NamedTensor>& tensors, const std::string& nam
 constexpr const char* kKeys = "model.layers.1.self_attn.k_proj.weight";
 
 TEST_F(CheckpointTest, GoesThereAndBackToTheBitOnAnyCut) {
-  EXPECT_EQ(load_config(path_), ModelConfig(small_llama()));
+  EXPECT_EQ(load_config(path_), ModelConfig(resolved(small_llama())));
   for (int num_ranks = 1; num_ranks <= 4; ++num_ranks) {
     expect_loads_on(num_ranks);
   }
@@ -158,11 +159,93 @@ TEST_F(CheckpointTest, NamesATensorOfAnotherShape) {
       << load_error();
 }
 
-TEST_F(CheckpointTest, NamesATensorOfAnotherDtype) {
+TEST_F(CheckpointTest, NamesATensorThatHoldsNoRealNumbers) {
   rewrite("model.safetensors", [](Tensors& tensors) {
-    tensor_of(tensors, kKeys).tensor = tensor_of(tensors, kKeys).tensor.to(at::kHalf);
+    tensor_of(tensors, kKeys).tensor = tensor_of(tensors, kKeys).tensor.to(at::kChar);
   });
-  EXPECT_TRUE(contains(load_error(), "is F16 [12, 24]; expected F32 [12, 24]")) << load_error();
+  EXPECT_TRUE(contains(load_error(), "is I8 [12, 24]; expected F32 [12, 24]")) << load_error();
+}
+
+TEST_F(CheckpointTest, NamesTensorsThatTheModelDoesNotHave) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    tensors.push_back({"model.layers.0.self_attn.q_proj.bias", at::ones({24})});
+    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", at::ones({3})});
+  });
+  EXPECT_TRUE(contains(load_error(),
+                       "checkpoint: holds 1 tensor that a llama of this config.json does not have: "
+                       "\"model.layers.0.self_attn.q_proj.bias\"; expected none"))
+      << load_error();
+}
+
+TEST_F(CheckpointTest, ReadsTheNamesThatWrappersWrite) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    for (NamedTensor& one : tensors) {
+      one.name.insert(0, "module._orig_mod.");
+    }
+  });
+  expect_loads_on(2);
+  EXPECT_EQ(ModelTensors(path_, small_llama()).notes().size(), 2);
+}
+
+// What resumes is exact although the model's values are rounded.
+TEST_F(CheckpointTest, ASmallerTypeKeepsTheExactValuesInTheState) {
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    save({.dtype = dtype});
+    EXPECT_EQ(SafetensorsFile(path_ / "model.safetensors").get(kKeys).scalar_type(), dtype);
+    expect_loads_on(3);
+    // The next one inherits the type.
+    const ModelTensors tensors(path_, small_llama());
+    save({.inherited = read_inherited(path_, tensors)});
+    EXPECT_EQ(SafetensorsFile(path_ / "model.safetensors").get(kKeys).scalar_type(), dtype);
+    expect_loads_on(2);
+  }
+}
+
+TEST_F(CheckpointTest, KeepsWhatTheRunDoesNotChange) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", at::ones({3})});
+  });
+  edit("config.json", [](auto& json) {
+    json["bos_token_id"] = 1;
+    json["eos_token_id"] = {2, 3};
+    json["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
+  });
+  spit(path_ / "generation_config.json", "{\"top_k\": 3}");
+  const ModelTensors tensors(path_, load_config(path_));
+  auto config = std::get<LlamaConfig>(load_config(path_));
+  config.sequence -= 1;
+  save_checkpoint(directory_ / "next", config, stages_of(*trained_), kState,
+                  {.inherited = read_inherited(path_, tensors)});
+  const auto json = nlohmann::json::parse(slurp(directory_ / "next" / "config.json"));
+  EXPECT_EQ(json.at("bos_token_id"), 1);
+  EXPECT_EQ(json.at("eos_token_id"), nlohmann::json({2, 3}));
+  EXPECT_EQ(json.at("rope_scaling").at("factor"), 4.0);
+  EXPECT_EQ(load_config(directory_ / "next"), ModelConfig(config));
+  EXPECT_EQ(slurp(directory_ / "next" / "generation_config.json"), "{\"top_k\": 3}");
+  EXPECT_TRUE(SafetensorsFile(directory_ / "next" / "model.safetensors")
+                  .contains("model.layers.0.self_attn.rotary_emb.inv_freq"));
+}
+
+TEST_F(CheckpointTest, SecondTensorsOfATiedHeadMustBeEqual) {
+  LlamaConfig tied = small_llama();
+  tied.has_tied_head = true;
+  edit("config.json", [](auto& json) { json["tie_word_embeddings"] = true; });
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { ModelTensors(path_, tied); }),
+                       "tensors \"lm_head.weight\" and \"model.embed_tokens.weight\" differ"));
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    tensor_of(tensors, "lm_head.weight").tensor =
+        tensor_of(tensors, "model.embed_tokens.weight").tensor;
+  });
+  EXPECT_FALSE(ModelTensors(path_, tied).contains("lm_head.weight"));
+}
+
+TEST_F(CheckpointTest, ANewHeadIsForWhatHasNone) {
+  rewrite("model.safetensors", [](Tensors& tensors) {
+    std::erase_if(tensors, [](const NamedTensor& one) { return one.name == "lm_head.weight"; });
+  });
+  EXPECT_TRUE(contains(load_error(), "has no head (\"lm_head.weight\" is not there): a LlamaModel"))
+      << load_error();
+  EXPECT_FALSE(ModelTensors(path_, small_llama(), Head::New).contains("lm_head.weight"));
 }
 
 TEST_F(CheckpointTest, NamesAFileThatIsCutShort) {
@@ -202,9 +285,9 @@ TEST_F(CheckpointTest, RefusesAConfigOfAnotherModel) {
   EXPECT_TRUE(contains(config_error(), "config.json: \"model_type\" is ")) << config_error();
   edit("config.json", [](auto& json) {
     json["model_type"] = "llama";
-    json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
+    json["rope_scaling"] = {{"rope_type", "longrope"}, {"factor", 4.0}};
   });
-  EXPECT_TRUE(contains(config_error(), "\"rope_scaling\" is ")) << config_error();
+  EXPECT_TRUE(contains(config_error(), "\"rope_type\" is ")) << config_error();
   spit(path_ / "config.json", "{\"model_type\": ");
   EXPECT_TRUE(contains(config_error(), "config.json")) << config_error();
   fs::remove(path_ / "config.json");

@@ -75,6 +75,7 @@ TEST_F(GenerationTest, TemperatureZeroTakesTheLikeliestByteWhateverTheSeed) {
   const auto config = std::get<LlamaConfig>(load_config(checkpoint_));
   LlamaConfig longer = config;
   longer.sequence = 64;
+  longer.positions = 64;
   Stage stage(std::move(build_llama(longer, {4}).front()), {});
   load_parameters(checkpoint_, {&stage});
   LlamaDecoder decoder(stage.layers());

@@ -1,0 +1,44 @@
+// Rotary positions: the pair i of a head is turned by t x frequency(i) at position t.
+// Source: Su et al., "RoFormer", arXiv:2104.09864. Longer contexts scale the frequencies: linear
+// (Chen et al., arXiv:2306.15595), YaRN (Peng et al., arXiv:2309.00071), and as LLaMA 3.1 does.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace halfback {
+
+// How frequencies differ from theta^(-2i/D); values as in Hugging Face's rope_parameters.
+struct RotaryScaling {
+  enum class Kind { None, Linear, Llama3, Yarn };
+  Kind kind = Kind::None;
+  double factor = 1.0;
+  std::int64_t original_positions = 0;  // llama3, yarn: those of the model before it was extended
+  double low = 1.0;                     // llama3: low_freq_factor; yarn: beta_slow
+  double high = 4.0;                    // llama3: high_freq_factor; yarn: beta_fast
+  double attention_factor = 1.0;        // yarn: of cosine and sine
+  bool truncates = true;                // yarn: ends of the ramp are whole pairs
+
+  bool operator==(const RotaryScaling&) const = default;
+};
+
+struct RotaryOptions {
+  std::int64_t length = 0;
+  std::int64_t head_size = 0;
+  double theta = 10000.0;
+  RotaryScaling scaling = {};
+};
+
+// Returns the angle that each of the D/2 pairs turns by from one position to the next.
+std::vector<double> rotary_frequencies(const RotaryOptions& options);
+
+// Cosine and sine of the angles, each [T, D/2].
+struct RotaryAngles {
+  at::Tensor cosine;
+  at::Tensor sine;
+};
+RotaryAngles rotary_angles(const RotaryOptions& options, at::ScalarType dtype);
+
+}  // namespace halfback
