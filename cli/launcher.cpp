@@ -175,7 +175,6 @@ int launch(const LaunchOptions& options, const Launch& run) {
         outcome.error, restart + 1, options.max_restarts,
         resumes ? fmt::format("goes on from checkpoint {}", run.checkpoint.string())
                 : "there is no checkpoint of this run yet, it begins anew");
-    request.appends_logs = true;
     request.arguments = arguments;
     if (resumes) {
       request.arguments.insert(request.arguments.end(), {"--resume", "--initial", ""});

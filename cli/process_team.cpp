@@ -55,7 +55,7 @@ class Member {
     if (!request.log_directory.empty()) {
       log_ = std::make_unique<OutputFile>(
           std::filesystem::path(request.log_directory) / fmt::format("process_{}.log", index),
-          request.appends_logs ? OpenMode::Append : OpenMode::Truncate);
+          OpenMode::Append);
     }
   }
 

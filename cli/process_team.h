@@ -18,7 +18,6 @@ struct TeamRequest {
   std::vector<std::string> arguments;  // its name first
   std::vector<Process> processes;
   std::string log_directory;  // for what each one says, process_0.log ...; "" for none
-  bool appends_logs = false;
   // What survivors of a failure get to end by themselves (they do when they have heard of it, see
   // Processes), and what they then get between SIGTERM and SIGKILL.
   std::chrono::milliseconds grace{5000};

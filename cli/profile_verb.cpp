@@ -2,15 +2,18 @@
 #include "cli/profile.h"
 #include "cli/status_line.h"
 #include "cli/verbs.h"
+#include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
 
 #include <fmt/format.h>
 
 #include <array>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 
 namespace halfback::cli {
 
@@ -77,8 +80,30 @@ void print_table(const Profile& found, const ProfileRequest& request) {
          "gradient: messages that the stage takes. parameters: with their gradients.\n";
 }
 
+// Throws ConfigError for a file that is not just as profile writes it.
+void require_replaceable(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  bool is_own = !std::filesystem::exists(status) || std::filesystem::is_other(status);
+  if (std::filesystem::is_regular_file(status)) {
+    try {
+      const std::string text = read_file(path);
+      is_own = text.empty() || text == to_cost_file(parse_cost_file(text, path));
+    } catch (const Error&) {
+      is_own = false;
+    }
+  }
+  if (!is_own) {
+    throw ConfigError(fmt::format(
+        "--output {}: is not a file of costs as profile writes it, and would be replaced; move it "
+        "away or choose another name",
+        path));
+  }
+}
+
 void run(const Options& options) {
   if (!options.output.empty()) {
+    require_replaceable(options.output);
     const AtomicFile refused_before_measuring(options.output);
   }
   StatusLine status;

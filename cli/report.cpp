@@ -2,7 +2,6 @@
 
 #include "cli/page.h"
 #include "halfback/base/error.h"
-#include "halfback/base/file.h"
 #include "halfback/base/quantiles.h"
 #include "halfback/base/text.h"
 #include "halfback/layers/stage_layers.h"
@@ -22,6 +21,11 @@
 namespace halfback::cli {
 
 namespace {
+
+constexpr const char* kMetricsFile = "metrics.jsonl";
+constexpr const char* kConfigurationFile = "config.toml";
+constexpr const char* kTraceFile = "trace.json";
+constexpr const char* kPageFile = "report.html";
 
 std::filesystem::path made(const std::filesystem::path& directory) {
   std::error_code error;
@@ -118,33 +122,49 @@ RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,
                      std::string item_name,
                      std::optional<std::int64_t> resumed_step)
-    : directory_(made(directory)),
-      item_name_(std::move(item_name)),
-      metrics_(directory_ / "metrics.jsonl", resumed_step),
-      events_(directory_, resumed_step) {
-  write_file_atomically(directory_ / "config.toml", config_toml);
+    : directory_(made(directory)), item_name_(std::move(item_name)), files_(directory_) {
+  files_.require_own({kMetricsFile, kConfigurationFile, kTraceFile, kPageFile});
+  if (!resumed_step) {
+    for (const std::string& name : files_.own()) {
+      files_.remove(name);
+    }
+  }
+  files_.note({{kMetricsFile, {}}});
+  metrics_.emplace(directory_ / kMetricsFile, resumed_step);
+  events_.emplace(directory_, resumed_step);
+  files_.note(growing());
+  files_.write(kConfigurationFile, config_toml);
+}
+
+FileSummaries RunReport::growing() const {
+  return {{kMetricsFile, metrics_->summary()},
+          {events_->path().filename().string(), events_->summary()}};
 }
 
 void RunReport::add(const StepReport& step) {
   const std::string speed_name = item_name_ + "_per_second";
-  metrics_.append(to_json(step, speed_name));
+  metrics_->append(to_json(step, speed_name));
   const StepResult& result = *step.result;
-  events_.scalar("loss/train", result.loss, step.step);
-  events_.scalar("gradient_norm", result.gradient_norm, step.step);
-  events_.scalar("learning_rate", step.learning_rate, step.step);
-  events_.scalar(speed_name, static_cast<double>(step.num_items) / result.seconds, step.step);
+  events_->scalar("loss/train", result.loss, step.step);
+  events_->scalar("gradient_norm", result.gradient_norm, step.step);
+  events_->scalar("learning_rate", step.learning_rate, step.step);
+  events_->scalar(speed_name, static_cast<double>(step.num_items) / result.seconds, step.step);
   if (step.validation) {
-    events_.scalar("loss/validation", step.validation->loss, step.step);
-    events_.scalar("accuracy/validation", step.validation->accuracy, step.step);
+    events_->scalar("loss/validation", step.validation->loss, step.step);
+    events_->scalar("accuracy/validation", step.validation->accuracy, step.step);
   }
   if (step.bits_per_byte) {
-    events_.scalar("bits_per_byte/validation", *step.bits_per_byte, step.step);
+    events_->scalar("bits_per_byte/validation", *step.bits_per_byte, step.step);
   }
+  if (last_step_ == 0) {
+    files_.note(growing());  // what no other file begins with
+  }
+  last_step_ = step.step;
 }
 
 void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
-  events_.flush();
-  write_file_atomically(directory_ / "trace.json", to_chrome_trace(timeline));
+  events_->flush();
+  files_.write(kTraceFile, to_chrome_trace(timeline));
   if (!timeline.spans.empty()) {
     const std::vector<int> cut = parse_cut(
         config.cut,
@@ -152,9 +172,9 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
     const std::vector<StageBytes> bytes =
         stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
-    write_file_atomically(directory_ / "report.html",
-                          to_html(measured_page(config.schedule, timeline, {.stages = bytes})));
+    files_.write(kPageFile, to_html(measured_page(config.schedule, timeline, {.stages = bytes})));
   }
+  files_.finish(growing(), last_step_);
 }
 
 void RunSummary::add(const StepReport& step) {

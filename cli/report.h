@@ -4,7 +4,9 @@
 #include "halfback/train/metrics.h"
 #include "halfback/train/tensorboard.h"
 #include "halfback/train/training.h"
+#include "halfback/train/written_files.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <iosfwd>
 #include <optional>
@@ -14,12 +16,13 @@
 
 namespace halfback::cli {
 
-// The files of --report DIR: metrics.jsonl, TensorBoard events, config.toml, and
-// of the last step trace.json and report.html.
+// The files of --report DIR: metrics.jsonl, TensorBoard events, config.toml, of the last step
+// trace.json and report.html, and report.json, the list of them.
 class RunReport {
  public:
   // Makes the directory and writes config.toml. `resumed_step`: the one that the run goes on from;
-  // without it, what an older run has left there is replaced.
+  // without it, what an older run has left there is replaced. Throws FileError where a file has
+  // such a name that no run has written, or that was altered since.
   RunReport(const std::filesystem::path& directory,
             const std::string& config_toml,
             std::string item_name,
@@ -30,10 +33,14 @@ class RunReport {
   void finish(const TrainingConfig& config, const Timeline& timeline);
 
  private:
+  FileSummaries growing() const;
+
   std::filesystem::path directory_;
   std::string item_name_;
-  MetricsLog metrics_;
-  EventWriter events_;
+  WrittenFiles files_;
+  std::optional<MetricsLog> metrics_;
+  std::optional<EventWriter> events_;
+  std::int64_t last_step_ = 0;
 };
 
 // Collects steps for the closing lines.

@@ -4,6 +4,7 @@
 #include "cli/joined_run.h"
 #include "cli/launcher.h"
 #include "cli/options.h"
+#include "cli/places.h"
 #include "cli/report.h"
 #include "cli/status_line.h"
 #include "cli/tokenizer_option.h"
@@ -89,6 +90,8 @@ bool is_front(const TrainingConfig& config) {
   return !config.processes || config.processes->is_first();
 }
 
+void print_note(const std::string& text) { std::cerr << fmt::format("note: {}\n", text); }
+
 // What the options alone say.
 TrainingConfig config_of(const Options& options) {
   const Schedule schedule = options.schedule.load(!options.skips_verification);
@@ -112,6 +115,7 @@ TrainingConfig config_of(const Options& options) {
   config.initial = options.initial;
   config.has_new_head = options.has_new_head;
   config.checkpoint_dtype = parse_checkpoint_dtype(options.checkpoint_dtype);
+  config.on_note = print_note;
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -129,6 +133,11 @@ TrainingConfig config_of(const Options& options) {
           "--resume and --initial are both given; a run goes on or starts anew");
   require(!options.has_new_head || !options.initial.empty(),
           "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
+  require_apart({.checkpoint = options.checkpoint,
+                 .report = options.report,
+                 .log_directory = options.launch.log_directory,
+                 .data = options.training.data,
+                 .initial = options.initial});
   require(options.cost_file.empty() || options.is_dry_run,
           "--cost-file is for --dry-run, which predicts a step from it");
   return config;
@@ -140,7 +149,7 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
     config.resumes_from = find_resume_point(
         options.checkpoint, config.processes ? PeersPointer(config.processes) : alone());
     if (const std::string& note = config.resumes_from->note; !note.empty() && is_front(config)) {
-      std::cerr << fmt::format("note: {}\n", note);
+      print_note(note);
     }
     if (config.pipeline.gradient_groups == 0) {
       config.pipeline.gradient_groups =
@@ -182,9 +191,6 @@ void print_start(const Training& training) {
   if (config.processes) {
     std::cout << fmt::format("processes: {}, clocks within {:.3g} ms of each other\n",
                              config.processes->count(), 1e3 * training.clock_error_seconds());
-  }
-  for (const std::string& note : training.notes()) {
-    std::cerr << fmt::format("note: {}\n", note);
   }
   if (training.first_step() > 0) {
     std::cout << fmt::format("resumed: {} steps are done\n", training.first_step());
@@ -238,6 +244,7 @@ class Front {
       std::cout << fmt::format("checkpoint: {} (step {})\n", options_.checkpoint,
                                outcome.last_step);
     }
+    say_what_stays(config);
     if (outcome.was_stopped) {
       std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
                                options_.checkpoint.empty() ? "" : "; go on with --resume");
@@ -245,6 +252,19 @@ class Front {
   }
 
  private:
+  // A checkpoint that is due to be deleted may hold files of others.
+  static void say_what_stays(const TrainingConfig& config) {
+    int num_kept = 1;
+    for (const KeptCheckpoint& kept : config.checkpoint.empty()
+                                          ? std::vector<KeptCheckpoint>()
+                                          : kept_checkpoints(config.checkpoint)) {
+      if (++num_kept > config.keep) {
+        print_note(fmt::format("{}: stays, since train has not written all that it holds",
+                               kept.path.string()));
+      }
+    }
+  }
+
   const Options& options_;
   std::optional<RunReport> report_;
   RunSummary summary_;

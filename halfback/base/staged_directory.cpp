@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits>
 #include <optional>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -29,6 +30,10 @@ using detail::sync_path;
 
 namespace {
 
+// Lies in a staging directory until commit(): a process that died meanwhile wrote all that is
+// there.
+constexpr const char* kUnfinished = ".halfback-unfinished";
+
 void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -37,28 +42,74 @@ void remove_tree(const fs::path& path) {
   }
 }
 
-void check_replaceable(const fs::path& target, const std::string& marker) {
-  std::error_code error;
-  const fs::file_status status = fs::status(target, error);
-  if (!fs::exists(status)) {
+// What no directory can be put in place of.
+void require_replaceable(const fs::path& target) {
+  std::error_code ignored;
+  if (!fs::exists(fs::symlink_status(target, ignored))) {
     return;
   }
-  if (!fs::is_directory(status)) {
-    throw FileError(
-        fmt::format("{}: is a file; expected a directory or nothing; choose another "
-                    "place",
-                    target.string()));
+  const char* found = nullptr;
+  struct statx status {};
+  if (!fs::is_directory(target, ignored)) {
+    found = fs::is_symlink(target, ignored) ? "a link to nothing" : "a file";
+  } else if (::statx(AT_FDCWD, target.c_str(), 0, STATX_TYPE, &status) == 0 &&
+             (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
+    found = "the root of a mounted file system, which cannot be replaced";
   }
-  const bool is_empty = fs::is_empty(target, error);
-  if (!error && !is_empty && !fs::exists(target / marker, error)) {
-    throw FileError(
-        fmt::format("{}: holds files but no {}; replacing it would delete them; choose "
-                    "a new or empty directory",
-                    target.string(), marker));
+  if (found != nullptr) {
+    throw FileError(fmt::format("{}: is {}; expected a directory or nothing; choose another place",
+                                target.string(), found));
   }
-  if (error) {
-    fail_io(target.string(), "read", error.value());
+}
+
+std::set<std::string> names_in(const fs::path& directory) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    names.insert(entry.path().filename().string());
   }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    fail_io(directory.string(), "read", error.value());
+  }
+  return names;
+}
+
+std::set<std::string> without(std::set<std::string> names, const std::set<std::string>& others) {
+  std::erase_if(names, [&](const std::string& name) { return others.count(name) > 0; });
+  return names;
+}
+
+bool is_true_directory(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(fs::symlink_status(path, ignored));
+}
+
+// Gives what is at `from` a second name, a directory's files one by one. What cannot have one is
+// left to move().
+void link(const fs::path& from, const fs::path& to) {
+  std::error_code ignored;
+  if (!is_true_directory(from)) {
+    fs::create_hard_link(from, to, ignored);
+    return;
+  }
+  fs::create_directory(to, from, ignored);
+  for (const fs::directory_entry& entry : fs::directory_iterator(from, ignored)) {
+    link(entry.path(), to / entry.path().filename());
+  }
+}
+
+// Moves a file or directory, into the one that link() has made where there is one. What cannot be
+// moved stays.
+void move(const fs::path& from, const fs::path& to) {
+  std::error_code ignored;
+  if (is_true_directory(from) && is_true_directory(to)) {
+    for (const std::string& name : names_in(from)) {
+      move(from / name, to / name);
+    }
+  } else if (std::rename(from.c_str(), to.c_str()) != 0) {
+    return;
+  }
+  fs::remove(from, ignored);  // an empty directory, or the second name of one file
 }
 
 void sync_tree(const fs::path& root) {
@@ -90,31 +141,24 @@ bool is_left_over(const fs::path& path, const fs::path& target) {
   return number == ::getpid() || (::kill(number, 0) != 0 && errno == ESRCH);
 }
 
-void remove_left_overs(const fs::path& target) {
-  std::vector<fs::path> found;
-  std::error_code error;  // no such folder: nothing is left there
-  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), error)) {
-    if (is_left_over(entry.path(), target)) {
-      found.push_back(entry.path());
-    }
+// Returns the first of PATH.aside, PATH.aside-2, ... that is free.
+fs::path aside_of(const fs::path& path) {
+  fs::path aside = path.string() + ".aside";
+  for (int i = 2; fs::exists(fs::symlink_status(aside)); ++i) {
+    aside = fmt::format("{}.aside-{}", path.string(), i);
   }
-  for (const fs::path& path : found) {
-    remove_tree(path);
-  }
+  return aside;
 }
 
-// Afterwards the old directory, if there was one, is at `old`, or at `staging` when that is empty.
-void swap_directories(const fs::path& staging, const fs::path& target, const fs::path& old) {
+// Returns where the old directory is then; nothing where there was none.
+fs::path swap_directories(const fs::path& staging, const fs::path& target, const fs::path& old) {
   if (!fs::exists(target)) {
     rename_path(staging, target);
-    return;
+    return {};
   }
   if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
     sync_path(target.parent_path());
-    if (!old.empty()) {
-      rename_path(staging, old);
-    }
-    return;
+    return staging;
   }
   if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) {
     fail_io(target.string(), "put in place", errno);
@@ -124,22 +168,29 @@ void swap_directories(const fs::path& staging, const fs::path& target, const fs:
   rename_path(staging, target);
   if (old.empty()) {
     rename_path(aside, staging);
+    return staging;
   }
+  return old;
 }
 
 }  // namespace
 
-StagedDirectory::StagedDirectory(const fs::path& target, std::string marker)
+StagedDirectory::StagedDirectory(const fs::path& target, std::string marker, OwnEntries own)
     : target_(resolve_target(target)),
       staging_(beside(target_, "tmp")),
-      marker_(std::move(marker)) {
-  check_replaceable(target_, marker_);
-  remove_left_overs(target_);
+      marker_(std::move(marker)),
+      own_(std::move(own)) {
+  require_replaceable(target_);
+  remove_left_overs();
   std::error_code error;
-  fs::create_directories(staging_, error);
+  fs::create_directories(staging_.parent_path(), error);
+  if (!error && !fs::create_directory(staging_, error) && !error) {
+    error = std::make_error_code(std::errc::file_exists);
+  }
   if (error) {
     fail_io(target.string(), "make the directory", error.value());
   }
+  const OutputFile sign(staging_ / kUnfinished, OpenMode::Exclusive);
 }
 
 StagedDirectory::~StagedDirectory() {
@@ -149,22 +200,96 @@ StagedDirectory::~StagedDirectory() {
   }
 }
 
-void StagedDirectory::commit(const fs::path& old) {
-  HALFBACK_CHECK(fs::exists(staging_ / marker_), marker_);
-  check_replaceable(target_, marker_);
-  sync_tree(staging_);
-  if (!old.empty()) {
-    remove_tree(old);
+bool StagedDirectory::is_all_own(const fs::path& directory) const {
+  return is_true_directory(directory) && names_in(directory) == own_(directory);
+}
+
+// The marker goes last: until then the rest can be told.
+void StagedDirectory::remove_own(const fs::path& directory) const {
+  for (const std::string& name : names_in(directory)) {
+    if (name != marker_) {
+      remove_tree(directory / name);
+    }
   }
-  swap_directories(staging_, target_, old);
+  remove_tree(directory);
+}
+
+void StagedDirectory::retire(const fs::path& directory,
+                             const fs::path& named_after,
+                             std::vector<fs::path>& aside) const {
+  if (is_all_own(directory)) {
+    remove_own(directory);
+    return;
+  }
+  aside.push_back(aside_of(named_after));
+  rename_path(directory, aside.back());
+}
+
+void StagedDirectory::remove_left_overs() const {
+  std::vector<fs::path> found;
+  std::error_code error;  // no such folder: nothing is left there
+  for (const fs::directory_entry& entry : fs::directory_iterator(target_.parent_path(), error)) {
+    if (is_left_over(entry.path(), target_) && is_true_directory(entry.path())) {
+      found.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : found) {
+    if (fs::exists(path / kUnfinished)) {
+      remove_tree(path);
+      continue;
+    }
+    // An old directory, whose process died after the swap.
+    const std::set<std::string> own = own_(path);
+    if (!own.empty() && fs::is_directory(target_)) {
+      for (const std::string& name : without(without(names_in(path), own), own_(target_))) {
+        move(path / name, target_ / name);
+      }
+    }
+    if (is_all_own(path)) {
+      remove_own(path);
+    }
+  }
+}
+
+std::vector<fs::path> StagedDirectory::commit(const fs::path& old) {
+  HALFBACK_CHECK(fs::exists(staging_ / marker_), marker_);
+  require_replaceable(target_);
+  const std::set<std::string> written = names_in(staging_);
+  const std::set<std::string> own = own_(target_);
+  const auto others_in = [&](const fs::path& directory) {
+    return without(without(names_in(directory), own), written);
+  };
+  for (const std::string& name : others_in(target_)) {
+    link(target_ / name, staging_ / name);
+  }
+  remove_tree(staging_ / kUnfinished);
+  sync_tree(staging_);
+  std::vector<fs::path> aside;
+  if (!old.empty() && fs::exists(fs::symlink_status(old))) {
+    retire(old, old, aside);
+  }
+  const fs::path before = swap_directories(staging_, target_, old);
   is_committed_ = true;
-  remove_tree(staging_);
+  if (before.empty()) {
+    return aside;
+  }
+  for (const std::string& name : others_in(before)) {
+    move(before / name, target_ / name);
+  }
+  if (old.empty()) {
+    retire(before, target_, aside);
+  } else if (before != old) {
+    rename_path(before, old);
+  }
+  return aside;
 }
 
 void StagedDirectory::discard(const fs::path& other) const {
   HALFBACK_CHECK(is_committed_, other.string());
-  rename_path(other, staging_);
-  remove_tree(staging_);
+  if (is_all_own(other)) {
+    rename_path(other, staging_);
+    remove_own(staging_);
+  }
 }
 
 }  // namespace halfback

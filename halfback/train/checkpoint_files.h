@@ -1,11 +1,14 @@
 // Names inside a checkpoint.
 #pragma once
 
+#include <string_view>
+
 namespace halfback {
 
-inline constexpr const char* kConfigFile = "config.json";  // marks a directory as a model's
+inline constexpr const char* kConfigFile = "config.json";
 inline constexpr const char* kTrainingStateFile = "training_state.json";
 inline constexpr const char* kManifestFile = "checkpoint.json";
+inline constexpr const char* kReportFile = "report.json";  // the same for the files of a report
 
 // What a checkpoint has again where the one that its run began with had it.
 inline constexpr const char* kInheritedFiles[] = {"generation_config.json", "chat_template.jinja",
@@ -14,5 +17,12 @@ inline constexpr const char* kInheritedFiles[] = {"generation_config.json", "cha
 // What the files of tensors begin with.
 inline constexpr const char* kModelTensors = "model";
 inline constexpr const char* kStateTensors = "training_state";
+
+// Returns whether every checkpoint may have a file of that name; the tokenizer's come on top.
+inline bool is_checkpoint_file(std::string_view name) {
+  return name == kConfigFile || name == kTrainingStateFile || name == kManifestFile ||
+         ((name.starts_with(kModelTensors) || name.starts_with(kStateTensors)) &&
+          (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")));
+}
 
 }  // namespace halfback

@@ -32,4 +32,13 @@ void require_unaltered(const std::filesystem::path& path, const FileSummary& exp
   }
 }
 
+bool is_unaltered(const std::filesystem::path& path, const FileSummary& expected) {
+  try {
+    require_unaltered(path, expected);
+    return true;
+  } catch (const FileError&) {
+    return false;
+  }
+}
+
 }  // namespace halfback

@@ -24,4 +24,6 @@ using FileSummaries = std::map<std::string, FileSummary>;
 // Throws FileError saying what is wrong with the file unless it has these bytes. Reads all of it.
 void require_unaltered(const std::filesystem::path& path, const FileSummary& expected);
 
+bool is_unaltered(const std::filesystem::path& path, const FileSummary& expected);
+
 }  // namespace halfback

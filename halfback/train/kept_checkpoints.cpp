@@ -46,7 +46,7 @@ fs::path kept_path(const fs::path& directory, std::int64_t step) {
   return fmt::format("{}{}{}", detail::resolve_target(directory).string(), kStepSuffix, step);
 }
 
-std::vector<KeptCheckpoint> kept_checkpoints(const fs::path& directory) {
+std::vector<KeptCheckpoint> kept_names(const fs::path& directory) {
   const fs::path target = detail::resolve_target(directory);
   const std::string prefix = target.filename().string() + std::string(kStepSuffix);
   std::vector<KeptCheckpoint> all;
@@ -56,13 +56,18 @@ std::vector<KeptCheckpoint> kept_checkpoints(const fs::path& directory) {
     const auto step = name.starts_with(prefix)
                           ? parse_integer(std::string_view(name).substr(prefix.size()))
                           : std::nullopt;
-    if (step && entry.path() == kept_path(directory, *step) &&
-        is_there(entry.path() / kConfigFile)) {
+    if (step && entry.path() == kept_path(directory, *step)) {
       all.push_back({*step, entry.path()});
     }
   }
   std::sort(all.begin(), all.end(),
             [](const KeptCheckpoint& a, const KeptCheckpoint& b) { return a.step > b.step; });
+  return all;
+}
+
+std::vector<KeptCheckpoint> kept_checkpoints(const fs::path& directory) {
+  std::vector<KeptCheckpoint> all = kept_names(directory);
+  std::erase_if(all, [](const KeptCheckpoint& one) { return !is_there(one.path / kManifestFile); });
   return all;
 }
 

@@ -15,11 +15,15 @@ namespace halfback {
 // Returns the path of a checkpoint once a newer one has taken its place.
 std::filesystem::path kept_path(const std::filesystem::path& directory, std::int64_t step);
 
-// Returns those that are there beside the directory, newest first.
 struct KeptCheckpoint {
   std::int64_t step = 0;
   std::filesystem::path path;
 };
+
+// Returns all that has such a path, whatever it is, newest first.
+std::vector<KeptCheckpoint> kept_names(const std::filesystem::path& directory);
+
+// Returns those that are checkpoints, newest first.
 std::vector<KeptCheckpoint> kept_checkpoints(const std::filesystem::path& directory);
 
 // Returns the step of a checkpoint; nothing where its list of files cannot be read.

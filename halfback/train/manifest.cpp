@@ -3,11 +3,12 @@
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
-#include "halfback/train/checkpoint_files.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <optional>
+#include <sys/stat.h>
 #include <utility>
 
 namespace halfback {
@@ -35,6 +36,21 @@ FileSummaries files_of(const nlohmann::json& json, const std::filesystem::path& 
   return files;
 }
 
+struct Change {
+  std::pair<std::int64_t, std::int64_t> time;  // which nobody can set
+  std::uint64_t bytes = 0;
+};
+
+// Returns when a regular file was changed last; nothing for what is none.
+std::optional<Change> change_of(const std::filesystem::path& path) {
+  struct stat found {};
+  if (::lstat(path.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) {
+    return std::nullopt;
+  }
+  return Change{{found.st_ctim.tv_sec, found.st_ctim.tv_nsec},
+                static_cast<std::uint64_t>(found.st_size)};
+}
+
 }  // namespace
 
 std::string to_text(const Manifest& manifest) {
@@ -50,8 +66,8 @@ std::string to_text(const Manifest& manifest) {
   return json.dump(2) + "\n";
 }
 
-Manifest read_manifest(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / kManifestFile;
+Manifest read_manifest(const std::filesystem::path& directory, const char* name) {
+  const std::filesystem::path path = directory / name;
   const std::string text = read_file(path, kMaxManifestBytes);
   const nlohmann::json json = parse_json(text, path.string());
   Manifest manifest;
@@ -70,6 +86,25 @@ Manifest read_manifest(const std::filesystem::path& directory) {
     refuse(path, "another text than its checksum says");
   }
   return manifest;
+}
+
+std::set<std::string> own_entries(const std::filesystem::path& directory) {
+  std::set<std::string> own;
+  try {
+    const Manifest manifest = read_manifest(directory);
+    own.insert(kManifestFile);
+    const auto listed = change_of(directory / kManifestFile);
+    for (const auto& [name, summary] : manifest.files) {
+      const auto change = change_of(directory / name);
+      if (change && change->bytes == summary.bytes &&
+          (change->time <= listed->time || is_unaltered(directory / name, summary))) {
+        own.insert(name);
+      }
+    }
+  } catch (const FileError&) {
+    return {};
+  }
+  return own;
 }
 
 }  // namespace halfback

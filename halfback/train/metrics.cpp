@@ -55,11 +55,18 @@ const fs::path& prepared(const fs::path& path, std::optional<std::int64_t> resum
 }  // namespace
 
 MetricsLog::MetricsLog(const fs::path& path, std::optional<std::int64_t> resumed_step)
-    : file_(prepared(path, resumed_step), resumed_step ? OpenMode::Append : OpenMode::Truncate) {}
+    : file_(prepared(path, resumed_step), resumed_step ? OpenMode::Append : OpenMode::Truncate) {
+  if (const MappedFile old(path); !old.bytes().empty()) {
+    summary_.add(old.bytes());
+  }
+}
 
 void MetricsLog::append(const nlohmann::json& values) {
   HALFBACK_CHECK(values.is_object() && values.contains("step"), values.dump());
-  file_.write(values.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  const std::string line =
+      values.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  file_.write(line);
+  summary_.add(line);
 }
 
 }  // namespace halfback

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "halfback/base/file.h"
+#include "halfback/train/checksum.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -24,7 +25,11 @@ class MetricsLog {
   // becomes null, as JSON has none.
   void append(const nlohmann::json& values);
 
+  // Returns size and checksum of the file.
+  const FileSummary& summary() const { return summary_; }
+
  private:
+  FileSummary summary_;
   OutputFile file_;
 };
 

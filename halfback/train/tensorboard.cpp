@@ -91,19 +91,6 @@ std::string restart_event(std::int64_t step) {
   return event;
 }
 
-constexpr const char* kFilePrefix = "events.out.tfevents.";
-
-void remove_event_files(const fs::path& directory) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
-    if (entry.path().filename().string().rfind(kFilePrefix, 0) == 0) {
-      std::error_code error;
-      if (fs::remove(entry.path(), error); error) {
-        detail::fail_io(entry.path().string(), "remove", error.value());
-      }
-    }
-  }
-}
-
 std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
@@ -116,7 +103,7 @@ std::string host_name() {
 
 fs::path free_path(const fs::path& directory) {
   const std::string name =
-      fmt::format("{}{}.{}.{}", kFilePrefix, static_cast<std::int64_t>(seconds_since_epoch()),
+      fmt::format("{}{}.{}.{}", kEventFilePrefix, static_cast<std::int64_t>(seconds_since_epoch()),
                   host_name(), ::getpid());
   fs::path path = directory / name;
   std::error_code ignored;
@@ -177,9 +164,6 @@ std::string tf_record(std::string_view payload) {
 
 EventWriter::EventWriter(const fs::path& directory, std::optional<std::int64_t> resumed_step) {
   make_directory(directory);
-  if (!resumed_step) {
-    remove_event_files(directory);
-  }
   path_ = free_path(directory);
   file_.emplace(path_, OpenMode::Exclusive);
   std::string event = start_event();
@@ -206,6 +190,9 @@ void EventWriter::scalar(std::string_view tag, double value, std::int64_t step) 
   }
 }
 
-void EventWriter::flush() { file_->write(std::exchange(pending_, {})); }
+void EventWriter::flush() {
+  file_->write(pending_);
+  summary_.add(std::exchange(pending_, {}));
+}
 
 }  // namespace halfback

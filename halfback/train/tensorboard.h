@@ -5,6 +5,7 @@
 #pragma once
 
 #include "halfback/base/file.h"
+#include "halfback/train/checksum.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -14,13 +15,16 @@
 
 namespace halfback {
 
+// What the names of event files begin with.
+inline constexpr const char* kEventFilePrefix = "events.out.tfevents.";
+
 // Writes events.out.tfevents.SECONDS.HOST.PID. Not thread-safe. Throws FileError when the file
 // cannot be made or written.
 class EventWriter {
  public:
-  // Makes the directory if needed. Removes the event files there, or, given the step that a run
-  // resumes from, keeps them and lets TensorBoard drop their points of later steps (they will come
-  // again). A further writer within the same second gets a suffix.
+  // Makes the directory if needed. Event files that are there stay; given the step that a run
+  // resumes from, TensorBoard drops their points of later steps (they will come again). A further
+  // writer within the same second gets a suffix.
   explicit EventWriter(const std::filesystem::path& directory,
                        std::optional<std::int64_t> resumed_step = std::nullopt);
   // Flushes; a failure at this point is lost, so call flush() first.
@@ -36,10 +40,14 @@ class EventWriter {
 
   const std::filesystem::path& path() const { return path_; }
 
+  // Returns size and checksum of what the file holds.
+  const FileSummary& summary() const { return summary_; }
+
  private:
   std::filesystem::path path_;
   std::optional<OutputFile> file_;
   std::string pending_;
+  FileSummary summary_;
 };
 
 namespace detail {

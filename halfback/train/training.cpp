@@ -5,6 +5,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
+#include "halfback/train/manifest.h"
 #include "halfback/train/training_data.h"
 
 #include <fmt/format.h>
@@ -13,6 +14,8 @@
 #include <cmath>
 #include <map>
 #include <numbers>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace halfback {
@@ -53,7 +56,13 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
   make_pipeline();
   restore();
   if (!config_.checkpoint.empty()) {
-    require_checkpoint_place(config_.checkpoint, peers());
+    require_checkpoint_place(
+        config_.checkpoint,
+        {.peers = peers(),
+         .tokenizer = config_.tokenizer,
+         .bytes = checkpoint_bytes(written_stages()),
+         .keep = config_.keep,
+         .sets_aside = config_.resumes_from && !config_.resumes_from->note.empty()});
     writer_.emplace(
         config_.checkpoint, config_.model,
         CheckpointOptions{
@@ -68,7 +77,8 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
                   }
                 },
             .inherited = std::move(inherited_),
-            .dtype = config_.checkpoint_dtype});
+            .dtype = config_.checkpoint_dtype,
+            .on_note = config_.on_note});
   }
 }
 
@@ -125,7 +135,16 @@ void Training::load_model(const std::filesystem::path& directory, Head head) {
   const ModelTensors tensors(directory, load_config(directory), head);
   load_parameters(tensors, stages());
   inherited_ = read_inherited(directory, tensors);
-  notes_ = tensors.notes();
+  if (config_.resumes_from) {
+    // What somebody else has put there stays there by itself.
+    const std::set<std::string> own = own_entries(directory);
+    std::erase_if(inherited_.files, [&](const auto& file) { return own.count(file.first) == 0; });
+  }
+  for (const std::string& note : tensors.notes()) {
+    if (config_.on_note && peers()->is_first()) {
+      config_.on_note(note);
+    }
+  }
 }
 
 void Training::restore() {

@@ -50,6 +50,8 @@ struct TrainingConfig {
   std::optional<ResumePoint> resumes_from;         // go on with the state there
 
   std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
+  // Hears, on any thread, what the user should know and what is no error.
+  std::function<void(const std::string&)> on_note = {};
 };
 
 struct StepReport {
@@ -90,8 +92,6 @@ class Training {
   Pipeline& pipeline() { return *pipeline_; }
   // How wrong times of another process can be beside those of the first; 0 without others.
   double clock_error_seconds() const { return clock_error_seconds_; }
-  // What a user should know of the checkpoint that the run begins with, a sentence each.
-  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   PeersPointer peers() const;
@@ -114,7 +114,6 @@ class Training {
   std::unique_ptr<Pipeline> pipeline_;
   double clock_error_seconds_ = 0.0;
   Inherited inherited_;
-  std::vector<std::string> notes_;
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;               // of step state_step_ + 1
   std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows

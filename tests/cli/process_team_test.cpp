@@ -71,7 +71,6 @@ TEST_F(ProcessTeamTest, LinesComeWholeAndSayWhose) {
 TEST_F(ProcessTeamTest, EveryProcessHasItsLog) {
   request_.log_directory = directory_.path();
   run({"echo note >&2; echo 'error: two' >&2; exit 1", "printf three"});
-  request_.appends_logs = true;
   run({"echo four", "true"});
   EXPECT_EQ(slurp(directory_ / "process_0.log"), "note\nerror: two\nfour\n");
   EXPECT_EQ(slurp(directory_ / "process_1.log"), "three\n");

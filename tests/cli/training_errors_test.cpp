@@ -57,19 +57,28 @@ TEST_F(TrainErrorTest, ADryRunRefusesWhatARunRefuses) {
   output_of(train("--checkpoint " + path("a")));
   expect_error(train("--dry-run --ranks 3"), 2, "cut: 2 blocks cannot be spread over 3 stages");
   expect_error(train("--dry-run --data " + path("none.txt")), 1, "none.txt: cannot open");
-  expect_error(train("--dry-run --checkpoint " + path("text.txt")), 1, "text.txt: is a file");
+  expect_error(train("--dry-run --checkpoint " + path("text.txt")), 2,
+               "--data " + path("text.txt") + ": lies in --checkpoint");
   expect_error(train("--dry-run --resume --hidden 32 --checkpoint " + path("a")), 2,
                "hidden is 24 there and 32 in this run");
   expect_error(train("--dry-run --cost-file " + path("none.json")), 1, "none.json: cannot be read");
 }
 
 TEST_F(TrainErrorTest, AFullDiskEndsTheRunAndLeavesNothingHalfWritten) {
-  const SmallDisk disk;
+  const SmallDisk disk(250);  // has room for one checkpoint, and not for the next one beside it
   const CommandResult result = run_halfback(
-      train("--checkpoint " + (disk.path() / "checkpoint").string()) + " 2>&1 >/dev/null");
+      train("--checkpoint-every 1 --checkpoint " + (disk.path() / "checkpoint").string()) +
+      " 2>&1 >/dev/null");
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_TRUE(contains(result.output, "\nerror: ")) << result.output;
   EXPECT_TRUE(contains(result.output, "No space left on device; make room")) << result.output;
+  EXPECT_EQ(num_entries(disk.path()), 1);
+}
+
+TEST_F(TrainErrorTest, ADiskWithoutRoomForACheckpointIsRefusedBeforeTheFirstStep) {
+  const SmallDisk disk;
+  expect_error(train("--checkpoint " + (disk.path() / "checkpoint").string()), 1,
+               "checkpoint: 64.0 KiB are free there; a checkpoint takes 148 KiB");
   EXPECT_EQ(num_entries(disk.path()), 0);
 }
 

@@ -108,7 +108,8 @@ TEST_F(TrainTest, ATornCheckpointIsSaidAndTheRunGoesOnFromTheOneBefore) {
       << result.output;
   EXPECT_EQ(saved_step("a"), 3);
   EXPECT_TRUE(model_bytes("a") == model_bytes("straight"));
-  EXPECT_EQ(num_entries(directory_.path()), 4) << "without --keep the one before is removed";
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "a.aside")) << "is not as train has written it";
+  EXPECT_EQ(num_entries(directory_.path()), 5) << "without --keep the one before is removed";
 }
 
 TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {

@@ -1,4 +1,4 @@
-// A disk of 64 KiB, to be filled.
+// A disk that is soon full.
 //
 // Mounting needs root, or a kernel that lets users be root of a namespace of their own. A process
 // may enter one while it has a single thread only: hence before main().
@@ -33,8 +33,9 @@ inline const bool kHasMountNamespace = [] {
 class SmallDisk {
  public:
   // Throws std::runtime_error when the disk cannot be mounted.
-  SmallDisk() {
-    if (::mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, "size=64k") != 0) {
+  explicit SmallDisk(int kibibytes = 64) {
+    const std::string size = "size=" + std::to_string(kibibytes) + "k";
+    if (::mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, size.c_str()) != 0) {
       throw std::runtime_error(std::string("cannot mount a small disk: ") + std::strerror(errno) +
                                "; the test needs root or user namespaces");
     }

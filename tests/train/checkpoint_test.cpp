@@ -136,11 +136,23 @@ TEST_F(CheckpointTest, ReplacesACheckpointButNoOtherDirectory) {
   expect_loads_on(2);
   fs::create_directory(directory_ / "other");
   spit(directory_ / "other" / "notes.txt", "mine");
-  const std::string text = text_of_thrown<FileError>(
-      [&] { save_checkpoint(directory_ / "other", small_llama(), stages_of(*trained_), kState); });
-  EXPECT_TRUE(contains(text, "other: holds files but no config.json")) << text;
+  const std::string text =
+      text_of_thrown<FileError>([&] { require_checkpoint_place(directory_ / "other"); });
+  EXPECT_TRUE(contains(text, "other: holds files but no checkpoint.json that train has written"))
+      << text;
   EXPECT_EQ(slurp(directory_ / "other" / "notes.txt"), "mine");
   EXPECT_EQ(num_entries(directory_.path()), 2);
+}
+
+TEST_F(CheckpointTest, FilesOfOthersMoveOnToTheNextOne) {
+  spit(path_ / "notes.txt", "mine");
+  fs::create_directory(path_ / "drafts");
+  spit(path_ / "drafts" / "one", "first");
+  save();
+  expect_loads_on(2);
+  EXPECT_EQ(slurp(path_ / "notes.txt"), "mine");
+  EXPECT_EQ(slurp(path_ / "drafts" / "one"), "first");
+  EXPECT_EQ(num_entries(directory_.path()), 1);
 }
 
 TEST_F(CheckpointTest, NamesATensorThatIsMissing) {

@@ -136,10 +136,12 @@ TEST_F(ParallelCheckpointTest, AnErrorOfOneIsThrownByAllAndNothingIsLeft) {
 TEST_F(ParallelCheckpointTest, WhatTheFirstRefusesIsThrownByAll) {
   ASSERT_EQ(save({{0, 1}, {2, 3}}, path_), Errors(2));
   const std::string old = slurp(path_ / "checkpoint.json");
-  fs::rename(path_ / "config.json", path_ / "mine.txt");
-  for (const std::string& text : save({{0, 1}, {2, 3}}, path_)) {
+  spit(path_ / "config.json", "mine");
+  for (const std::string& text : errors_together(2, [&](const PeersPointer& peers) {
+         require_checkpoint_place(path_, {.peers = peers});
+       })) {
     EXPECT_TRUE(contains(text, "process 0: ")) << text;
-    EXPECT_TRUE(contains(text, "checkpoint: holds files but no config.json")) << text;
+    EXPECT_TRUE(contains(text, "checkpoint/config.json: is not as train has written it")) << text;
   }
   EXPECT_EQ(slurp(path_ / "checkpoint.json"), old);
   EXPECT_EQ(num_entries(directory_.path()), 1);
@@ -205,13 +207,13 @@ TEST_F(ParallelCheckpointTest, AllFindTheSamePlaceToGoOnFrom) {
 TEST_F(ParallelCheckpointTest, ThePlaceIsCheckedByOneAndAllHearOfIt) {
   spit(directory_ / "file", "mine");
   for (const std::string& text : errors_together(2, [&](const PeersPointer& peers) {
-         require_checkpoint_place(directory_ / "file", peers);
+         require_checkpoint_place(directory_ / "file", {.peers = peers});
        })) {
     EXPECT_TRUE(contains(text, "file: is a file; expected a directory or nothing")) << text;
   }
   EXPECT_EQ(errors_together(2,
                             [&](const PeersPointer& peers) {
-                              require_checkpoint_place(directory_ / "new/deep", peers);
+                              require_checkpoint_place(directory_ / "new/deep", {.peers = peers});
                             }),
             Errors(2));
   EXPECT_EQ(num_entries(directory_ / "new"), 0);
@@ -219,7 +221,8 @@ TEST_F(ParallelCheckpointTest, ThePlaceIsCheckedByOneAndAllHearOfIt) {
 
 TEST_F(ParallelCheckpointTest, APlaceThatIsNotSharedIsRefused) {
   for (const std::string& text : errors_together(2, [&](const PeersPointer& peers) {
-         require_checkpoint_place(directory_ / std::to_string(peers->index()) / "run", peers);
+         require_checkpoint_place(directory_ / std::to_string(peers->index()) / "run",
+                                  {.peers = peers});
        })) {
     EXPECT_EQ(text.find("process 1: "), 0U) << text;
     EXPECT_TRUE(contains(text,

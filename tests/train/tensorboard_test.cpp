@@ -74,12 +74,12 @@ TEST(TensorboardTest, WritersOfOneSecondHaveFilesOfTheirOwn) {
   EXPECT_EQ(num_entries(directory.path()), 3);
 }
 
-TEST(TensorboardTest, ANewRunRemovesTheEventsOfTheOldOneAndNothingElse) {
+TEST(TensorboardTest, ANewWriterLeavesTheEventsThatAreThere) {
   const TemporaryDirectory directory;
   spit(directory / "trace.json", "{}");
   const EventWriter first(directory.path());
   const EventWriter second(directory.path());
-  EXPECT_EQ(num_entries(directory.path()), 2);
+  EXPECT_EQ(num_entries(directory.path()), 3);
 }
 
 TEST(TensorboardTest, NamesTheFileThatCannotBeWritten) {
