@@ -8,7 +8,7 @@ self=$(readlink -f "${BASH_SOURCE[0]}")
 root=${self%/*}
 torch_version=2.13.0
 build_packages=(g++ cmake ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libtomlplusplus-dev zlib1g-dev
-  libsentencepiece-dev libgloo-dev python3-venv)
+  libsentencepiece-dev libicu-dev libpcre2-dev libgloo-dev python3-venv)
 demo_packages=(bible-kjv)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
                chromium chromium-driver iproute2)

@@ -6,6 +6,7 @@
 #include "halfback/train/generation.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 
 #include <iostream>
 #include <memory>
@@ -22,7 +23,7 @@ void add_generate_verb(CLI::App& app) {
       ->type_name("DIR");
   verb->add_option("--prompt", options->prompt, "Text to continue (a new line)")->type_name("TEXT");
   verb->add_option("--tokens", options->num_tokens,
-                   "Tokens to add; bytes without a tokenizer.model")
+                   "Tokens to add at most; bytes without a tokenizer")
       ->type_name("N");
   verb->add_option("--temperature", options->temperature, "0 takes the likeliest token")
       ->type_name("X");
@@ -35,7 +36,13 @@ void add_generate_verb(CLI::App& app) {
   verb->callback([options, device] {
     initialize_runtime();
     options->device = device_of_rank(parse_device(*device), 0);
-    at::set_num_threads(num_cores());      // there are no ranks: this thread computes
+    at::set_num_threads(num_cores());  // there are no ranks: this thread computes
+    options->on_tokenizer = [](const Tokenizer& tokenizer) {
+      if (!tokenizer.files().empty()) {
+        std::cerr << fmt::format("tokenizer: {}, {} tokens\n", tokenizer.name(),
+                                 tokenizer.vocabulary());
+      }
+    };
     std::string prompt = options->prompt;  // printed when the checkpoint is known to be good
     generate(*options, [&prompt](std::string_view text) {
       return static_cast<bool>(std::cout << std::exchange(prompt, {}) << text << std::flush);

@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/data/sentence_piece.h"
+#include "halfback/data/tokens/tokenizer_files.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/training_data.h"
 
@@ -39,18 +40,25 @@ TokenizerPointer learned(const TrainingConfig& config, std::int64_t vocabulary) 
 }  // namespace
 
 void TokenizerOption::add_to(CLI::App& verb) {
-  option_ =
-      verb.add_option("--tokenizer", name_,
-                      "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
-                      "--vocabulary (4096); or a SentencePiece model, as tokenizer.model of a "
-                      "checkpoint")
-          ->type_name("bytes|sentencepiece|FILE");
+  option_ = verb.add_option(
+                    "--tokenizer", name_,
+                    "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
+                    "--vocabulary (4096); or a tokenizer.json, a vocab.txt, a SentencePiece model "
+                    "or a directory that holds one")
+                ->type_name("bytes|sentencepiece|FILE");
 }
 
 TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given& given) const {
+  std::error_code ignored;
+  const bool is_given = option_->count() > 0;
+  const bool is_file =
+      is_given && name_ != kBytes && name_ != kLearned && std::filesystem::exists(name_, ignored);
+  if (is_file) {
+    return load_tokenizer_of(name_);
+  }
   if (!given.checkpoint.empty()) {
     TokenizerPointer theirs = load_tokenizer(given.checkpoint);
-    if (option_->count() == 0 || name_ == theirs->name()) {
+    if (!is_given || name_ == theirs->name()) {
       return theirs;
     }
   }
@@ -60,13 +68,10 @@ TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given
   if (name_ == kLearned) {
     return learned(config, given.vocabulary.value_or(kDefaultVocabulary));
   }
-  std::error_code ignored;
-  if (!std::filesystem::exists(name_, ignored)) {
-    throw ConfigError(
-        fmt::format("--tokenizer: '{}' is no file{}; expected {}, {} or a SentencePiece model",
-                    name_, suggestion(name_.substr(0, 40), {kBytes, kLearned}), kBytes, kLearned));
-  }
-  return load_sentence_piece(name_);
+  throw ConfigError(
+      fmt::format("--tokenizer: '{}' is no file{}; expected {}, {}, a tokenizer.json, a vocab.txt, "
+                  "a SentencePiece model or a directory with one of these",
+                  name_, suggestion(name_.substr(0, 40), {kBytes, kLearned}), kBytes, kLearned));
 }
 
 void TokenizerOption::apply(TrainingConfig& config, const Given& given) {

@@ -23,9 +23,9 @@ class TokenizerOption {
     std::optional<std::int64_t> vocabulary;  // of the model; where not given, the tokenizer's
   };
   // Sets the tokenizer of the configuration, and the model's vocabulary where it is not given: as
-  // the checkpoint has it, else bytes, a model file, or learned from the text for training. Throws
+  // the checkpoint has it, else bytes, a file's, or learned from the text for training. Throws
   // ConfigError for a name that is neither known nor a file, and for a model without text;
-  // FileError for a file that is no such model.
+  // FileError for a file that is no tokenizer.
   void apply(TrainingConfig& config, const Given& given);
 
  private:

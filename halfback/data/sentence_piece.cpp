@@ -3,13 +3,17 @@
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/utf8.h"
+#include "halfback/data/tokens/around_text.h"
+#include "halfback/data/tokens/characters.h"
+#include "halfback/data/tokens/fields.h"
+#include "halfback/data/tokens/token_decoder.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
@@ -50,9 +54,37 @@ std::size_t block_length(std::string_view text, std::size_t longest) {
   return line_end == std::string_view::npos ? longest : line_end + 1;
 }
 
+// As transformers has it: a row of bytes that is not UTF-8 is an unknown character each.
+class PieceDecoder final : public TextDecoder {
+ public:
+  explicit PieceDecoder(const sentencepiece::SentencePieceProcessor& processor)
+      : processor_(processor),
+        chain_(make_token_decoder(
+            {{"type", "Sequence"},
+             {"decoders",
+              {{{"type", "Replace"}, {"pattern", {{"String", kSpaceSign}}}, {"content", " "}},
+               {{"type", "ByteFallback"}},
+               {{"type", "Fuse"}}}}},
+            "decoder")) {}
+
+  std::string add(std::int64_t token) override {
+    const int id = static_cast<int>(token);
+    return processor_.IsControl(id) || processor_.IsUnknown(id)
+               ? ""
+               : chain_.add(processor_.IdToPiece(id));
+  }
+  std::string finish() override { return chain_.finish(); }
+
+ private:
+  const sentencepiece::SentencePieceProcessor& processor_;
+  DecoderChain chain_;
+};
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(std::string model, const std::string& source) {
+  SentencePieceTokenizer(TokenizerFiles files, const std::string& source)
+      : files_(std::move(files)) {
+    const std::string& model = files_[kSentencePieceFile];
     if (const auto status = processor_.LoadFromSerializedProto(model); !status.ok()) {
       throw FileError(fmt::format(
           "{}: {}; expected a SentencePiece model, as spm_train or --tokenizer sentencepiece makes",
@@ -64,16 +96,23 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     const int own_mask = processor_.PieceToId("<mask>");
     mask_ = processor_.IsUnknown(own_mask) ? count : own_mask;
-    files_ = {{kSentencePieceFile, std::move(model)}, {kConfigFile, config().dump(2) + "\n"}};
+    adds_space_ = adds_space();
+    files_.emplace(kConfigFile, config().dump(2) + "\n");
+    take_config(parse_json(files_[kConfigFile], source + ": " + kConfigFile), source);
   }
 
   std::int64_t vocabulary() const override { return processor_.GetPieceSize(); }
   std::int64_t mask_token() const override { return mask_; }
+  std::vector<std::int32_t> prefix() const override { return around_.prefix; }
+  std::vector<std::int32_t> suffix() const override { return around_.suffix; }
   std::string_view text_of(std::int64_t token) const override {
     return texts_.at(static_cast<std::size_t>(token));
   }
   bool is_special(std::int64_t token) const override {
     return processor_.IsControl(static_cast<int>(token));
+  }
+  std::unique_ptr<TextDecoder> decoder() const override {
+    return std::make_unique<PieceDecoder>(processor_);
   }
   const TokenizerFiles& files() const override { return files_; }
   std::string identity() const override { return files_.at(kSentencePieceFile); }
@@ -82,6 +121,10 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::vector<std::int32_t> encode(std::string_view text,
                                    const OnEncoded& on_encoded) const override {
     std::vector<std::int32_t> tokens;
+    if (adds_space_) {  // in front of the whole only
+      append_tokens(to_valid_utf8(text), tokens);
+      return tokens;
+    }
     for (std::size_t done = 0; done < text.size();) {
       const std::size_t length = block_length(text.substr(done), kBlockBytes);
       encode_block(text.substr(done, length), tokens);
@@ -120,10 +163,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     while (!block.empty()) {
       const std::size_t plain = has_bytes ? plain_length(block) : block.size();
       if (plain > 0) {
-        std::vector<int> ids;
-        const auto status = processor_.Encode(block.substr(0, plain), &ids);
-        HALFBACK_CHECK(status.ok(), status.ToString());
-        tokens.insert(tokens.end(), ids.begin(), ids.end());
+        append_tokens(block.substr(0, plain), tokens);
       } else {
         tokens.push_back(byte_ids_[static_cast<unsigned char>(block.front())]);
       }
@@ -131,13 +171,45 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
   }
 
+  void append_tokens(std::string_view text, std::vector<std::int32_t>& tokens) const {
+    std::vector<int> ids;
+    const auto status = processor_.Encode(text, &ids);
+    HALFBACK_CHECK(status.ok(), status.ToString());
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+
+  bool adds_space() const {
+    std::vector<std::int32_t> letter;
+    append_tokens("a", letter);
+    return !letter.empty() && text_of(letter.front()).starts_with(' ');
+  }
+
   // Returns what makes Hugging Face's AutoTokenizer give our ids.
   nlohmann::json config() const {
-    const std::vector<std::int32_t> letter = encode("a", {});
     return {{"tokenizer_class", "LlamaTokenizer"},
-            {"add_prefix_space", !letter.empty() && text_of(letter.front()).starts_with(' ')},
+            {"add_prefix_space", adds_space_},
             {"add_bos_token", false},
             {"add_eos_token", false}};
+  }
+
+  // A class that transformers builds without the model's normalizer, or with another space in
+  // front, gives other ids.
+  void take_config(nlohmann::json config, const std::string& source) {
+    Fields fields(config, source + ": " + kConfigFile);
+    if (fields.get<bool>("add_prefix_space", true) != adds_space_) {
+      fields.refuse(fmt::format("add_prefix_space {} for a model that {} a space", !adds_space_,
+                                adds_space_ ? "adds" : "does not add"),
+                    adds_space_ ? "true" : "false");
+    }
+    config.emplace("bos_token", "<s>");
+    config.emplace("eos_token", "</s>");
+    around_ = read_around_text(
+        config, {},
+        [&](std::string_view token) {
+          const int id = processor_.PieceToId(token);
+          return processor_.IsUnknown(id) ? -1 : id;
+        },
+        fields.part());
   }
 
   TokenizerFiles files_;
@@ -146,6 +218,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::array<std::int32_t, 256> byte_ids_ = {};
   std::size_t num_byte_ids_ = 0;
   std::int64_t mask_ = 0;
+  bool adds_space_ = false;
+  AroundText around_;
 };
 
 // Lines of a text for the trainer, in plain parts: it would drop a line with anything else whole.
@@ -176,12 +250,13 @@ class Lines final : public sentencepiece::SentenceIterator {
 
 }  // namespace
 
-TokenizerPointer parse_sentence_piece(std::string model, const std::string& source) {
-  return std::make_shared<const SentencePieceTokenizer>(std::move(model), source);
+TokenizerPointer parse_sentence_piece(TokenizerFiles files, const std::string& source) {
+  return std::make_shared<const SentencePieceTokenizer>(std::move(files), source);
 }
 
 TokenizerPointer load_sentence_piece(const std::filesystem::path& path) {
-  return parse_sentence_piece(read_file(path, kMaxModelBytes), path.string());
+  return parse_sentence_piece({{kSentencePieceFile, read_file(path, kMaxModelBytes)}},
+                              path.string());
 }
 
 TokenizerPointer train_sentence_piece(std::string_view text, std::int64_t vocabulary) {
@@ -217,7 +292,7 @@ TokenizerPointer train_sentence_piece(std::string_view text, std::int64_t vocabu
         fmt::format("tokenizer: the text gives no vocabulary of {}: {}; use another --vocabulary",
                     vocabulary, reason));
   }
-  return parse_sentence_piece(std::move(model), "tokenizer");
+  return parse_sentence_piece({{kSentencePieceFile, std::move(model)}}, "tokenizer");
 }
 
 }  // namespace halfback

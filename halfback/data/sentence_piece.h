@@ -2,9 +2,9 @@
 // Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226.
 //
 // Text is encoded in blocks of 64 KiB that end with a line, so that time and memory grow with its
-// length only; a model that puts a space in front of a text does so for each block. Where a model
-// has pieces for single bytes, what is no UTF-8 and the sign that stands for a space inside of
-// pieces (U+2581) become such pieces.
+// length only. Where a model has pieces for single bytes, what is no UTF-8 and the sign that stands
+// for a space inside of pieces (U+2581) become such pieces. A model that puts a space in front of a
+// text takes it whole, as Python would read it.
 #pragma once
 
 #include "halfback/data/tokenizer.h"
@@ -18,9 +18,10 @@ namespace halfback {
 
 inline constexpr const char* kSentencePieceFile = "tokenizer.model";
 
-// Returns the tokenizer of a model. Throws FileError beginning with `source` for bytes that are no
-// SentencePiece model.
-TokenizerPointer parse_sentence_piece(std::string model, const std::string& source);
+// Returns the tokenizer of a model; what stands around a text is that of a tokenizer_config.json
+// among the files. Throws FileError beginning with `source` for bytes that are no SentencePiece
+// model, and for a config with which transformers would make other ids.
+TokenizerPointer parse_sentence_piece(TokenizerFiles files, const std::string& source);
 
 // Reads a model file. Throws FileError.
 TokenizerPointer load_sentence_piece(const std::filesystem::path& path);

@@ -3,7 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
-#include "halfback/data/sentence_piece.h"
+#include "halfback/data/tokens/tokenizer_files.h"
 #include "halfback/train/checkpoint_files.h"
 #include "halfback/train/model_json.h"
 #include "halfback/train/safetensors.h"
@@ -21,15 +21,44 @@ ModelConfig load_config(const std::filesystem::path& directory) {
   return model_from_json(parse_json(read_file(path), path.string()), path.string());
 }
 
-TokenizerPointer load_tokenizer(const std::filesystem::path& directory) {
+namespace {
+
+// Whether a directory without a tokenizer is of a model of bytes: one of ours, or one that has no
+// more tokens than bytes, the mask and some signs take.
+bool is_of_bytes(const std::filesystem::path& directory) {
   std::error_code ignored;
-  return std::filesystem::exists(directory / kSentencePieceFile, ignored)
-             ? load_sentence_piece(directory / kSentencePieceFile)
-             : byte_tokenizer();
+  if (std::filesystem::exists(directory / kManifestFile, ignored) ||
+      std::filesystem::exists(directory / kTrainingStateFile, ignored)) {
+    return true;
+  }
+  const std::filesystem::path path = directory / kConfigFile;
+  const nlohmann::json config = parse_json(read_file(path), path.string());
+  const auto found = config.find("vocab_size");
+  const std::int64_t bytes = byte_tokenizer()->vocabulary();
+  return found == config.end() || (*found >= bytes && *found <= 2 * bytes);
+}
+
+}  // namespace
+
+TokenizerPointer load_tokenizer(const std::filesystem::path& directory) {
+  if (TokenizerPointer found = find_tokenizer(directory)) {
+    return found;
+  }
+  if (!is_of_bytes(directory)) {
+    throw FileError(fmt::format(
+        "{}: no tokenizer, and its vocabulary is not that of bytes; expected a tokenizer.json, a "
+        "tokenizer.model or a vocab.txt; put it there, or name one with --tokenizer FILE",
+        directory.string()));
+  }
+  return byte_tokenizer();
 }
 
 void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted) {
-  const TokenizerPointer found = load_tokenizer(directory);
+  TokenizerPointer found = find_tokenizer(directory);
+  if (found == nullptr && !is_of_bytes(directory)) {
+    return;  // it does not say
+  }
+  found = found == nullptr ? byte_tokenizer() : found;
   const auto describe = [](const Tokenizer& one) {
     return one.files().empty() ? "bytes" : fmt::format("{} pieces", one.vocabulary());
   };

@@ -90,10 +90,11 @@ TrainingState load_training_state(const std::filesystem::path& directory,
                                   const StageList& stages,
                                   const std::string& optimizer);
 
-// Returns the tokenizer of tokenizer.model; bytes when there is no such file. Throws FileError.
+// Returns the tokenizer of the files there (see tokenizer_files.h); bytes when there is none and
+// the model can be one of bytes. Throws FileError.
 TokenizerPointer load_tokenizer(const std::filesystem::path& directory);
 
-// Throws ConfigError unless the checkpoint has this tokenizer.
+// Throws ConfigError unless the checkpoint has this tokenizer, or says nothing about its own.
 void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted);
 
 // Throws ConfigError naming the first size in which two models differ; `where` is the checkpoint.

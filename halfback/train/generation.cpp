@@ -1,18 +1,24 @@
 #include "halfback/train/generation.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/file.h"
+#include "halfback/base/json.h"
 #include "halfback/base/keyed_random.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/train/checkpoint.h"
+#include "halfback/train/checkpoint_files.h"
 #include "halfback/train/kept_checkpoints.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
+#include <system_error>
 #include <vector>
 
 namespace halfback {
@@ -47,9 +53,45 @@ void check_vocabulary(const std::filesystem::path& checkpoint,
   if (!fits) {
     throw FileError(fmt::format("{}: vocabulary {}; expected {}, {}", checkpoint.string(),
                                 config.vocabulary, tokenizer.vocabulary(),
-                                is_bytes ? "a byte-level model, or a tokenizer.model beside it"
-                                         : "as its tokenizer.model has"));
+                                is_bytes ? "a byte-level model, or a tokenizer's file beside it"
+                                         : "as its " + tokenizer.name() + " has"));
   }
+}
+
+// Returns the tokens that end a text: of generation_config.json, else of config.json.
+std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
+  for (const char* const name : {"generation_config.json", kConfigFile}) {
+    const std::filesystem::path path = checkpoint / name;
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) {
+      continue;
+    }
+    const nlohmann::json config = parse_json(read_file(path), path.string());
+    const nlohmann::json found =
+        config.is_object() ? config.value("eos_token_id", nlohmann::json()) : nlohmann::json();
+    const nlohmann::json all = found.is_array() ? found : nlohmann::json::array({found});
+    const auto is_id = [](const nlohmann::json& one) { return one.is_number_integer(); };
+    if (found.is_null()) {
+      continue;
+    }
+    if (!std::all_of(all.begin(), all.end(), is_id)) {
+      throw FileError(fmt::format("{}: eos_token_id {}; expected a token or a list of them",
+                                  path.string(), quote(found.dump())));
+    }
+    return all.get<std::vector<std::int64_t>>();
+  }
+  return {};
+}
+
+// Returns what the model has seen in front of texts, and the prompt.
+std::vector<std::int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& prompt) {
+  std::vector<std::int32_t> tokens = tokenizer.prefix();
+  const std::vector<std::int32_t> encoded = tokenizer.encode(prompt);
+  tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  if (tokens.empty()) {
+    throw ConfigError("generate: the prompt has no tokens; expected at least one in --prompt");
+  }
+  return tokens;
 }
 
 at::Tensor to_tensor(const std::vector<std::int32_t>& tokens) {
@@ -101,10 +143,11 @@ void generate(const GenerationOptions& options,
   auto config = std::get<LlamaConfig>(model);
   const TokenizerPointer tokenizer = load_tokenizer(options.checkpoint);
   check_vocabulary(options.checkpoint, config, *tokenizer);
-  const std::vector<std::int32_t> prompt = tokenizer->encode(options.prompt);
-  if (prompt.empty()) {
-    throw ConfigError("generate: the prompt has no tokens; expected at least one in --prompt");
+  if (options.on_tokenizer) {
+    options.on_tokenizer(*tokenizer);
   }
+  const std::vector<std::int64_t> ends = end_tokens(options.checkpoint);
+  const std::vector<std::int32_t> prompt = prompt_tokens(*tokenizer, options.prompt);
   // Only the table of angles depends on the length, so that text may be longer than in training.
   const std::int64_t length = static_cast<std::int64_t>(prompt.size()) + options.num_tokens;
   if (config.exact_length > 0 && length > config.exact_length) {
@@ -122,6 +165,10 @@ void generate(const GenerationOptions& options,
   load_parameters(options.checkpoint, {&stage});
 
   LlamaDecoder decoder(stage.layers());
+  const std::unique_ptr<TextDecoder> text = tokenizer->decoder();
+  for (const std::int32_t token : prompt) {
+    text->add(token);
+  }
   at::Tensor logits = decoder.extend(to_tensor(prompt).to(options.device));
   for (std::int64_t i = 0; i < options.num_tokens; ++i) {
     const std::int64_t token =
@@ -130,10 +177,16 @@ void generate(const GenerationOptions& options,
                 .top_k = options.top_k,
                 .uniform = to_unit_interval(
                     keyed_hash({options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
-    if (!on_text(tokenizer->text_of(token))) {
+    if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
+      break;
+    }
+    if (!on_text(text->add(token))) {
       return;
     }
     logits = decoder.extend(to_tensor({static_cast<std::int32_t>(token)}).to(options.device));
+  }
+  if (const std::string rest = text->finish(); !rest.empty()) {
+    on_text(rest);
   }
 }
 

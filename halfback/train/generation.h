@@ -1,5 +1,7 @@
-// Text from a checkpoint: bytes, or the tokens of its tokenizer.model.
+// Text from a checkpoint: bytes, or the tokens of its tokenizer.
 #pragma once
+
+#include "halfback/data/tokenizer.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -19,11 +21,14 @@ struct GenerationOptions {
   std::int64_t top_k = 40;   // only the k likeliest; 0 for all
   std::uint64_t seed = 1;
   at::Device device = at::kCPU;
+  std::function<void(const Tokenizer&)> on_tokenizer = {};  // hears which one the checkpoint has
 };
 
-// Continues the prompt and hands over each token's text as it comes, until num_tokens or `on_text`
-// returns false. Equal options and checkpoint give equal text. Throws FileError for the checkpoint,
-// ConfigError for options out of range.
+// Continues the prompt and hands over each token's text as it comes, until num_tokens, a token that
+// ends texts (eos_token_id of generation_config.json, else of config.json), or `on_text` returns
+// false. The model sees the tokenizer's prefix() first; special tokens are no text. Equal options
+// and checkpoint give equal text. Throws FileError for the checkpoint, ConfigError for options out
+// of range.
 void generate(const GenerationOptions& options,
               const std::function<bool(std::string_view)>& on_text);
 

@@ -69,7 +69,8 @@ TEST_F(TokenizerTest, RefusesWhatDoesNotFit) {
   const std::string file = " --tokenizer " + path("a/tokenizer.model");
   expect_error(train("--tokenizer sentencepeice"), 2, "is no file (did you mean sentencepiece?)");
   expect_error(train("--tokenizer " + path("text.txt")), 1, "text.txt: ");
-  expect_error(train("--tokenizer " + path("")), 1, "Is a directory");
+  expect_error(train("--tokenizer " + path("")), 1,
+               "holds no tokenizer; expected a tokenizer.json");
   expect_error(train("--vocabulary 299" + file), 2,
                "vocabulary 299 is too small for a tokenizer of 300 pieces; use --vocabulary 300");
   expect_error(train("--tokenizer sentencepiece --vocabulary 100"), 2, "a vocabulary of 100");

@@ -95,7 +95,8 @@ TEST(SentencePieceTest, EqualTextsGiveEqualModels) {
 
 TEST(SentencePieceTest, WhatIsNoTextIsLeftOutOfLearning) {
   const std::string noise = "\xFF\xC3\u2581" + std::string(1, '\0');
-  EXPECT_TRUE(train_sentence_piece(noise + tiny_text() + noise, 290)->identity() == tiny().identity());
+  EXPECT_TRUE(train_sentence_piece(noise + tiny_text() + noise, 290)->identity() ==
+              tiny().identity());
 }
 
 // A block ends with a line where it has one; the tokens are those of the whole.
@@ -158,7 +159,8 @@ TEST(SentencePieceTest, DamagedModelsDoNoHarm) {
           static_cast<char>(1 + keyed_hash({6, i, k}) % 255);
     }
     try {
-      const TokenizerPointer tokenizer = parse_sentence_piece(std::move(model), "damaged");
+      const TokenizerPointer tokenizer =
+          parse_sentence_piece({{kSentencePieceFile, std::move(model)}}, "damaged");
       decoded(*tokenizer, tokenizer->encode("and the light\n\xFF"));
       ++num_read;
     } catch (const FileError&) {

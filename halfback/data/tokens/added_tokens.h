@@ -1,0 +1,58 @@
+// Tokens that stand beside the model's vocabulary, as <|endoftext|>: their texts are found in a
+// whole text before anything else is done to it.
+#pragma once
+
+#include "halfback/data/tokens/normalizer.h"
+#include "halfback/data/tokens/prefix_table.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfback {
+
+struct AddedToken {
+  std::string content;
+  bool is_single_word = false;
+  bool strips_left = false;
+  bool strips_right = false;
+  bool is_normalized = true;
+  bool is_special = false;
+};
+
+// Reads {"content": ..., "lstrip": ..., ...}, or a text, which is a special token. Throws FileError
+// beginning with `part`.
+AddedToken parse_added_token(const nlohmann::json& json, const std::string& part);
+
+class AddedTokens {
+ public:
+  // A token with the id of its content in the model's vocabulary, or the next one. Returns the id.
+  std::int32_t add(AddedToken token,
+                   const std::function<std::int32_t(std::string_view)>& id_of,
+                   std::size_t vocabulary);
+
+  // Makes find() ready; once all are added.
+  void finish(const Normalizer& normalizer);
+
+  const std::map<std::int32_t, AddedToken>& tokens() const { return tokens_; }
+  // Returns the id of a token; -1 for none.
+  std::int32_t id_of(std::string_view content) const;
+
+  // Calls with the parts of a text in their order, and the token that each is; -1 for none.
+  // `is_normalized` tells which of the tokens are meant.
+  using OnPart = std::function<void(std::size_t begin, std::size_t end, std::int32_t token)>;
+  void find(std::string_view text, bool is_normalized, const OnPart& on_part) const;
+
+ private:
+  std::map<std::int32_t, AddedToken> tokens_;
+  std::map<std::string, std::int32_t, std::less<>> ids_;
+  PrefixTable plain_;
+  PrefixTable normalized_;
+};
+
+}  // namespace halfback

@@ -1,0 +1,111 @@
+#include "halfback/data/tokens/around_text.h"
+
+#include "halfback/data/tokens/fields.h"
+
+namespace halfback {
+
+namespace {
+
+void append(const std::vector<std::int32_t>& ids, std::vector<std::int32_t>& to) {
+  to.insert(to.end(), ids.begin(), ids.end());
+}
+
+AroundText read_template(Fields& fields) {
+  fields.ignore({"pair"});
+  const nlohmann::json& ids = fields.find("special_tokens");
+  AroundText around;
+  bool is_behind = false;
+  try {
+    for (const nlohmann::json& one : fields.find("single")) {
+      if (one.contains("Sequence")) {
+        is_behind = true;
+        continue;
+      }
+      const std::string name = one.at("SpecialToken").at("id");
+      append(ids.at(name).at("ids"), is_behind ? around.suffix : around.prefix);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fields.refuse(detail::json_reason(error.what()), "a template of SpecialToken and Sequence");
+  }
+  return around;
+}
+
+std::int32_t read_pair(Fields& fields, const std::string& key) {
+  const nlohmann::json& pair = fields.find(key);
+  if (!pair.is_array() || pair.size() != 2 || !pair[1].is_number_integer()) {
+    fields.refuse(fmt::format("{} {}", key, quote(pair.dump())), "[\"TOKEN\", ID]");
+  }
+  return pair[1].get<std::int32_t>();
+}
+
+AroundText by_type(Fields& fields) {
+  const std::string type = fields.type();
+  fields.ignore({"trim_offsets", "add_prefix_space", "use_regex"});
+  if (type == "ByteLevel") {
+    return {};
+  }
+  if (type == "TemplateProcessing") {
+    return read_template(fields);
+  }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    return {.prefix = {read_pair(fields, "cls")}, .suffix = {read_pair(fields, "sep")}};
+  }
+  if (type != "Sequence") {
+    fields.refuse_type(
+        "BertProcessing, ByteLevel, RobertaProcessing, Sequence or TemplateProcessing");
+  }
+  AroundText all;
+  for (const nlohmann::json& one : fields.find("processors")) {
+    AroundText outer = read_post_processor(one, fields.part());
+    append(all.prefix, outer.prefix);
+    append(outer.suffix, all.suffix);
+    all.prefix = outer.prefix;
+  }
+  return all;
+}
+
+}  // namespace
+
+AroundText read_post_processor(const nlohmann::json& json, const std::string& part) {
+  if (json.is_null()) {
+    return {};
+  }
+  Fields fields(json, part);
+  AroundText around = by_type(fields);
+  fields.finish();
+  return around;
+}
+
+AroundText read_around_text(const nlohmann::json& config,
+                            const AroundText& otherwise,
+                            const std::function<std::int32_t(std::string_view)>& id_of,
+                            const std::string& part) {
+  Fields fields(config, part);
+  const auto ids = [&](const char* add, const char* name) -> std::vector<std::int32_t> {
+    const std::string token = named_token(config, name);
+    if (!fields.get<bool>(add, false) || token.empty()) {
+      return {};
+    }
+    const std::int32_t id = id_of(token);
+    if (id < 0) {
+      fields.refuse(fmt::format("{} {}, which is no token,", name, quote(token)), "one that is");
+    }
+    return {id};
+  };
+  if (fields.find("add_bos_token").is_null() && fields.find("add_eos_token").is_null()) {
+    return otherwise;
+  }
+  return {.prefix = ids("add_bos_token", "bos_token"), .suffix = ids("add_eos_token", "eos_token")};
+}
+
+std::string named_token(const nlohmann::json& config, const std::string& name) {
+  const auto found = config.find(name);
+  if (found == config.end()) {
+    return {};
+  }
+  const nlohmann::json& text =
+      found->is_object() ? found->value("content", nlohmann::json()) : *found;
+  return text.is_string() ? text.get<std::string>() : "";
+}
+
+}  // namespace halfback

@@ -1,0 +1,56 @@
+// Characters of Unicode as Hugging Face's tokenizers library sees them. It takes their properties
+// from several tables of different ages, and ids depend on which: a mark that came after Unicode 8
+// is no accent to BertNormalizer. Characters younger than ICU's tables stand in one of our own.
+//
+// Source: the behavior of tokenizers 0.23 for every character, against the Unicode Character
+// Database 17.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfback {
+
+// Returns the text with U+FFFD for each longest part that cannot become a character, as Python's
+// decode(errors="replace") does.
+std::string to_valid_utf8(std::string_view text);
+
+// Returns the length of the character that valid text begins with.
+std::size_t front_length(std::string_view text);
+
+// Returns the character that valid text begins with.
+char32_t front(std::string_view text);
+
+void append(char32_t character, std::string& text);
+
+// Returns the valid text with each character replaced by what `change` appends for it.
+std::string map_characters(std::string_view text,
+                           const std::function<void(char32_t, std::string&)>& change);
+
+bool is_white_space(char32_t character);
+bool is_word(char32_t character);     // \w of Rust's regex
+bool is_numeric(char32_t character);  // N
+bool is_mark(char32_t character);     // M of Unicode 9
+
+// As BERT's normalizer and pre-tokenizer have them: of Unicode 8.
+bool is_control_of_bert(char32_t character);
+bool is_accent_of_bert(char32_t character);
+bool is_punctuation(char32_t character);
+
+void append_lower_case(char32_t character, std::string& text);
+
+// Characters from first to last of a general category, as "Lu".
+struct CharacterRange {
+  char32_t first;
+  char32_t last;
+  char major;
+  char minor;
+};
+
+// Returns the characters that came after Unicode 14.
+const std::vector<CharacterRange>& young_characters();
+
+}  // namespace halfback

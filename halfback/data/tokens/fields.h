@@ -1,0 +1,107 @@
+// Reads one object of a tokenizer's JSON to its last key: what we do not know, or know and cannot
+// do, is refused by name.
+#pragma once
+
+#include "halfback/base/error.h"
+#include "halfback/base/json.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace halfback {
+
+class Fields {
+ public:
+  // `part` names the object in messages: "FILE: normalizer". The JSON must outlive this. Throws
+  // FileError for JSON that is no object.
+  Fields(const nlohmann::json& json, std::string part) : json_(json), part_(std::move(part)) {
+    if (!json.is_object()) {
+      refuse(quote(json.dump()), "an object");
+    }
+    known_.insert("type");
+  }
+
+  const std::string& part() const { return part_; }
+  std::string type() const { return json_.contains("type") ? read<std::string>("type") : ""; }
+
+  // Returns the value of a key; null for none.
+  const nlohmann::json& find(const std::string& key) {
+    static const nlohmann::json none;
+    known_.insert(key);
+    const auto found = json_.find(key);
+    return found == json_.end() ? none : *found;
+  }
+
+  // Returns a value, or `otherwise` for one that is not there or null.
+  template <typename Value>
+  Value get(const std::string& key, const std::optional<Value>& otherwise = std::nullopt) {
+    return find(key).is_null() && otherwise ? *otherwise : read<Value>(key);
+  }
+
+  // Throws unless a value is not there, null or the one that is supported.
+  void require(const std::string& key, const nlohmann::json& only) {
+    if (const nlohmann::json& found = find(key); !found.is_null() && found != only) {
+      refuse(fmt::format("{} {}", key, quote(found.dump())), only.dump());
+    }
+  }
+
+  // Keys without an effect on ids and text.
+  void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
+
+  // Throws for a key that nobody asked for.
+  void finish() const {
+    for (const auto& [key, value] : json_.items()) {
+      if (!known_.contains(key)) {
+        refuse(fmt::format("{} {}", quote(key), quote(value.dump())), "none of that name");
+      }
+    }
+  }
+
+  [[noreturn]] void refuse(const std::string& found, const std::string& expected) const {
+    throw FileError(
+        fmt::format("{}: {} is not supported; expected {}; use a model with another tokenizer",
+                    part_, found, expected));
+  }
+  [[noreturn]] void refuse_type(const std::string& expected) const {
+    refuse("type " + quote(type()), expected);
+  }
+
+ private:
+  template <typename Value>
+  static bool is_of(const nlohmann::json& value) {
+    if constexpr (std::is_same_v<Value, bool>) {
+      return value.is_boolean();
+    } else if constexpr (std::is_same_v<Value, std::string>) {
+      return value.is_string();
+    } else if constexpr (std::is_integral_v<Value>) {
+      return value.is_number_integer() && value >= 0 && value < (std::int64_t{1} << 31);
+    } else {
+      return value.is_number();
+    }
+  }
+
+  template <typename Value>
+  Value read(const std::string& key) const {
+    const auto found = json_.find(key);
+    if (found == json_.end() || !is_of<Value>(*found)) {
+      refuse(found == json_.end() ? "no " + key : fmt::format("{} {}", key, quote(found->dump())),
+             std::is_same_v<Value, bool>          ? "true or false"
+             : std::is_same_v<Value, std::string> ? "a text"
+                                                  : "a number");
+    }
+    return found->template get<Value>();
+  }
+
+  const nlohmann::json& json_;
+  std::string part_;
+  std::set<std::string, std::less<>> known_;
+};
+
+}  // namespace halfback

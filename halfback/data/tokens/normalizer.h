@@ -1,0 +1,23 @@
+// Normalizers of tokenizer.json: what is done to a text before it is cut into words.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Makes valid UTF-8 of valid UTF-8. Thread-safe.
+using Normalizer = std::function<std::string(std::string)>;
+
+// `part` names the JSON in messages: "FILE: normalizer". Null changes nothing. Throws FileError for
+// what is not supported.
+Normalizer make_normalizer(const nlohmann::json& json, const std::string& part);
+
+// Returns the normalizer that a SentencePiece model carries, from its bytes in base64: rules in a
+// double-array trie, applied to each grapheme cluster. Throws FileError.
+Normalizer make_precompiled(std::string_view base64, const std::string& part);
+
+}  // namespace halfback

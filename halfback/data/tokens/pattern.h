@@ -1,0 +1,29 @@
+// Patterns that split and replace text, in Oniguruma's dialect, which the tokenizers library
+// speaks; found by PCRE2. What the two could understand differently is refused.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Thread-safe.
+class Pattern {
+ public:
+  // Compiles {"Regex": ...} or {"String": ...}. Throws FileError beginning with `part`.
+  Pattern(const nlohmann::json& json, const std::string& part);
+  static Pattern of_regex(const std::string& regex);
+
+  // Calls with begin and end of each match in valid UTF-8, in their order; matches do not overlap.
+  void for_each_match(std::string_view text,
+                      const std::function<void(std::size_t, std::size_t)>& on_match) const;
+
+ private:
+  std::shared_ptr<void> code_;
+};
+
+}  // namespace halfback

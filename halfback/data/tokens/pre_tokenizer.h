@@ -1,0 +1,27 @@
+// Pre-tokenizers of tokenizer.json: they cut a normalized text into words, of which each becomes
+// tokens by itself.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Valid UTF-8; `is_start` where the text as it was given begins with it.
+struct Piece {
+  std::string_view text;
+  bool is_start = false;
+};
+using OnPiece = std::function<void(const Piece&)>;
+
+// Calls with each part of a piece, in their order. Thread-safe.
+using PreTokenizer = std::function<void(const Piece&, const OnPiece&)>;
+
+// `part` names the JSON in messages: "FILE: pre_tokenizer". Null cuts nothing. Throws FileError for
+// what is not supported.
+PreTokenizer make_pre_tokenizer(const nlohmann::json& json, const std::string& part);
+
+}  // namespace halfback

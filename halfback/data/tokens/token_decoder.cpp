@@ -1,0 +1,303 @@
+#include "halfback/data/tokens/token_decoder.h"
+
+#include "halfback/base/text.h"
+#include "halfback/base/utf8.h"
+#include "halfback/data/tokens/byte_characters.h"
+#include "halfback/data/tokens/characters.h"
+#include "halfback/data/tokens/fields.h"
+#include "halfback/data/tokens/pattern.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+// Hands on what a function makes of each token and whether it is the first.
+class Mapped final : public DecoderStep {
+ public:
+  using Map = std::function<std::string(const std::string&, bool)>;
+  explicit Mapped(Map map) : map_(std::move(map)) {}
+  void add(std::string token, const OnToken& on_token) override {
+    on_token(map_(token, std::exchange(is_first_, false)));
+  }
+
+ private:
+  Map map_;
+  bool is_first_ = true;
+};
+
+MakeDecoderStep mapped(const Mapped::Map& map) {
+  return [map] { return std::make_unique<Mapped>(map); };
+}
+
+// Bytes that are a text together: what cannot become UTF-8 is replaced once that is certain.
+class ByteLevel final : public DecoderStep {
+ public:
+  void add(std::string token, const OnToken& on_token) override {
+    bytes_ += from_byte_characters(token).value_or(token);
+    std::size_t end = bytes_.size();  // of what more bytes cannot change
+    for (std::size_t back = 1; back <= std::min<std::size_t>(3, bytes_.size()); ++back) {
+      const std::string_view last = std::string_view(bytes_).substr(bytes_.size() - back);
+      if (static_cast<unsigned char>(last.front()) >= 0xC0) {
+        end -= character_length(last) == 0 ? back : 0;
+        break;
+      }
+    }
+    on_token(to_valid_utf8(bytes_.substr(0, end)));
+    bytes_.erase(0, end);
+  }
+  void finish(const OnToken& on_token) override { on_token(to_valid_utf8(bytes_)); }
+
+ private:
+  std::string bytes_;
+};
+
+// "<0x41>" and so on: a row of them is a text, or an unknown character each.
+class ByteFallback final : public DecoderStep {
+ public:
+  void add(std::string token, const OnToken& on_token) override {
+    if (const std::optional<char> byte = byte_of(token)) {
+      bytes_ += *byte;
+      return;
+    }
+    finish(on_token);
+    on_token(std::move(token));
+  }
+  void finish(const OnToken& on_token) override {
+    if (bytes_.empty()) {
+      return;
+    }
+    if (to_valid_utf8(bytes_) == bytes_) {
+      on_token(std::move(bytes_));
+    } else {
+      for (std::size_t i = 0; i < bytes_.size(); ++i) {
+        on_token("\uFFFD");
+      }
+    }
+    bytes_.clear();
+  }
+
+ private:
+  std::string bytes_;
+};
+
+// Takes so many of a character from both ends of each token, or of all together.
+class Strip final : public DecoderStep {
+ public:
+  struct Options {
+    std::string content;
+    std::int64_t left;
+    std::int64_t right;
+    bool is_fused;
+  };
+  explicit Strip(Options options) : options_(std::move(options)), left_(options_.left) {}
+
+  void add(std::string token, const OnToken& on_token) override {
+    held_ += token;
+    while (left_ > 0 && held_.starts_with(options_.content)) {
+      held_.erase(0, options_.content.size());
+      --left_;
+    }
+    if (!held_.empty()) {
+      left_ = 0;
+    }
+    if (!options_.is_fused) {
+      finish(on_token);
+      return;
+    }
+    const std::size_t end = held_.size() - trailing() * options_.content.size();
+    on_token(held_.substr(0, end));
+    held_.erase(0, end);
+  }
+  void finish(const OnToken& on_token) override {
+    held_.resize(held_.size() - trailing() * options_.content.size());
+    on_token(std::exchange(held_, {}));
+    left_ = options_.left;
+  }
+
+ private:
+  // Returns how many of the character stand at the end, and may have to go.
+  std::size_t trailing() const {
+    std::size_t count = 0;
+    for (std::string_view rest = held_;
+         static_cast<std::int64_t>(count) < options_.right && rest.ends_with(options_.content);
+         ++count) {
+      rest.remove_suffix(options_.content.size());
+    }
+    return count;
+  }
+
+  Options options_;
+  std::int64_t left_;
+  std::string held_;
+};
+
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+MakeDecoderStep word_piece(Fields& fields) {
+  return mapped(
+      [prefix = fields.get<std::string>("prefix", "##"),
+       cleans = fields.get<bool>("cleanup", true)](const std::string& token, bool is_first) {
+        std::string text = is_first                    ? token
+                           : token.starts_with(prefix) ? token.substr(prefix.size())
+                                                       : " " + token;
+        return cleans ? clean_up(replaced(std::move(text), " do not", " don't")) : text;
+      });
+}
+
+MakeDecoderStep metaspace(Fields& fields) {
+  const bool adds = fields.get<bool>("add_prefix_space", true) &&
+                    fields.get<std::string>("prepend_scheme", "always") != "never";
+  fields.ignore({"split", "str_rep"});
+  return mapped([sign = fields.get<std::string>("replacement", "\u2581"), adds](
+                    const std::string& token, bool is_first) {
+    return replaced(token, sign, is_first && adds ? "" : " ");
+  });
+}
+
+MakeDecoderStep replace(Fields& fields) {
+  const Pattern pattern(fields.find("pattern"), fields.part());
+  return mapped([pattern, content = fields.get<std::string>("content")](const std::string& token,
+                                                                        bool /*is_first*/) {
+    std::string made;
+    std::size_t done = 0;
+    pattern.for_each_match(token, [&](std::size_t begin, std::size_t end) {
+      made.append(token, done, begin - done).append(content);
+      done = end;
+    });
+    return made.append(token, done);
+  });
+}
+
+// `is_fused`: whether all tokens are one by now.
+MakeDecoderStep by_type(Fields& fields, bool is_fused) {
+  const std::string type = fields.type();
+  if (is_fused && type != "Strip") {
+    fields.refuse("type " + quote(type) + " behind Fuse or ByteLevel", "Strip");
+  }
+  if (type == "ByteLevel") {
+    fields.ignore({"add_prefix_space", "trim_offsets", "use_regex"});
+    return [] { return std::make_unique<ByteLevel>(); };
+  }
+  if (type == "ByteFallback") {
+    return [] { return std::make_unique<ByteFallback>(); };
+  }
+  if (type == "Fuse") {
+    return mapped([](const std::string& token, bool /*is_first*/) { return token; });
+  }
+  if (type == "WordPiece") {
+    return word_piece(fields);
+  }
+  if (type == "Metaspace") {
+    return metaspace(fields);
+  }
+  if (type == "Replace") {
+    return replace(fields);
+  }
+  if (type == "Strip") {
+    const Strip::Options options{.content = fields.get<std::string>("content"),
+                                 .left = fields.get<std::int64_t>("start"),
+                                 .right = fields.get<std::int64_t>("stop"),
+                                 .is_fused = is_fused};
+    return [options] { return std::make_unique<Strip>(options); };
+  }
+  fields.refuse_type(
+      "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip or WordPiece");
+}
+
+}  // namespace
+
+std::optional<char> byte_of(const std::string& token) {
+  constexpr std::string_view kDigits = "0123456789abcdef0123456789ABCDEF";
+  if (token.size() != 6 || !token.starts_with("<0x") || token.back() != '>') {
+    return std::nullopt;
+  }
+  const std::size_t high = kDigits.find(token[3]);
+  const std::size_t low = kDigits.find(token[4]);
+  if (high == std::string_view::npos || low == std::string_view::npos) {
+    return std::nullopt;
+  }
+  return static_cast<char>(high % 16 * 16 + low % 16);
+}
+
+std::string clean_up(std::string text) {
+  constexpr auto kChanges =
+      std::to_array<std::pair<std::string_view, std::string_view>>({{" .", "."},
+                                                                    {" ?", "?"},
+                                                                    {" !", "!"},
+                                                                    {" ,", ","},
+                                                                    {" ' ", "'"},
+                                                                    {" n't", "n't"},
+                                                                    {" 'm", "'m"},
+                                                                    {" 's", "'s"},
+                                                                    {" 've", "'ve"},
+                                                                    {" 're", "'re"}});
+  for (const auto& [from, to] : kChanges) {
+    text = replaced(std::move(text), from, to);
+  }
+  return text;
+}
+
+std::vector<MakeDecoderStep> make_token_decoder(const nlohmann::json& json,
+                                                const std::string& part) {
+  if (json.is_null()) {
+    return {mapped(
+        [](const std::string& token, bool is_first) { return is_first ? token : " " + token; })};
+  }
+  std::vector<MakeDecoderStep> steps;
+  bool is_fused = false;
+  const auto add = [&](const nlohmann::json& one) {
+    Fields fields(one, part);
+    steps.push_back(by_type(fields, is_fused));
+    is_fused = is_fused || fields.type() == "Fuse" || fields.type() == "ByteLevel";
+    fields.finish();
+  };
+  if (json.is_object() && json.value("type", "") == "Sequence") {
+    Fields fields(json, part);
+    std::ranges::for_each(fields.find("decoders"), add);
+    fields.finish();
+  } else {
+    add(json);
+  }
+  return steps;
+}
+
+DecoderChain::DecoderChain(const std::vector<MakeDecoderStep>& makers) {
+  for (const MakeDecoderStep& make : makers) {
+    steps_.push_back(make());
+  }
+}
+
+std::string DecoderChain::add(std::string token) {
+  std::string text;
+  add_from(0, std::move(token), text);
+  return text;
+}
+
+std::string DecoderChain::finish() {
+  std::string text;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i]->finish([&](std::string token) { add_from(i + 1, std::move(token), text); });
+  }
+  return text;
+}
+
+void DecoderChain::add_from(std::size_t step, std::string token, std::string& text) {
+  if (step == steps_.size()) {
+    text += token;
+  } else {
+    steps_[step]->add(std::move(token),
+                      [&](std::string next) { add_from(step + 1, std::move(next), text); });
+  }
+}
+
+}  // namespace halfback

@@ -1,0 +1,71 @@
+// Models of tokenizer.json: they make tokens of one word.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace halfback {
+
+struct HashOfText {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const {
+    return std::hash<std::string_view>()(text);
+  }
+};
+using TokenIds = std::unordered_map<std::string, std::int32_t, HashOfText, std::equal_to<>>;
+
+// Thread-safe.
+class TokenModel {
+ public:
+  virtual ~TokenModel() = default;
+
+  // Appends the tokens of a word, which is valid UTF-8 and not empty. Throws FileError for one
+  // that the model has no tokens for, and no unknown one.
+  virtual void encode(std::string_view word, std::vector<std::int32_t>& tokens) const = 0;
+
+  // Returns the length of a front of the word whose tokens are the same without the rest, and the
+  // other way round.
+  virtual std::size_t independent_length(std::string_view word) const { return word.size(); }
+
+  const TokenIds& ids() const { return ids_; }
+
+ protected:
+  explicit TokenModel(TokenIds ids) : ids_(std::move(ids)) {}
+  // Returns the id of a word; -1 for none.
+  std::int32_t id_of(std::string_view word) const {
+    const auto found = ids_.find(word);
+    return found == ids_.end() ? -1 : found->second;
+  }
+
+ private:
+  TokenIds ids_;
+};
+
+using TokenModelPointer = std::shared_ptr<const TokenModel>;
+
+// `part` names the JSON in messages: "FILE: model". Throws FileError for what is not supported.
+TokenModelPointer make_token_model(const nlohmann::json& json, const std::string& part);
+
+// The same for each kind.
+class Fields;
+TokenModelPointer make_bpe(Fields& fields);
+TokenModelPointer make_word_piece(Fields& fields);
+TokenModelPointer make_unigram(Fields& fields);
+
+namespace detail {
+// Reads {"word": id, ...}.
+TokenIds read_ids(Fields& fields);
+// Appends "<0x41>" and so on for each byte; returns false, and appends none, when one is missing.
+bool append_bytes(std::string_view bytes, const TokenIds& ids, std::vector<std::int32_t>& tokens);
+}  // namespace detail
+
+}  // namespace halfback

@@ -1,0 +1,20 @@
+// Tokenizers as checkpoints hold them: tokenizer.json, else tokenizer.model, else vocab.txt, else
+// vocab.json and merges.txt of a GPT-2, each with tokenizer_config.json and special_tokens_map.json
+// beside it. All that is there stays with the tokenizer, byte for byte.
+#pragma once
+
+#include "halfback/data/tokenizer.h"
+
+#include <filesystem>
+
+namespace halfback {
+
+// Returns the tokenizer of a directory; null where no file of one is. Throws FileError for files
+// of another kind and for what is not supported.
+TokenizerPointer find_tokenizer(const std::filesystem::path& directory);
+
+// Reads the tokenizer of a directory, or of a file: tokenizer.json or another .json of its kind,
+// vocab.txt, or a SentencePiece model. Throws FileError.
+TokenizerPointer load_tokenizer_of(const std::filesystem::path& path);
+
+}  // namespace halfback

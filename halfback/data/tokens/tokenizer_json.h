@@ -1,0 +1,29 @@
+// The tokenizer of a tokenizer.json, as Hugging Face's tokenizers library writes it, with what
+// transformers reads beside it. Ids and texts are those of transformers: what we could not do alike
+// is refused by name.
+//
+// A text is encoded as Python would read it: U+FFFD for what is not UTF-8. It is encoded whole, in
+// memory that grows with its length.
+#pragma once
+
+#include "halfback/data/tokenizer.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+namespace halfback {
+
+struct TokenizerParts {
+  nlohmann::json tokenizer;                          // tokenizer.json
+  nlohmann::json config = nlohmann::json::object();  // tokenizer_config.json
+  TokenizerFiles files;
+  std::string name;      // of the file that defines ids
+  std::string identity;  // the bytes that decide about ids
+  std::string source;    // that file's path, for messages
+};
+
+// Throws FileError beginning with the source for what is not supported.
+TokenizerPointer make_json_tokenizer(TokenizerParts parts);
+
+}  // namespace halfback

@@ -1,0 +1,140 @@
+// Tokenizers out of the files of published models: ids of small vocabularies, and what is refused.
+// tests/python/tokenizers_agree.py compares large ones with transformers.
+#include "halfback/data/tokens/tokenizer_files.h"
+
+#include "halfback/base/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace halfback::testing {
+namespace {
+
+using nlohmann::json;
+using Ids = std::vector<std::int32_t>;
+
+json byte_level() {
+  return {{"added_tokens", {{{"id", 6}, {"content", "<|end|>"}, {"special", true}}}},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+          {"post_processor", nullptr},
+          {"decoder", {{"type", "ByteLevel"}}},
+          {"model",
+           {{"type", "BPE"},
+            {"vocab", {{"a", 0}, {"b", 1}, {"\u0120", 2}, {"ab", 3}, {"\u0120a", 4}, {"aba", 5}}},
+            {"merges", {"a b", "\u0120 a", "ab a"}}}}};
+}
+
+class TokenizerFilesTest : public ::testing::Test {
+ protected:
+  TokenizerPointer of(const json& tokenizer) const {
+    spit(directory_ / "tokenizer.json", tokenizer.dump());
+    return find_tokenizer(directory_.path());
+  }
+  std::string refusal(const json& tokenizer) const {
+    return text_of_thrown<FileError>([&] { of(tokenizer); });
+  }
+  static std::string text_of(const Tokenizer& tokenizer, const Ids& ids) {
+    const auto decoder = tokenizer.decoder();
+    std::string text;
+    for (const std::int32_t id : ids) {
+      text += decoder->add(id);
+    }
+    return text + decoder->finish();
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(TokenizerFilesTest, MergesInTheOrderOfTheirRanks) {
+  const TokenizerPointer tokenizer = of(byte_level());
+  EXPECT_EQ(tokenizer->encode("aba ab a"), (Ids{5, 2, 3, 4}));
+  EXPECT_EQ(tokenizer->encode("ab<|end|>a"), (Ids{3, 6, 0}));
+  EXPECT_EQ(text_of(*tokenizer, {5, 6, 4, 1}), "aba ab") << "signs are no text";
+  EXPECT_TRUE(tokenizer->is_special(6));
+  EXPECT_EQ(tokenizer->vocabulary(), 7);
+  EXPECT_EQ(tokenizer->files().count("tokenizer.json"), 1U);
+}
+
+TEST_F(TokenizerFilesTest, PairsOfMergesMayBeLists) {
+  json lists = byte_level();
+  lists["model"]["merges"] = json::array(
+      {json::array({"a", "b"}), json::array({"\u0120", "a"}), json::array({"ab", "a"})});
+  EXPECT_EQ(of(lists)->encode("aba ab a"), (Ids{5, 2, 3, 4}));
+}
+
+TEST_F(TokenizerFilesTest, ATemplateSaysWhatStandsAroundAText) {
+  json around = byte_level();
+  around["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}},
+        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"pair", json::array()},
+      {"special_tokens",
+       {{"<|end|>", {{"id", "<|end|>"}, {"ids", {6}}, {"tokens", {"<|end|>"}}}}}}};
+  EXPECT_EQ(of(around)->prefix(), Ids{6});
+  EXPECT_EQ(of(around)->suffix(), Ids{});
+  EXPECT_EQ(of(around)->encode("a"), Ids{0});
+}
+
+TEST_F(TokenizerFilesTest, AVocabularyOfLinesIsBerts) {
+  spit(directory_ / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##want\n##ed\n,\nrun\n");
+  spit(directory_ / "tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  const TokenizerPointer tokenizer = find_tokenizer(directory_.path());
+  EXPECT_EQ(tokenizer->encode("UNwanted,run never"), (Ids{5, 6, 7, 8, 9, 1}));
+  EXPECT_EQ(tokenizer->mask_token(), 4);
+  EXPECT_EQ(tokenizer->prefix(), Ids{2});
+  EXPECT_EQ(tokenizer->suffix(), Ids{3});
+  EXPECT_EQ(text_of(*tokenizer, {2, 5, 6, 7, 8, 9, 3}), "unwanted, run");
+}
+
+TEST_F(TokenizerFilesTest, NoFileIsNoTokenizerAndOneOfAnotherKindIsRefused) {
+  EXPECT_EQ(find_tokenizer(directory_.path()), nullptr);
+  spit(directory_ / "spiece.model", "");
+  EXPECT_TRUE(
+      contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
+               "spiece.model: is a tokenizer of another kind; expected a tokenizer.json, a "));
+}
+
+TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
+  struct Case {
+    json change;  // a patch
+    const char* text;
+  };
+  const std::vector<Case> cases = {
+      {{{"model", {{"type", "WordLevel"}}}},
+       "tokenizer.json: model: type \"WordLevel\" is not supported; expected BPE, Unigram or "
+       "WordPiece; use a model with another tokenizer"},
+      {{{"model", {{"dropout", 0.1}}}}, "model: dropout \"0.1\" is not supported"},
+      {{{"model", {{"fancy", true}}}}, "model: \"fancy\" \"true\" is not supported"},
+      {{{"normalizer", {{"type", "Nmt"}}}}, "normalizer: type \"Nmt\" is not supported"},
+      {{{"pre_tokenizer", {{"type", "UnicodeScripts"}}}},
+       "pre_tokenizer: type \"UnicodeScripts\" is not supported"},
+      {{{"pre_tokenizer",
+         {{"type", "Split"},
+          {"pattern", {{"Regex", "(a"}}},
+          {"behavior", "Isolated"},
+          {"invert", false}}}},
+       "tokenizer.json: pre_tokenizer: "},
+      {{{"post_processor", {{"type", "Other"}}}}, "post_processor: type \"Other\""},
+      {{{"decoder", {{"type", "CTC"}}}}, "decoder: type \"CTC\" is not supported"},
+  };
+  for (const Case& one : cases) {
+    json tokenizer = byte_level();
+    tokenizer.merge_patch(one.change);
+    const std::string text = refusal(tokenizer);
+    EXPECT_TRUE(contains(text, one.text)) << text;
+  }
+  spit(directory_ / "tokenizer.json", "{");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
+                       "tokenizer.json"));
+}
+
+}  // namespace
+}  // namespace halfback::testing
