@@ -13,6 +13,14 @@ struct Batch {
   at::Tensor targets;
 };
 
+struct DataIdentity {
+  std::int64_t num_bytes = 0;
+  std::int64_t num_training_bytes = 0;  // the rest is for validation
+  std::uint32_t crc32 = 0;              // of all bytes
+
+  bool operator==(const DataIdentity&) const = default;
+};
+
 // Thread-safe once made.
 class Dataset {
  public:
@@ -29,8 +37,8 @@ class Dataset {
   virtual Batch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
   virtual std::int64_t num_validation_samples() const = 0;
 
-  // Returns the size of the data in bytes, to notice other data when a run goes on.
-  virtual std::int64_t num_bytes() const = 0;
+  // Returns what tells this data, and what of it is for training, from other data. Reads all of it.
+  virtual DataIdentity identity() const = 0;
 };
 
 }  // namespace halfback

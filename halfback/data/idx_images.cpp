@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/idx_header.h"
 #include "halfback/base/keyed_random.h"
+#include "halfback/data/crc32.h"
 #include "halfback/data/gzip.h"
 
 #include <ATen/ops/empty.h>
@@ -172,8 +173,14 @@ void IdxImages::fill(Batch& batch, std::int64_t row, const Set& set, std::int64_
       label_of(set.labels[static_cast<std::size_t>(image)]);
 }
 
-std::int64_t IdxImages::num_bytes() const {
-  return static_cast<std::int64_t>(train_.pixels.size() + test_.pixels.size());
+DataIdentity IdxImages::identity() const {
+  DataIdentity identity{
+      .num_bytes = static_cast<std::int64_t>(train_.pixels.size() + test_.pixels.size()),
+      .num_training_bytes = static_cast<std::int64_t>(train_.pixels.size())};
+  for (const std::string* part : {&train_.pixels, &train_.labels, &test_.pixels, &test_.labels}) {
+    identity.crc32 = crc32_of(*part, identity.crc32);
+  }
+  return identity;
 }
 
 Batch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) const {

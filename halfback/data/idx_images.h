@@ -37,7 +37,7 @@ class IdxImages final : public Dataset {
 
   std::int64_t num_train_images() const { return train_.num_images; }
   std::int64_t num_validation_samples() const override { return test_.num_images; }
-  std::int64_t num_bytes() const override;
+  DataIdentity identity() const override;
   std::int64_t height() const { return train_.height; }
   std::int64_t width() const { return train_.width; }
   std::int64_t num_classes() const { return num_classes_; }  // largest training label + 1

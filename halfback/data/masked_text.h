@@ -26,7 +26,7 @@ class MaskedText final : public Dataset {
   Batch train_batch(std::int64_t position, std::int64_t num_samples) const override;
   Batch validation_batch(std::int64_t index, std::int64_t num_samples) const override;
   std::int64_t num_validation_samples() const override { return text_->num_validation_samples(); }
-  std::int64_t num_bytes() const override { return text_->num_bytes(); }
+  DataIdentity identity() const override { return text_->identity(); }
 
  private:
   struct Keys {

@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
+#include "halfback/data/crc32.h"
 
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
@@ -43,7 +44,7 @@ Batch empty_batch(std::int64_t num_sequences, std::int64_t length) {
 }  // namespace
 
 TextFile::TextFile(const std::string& path, double validation_fraction) : file_(path) {
-  const std::size_t count = num_bytes();
+  const std::size_t count = bytes().size();
   num_training_bytes_ = count - static_cast<std::size_t>(static_cast<double>(count) *
                                                          checked_fraction(validation_fraction));
   if (count == 0) {
@@ -53,6 +54,12 @@ TextFile::TextFile(const std::string& path, double validation_fraction) : file_(
 
 Text::Text(const TextOptions& options)
     : options_(checked(options)), file_(options.path, options.validation_fraction) {}
+
+DataIdentity Text::identity() const {
+  return {.num_bytes = static_cast<std::int64_t>(file_.bytes().size()),
+          .num_training_bytes = static_cast<std::int64_t>(file_.training().size()),
+          .crc32 = crc32_of(file_.bytes())};
+}
 
 void Text::lay_windows(const NumTokens& tokens, const char* unit) {
   const std::int64_t length = options_.sequence_length;

@@ -34,7 +34,7 @@ class TextFile {
 
   std::string_view training() const { return file_.bytes().substr(0, num_training_bytes_); }
   std::string_view validation() const { return file_.bytes().substr(num_training_bytes_); }
-  std::size_t num_bytes() const { return file_.bytes().size(); }
+  std::string_view bytes() const { return file_.bytes(); }
 
  private:
   MappedFile file_;
@@ -46,7 +46,7 @@ class Text : public Dataset {
   // Windows in an epoch: about (training tokens - 1) / T, less one that gives room to the start.
   std::int64_t num_train_windows() const { return num_train_windows_; }
   std::int64_t num_validation_samples() const override { return num_validation_windows_; }
-  std::int64_t num_bytes() const override { return static_cast<std::int64_t>(file_.num_bytes()); }
+  DataIdentity identity() const override;
 
   // Inputs [N, T] and, as targets, the token after each. Epochs may meet in a batch.
   Batch train_batch(std::int64_t position, std::int64_t num_sequences) const final;

@@ -11,7 +11,8 @@ TokenText::TokenText(const TextOptions& options,
   const auto encode = [&](std::string_view part, std::size_t before) {
     return tokenizer.encode(part, [&](std::int64_t done) {
       if (on_encoded) {
-        on_encoded(static_cast<std::int64_t>(before) + done, num_bytes());
+        on_encoded(static_cast<std::int64_t>(before) + done,
+                   static_cast<std::int64_t>(file().bytes().size()));
       }
     });
   };

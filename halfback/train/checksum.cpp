@@ -2,17 +2,15 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/data/crc32.h"
 
 #include <fmt/format.h>
-
-#include <zlib.h>
 
 namespace halfback {
 
 void FileSummary::add(std::string_view more) {
   bytes += more.size();
-  crc32 = static_cast<std::uint32_t>(
-      ::crc32_z(crc32, reinterpret_cast<const Bytef*>(more.data()), more.size()));
+  crc32 = crc32_of(more, crc32);
 }
 
 void require_unaltered(const std::filesystem::path& path, const FileSummary& expected) {
@@ -22,9 +20,7 @@ void require_unaltered(const std::filesystem::path& path, const FileSummary& exp
                                 path.string(), file.bytes().size(), expected.bytes));
   }
   FileSummary found;
-  if (!file.bytes().empty()) {
-    found.add(file.bytes());
-  }
+  found.add(file.bytes());
   if (found.crc32 != expected.crc32) {
     throw FileError(fmt::format(
         "{}: checksum {:08x}; expected {:08x}, of what was written; the file is altered",

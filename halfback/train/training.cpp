@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/data/crc32.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/checkpoint.h"
@@ -48,9 +49,13 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
   check(config_.model);
   require_head(config_);
   data_ = open_data(config_, on_encoded);
+  data_identity_ = data_->identity();
   if (config_.processes) {
     config_.processes->agree(
-        {{"the length of --data", fmt::format("{} bytes", data_->num_bytes())}});
+        {{"the length of --data", fmt::format("{} bytes", data_identity_.num_bytes)},
+         {"the checksum of --data", fmt::format("{:08x}", data_identity_.crc32)},
+         {"the checksum of --tokenizer",
+          fmt::format("{:08x}", crc32_of(config_.tokenizer->identity()))}});
   }
   config_.pipeline.stage.seed = config_.seed;
   make_pipeline();
@@ -147,6 +152,37 @@ void Training::load_model(const std::filesystem::path& directory, Head head) {
   }
 }
 
+void Training::require_same_data(const TrainingState& state) const {
+  const std::string where = config_.resumes_from->directory.string();
+  const auto require = [&](const std::string& found, const std::string& wanted) {
+    if (found != wanted) {
+      throw ConfigError(
+          fmt::format("{}: the run was with {}, this one has {}; sequences would come in another "
+                      "order; resume with the same, or start a new run with --initial",
+                      where, found, wanted));
+    }
+  };
+  const auto bytes = [](std::int64_t count) { return fmt::format("{} bytes of --data", count); };
+  require(bytes(state.data_bytes), bytes(data_identity_.num_bytes));
+  const auto checksum = [](std::uint32_t crc32) {
+    return fmt::format("--data of the checksum {:08x}", crc32);
+  };
+  if (state.data_crc32) {
+    require(checksum(*state.data_crc32), checksum(data_identity_.crc32));
+  } else if (config_.on_note && peers()->is_first()) {
+    config_.on_note(where + ": does not say the checksum of its data; only its size is compared");
+  }
+  const auto split = [](std::int64_t count) {
+    return fmt::format(
+        "{} bytes of --data for training and the rest for validation "
+        "(--validation-fraction; --evaluate-every 0 leaves no rest)",
+        count);
+  };
+  if (state.training_bytes) {
+    require(split(*state.training_bytes), split(data_identity_.num_training_bytes));
+  }
+}
+
 void Training::restore() {
   if (!config_.resumes_from) {
     if (config_.initial.empty() || config_.has_new_head) {
@@ -176,7 +212,7 @@ void Training::restore() {
     }
   };
   require("--seed", state.seed, config_.seed);
-  require("data of this many bytes:", state.data_bytes, data_->num_bytes());
+  require_same_data(state);
   require("--gradient-groups", state.gradient_groups, pipeline_->gradient_groups());
   if (state.loss_scale) {
     pipeline_->restore_loss_scale(*state.loss_scale);
@@ -231,7 +267,9 @@ void Training::save(std::int64_t step) {
                            .position = position_ + (step - state_step_) * samples_per_step(),
                            .seed = config_.seed,
                            .optimizer = config_.optimizer,
-                           .data_bytes = data_->num_bytes(),
+                           .data_bytes = data_identity_.num_bytes,
+                           .data_crc32 = data_identity_.crc32,
+                           .training_bytes = data_identity_.num_training_bytes,
                            .loss_scale = pipeline_->loss_scale().is_dynamic()
                                              ? std::optional(pipeline_->loss_scale().state())
                                              : std::nullopt,

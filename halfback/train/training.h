@@ -100,6 +100,7 @@ class Training {
   void open(const TokenText::OnEncoded& on_encoded);
   void make_pipeline();
   void restore();
+  void require_same_data(const TrainingState& state) const;
   void load_model(const std::filesystem::path& directory, Head head);
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
@@ -111,6 +112,7 @@ class Training {
 
   TrainingConfig config_;
   std::unique_ptr<Dataset> data_;
+  DataIdentity data_identity_;
   std::unique_ptr<Pipeline> pipeline_;
   double clock_error_seconds_ = 0.0;
   Inherited inherited_;

@@ -20,6 +20,11 @@ constexpr int kVersion = 1;
       path.string(), found));
 }
 
+template <typename Value>
+std::optional<Value> optional_of(const nlohmann::json& json, const char* key) {
+  return json.contains(key) ? std::optional(json.at(key).get<Value>()) : std::nullopt;
+}
+
 std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
   const auto found = json.find("loss_scale");
   if (found == json.end()) {
@@ -52,6 +57,12 @@ std::string to_text(const TrainingState& state) {
                          {"optimizer", state.optimizer},
                          {"data_bytes", state.data_bytes},
                          {"gradient_groups", state.gradient_groups}};
+  if (state.data_crc32) {
+    json["data_crc32"] = *state.data_crc32;
+  }
+  if (state.training_bytes) {
+    json["training_bytes"] = *state.training_bytes;
+  }
   if (state.loss_scale) {
     json["loss_scale"] = {{"value", state.loss_scale->value},
                           {"good_steps", state.loss_scale->good_steps},
@@ -74,6 +85,8 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
              .seed = json.at("seed").get<std::uint64_t>(),
              .optimizer = json.at("optimizer").get<std::string>(),
              .data_bytes = json.at("data_bytes").get<std::int64_t>(),
+             .data_crc32 = optional_of<std::uint32_t>(json, "data_crc32"),
+             .training_bytes = optional_of<std::int64_t>(json, "training_bytes"),
              .loss_scale = loss_scale_of(json),
              .gradient_groups = json.value("gradient_groups", 1)};
   } catch (const nlohmann::json::exception& error) {

@@ -15,10 +15,13 @@ struct TrainingState {
   std::int64_t step = 0;      // done
   std::int64_t position = 0;  // sequences consumed
   std::uint64_t seed = 0;
-  std::string optimizer;                          // "adamw" or "sgd"
-  std::int64_t data_bytes = 0;                    // size of the text, to notice another one
-  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
-  int gradient_groups = 1;                        // of micro-batches, summed one by one
+  std::string optimizer;        // "adamw" or "sgd"
+  std::int64_t data_bytes = 0;  // size of the data, to notice other data
+  // Not in states of the first versions.
+  std::optional<std::uint32_t> data_crc32 = {};
+  std::optional<std::int64_t> training_bytes = {};  // of the data; the rest is for validation
+  std::optional<LossScaleState> loss_scale = {};    // where it is dynamic
+  int gradient_groups = 1;                          // of micro-batches, summed one by one
 
   bool operator==(const TrainingState&) const = default;
 };

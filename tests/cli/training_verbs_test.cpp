@@ -142,6 +142,22 @@ TEST_F(TrainTest, TheMetricsOfAResumedRunGoOn) {
   EXPECT_EQ(steps, (std::vector<int>{1, 2, 3, 4, 5}));
 }
 
+TEST_F(TrainTest, AReportReplacesTheOneBeforeItAndNothingElse) {
+  output_of(train("--report " + path("report")));
+  const std::ptrdiff_t count = num_entries(directory_ / "report");
+  spit(directory_ / "report" / "events.out.tfevents.1.other", "curves");
+  output_of(train("--report " + path("report")));
+  EXPECT_EQ(num_entries(directory_ / "report"), count + 1);
+  EXPECT_EQ(slurp(directory_ / "report" / "events.out.tfevents.1.other"), "curves");
+  spit(directory_ / "report" / "config.toml", "mine");
+  const CommandResult refused =
+      run_halfback(train("--report " + path("report")) + " 2>&1 >/dev/null");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(contains(refused.output, "config.toml: is not as a run has written it"))
+      << refused.output;
+  EXPECT_EQ(slurp(directory_ / "report" / "config.toml"), "mine");
+}
+
 TEST_F(TrainTest, AnUnverifiedDeadlockEndsAtTheDeadlineAndNamesEveryRank) {
   spit(directory_ / "stuck.csv",
        "0F0,0SEND_F0,0RECV_B0,0B0\n"

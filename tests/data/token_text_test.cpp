@@ -42,7 +42,7 @@ class TokenTextTest : public ::testing::Test {
 
 TEST_F(TokenTextTest, ValidatesOnTheBytesThatByteTextValidatesOn) {
   const TokenText text(options(5), *tokenizer_);
-  EXPECT_EQ(text.num_bytes(), 4000);
+  EXPECT_EQ(text.identity().num_bytes, 4000);
   const std::string shown = text_of(text.validation_batch(0, text.num_validation_samples()));
   EXPECT_EQ(text_.substr(3000).find(shown), 0U);
   EXPECT_GT(shown.size(), 900U);

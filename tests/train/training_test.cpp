@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <vector>
@@ -370,9 +371,17 @@ TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   EXPECT_TRUE(contains(refusal(other), "the run was with --gradient-groups 1, this one has 2"));
   other.pipeline.gradient_groups = 1;
   spit(data_, tiny_text() + "x");
-  EXPECT_TRUE(contains(refusal(other),
-                       "with data of this many bytes: 3000, this one has 3001; resume with"));
+  EXPECT_TRUE(
+      contains(refusal(other),
+               "the run was with 3000 bytes of --data, this one has 3001 bytes of --data; "));
+  std::string turned = tiny_text();
+  std::reverse(turned.begin(), turned.end());
+  spit(data_, turned);
+  EXPECT_TRUE(contains(refusal(other), "the run was with --data of the checksum "));
   spit(data_, tiny_text());
+  other.evaluate_every = 1;
+  EXPECT_TRUE(contains(refusal(other), " bytes of --data for training and the rest for "));
+  other.evaluate_every = config("a").evaluate_every;
   std::get<LlamaConfig>(other.model).hidden = 32;
   EXPECT_TRUE(contains(refusal(other),
                        "a: checkpoint of another model: hidden is 24 there and 32 in this run; use "
