@@ -4,7 +4,9 @@ Ours run in PyTorch's schedule runtime (Gloo, one process a rank) with the gradi
 model, bit for bit; PyTorch's own verify, simulate and run here; and what `verify --for torch` says
 of a file is what the real runtime does with it.
 
-usage: torch_exchange.py HALFBACK SCHEDULE_PARITY
+usage: torch_exchange.py ours WRITE_SCHEDULES
+       torch_exchange.py theirs HALFBACK SCHEDULE_PARITY
+       torch_exchange.py claims HALFBACK
 """
 
 import copy
@@ -99,7 +101,9 @@ def work(rank, num_ranks, store, jobs, outcomes):
 
 def run_in_torch(num_ranks, jobs, folder):
     """Returns by name what the ranks found, joined where they differ. A hang ends as an error."""
-    context = multiprocessing.get_context("spawn")
+    # Processes begin as copies of one that has torch: to import it is most of their time.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch.distributed.pipelining", "torch.testing"])
     outcomes = context.Queue()
     store = folder / f"store_{num_ranks}_{len(jobs)}"
     processes = [
@@ -111,7 +115,7 @@ def run_in_torch(num_ranks, jobs, folder):
     found = {}
     try:
         for _ in range(num_ranks * len(jobs)):
-            name, outcome = outcomes.get(timeout=120)
+            name, outcome = outcomes.get(timeout=900)
             found.setdefault(name, set()).add(outcome)
     finally:
         for process in processes:
@@ -134,25 +138,12 @@ def call(command, expected=0):
     return done
 
 
-def families(halfback):
-    """The names of backprop with one copy of the weights, as 'halfback schedule list' has them."""
-    rows = call([halfback, "schedule", "list"]).stdout.split("\n\n")[0].splitlines()[1:]
-    return [row.split()[0] for row in rows if row.split()[-1] == "1" and not row.startswith("local-")]
-
-
-def write_ours(halfback, num_ranks, two_stage, formats, folder):
+def write_ours(write_schedules, num_ranks, two_stage, formats, folder):
     """Writes every family that has this kind of backward; returns the jobs."""
+    lines = call([write_schedules, folder, num_ranks, two_stage, *formats]).stdout.splitlines()
     jobs = []
-    for family in families(halfback):
-        for name in formats:
-            command = [halfback, "schedule", family, "--ranks", num_ranks, "--two-stage", two_stage, "--format", name]
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-            if done.returncode == 2:
-                continue  # a family that exists with the other kind only
-            path = folder / f"{family}_{num_ranks}_{two_stage}_{name}.csv"
-            path.write_text(done.stdout)
-            num_micro_batches = 1 + max(int(index) for index in re.findall(r"\dF(\d+)", done.stdout))
-            jobs.append((path.name, path, FORMATS[name], num_micro_batches))
+    for path, name, num_micro_batches in map(str.split, lines):
+        jobs.append((pathlib.Path(path).name, path, FORMATS[name], int(num_micro_batches)))
     return jobs
 
 
@@ -213,9 +204,9 @@ def deferred_receives(folder):
 # ---- The tests -----------------------------------------------------------------------------------
 
 
-def test_ours_run_there(halfback, folder):
-    on_two = write_ours(halfback, 2, "on", ["torch"], folder) + write_ours(halfback, 2, "off", ["torch"], folder)
-    on_four = write_ours(halfback, 4, "on", ["torch", "torch-comm"], folder)
+def test_ours_run_there(write_schedules, folder):
+    on_two = [job for kind in ("on", "off") for job in write_ours(write_schedules, 2, kind, ["torch"], folder)]
+    on_four = write_ours(write_schedules, 4, "on", ["torch", "torch-comm"], folder)
     check(len(on_two) >= 30 and len(on_four) >= 40, f"only {len(on_two)} and {len(on_four)} files of ours")
     for num_ranks, jobs in ((2, on_two), (4, on_four)):
         for name, outcome in run_in_torch(num_ranks, jobs, folder).items():
@@ -316,15 +307,18 @@ def test_stage_zero(halfback, folder):
         check((said["step"], said["step_there"]) == (step, there), f"{family}: {said}")
 
 
+PARTS = {
+    "ours": [test_ours_run_there],
+    "theirs": [test_theirs_run_here],
+    "claims": [test_stage_zero, test_claims, test_deferred_receives],
+}
+
+
 def main(arguments):
-    halfback, parity = (pathlib.Path(a).resolve() for a in arguments)
+    programs = [pathlib.Path(a).resolve() for a in arguments[1:]]
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        test_stage_zero(halfback, folder)
-        test_theirs_run_here(halfback, parity, folder)
-        test_claims(halfback, folder)
-        test_deferred_receives(halfback, folder)
-        test_ours_run_there(halfback, folder)
+        for test in PARTS[arguments[0]]:
+            test(*programs, pathlib.Path(name))
     print("schedules are exchanged with PyTorch")
 
 
