@@ -62,7 +62,7 @@ class Comparison {
 
   Candidate candidate(const Schedule& schedule) {
     validate_for_run(schedule, options_.channel_capacity);
-    Candidate made{.schedule = has_messages(schedule) ? schedule : add_communication(schedule)};
+    Candidate made{.schedule = with_messages(schedule, {options_.channel_capacity})};
     const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
                                                          .num_stages = schedule.num_stages()});
     const auto build = [&] {

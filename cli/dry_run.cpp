@@ -210,8 +210,7 @@ void print_dry_run(const TrainingConfig& config, const DryRun& request, std::ost
   check(config.model);
   const Parts parts = parts_of(config);
   refuse(config);
-  const Schedule schedule =
-      has_messages(config.schedule) ? config.schedule : add_communication(config.schedule);
+  const Schedule schedule = with_messages(config.schedule, {config.pipeline.channel_capacity});
   std::optional<Costs> costs;
   if (!request.cost_file.empty()) {
     costs = {load_cost_file(request.cost_file).costs, "the times in " + request.cost_file};

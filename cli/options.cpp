@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace halfback::cli {
 
@@ -81,6 +82,25 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
     request.stage_updates = is_on("--stage-updates", stage_updates);
   }
   return load_or_build(source, request);
+}
+
+void FormatOption::add_to(CLI::App& verb,
+                          std::vector<std::string> formats,
+                          const std::string& help) {
+  formats_ = std::move(formats);
+  verb.add_option("--format", format_, fmt::format("{} ({})", help, formats_.front()))
+      ->type_name("FORMAT");
+  verb.add_flag("--json", is_json_, "Print JSON, as --format json does");
+}
+
+const std::string& FormatOption::name() {
+  if (is_json_ && !format_.empty() && format_ != "json") {
+    throw ConfigError(
+        fmt::format("--json beside --format {}; expected one of them; leave one out", format_));
+  }
+  format_ = is_json_ ? "json" : format_.empty() ? formats_.front() : format_;
+  require_choice("--format", format_, formats_);
+  return format_;
 }
 
 bool is_on(const std::string& option, const std::string& value) {

@@ -40,6 +40,20 @@ struct ScheduleOptions {
   void add_local_options(CLI::App& verb);
 };
 
+// --format, and --json for the one of that name.
+class FormatOption {
+ public:
+  // The first format is the default. The verb's callback must keep this object alive.
+  void add_to(CLI::App& verb, std::vector<std::string> formats, const std::string& help);
+  // Throws ConfigError for a format that is not known, and for two of them.
+  const std::string& name();
+
+ private:
+  std::vector<std::string> formats_;
+  std::string format_;
+  bool is_json_ = false;
+};
+
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.
 bool is_on(const std::string& option, const std::string& value);
 

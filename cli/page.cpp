@@ -1,7 +1,6 @@
 #include "cli/page.h"
 
 #include "cli/options.h"
-#include "halfback/schedule/passes.h"
 
 #include <utility>
 
@@ -57,12 +56,11 @@ Report simulated_page(const Schedule& schedule,
 Report measured_page(const Schedule& schedule,
                      const Timeline& measured,
                      const MemoryModel& memory) {
-  const Schedule running = has_messages(schedule) ? schedule : add_communication(schedule);
   CostModel costs;
   costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), StageCost{0.0, 0.0, 0.0});
   take_measured_costs(costs, measured, SpanClock::Wall);
-  const auto held = predict_memory(running, memory).curve;
-  ReportTrack predicted = predicted_track(running, costs, {.validates = false});
+  const auto held = predict_memory(schedule, memory).curve;
+  ReportTrack predicted = predicted_track(schedule, costs, {.validates = false});
   predicted.memory = memory_curves(predicted.timeline, held);
   ReportTrack ran{.name = "measured", .timeline = measured};
   ran.memory = memory_curves(measured, held);

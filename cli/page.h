@@ -17,7 +17,7 @@ Report simulated_page(const Schedule& schedule,
                       const std::optional<MemoryModel>& memory);
 
 // Returns the page of a step that has run, and above it the same simulated with the median costs
-// of its actions. The schedule is that of the timeline but for messages.
+// of its actions. The schedule is that which ran, with its messages.
 Report measured_page(const Schedule& schedule, const Timeline& measured, const MemoryModel& memory);
 
 }  // namespace halfback::cli

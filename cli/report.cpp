@@ -7,6 +7,7 @@
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/model.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
@@ -172,7 +173,8 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
     const std::vector<StageBytes> bytes =
         stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
-    files_.write(kPageFile, to_html(measured_page(config.schedule, timeline, {.stages = bytes})));
+    const Schedule ran = with_messages(config.schedule, {config.pipeline.channel_capacity});
+    files_.write(kPageFile, to_html(measured_page(ran, timeline, {.stages = bytes})));
   }
   files_.finish(growing(), last_step_);
 }

@@ -20,7 +20,7 @@ namespace {
 
 struct Options {
   ScheduleOptions schedule;
-  std::string format = "grid";
+  FormatOption format;
   std::string cost = "1,1,1";
 };
 
@@ -72,28 +72,23 @@ std::string to_grid(const Schedule& schedule, const std::string& cost, bool with
   return headline(schedule) + '\n' + for_terminal(grid);
 }
 
-Schedule with_messages(const Schedule& schedule) {
-  return has_messages(schedule) ? schedule : add_communication(schedule);
-}
-
-void run(const Options& options) {
+void run(Options& options) {
   if (options.schedule.source == "list") {
     print_families();
     return;
   }
-  require_choice("--format", options.format,
-                 {"grid", "numbers", "csv", "torch", "torch-comm", "json"});
+  const std::string& format = options.format.name();
   const Schedule schedule = options.schedule.load(true, share_times(parse_costs(options.cost), 1));
-  if (options.format == "csv") {
+  if (format == "csv") {
     std::cout << to_csv(schedule);
-  } else if (options.format == "torch") {
+  } else if (format == "torch") {
     std::cout << to_csv(remove_communication(schedule), CsvDialect::Torch);
-  } else if (options.format == "torch-comm") {
-    std::cout << to_csv(with_messages(schedule), CsvDialect::Torch);
-  } else if (options.format == "json") {
+  } else if (format == "torch-comm") {
+    std::cout << to_csv(with_messages(schedule, kRendezvous), CsvDialect::Torch);
+  } else if (format == "json") {
     std::cout << to_json(schedule);
   } else {
-    std::cout << to_grid(schedule, options.cost, options.format == "numbers");
+    std::cout << to_grid(schedule, options.cost, format == "numbers");
   }
 }
 
@@ -104,10 +99,10 @@ void add_schedule_verb(CLI::App& app) {
       app.add_subcommand("schedule", "Build a schedule and print it; 'list' lists all");
   const auto options = std::make_shared<Options>();
   options->schedule.add_to(*verb);
-  verb->add_option("--format", options->format,
-                   "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), "
-                   "torch-comm (with messages) or json")
-      ->type_name("FORMAT");
+  options->format.add_to(
+      *verb, {"grid", "numbers", "csv", "torch", "torch-comm", "json"},
+      "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), torch-comm (with "
+      "messages) or json");
   verb->add_option("--cost", options->cost,
                    "Times of F, I, W and if given B for the grids, of 1/N of the model for N ranks")
       ->type_name("f,i,w[,b]");

@@ -34,7 +34,8 @@ struct Options {
   std::optional<double> latency;
   std::optional<double> bandwidth;
   std::string channel = "buffered";
-  std::string format = "grid";
+  FormatOption format_option;
+  std::string format;  // what it says
   std::optional<int> repeat;
 };
 
@@ -117,7 +118,7 @@ Simulation simulate_request(const Options& options) {
   done.messages_added =
       !has_messages(done.schedule) && (channel != kBuffered || file.costs.occupies_sender);
   if (done.messages_added) {
-    done.schedule = add_communication(done.schedule);
+    done.schedule = add_communication(done.schedule, channel);
   }
   done.costs = std::move(file.costs);
   done.simulate_options = {.channel = channel,
@@ -252,8 +253,8 @@ void print_json(const Simulation& done) {
   std::cout << document.dump(2) << '\n';
 }
 
-void run(const Options& options) {
-  require_choice("--format", options.format, {"grid", "json", "trace", "svg", "html"});
+void run(Options& options) {
+  options.format = options.format_option.name();
   const Simulation done = simulate_request(options);
   if (options.format == "trace") {
     std::cout << to_chrome_trace(done.result.timeline);
@@ -303,9 +304,8 @@ void add_simulate_verb(CLI::App& app) {
           "Steps back to back, each stage updating on its own: needs U in the schedule, as "
           "--stage-updates on gives")
       ->type_name("STEPS");
-  verb->add_option("--format", options->format,
-                   "grid, json, trace (Chrome, Perfetto), svg, or html (a page)")
-      ->type_name("FORMAT");
+  options->format_option.add_to(*verb, {"grid", "json", "trace", "svg", "html"},
+                                "grid, json, trace (Chrome, Perfetto), svg, or html (a page)");
   verb->footer("Example: halfback simulate zb-v --ranks 8 --latency 0.1 --format html > zb-v.html");
   verb->callback([options] { run(*options); });
 }

@@ -121,9 +121,7 @@ int num_cores() {
 
 void validate_for_run(const Schedule& schedule, int channel_capacity) {
   check_runnable(schedule);
-  validate(schedule);
-  validate(has_messages(schedule) ? schedule : add_communication(schedule),
-           {.channel = {channel_capacity}});
+  validate(schedule, {.channel = {channel_capacity}});
 }
 
 int resolve_threads(int asked, int num_ranks) {

@@ -67,8 +67,8 @@ struct TrainingOptions {
   std::map<std::string, CLI::Option*> sizes_;  // of all models, by name
 };
 
-// Throws ScheduleError unless the schedule, with its messages or those that it will get, runs to
-// its end over channels of this capacity.
+// Throws ScheduleError unless the schedule runs to its end over channels of this capacity; the
+// messages that it may lack are added so that it does.
 void validate_for_run(const Schedule& schedule, int channel_capacity);
 
 // Returns how many threads each of the ranks gets: what was asked for, or, for 0, its share of the

@@ -1,6 +1,7 @@
 // halfback verify FILE: checks a schedule file and says what it is.
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "halfback/base/error.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/torch_rules.h"
@@ -61,12 +62,7 @@ Schedule validated(const Options& options, const Schedule& schedule, ChannelRule
   validate(
       schedule,
       {.channel = channel, .where = options.file, .activation_limit = options.activation_limit});
-  if (has_messages(schedule)) {
-    return schedule;
-  }
-  Schedule lowered = add_communication(schedule);
-  validate(lowered, {.channel = channel, .where = options.file + " with messages added"});
-  return lowered;
+  return with_messages(schedule, channel);
 }
 
 // Stage 0 does nothing at its I there, and its whole backward at W.
@@ -148,8 +144,10 @@ void print_text(const Options& options, const Findings& findings) {
   }
   print("actions", num_actions(schedule));
   print("backward in two stages", is_two_stage(schedule) ? "yes" : "no");
-  print("messages", has_messages(schedule) ? fmt::format("{}", findings.num_messages)
-                                           : "none in the file; checked with those added");
+  print("messages", has_messages(schedule)
+                        ? fmt::format("{}", findings.num_messages)
+                        : fmt::format("none in the file; here as added for the rule {}",
+                                      to_string(findings.channel)));
   print("channels checked", to_string(findings.channel));
   print("smallest channel capacity", describe_capacity(findings));
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
@@ -206,6 +204,28 @@ void print_json(const Options& options, const Findings& findings) {
   std::cout << document.dump(2) << '\n';
 }
 
+// The file that is not valid, for programs; who asked for JSON parses this one too.
+void print_json(const Options& options, const ScheduleError& error) {
+  nlohmann::json document = {{"file", options.file}, {"valid", false}, {"error", error.what()}};
+  if (const auto& place = error.place()) {
+    document["rank"] = place->rank;
+    document["position"] = place->position;
+    document["action"] = place->action;
+  }
+  std::cout << document.dump(2) << '\n';
+}
+
+Findings verify_or_say(const Options& options) {
+  try {
+    return verify(options);
+  } catch (const ScheduleError& error) {
+    if (options.json) {
+      print_json(options, error);
+    }
+    throw;
+  }
+}
+
 }  // namespace
 
 void add_verify_verb(CLI::App& app) {
@@ -228,10 +248,10 @@ void add_verify_verb(CLI::App& app) {
                    "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
                    "model for N ranks")
       ->type_name("M_B");
-  verb->add_flag("--json", options->json, "Print JSON");
+  verb->add_flag("--json", options->json, "Print JSON, also of a file that is not valid");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {
-    const Findings findings = verify(*options);
+    const Findings findings = verify_or_say(*options);
     options->json ? print_json(*options, findings) : print_text(*options, findings);
     if (findings.torch && !findings.torch->faults.empty()) {
       throw Exit{1};

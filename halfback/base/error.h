@@ -5,8 +5,10 @@
 // prints or exits.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace halfback {
 
@@ -26,6 +28,18 @@ class ConfigError : public Error {
 class ScheduleError : public Error {
  public:
   using Error::Error;
+
+  // Where it is broken, for programs; the text says it too.
+  struct Place {
+    int rank = 0;
+    int position = 0;    // in the rank's list
+    std::string action;  // "" behind the end of the list
+  };
+  ScheduleError(const std::string& text, Place place) : Error(text), place_(std::move(place)) {}
+  const std::optional<Place>& place() const { return place_; }
+
+ private:
+  std::optional<Place> place_;
 };
 
 // A file that cannot be read, written or understood.

@@ -86,7 +86,7 @@ Pipeline::Pipeline(const BuildStages& build,
                    const PipelineOptions& options,
                    std::unique_ptr<Transport> transport)
     : options_(options),
-      schedule_(has_messages(schedule) ? schedule : add_communication(schedule)),
+      schedule_(with_messages(schedule, {options.channel_capacity})),
       transport_(transport ? std::move(transport) : in_process(schedule, options)),
       loss_scale_(options.loss_scale) {
   check_runnable(schedule);

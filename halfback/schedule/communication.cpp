@@ -3,107 +3,205 @@
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 
+#include <array>
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <vector>
 
 namespace halfback {
 
 namespace {
 
-// All sends of one channel in their order, and how far its receiver's list has come.
-struct ChannelOrder {
-  std::vector<Action> sends;
-  std::size_t num_received = 0;
-};
+// U and REDUCE_GRAD take none: they are short, or run beside the list.
+int ticks(ActionKind kind) {
+  if (!is_compute(kind)) {
+    return 0;
+  }
+  return kind == ActionKind::Backward ? 2 : 1;
+}
 
+// Runs the lists by a clock of its own and writes each message down on both ranks when it passes.
+// A rank holds its messages between actions only. A send that finds no room makes its receiver take
+// the oldest message of the channel, so it waits for nothing but a rank that computes. Hence the
+// run comes to its end under every rule, and the lists that it writes do too: it is one way for
+// them to run, and whether lists run does not depend on the speed of ranks.
 class Communication {
  public:
-  explicit Communication(const Schedule& schedule)
+  Communication(const Schedule& schedule, int capacity)
       : schedule_(schedule),
+        capacity_(static_cast<std::size_t>(capacity)),
         channels_(schedule.placement),
-        orders_(static_cast<std::size_t>(channels_.count())) {
-    const auto size = static_cast<std::size_t>(schedule.num_stages()) *
-                      static_cast<std::size_t>(schedule.num_micro_batches);
-    forward_number_.resize(size);
-    backward_number_.resize(size);
+        held_(index(channels_.count())),
+        incoming_(schedule.ranks.size()),
+        states_(schedule.ranks.size()),
+        lists_(schedule.ranks.size()) {
+    for (int channel = 0; channel < channels_.count(); ++channel) {
+      incoming_[index(channels_.to(channel))].push_back(channel);
+    }
+    const auto size = index(schedule.num_stages()) * index(schedule.num_micro_batches);
+    has_activation_.resize(size, false);
+    has_gradient_.resize(size, false);
   }
 
   Schedule run() {
-    for (const auto& list : schedule_.ranks) {
-      number_sends(list);
+    for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
+      lists_[index(rank)].reserve(2 * schedule_.ranks[index(rank)].size());
+      wake(rank);
     }
-    Schedule result{.name = schedule_.name,
-                    .num_micro_batches = schedule_.num_micro_batches,
-                    .placement = schedule_.placement,
-                    .ranks = {},
-                    .cuts = schedule_.cuts};
-    for (const auto& list : schedule_.ranks) {
-      result.ranks.push_back(lower(list));
+    start_all();
+    for (num_ticks_ = 1; num_busy_ > 0; ++num_ticks_) {
+      finish_all();
+      start_all();
     }
-    return result;
+    return {.name = schedule_.name,
+            .num_micro_batches = schedule_.num_micro_batches,
+            .placement = schedule_.placement,
+            .ranks = std::move(lists_),
+            .cuts = schedule_.cuts};
   }
 
  private:
-  void number_sends(const std::vector<Action>& list) {
-    for (const Action& action : list) {
-      if (const auto send = resulting_send(schedule_, action)) {
-        auto& sends = order_of(*send).sends;
-        number_of(*send) = static_cast<std::uint32_t>(sends.size());
-        sends.push_back(*send);
+  struct RankState {
+    std::size_t cursor = 0;
+    bool is_busy = false;
+    bool is_awake = false;
+    std::optional<Action> send;  // of the last action, not yet passed
+  };
+
+  static std::size_t index(int value) { return static_cast<std::size_t>(value); }
+
+  // The ranks whose action ends at a tick; none lasts longer than two.
+  std::vector<int>& ending_at(std::size_t tick) { return ending_[tick % ending_.size()]; }
+
+  // All ranks are free before the first message passes: those that end at once meet at once.
+  void finish_all() {
+    std::vector<int>& ranks = ending_at(num_ticks_);
+    for (const int rank : ranks) {
+      states_[index(rank)].is_busy = false;
+      wake(rank);
+    }
+    for (const int rank : ranks) {
+      send(rank);
+      for (const int channel : incoming_[index(rank)]) {
+        send(channels_.from(channel));
+      }
+    }
+    num_busy_ -= ranks.size();
+    ranks.clear();
+  }
+
+  void wake(int rank) {
+    RankState& state = states_[index(rank)];
+    if (!state.is_awake) {
+      state.is_awake = true;
+      awake_.push_back(rank);
+    }
+  }
+
+  void start_all() {
+    for (std::size_t i = 0; i < awake_.size(); ++i) {
+      const int rank = awake_[i];
+      states_[index(rank)].is_awake = false;
+      start(rank);  // may wake others
+    }
+    awake_.clear();
+  }
+
+  // Begins the next action of a free rank whose tensor is there.
+  void start(int rank) {
+    RankState& state = states_[index(rank)];
+    const std::vector<Action>& list = schedule_.ranks[index(rank)];
+    while (!state.is_busy && !state.send && state.cursor < list.size()) {
+      const Action& action = list[state.cursor];
+      const auto receive = needed_receive(schedule_, action);
+      if (receive && !receive_until(*receive)) {
+        return;
+      }
+      lists_[index(rank)].push_back(action);
+      ++state.cursor;
+      state.send = resulting_send(schedule_, action);
+      if (const int duration = ticks(action.kind); duration > 0) {
+        state.is_busy = true;
+        ++num_busy_;
+        ending_at(num_ticks_ + index(duration)).push_back(rank);
       }
     }
   }
 
-  std::vector<Action> lower(const std::vector<Action>& list) {
-    std::vector<Action> result;
-    result.reserve(2 * list.size());
-    for (const Action& action : list) {
-      if (const auto receive = needed_receive(schedule_, action)) {
-        receive_up_to(*receive, result);
-      }
-      result.push_back(action);
-      if (const auto send = resulting_send(schedule_, action)) {
-        result.push_back(*send);
-      }
+  // Takes what the channel holds up to this message; returns true when the message has come.
+  bool receive_until(const Action& receive) {
+    const int channel = channels_.of(receive);
+    while (!has_come(receive) && !held_[index(channel)].empty()) {
+      take_oldest(channel);
+      send(channels_.from(channel));  // there is room now
     }
-    return result;
+    return has_come(receive);
   }
 
-  void receive_up_to(const Action& receive, std::vector<Action>& result) {
-    ChannelOrder& order = order_of(receive);
-    const std::size_t end = std::size_t{number_of(counterpart(receive))} + 1;
-    for (; order.num_received < end; ++order.num_received) {
-      result.push_back(counterpart(order.sends[order.num_received]));
+  // Passes the send that a free rank has left, if it has one and its turn has come.
+  void send(int rank) {
+    RankState& state = states_[index(rank)];
+    if (state.is_busy || !state.send) {
+      return;
     }
+    const int channel = channels_.of(*state.send);
+    const int receiver = channels_.to(channel);
+    std::deque<Action>& held = held_[index(channel)];
+    if (held.size() >= capacity_ && states_[index(receiver)].is_busy) {
+      return;
+    }
+    lists_[index(rank)].push_back(*state.send);
+    held.push_back(*state.send);
+    state.send.reset();
+    if (held.size() > capacity_) {
+      take_oldest(channel);
+    }
+    wake(rank);
+    wake(receiver);
   }
 
-  ChannelOrder& order_of(const Action& message) {
-    return orders_[static_cast<std::size_t>(channels_.of(message))];
+  void take_oldest(int channel) {
+    std::deque<Action>& held = held_[index(channel)];
+    const Action receive = counterpart(held.front());
+    held.pop_front();
+    has_come(receive) = true;
+    lists_[index(channels_.to(channel))].push_back(receive);
   }
 
-  // The place of a send in its channel.
-  std::uint32_t& number_of(const Action& send) {
-    auto& numbers = send.kind == ActionKind::SendForward ? forward_number_ : backward_number_;
-    return numbers[static_cast<std::size_t>(send.stage) *
-                       static_cast<std::size_t>(schedule_.num_micro_batches) +
-                   static_cast<std::size_t>(send.micro_batch)];
+  std::vector<bool>::reference has_come(const Action& receive) {
+    auto& flags = receive.kind == ActionKind::RecvForward ? has_activation_ : has_gradient_;
+    return flags[index(receive.stage) * index(schedule_.num_micro_batches) +
+                 index(receive.micro_batch)];
   }
 
   const Schedule& schedule_;
+  std::size_t capacity_;
   Channels channels_;
-  std::vector<ChannelOrder> orders_;
-  std::vector<std::uint32_t> forward_number_;
-  std::vector<std::uint32_t> backward_number_;
+  std::vector<std::deque<Action>> held_;    // by channel: sent and not taken
+  std::vector<std::vector<int>> incoming_;  // by rank: its channels
+  std::vector<RankState> states_;
+  std::vector<std::vector<Action>> lists_;
+  std::vector<bool> has_activation_;
+  std::vector<bool> has_gradient_;
+  std::array<std::vector<int>, 3> ending_;
+  std::size_t num_ticks_ = 0;
+  std::size_t num_busy_ = 0;
+  std::vector<int> awake_;
 };
 
 }  // namespace
 
-Schedule add_communication(const Schedule& schedule) {
+Schedule add_communication(const Schedule& schedule, ChannelRule rule) {
   if (has_messages(schedule)) {
     throw ScheduleError("schedule: it already has sends and receives; remove them first");
   }
   validate(schedule);
-  return Communication(schedule).run();
+  return Communication(schedule, rule.capacity).run();
+}
+
+Schedule with_messages(const Schedule& schedule, ChannelRule rule) {
+  return has_messages(schedule) ? schedule : add_communication(schedule, rule);
 }
 
 }  // namespace halfback

@@ -54,9 +54,13 @@ void throw_fault(const Schedule& schedule,
                  const std::string& where,
                  Position position,
                  const std::string& what) {
+  const auto& list = schedule.ranks[static_cast<std::size_t>(position.rank)];
+  const auto index = static_cast<std::size_t>(position.index);
   throw ScheduleError(fmt::format("{}: rank {}, position {}: {}\n{}", where, position.rank,
-                                  position.index, what,
-                                  draw_lists(schedule, {.marked = position})));
+                                  position.index, what, draw_lists(schedule, {.marked = position})),
+                      {.rank = position.rank,
+                       .position = position.index,
+                       .action = index < list.size() ? to_string(list[index]) : ""});
 }
 
 std::string describe_place(const Schedule& schedule, const Action& action, int from_rank) {

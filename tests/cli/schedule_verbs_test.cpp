@@ -90,6 +90,23 @@ TEST_F(CommandLineTest, PrintsEveryFormat) {
   EXPECT_NE(run_halfback(gpipe + "numbers").output.find("rank 1  .  F0 B0 --"), std::string::npos);
 }
 
+TEST_F(CommandLineTest, JsonIsOneFlagForPrograms) {
+  for (const std::string verb : {"schedule gpipe", "simulate gpipe --ranks 2"}) {
+    EXPECT_EQ(run_halfback(verb + " --json").output, run_halfback(verb + " --format json").output);
+    expect_error(verb + " --json --format grid", 2, "--json beside --format grid");
+  }
+  const std::string path = file("wrong.csv", "0F0,0B0\n1B0,1F0\n");
+  const CommandResult result = run_halfback("verify --json " + path + " 2>/dev/null");
+  EXPECT_EQ(result.exit_code, 1);
+  const auto json = nlohmann::json::parse(result.output);
+  EXPECT_EQ(json.at("valid"), false);
+  EXPECT_EQ(json.at("rank"), 1);
+  EXPECT_EQ(json.at("position"), 0);
+  EXPECT_EQ(json.at("action"), "1B0");
+  EXPECT_NE(json.at("error").get<std::string>().find("1B0 comes before 1F0"), std::string::npos)
+      << json;
+}
+
 TEST_F(CommandLineTest, PipelinesShareAStep) {
   const CommandResult csv =
       run_halfback("schedule 1f1b --ranks 2 --micro-batches 2 --data-parallel 2 --format csv");
@@ -124,7 +141,10 @@ TEST_F(CommandLineTest, VerifiesWhatItWrites) {
   const auto json = nlohmann::json::parse(run_halfback("verify --json --channel 1 " + path).output);
   EXPECT_EQ(json.at("smallest_channel_capacity"), 1);
   EXPECT_EQ(json.at("weight_gradients_ascend"), true);
-  expect_error("verify --channel rendezvous " + path, 1, "ranks wait for each other");
+  const auto unbuffered =
+      nlohmann::json::parse(run_halfback("verify --json --channel rendezvous " + path).output);
+  EXPECT_EQ(unbuffered.at("smallest_channel_capacity"), 0);
+  EXPECT_EQ(unbuffered.at("runs_under_nccl_pair"), true);
 }
 
 TEST_F(CommandLineTest, VerifiesUnderStreams) {
@@ -256,7 +276,9 @@ TEST_F(CommandLineTest, SimulatesChannelsAndLinks) {
       run_halfback(command + " --bandwidth 8 --latency 1 --channel rendezvous").output);
   EXPECT_EQ(bounded.at("makespan"), 5 + 1 + 0.5 + 2);
   EXPECT_EQ(bounded.at("messages_added"), true);
-  expect_error("simulate 1f1b --ranks 2 --channel rendezvous", 1, "ranks wait for each other");
+  const std::string met = "simulate 1f1b --ranks 2 --json --channel ";
+  EXPECT_EQ(nlohmann::json::parse(run_halfback(met + "rendezvous").output).at("makespan"),
+            nlohmann::json::parse(run_halfback(met + "buffered").output).at("makespan"));
   expect_error("simulate naive --bandwidth 8", 2, "--bandwidth without the bytes of messages");
   expect_error("simulate naive --channel full", 2, "'full' is no rule");
 }

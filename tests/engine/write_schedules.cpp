@@ -32,8 +32,9 @@ std::optional<Schedule> built(const std::string& family, int num_ranks, bool two
 }
 
 std::string text_of(const Schedule& schedule, const std::string& format) {
-  const Schedule written = format == "torch" ? halfback::remove_communication(schedule)
-                                             : halfback::add_communication(schedule);
+  const Schedule written = format == "torch"
+                               ? halfback::remove_communication(schedule)
+                               : halfback::add_communication(schedule, halfback::kRendezvous);
   return halfback::to_csv(written, halfback::CsvDialect::Torch);
 }
 

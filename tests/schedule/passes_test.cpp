@@ -26,6 +26,12 @@ TEST(AddCommunicationTest, GradientLeavesBeforeAnyWeightGradient) {
             "2W2");
 }
 
+TEST(AddCommunicationTest, WithoutBuffersRanksMeetWhereAnActionEnds) {
+  const Schedule schedule = add_communication(testing::family("1f1b-1", 2), kRendezvous);
+  EXPECT_EQ(list_text(schedule, 0), "0F0 0SEND_F0 0F1 0SEND_F1 0RECV_B0 0I0 0W0 0RECV_B1 0I1 0W1");
+  EXPECT_EQ(list_text(schedule, 1), "1RECV_F0 1F0 1RECV_F1 1I0 1SEND_B0 1F1 1I1 1SEND_B1 1W0 1W1");
+}
+
 TEST(AddCommunicationTest, StagesOfOneRankSendNothingToEachOther) {
   const Schedule schedule =
       add_communication(parse("0F0,1F0,1B0,0B0\n2F0,2B0\n"

@@ -111,6 +111,14 @@ TEST(ProgressTest, WhatTorchLowersRunsUnderEveryRule) {
   EXPECT_EQ(smallest_channel_capacity(schedule), 0);
 }
 
+TEST(ProgressTest, OurMessagesForARendezvousRunUnderEveryRule) {
+  const Schedule schedule =
+      add_communication(remove_communication(parse(kDeferredReceives)), kRendezvous);
+  for (const ChannelRule rule : {kBuffered, ChannelRule{1}, kRendezvous, kNccl, kNcclPair}) {
+    EXPECT_EQ(fault(schedule, rule), "no error") << to_string(rule);
+  }
+}
+
 // The gradient's receive is posted before the activation that it follows from is sent.
 constexpr const char* kEarlyReceive =
     "0F0,0RECV_B0,0SEND_F0,0B0\n"
@@ -333,6 +341,26 @@ void move_message(Schedule& schedule) {
   } else {
     std::rotate(from, from + 1, from + std::min(distance + 1, list.end() - from));
   }
+}
+
+TEST(ProgressTest, AddedMessagesRunUnderTheRuleThatTheyAreAddedFor) {
+  const bool holds = rc::check([] {
+    Dice dice(*rc::gen::arbitrary<unsigned>());
+    const Schedule plain = testing::random_schedule(dice, testing::WithCuts::Yes);
+    for (const ChannelRule rule : {kRendezvous, kNcclPair, kNccl, ChannelRule{1}, ChannelRule{2},
+                                   ChannelRule{3}, kBuffered}) {
+      const Schedule lowered = add_communication(plain, rule);
+      RC_ASSERT(fault(lowered, rule) == "no error");
+      RC_ASSERT(Reference(lowered, rule).finishes());
+      RC_ASSERT(remove_communication(lowered) == plain);
+    }
+    const Schedule rendezvous = add_communication(plain, kRendezvous);
+    for (const ChannelRule rule : {kNcclPair, kNccl, ChannelRule{1}, kBuffered}) {
+      RC_ASSERT(Reference(rendezvous, rule).finishes());
+    }
+    RC_CLASSIFY(smallest_channel_capacity(add_communication(plain)) > 1);
+  });
+  EXPECT_TRUE(holds);
 }
 
 TEST(ProgressTest, EveryRuleAgreesWithTheReference) {

@@ -25,7 +25,7 @@ TEST(TorchRulesTest, WhatWeWriteForItRuns) {
     }
     const Schedule schedule = testing::family(family.name, 4);
     EXPECT_TRUE(check_for_torch(schedule, to_csv(schedule, CsvDialect::Torch)).empty());
-    const Schedule lowered = add_communication(schedule);
+    const Schedule lowered = add_communication(schedule, kRendezvous);
     EXPECT_TRUE(check_for_torch(lowered, to_csv(lowered, CsvDialect::Torch)).empty());
   }
 }
