@@ -130,8 +130,9 @@ Schedule build_zb_v(const PipelineShape& shape);
 Schedule build_v_half(const PipelineShape& shape);
 
 // Returns the stable pattern of the paper, repeated every six half-slots: F at r and 2N-1-r, I at
-// 2N+c+r and 4N+c-r-1 with c = 2 if 3 divides N, else 0, W in the next free ones. Any M; two-stage.
-// Peak (N+4)/3, rounded down; idle 2N-5/2 f, 2N-3/2 f where 3 divides N, at f = i = w.
+// 2N+c+r and 4N+c-r-1 with c = 2 if 3 divides N, else 0, W in the next free ones; but with c = 0
+// for the first micro-batch and the last (this project's own). Any M; two-stage. Peak (N+4)/3,
+// rounded down; idle 2N-5/2 f, 2N-7/2 f where 3 divides N and M >= 2, at f = i = w.
 Schedule build_v_min(const PipelineShape& shape);
 
 // Returns the same search within the memory limit given, 1 to N (N), never worse than v-min where

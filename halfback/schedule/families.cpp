@@ -237,7 +237,7 @@ std::vector<Family> v_families() {
       {.name = "v-min",
        .summary = "two stages a rank in a V, in the pattern that keeps the least",
        .conditions = "any M, two-stage",
-       .idle = "2N-5/2, 3|N 2N-3/2",
+       .idle = "2N-5/2, 3|N 2N-7/2",
        .peak_memory = "(N+4)/3",
        .messages = "4(N-1)",
        .paper = "arXiv 2405.15362",

@@ -208,6 +208,24 @@ TEST(PublishedTest, TheSearchIsNeverWorseThanThePatternWithinItsMemory) {
   }
 }
 
+// In half-slots, F of one stage; 41 and 89 are known from searched orders of the same memory.
+TEST(PublishedTest, VMinNeedsNoGapAtItsEndsWhereThreeDividesTheRanks) {
+  const auto half_slots = [](int ranks, int micro_batches) {
+    const Measured found =
+        measure("v-min", {.num_ranks = ranks, .num_micro_batches = micro_batches});
+    EXPECT_LE(found.peak, v_min_memory(ranks)) << ranks << " " << micro_batches;
+    return 2 * (found.work + found.step_idle);
+  };
+  EXPECT_EQ(half_slots(3, 6), 41);
+  EXPECT_EQ(half_slots(6, 12), 89);
+  for (const int n : {3, 6, 9, 12}) {
+    EXPECT_EQ(half_slots(n, 1), 4 * n + 1);
+    for (const int m : {2, 3, 5, 6, 7, 12, 13, 24}) {
+      EXPECT_EQ(half_slots(n, m), 6 * m + 4 * n - 7) << n << " " << m;
+    }
+  }
+}
+
 // Two or more stages a rank, 8 ranks, 24 micro-batches: from the code of PipeOffload's authors.
 TEST(PublishedTest, GroupedInterleaving) {
   const double idle[3][3] = {{7, 8, 9}, {14 / 3.0, 6, 22 / 3.0}, {3.5, 5, 6.5}};
@@ -302,7 +320,7 @@ TEST(PublishedTest, IdleTimesInClosedForm) {
       EXPECT_EQ(idle("zb-v"), (n - 1) / 2.0) << n << " " << m;
       EXPECT_EQ(idle("interleaved-1f1b"), n - 1) << n << " " << m;
       EXPECT_EQ(idle("looped-bfs"), n - 1) << n << " " << m;
-      EXPECT_EQ(idle("v-min"), n % 3 == 0 ? 2 * n - 1.5 : 2 * n - 2.5) << n << " " << m;
+      EXPECT_EQ(idle("v-min"), 2 * n - (n % 3 == 0 ? 3.5 : 2.5)) << n << " " << m;
       EXPECT_EQ(idle("v-half"), (3 * n - 7) / 2.0) << n << " " << m;
       EXPECT_LT(idle("1f1b-v"), n - 1) << n << " " << m;
     }

@@ -60,17 +60,24 @@ void add(Step step, RankList& list) {
   }
 }
 
+// Where 3 divides the ranks, only a gap of two before the first I keeps micro-batches apart. The
+// first and the last do without: when the one's F run there is no I yet, and at the other's I no F
+// any more. So all others enter two slots sooner after the first, and the last ends two sooner.
 void write_v_min(const PipelineShape& shape, int rank, RankList& list) {
   const int ranks = shape.num_ranks;
-  const int shift = ranks % 3 == 0 ? 2 : 0;
-  const std::array<int, 4> slots = {rank, 2 * ranks - 1 - rank, 2 * ranks + shift + rank,
-                                    4 * ranks + shift - rank - 1};
+  const int last = shape.num_micro_batches - 1;
+  const int gap = ranks % 3 == 0 && last > 0 ? 2 : 0;
+  const std::array<int, 4> slots = {rank, 2 * ranks - 1 - rank, 2 * ranks + gap + rank,
+                                    4 * ranks + gap - rank - 1};
   const std::array<int, 2> weights = free_slots(slots);
   std::vector<std::pair<int, Step>> order;
-  for (int i = 0; i < shape.num_micro_batches; ++i) {
-    for (const Step step : {Step::Forward0, Step::Forward1, Step::Backward1, Step::Backward0}) {
-      order.emplace_back(slots[static_cast<std::size_t>(step)] + kPeriod * i, step);
-    }
+  for (int i = 0; i <= last; ++i) {
+    const int enters = kPeriod * i + (i == 0 ? gap : 0);
+    const int returns = kPeriod * i - (i == last ? gap : 0);
+    order.emplace_back(slots[0] + enters, Step::Forward0);
+    order.emplace_back(slots[1] + enters, Step::Forward1);
+    order.emplace_back(slots[2] + returns, Step::Backward1);
+    order.emplace_back(slots[3] + returns, Step::Backward0);
     for (const int slot : weights) {
       order.emplace_back(slot + kPeriod * i, Step::Weight);
     }
