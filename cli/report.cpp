@@ -123,7 +123,10 @@ RunReport::RunReport(const std::filesystem::path& directory,
                      const std::string& config_toml,
                      std::string item_name,
                      std::optional<std::int64_t> resumed_step)
-    : directory_(made(directory)), item_name_(std::move(item_name)), files_(directory_) {
+    : directory_(made(directory)),
+      item_name_(std::move(item_name)),
+      files_(directory_),
+      curves_(item_name_) {
   files_.require_own({kMetricsFile, kConfigurationFile, kTraceFile, kPageFile});
   if (!resumed_step) {
     for (const std::string& name : files_.own()) {
@@ -132,6 +135,7 @@ RunReport::RunReport(const std::filesystem::path& directory,
   }
   files_.note({{kMetricsFile, {}}});
   metrics_.emplace(directory_ / kMetricsFile, resumed_step);
+  curves_.add_file(directory_ / kMetricsFile);
   events_.emplace(directory_, resumed_step);
   files_.note(growing());
   files_.write(kConfigurationFile, config_toml);
@@ -144,7 +148,9 @@ FileSummaries RunReport::growing() const {
 
 void RunReport::add(const StepReport& step) {
   const std::string speed_name = item_name_ + "_per_second";
-  metrics_->append(to_json(step, speed_name));
+  const nlohmann::json line = to_json(step, speed_name);
+  metrics_->append(line);
+  curves_.add(line);
   const StepResult& result = *step.result;
   events_->scalar("loss/train", result.loss, step.step);
   events_->scalar("gradient_norm", result.gradient_norm, step.step);
@@ -174,7 +180,9 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
     const Schedule ran = with_messages(config.schedule, {config.pipeline.channel_capacity});
-    files_.write(kPageFile, to_html(measured_page(ran, timeline, {.stages = bytes})));
+    Report page = measured_page(ran, timeline, {.stages = bytes});
+    page.charts = curves_.charts();
+    files_.write(kPageFile, to_html(page));
   }
   files_.finish(growing(), last_step_);
 }

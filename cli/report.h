@@ -1,6 +1,7 @@
 // What a training run leaves behind and says at its end.
 #pragma once
 
+#include "cli/run_curves.h"
 #include "halfback/train/metrics.h"
 #include "halfback/train/tensorboard.h"
 #include "halfback/train/training.h"
@@ -17,7 +18,7 @@
 namespace halfback::cli {
 
 // The files of --report DIR: metrics.jsonl, TensorBoard events, config.toml, of the last step
-// trace.json and report.html, and report.json, the list of them.
+// trace.json and report.html with curves of all steps, and report.json, the list of them.
 class RunReport {
  public:
   // Makes the directory and writes config.toml. `resumed_step`: the one that the run goes on from;
@@ -38,6 +39,7 @@ class RunReport {
   std::filesystem::path directory_;
   std::string item_name_;
   WrittenFiles files_;
+  RunCurves curves_;
   std::optional<MetricsLog> metrics_;
   std::optional<EventWriter> events_;
   std::int64_t last_step_ = 0;

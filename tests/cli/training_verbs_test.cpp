@@ -142,6 +142,26 @@ TEST_F(TrainTest, TheMetricsOfAResumedRunGoOn) {
   EXPECT_EQ(steps, (std::vector<int>{1, 2, 3, 4, 5}));
 }
 
+TEST_F(TrainTest, ThePageOfAResumedRunDrawsAllItsSteps) {
+  const std::string common = " --checkpoint " + path("a") + " --report " + path("report");
+  output_of(train(common));
+  output_of(train("--resume --steps 5" + common));
+  const std::string page = slurp(directory_ / "report" / "report.html");
+  const std::string begin = "<script id=\"data\" type=\"application/json\">";
+  const std::size_t at = page.find(begin) + begin.size();
+  const nlohmann::json charts =
+      nlohmann::json::parse(page.substr(at, page.find("</script>", at) - at)).at("charts");
+  std::istringstream lines(slurp(directory_ / "report" / "metrics.jsonl"));
+  nlohmann::json losses = nlohmann::json::array();
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json values = nlohmann::json::parse(line);
+    losses.push_back({values.at("step"), values.at("loss")});
+  }
+  EXPECT_EQ(losses.size(), 5U);
+  EXPECT_EQ(charts.at(0).at("curves").at(0).at("points"), losses);
+  EXPECT_EQ(charts.at(2).at("unit"), "tokens/s");
+}
+
 TEST_F(TrainTest, AReportReplacesTheOneBeforeItAndNothingElse) {
   output_of(train("--report " + path("report")));
   const std::ptrdiff_t count = num_entries(directory_ / "report");

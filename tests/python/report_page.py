@@ -1,11 +1,13 @@
 """The page of a schedule in a real Chromium: it opens without an error or a network, zooms and moves
-by wheel and by keys, and its tooltips say what its data says.
+by wheel and by keys, and its tooltips say what its data says; the curves of a run have the points, labels and
+gaps of its numbers.
 
 usage: report_page.py HALFBACK [SCREENSHOT_DIR]
 """
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -108,13 +110,95 @@ def check_moves(page):
     check(not page.tooltip.is_displayed(), "Escape ends the choice")
 
 
-def check_page(path, name, num_tracks, screenshots):
+def check_curves(page, metrics):
+    """Compares what is drawn with the lines of metrics.jsonl, few enough that none are merged."""
+    figures = page.browser.find_elements(By.TAG_NAME, "figure")
+    check([figure.find_element(By.TAG_NAME, "b").text for figure in figures] == ["Loss", "Learning rate", "Speed"], "titles")
+    keys = [("loss", "validation_loss"), ("learning_rate",), ("tokens_per_second",)]
+    for figure, names in zip(figures, keys):
+        caption = figure.find_element(By.TAG_NAME, "figcaption").text
+        columns = [[line[name] for line in metrics if name in line] for name in names]
+        columns = [column for column in columns if column]
+        drawn = figure.find_elements(By.CSS_SELECTOR, "path.curve")
+        check([int(curve.get_attribute("data-points")) for curve in drawn]
+              == [sum(value is not None for value in column) for column in columns], f"points of {caption}")
+        for column in columns:
+            last = float(f"{column[-1]:.5g}")
+            check(any(abs(float(word) - last) <= 1e-9 * abs(last) for word in caption.split() if word[0].isdigit()),
+                  f"{caption} lacks {last}")
+        ticks = [text.text for text in figure.find_elements(By.CSS_SELECTOR, "text.step")]
+        ends = [f"step {metrics[0]['step']}"] + [str(line["step"]) for line in metrics[1:][-1:]]
+        check(ticks[: len(ends)] == ends, f"steps {ticks}")
+        values = [text.text for text in figure.find_elements(By.CSS_SELECTOR, "text.value")]
+        check(3 <= len(values) <= 8 and len(set(values)) == len(values), f"values {values}")
+        colors = {curve.value_of_css_property("stroke") for curve in drawn}
+        check(len(colors) == len(drawn) and page.run("getComputedStyle(document.body).backgroundColor") not in colors, colors)
+        bad = figure.find_elements(By.CSS_SELECTOR, "path.bad")
+        check(sum(int(one.get_attribute("data-points")) for one in bad) == sum(column.count(None) for column in columns), "bad")
+        check(("not finite" in caption) == bool(bad), caption)
+    plot = figures[0].find_element(By.TAG_NAME, "svg")
+    tip = figures[0].find_element(By.CLASS_NAME, "tip")
+    ActionChains(page.browser, duration=0).move_to_element_with_offset(plot, plot.size["width"] // 2 - 16, 0).perform()
+    check(tip.find_element(By.TAG_NAME, "b").text == f"step {metrics[-1]['step']}", tip.text)
+    check(f"{metrics[-1]['loss']:.5g}" in tip.text, tip.text)
+    plot.send_keys(Keys.ESCAPE)
+    check(not tip.is_displayed(), "Escape ends the choice of a point")
+    plot.send_keys(Keys.ARROW_RIGHT)
+    check(tip.find_element(By.TAG_NAME, "b").text == f"step {metrics[0]['step']}", tip.text)
+    plot.send_keys(Keys.ESCAPE)
+
+
+def read_metrics(path):
+    return [json.loads(line) for line in path.with_name("metrics.jsonl").read_text().splitlines()]
+
+
+def check_merged(page):
+    """Points of two steps each: a line over their means, with a band, between the first and the last value."""
+    figure = page.browser.find_element(By.TAG_NAME, "figure")
+    check(figure.find_element(By.CSS_SELECTOR, "path.curve").get_attribute("data-points") == "4", "points with their ends")
+    check(len(figure.find_elements(By.CSS_SELECTOR, "path.band")) == 1, "a band")
+    check("up to 2 values" in page.browser.find_element(By.ID, "curves_note").text, "what a point stands for")
+    plot, tip = figure.find_element(By.TAG_NAME, "svg"), figure.find_element(By.CLASS_NAME, "tip")
+    plot.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    check("steps 1 to 2\ntraining mean 4, from 3 to 5" in tip.text, tip.text)
+    plot.send_keys(Keys.ARROW_RIGHT)
+    check("steps 3 to 4\ntraining mean 2, from 2 to 2, 1 not finite" in tip.text, tip.text)
+    check([text.text for text in figure.find_elements(By.CSS_SELECTOR, "text.value")] == ["1", "2", "3", "4", "5"], "values")
+
+
+def with_training_loss(path, page, curve):
+    """Writes a page again with another curve of the training loss, and without one of the validation."""
+    begin, data, end = re.fullmatch(r'(.*<script id="data" type="application/json">)(.*?)(</script>.*)',
+                                    page.read_text(), re.DOTALL).groups()
+    data = json.loads(data)
+    data["charts"][0]["curves"] = [{"name": "training", "values_per_point": 1, **curve}]
+    path.write_text(begin + json.dumps(data) + end)
+    return path
+
+
+def check_drawn(path, name, screenshots, checks):
+    for dark in (False, True):
+        browser = open_browser(dark)
+        try:
+            checks(Page(browser, path))
+            if screenshots:
+                browser.save_screenshot(str(screenshots / f"{name}_{'dark' if dark else 'light'}.png"))
+            log = browser.get_log("browser")
+            check(not log, f"{name}: the console says {log}")
+        finally:
+            browser.quit()
+
+
+def check_page(path, name, num_tracks, screenshots, metrics=None):
     for dark in (False, True):
         browser = open_browser(dark)
         try:
             page = Page(browser, path)
             data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))
             check(len(data["tracks"]) == num_tracks, f"{name}: {len(data['tracks'])} tracks")
+            check(("charts" in data) == bool(metrics), f"{name}: curves of what has not run, or none")
+            if metrics:
+                check_curves(page, metrics)
             page.press("n")
             if screenshots:
                 browser.save_screenshot(str(screenshots / f"{name}_{'dark' if dark else 'light'}.png"))
@@ -148,11 +232,24 @@ def main(arguments):
         text = folder / "text.txt"
         text.write_text("It was a bright cold day in April, and the clocks were striking thirteen. " * 300)
         call(halfback, "train", "--data", text, "--schedule", "1f1b-2", "--ranks", 2, "--steps", 3, "--layers", 4,
-             "--width", 32, "--report", folder / "run")
+             "--width", 32, "--evaluate-every", 2, "--report", folder / "run")
+        call(halfback, "train", "--data", text, "--schedule", "1f1b-2", "--ranks", 2, "--steps", 1, "--layers", 2,
+             "--width", 16, "--evaluate-every", 0, "--report", folder / "one")
         check_page(simulated, "simulated", 1, screenshots)
         simulated.write_text(call(halfback, "simulate", "bitpipe", "--reduce-cost", 2, "--format", "html"))
         check("1 of 4" in check_page(simulated, "reduced", 1, screenshots), "the table lacks what is exposed")
-        check_page(folder / "run" / "report.html", "trained", 2, screenshots)
+        run, one = folder / "run" / "report.html", folder / "one" / "report.html"
+        metrics = read_metrics(run)
+        check_page(run, "trained", 2, screenshots, metrics)
+        check_drawn(one, "one_step", screenshots, lambda page: check_curves(page, read_metrics(one)))
+        losses = [5.5, None, 5.25]
+        lines = [{key: line[key] for key in ("step", "learning_rate", "tokens_per_second")} | {"loss": loss}
+                 for line, loss in zip(metrics, losses)]
+        gap = with_training_loss(folder / "gap.html", run, {"points": [[i + 1, loss] for i, loss in enumerate(losses)]})
+        check_drawn(gap, "gap", screenshots, lambda page: check_curves(page, lines))
+        points = [[1, 5], [1, 2, 4, 3, 5, 0], [3, 4, 2, 2, 2, 1], [4, 1]]
+        merged = with_training_loss(folder / "merged.html", run, {"values_per_point": 2, "points": points})
+        check_drawn(merged, "merged", screenshots, check_merged)
     print("the pages work in Chromium")
 
 

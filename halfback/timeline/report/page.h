@@ -1,4 +1,4 @@
-// The page of report.h as text, made from page.html when the build is configured.
+// The page of report.h as text, made from page.html and curves.js when the build is configured.
 #pragma once
 
 #include <string_view>

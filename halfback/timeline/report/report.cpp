@@ -71,9 +71,13 @@ nlohmann::json to_json(const Report& report) {
   for (const ReportTrack& track : report.tracks) {
     tracks.push_back(to_json(track));
   }
-  return {{"title", report.title},         {"subtitle", report.subtitle},
-          {"time_unit", report.time_unit}, {"memory_unit", report.memory_unit},
-          {"colors", std::move(colors)},   {"tracks", std::move(tracks)}};
+  nlohmann::json page = {{"title", report.title},         {"subtitle", report.subtitle},
+                         {"time_unit", report.time_unit}, {"memory_unit", report.memory_unit},
+                         {"colors", std::move(colors)},   {"tracks", std::move(tracks)}};
+  for (const Chart& chart : report.charts) {
+    page["charts"].push_back(to_json(chart));
+  }
+  return page;
 }
 
 std::string to_html(const Report& report) {

@@ -1,7 +1,9 @@
 // One schedule on one page: how it would run and how it ran, one above the other on one axis, with
-// what each rank holds meanwhile. A single file, without a network.
+// what each rank holds meanwhile; above them curves over the run's steps, where it has any. A
+// single file, without a network.
 #pragma once
 
+#include "halfback/timeline/report/curve.h"
 #include "halfback/timeline/timeline.h"
 
 #include <nlohmann/json.hpp>
@@ -35,12 +37,13 @@ struct Report {
   std::string time_unit = "";    // of all tracks: "s", or "" for units
   std::string memory_unit = "";  // "bytes" or "M_B"
   std::vector<ReportTrack> tracks;
+  std::vector<Chart> charts = {};  // over the steps of the run, of which a track is one
 };
 
 // Returns all that the page shows: for each track its spans as [rank, action, stage, micro-batch,
 // letters, start, end], which of them are critical, memory as [time, held] by rank, and its
 // makespan, stage step, bubble fractions and reductions. Times are from the first start of the
-// track.
+// track. Charts are there where the report has any.
 nlohmann::json to_json(const Report& report);
 
 // Returns the page. Its script element with the id "data" holds to_json().

@@ -88,6 +88,18 @@ TEST(ReportTest, PageIsWholeAndNothingInItEndsItsData) {
   EXPECT_FALSE(has_text(page, "http"));
 }
 
+TEST(ReportTest, ChartsAreInTheDataOfARunOnly) {
+  Report report = report_of(testing::family("zb-v", 2));
+  EXPECT_FALSE(to_json(report).contains("charts"));
+  Curve curve("training");
+  curve.add(3, 2.5);
+  report.charts = {{.title = "Loss", .curves = {curve, Curve("validation")}}};
+  EXPECT_EQ(to_json(report)["charts"], nlohmann::json::parse(R"([{"title": "Loss", "unit": "",
+    "starts_at_zero": false,
+    "curves": [{"name": "training", "values_per_point": 1, "points": [[3, 2.5]]}]}])"));
+  EXPECT_TRUE(has_text(to_html(report), R"("points":[[3,2.5]])"));
+}
+
 TEST(ReportTest, DrawingHasARectangleForEachActionAndEscapesItsTitle) {
   const Schedule schedule = testing::family("zb-v", 2);
   const std::string svg = to_svg(simulate(schedule, {}).timeline, "1 < 2 & 3");
