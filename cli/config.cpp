@@ -77,18 +77,22 @@ std::string to_text(const toml::node& node, const std::string& where) {
   if (const auto truth = node.value_exact<bool>()) {
     return *truth ? "true" : "false";
   }
-  throw ConfigError(fmt::format("{} is no text, number, true or false, or list of these", where));
+  throw ConfigError(
+      fmt::format("{} has a date, a time or a table; expected a text, a number, true or false, or "
+                  "a list of these",
+                  where));
 }
 
 toml::table read_table(const std::string& file) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(file, error)) {
-    throw FileError(fmt::format("{}: no such configuration file", file));
+    throw FileError(fmt::format("{}: no such configuration file; correct --config", file));
   }
   try {
     return toml::parse_file(file);
   } catch (const toml::parse_error& fault) {
-    throw FileError(fmt::format("{}:{}: {}", file, fault.source().begin.line, fault.description()));
+    throw FileError(fmt::format("{}:{}: no TOML: {}; correct the line", file,
+                                fault.source().begin.line, fault.description()));
   }
 }
 
@@ -103,7 +107,8 @@ std::vector<std::string> read_config(const CLI::App& verb,
     const std::string where = fmt::format("{}:{}: option", file, node.source().begin.line);
     check_option(verb, name, where);
     if (name == kConfig || name == "help") {
-      throw ConfigError(fmt::format("{} '{}' belongs on the command line", where, name));
+      throw ConfigError(
+          fmt::format("{} '{}' belongs on the command line; take it out of the file", where, name));
     }
     if (std::find(given.begin(), given.end(), name) != given.end()) {
       continue;

@@ -125,12 +125,13 @@ TrainingConfig config_of(const Options& options) {
           fmt::format("--steps is {}; expected 1 or more", options.num_steps));
   require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
               options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
-          "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: expected 0 or more");
+          "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: one is below 0; "
+          "expected 0 or more");
   require(options.keep >= 1, fmt::format("--keep is {}; expected 1 or more", options.keep));
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
-          "--resume and --initial are both given; a run goes on or starts anew");
+          "--resume and --initial are both given; a run goes on or starts anew; leave one out");
   require(!options.has_new_head || !options.initial.empty(),
           "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
   require_apart({.checkpoint = options.checkpoint,

@@ -21,7 +21,8 @@ class Guard {
   void enter(int depth) {
     if (depth >= kMaxJsonDepth) {
       throw FileError(
-          fmt::format("{}: JSON nests deeper than {} levels; the file is damaged or hostile",
+          fmt::format("{}: JSON nests deeper than {} levels; the file is damaged or hostile; fetch "
+                      "or write it again",
                       source_, kMaxJsonDepth));
     }
     const auto num_open = static_cast<std::size_t>(depth) + 1;
@@ -32,8 +33,9 @@ class Guard {
   void add_key(int depth, const std::string& key) {
     // The parser counts a key as one level inside its object.
     if (!keys_.at(static_cast<std::size_t>(depth) - 1).insert(key).second) {
-      throw FileError(fmt::format("{}: JSON key {} comes twice in one object; each may come once",
-                                  source_, quote(key)));
+      throw FileError(
+          fmt::format("{}: JSON key {} comes twice in one object; each may come once; take one out",
+                      source_, quote(key)));
     }
   }
 
@@ -48,7 +50,8 @@ nlohmann::json parse_json(std::string_view text, std::string_view source) {
   using Event = nlohmann::json::parse_event_t;
   // The parser takes a NUL byte for the end of the text.
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
-    throw FileError(fmt::format("{}: NUL byte at {}; JSON is text", source, nul));
+    throw FileError(fmt::format("{}: NUL byte at {}; JSON is text; fetch or write the file again",
+                                source, nul));
   }
   Guard guard(source);
   const auto watch = [&guard](int depth, Event event, nlohmann::json& parsed) {

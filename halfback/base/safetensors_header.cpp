@@ -158,8 +158,9 @@ std::string json_text(const nlohmann::json& value) {
   try {
     return value.dump();
   } catch (const nlohmann::json::exception& error) {
-    throw FileError(fmt::format("safetensors: a name or a metadata text cannot be written: {}",
-                                detail::json_reason(error.what())));
+    throw FileError(
+        fmt::format("safetensors: a name or a metadata text cannot be written: {}; use UTF-8",
+                    detail::json_reason(error.what())));
   }
 }
 

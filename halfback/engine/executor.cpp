@@ -90,17 +90,16 @@ void Executor::run(const StepContext& context) {
 
 void Executor::require_possible(const Action& action) const {
   const auto count = static_cast<int>(context_->micro_batches.size());
-  if (action.micro_batch < 0 || action.micro_batch >= count) {
-    throw ScheduleError(fmt::format("there are {} micro-batches", count));
-  }
+  HALFBACK_CHECK(action.micro_batch >= 0 && action.micro_batch < count, to_string(action));
   if (stages_.count(action.stage) == 0 || !is_local(action.stage, action.micro_batch)) {
-    throw ScheduleError(fmt::format("stage {} is not on this rank", action.stage));
+    throw ScheduleError(
+        fmt::format("stage {} is not on this rank; verify the schedule", action.stage));
   }
   const bool looks_up =
       action.kind == ActionKind::SendForward || action.kind == ActionKind::RecvBackward;
   const int neighbor = action.stage + (looks_up ? 1 : -1);
   if (is_message(action.kind) && (neighbor < 0 || neighbor >= context_->schedule->num_stages())) {
-    throw ScheduleError(fmt::format("there is no stage {}", neighbor));
+    throw ScheduleError(fmt::format("there is no stage {}; verify the schedule", neighbor));
   }
 }
 

@@ -32,7 +32,7 @@ ModelLayout lay_out(std::vector<StageLayers>& stages) {
       if (found == originals.end() || found->second.parameter->shape != parameter->shape) {
         throw ConfigError(
             fmt::format("model: {} on stage {} is a copy of a parameter that no "
-                        "earlier layer has",
+                        "earlier layer has in that shape; put its original before it",
                         parameter->name, stage));
       }
       parameter->init = found->second.parameter->init;

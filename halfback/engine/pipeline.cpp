@@ -57,9 +57,10 @@ void check_runnable(const Schedule& schedule) {
     std::sort(stages.begin(), stages.end());
     const auto twice = std::adjacent_find(stages.begin(), stages.end());
     if (twice != stages.end()) {
-      throw ScheduleError(fmt::format(
-          "schedule: rank {} holds two copies of stage {}; running that is not supported", rank,
-          *twice));
+      throw ScheduleError(
+          fmt::format("schedule: rank {} holds two copies of stage {}; running that is not "
+                      "supported; put one on another rank",
+                      rank, *twice));
     }
   }
   if (!schedule.cuts.is_backprop()) {

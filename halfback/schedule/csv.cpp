@@ -1,14 +1,13 @@
 #include "halfback/schedule/csv.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/file.h"
 #include "halfback/schedule/csv_header.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <utility>
@@ -51,8 +50,8 @@ class Reader {
 
   Schedule read() {
     if (text_.size() > kMaxCsvBytes) {
-      throw ScheduleError(
-          fmt::format("{}: {} bytes; at most {} are read", source_, text_.size(), kMaxCsvBytes));
+      throw ScheduleError(fmt::format("{}: {} bytes; at most {} are read; check the path", source_,
+                                      text_.size(), kMaxCsvBytes));
     }
     while (begin_ < text_.size()) {
       const std::size_t end = std::min(text_.find('\n', begin_), text_.size());
@@ -96,10 +95,12 @@ class Reader {
       return;
     }
     if (has_blank_row_) {
-      fail(line, {0, 1, "a row after a row without actions; every rank has some"});
+      fail(line,
+           {0, 1, "a row after a row without actions; every rank has some; delete the empty row"});
     }
     if (ranks_.size() == kMaxIndex) {
-      fail(line, {0, 1, fmt::format("more than {} ranks", kMaxIndex)});
+      fail(line,
+           {0, 1, fmt::format("more than {} ranks; check that this is a schedule", kMaxIndex)});
     }
     ranks_.push_back(std::move(actions));
   }
@@ -109,7 +110,7 @@ class Reader {
       return;
     }
     if (!ranks_.empty()) {
-      fail(line, {0, 1, "a header after the first row; it stands before"});
+      fail(line, {0, 1, "a header after the first row; it stands before; move it to the top"});
     }
     if (const auto fault = detail::read_csv_header(line, header_)) {
       fail(line, *fault);
@@ -124,7 +125,9 @@ class Reader {
       const std::size_t end = std::min(line.find(',', begin), line.size());
       const std::string_view cell = trimmed(line.substr(begin, end - begin));
       if (++num_cells > kMaxCsvCellsPerRow) {
-        fail(line, {begin, 1, fmt::format("more than {} cells in a row", kMaxCsvCellsPerRow)});
+        fail(line, {begin, 1,
+                    fmt::format("more than {} cells in a row; check that this is a schedule",
+                                kMaxCsvCellsPerRow)});
       }
       if (!cell.empty() && cell.front() == '(') {
         read_overlapped(line, cell, actions);
@@ -160,7 +163,8 @@ class Reader {
     }
     if (header_.num_micro_batches && action->micro_batch >= *header_.num_micro_batches) {
       fail_cell(line, cell,
-                fmt::format("is beyond the header's micro_batches={}", *header_.num_micro_batches));
+                fmt::format("is beyond the header's micro_batches={}; correct one of them",
+                            *header_.num_micro_batches));
     }
     largest_micro_batch_ = std::max(largest_micro_batch_, action->micro_batch);
     place_stage(line, cell, *action);
@@ -172,8 +176,10 @@ class Reader {
     if (header_.placement) {
       const int num_stages = header_.placement->num_stages();
       if (action.stage >= num_stages) {
-        fail_cell(line, cell,
-                  fmt::format("is beyond the {} stages of the header's placement", num_stages));
+        fail_cell(
+            line, cell,
+            fmt::format("is beyond the {} stages of the header's placement; correct one of them",
+                        num_stages));
       }
       return;
     }
@@ -240,9 +246,10 @@ class Reader {
     for (const std::vector<int>& rank_of_stage : placement.replicas) {
       for (std::size_t stage = 0; stage < rank_of_stage.size(); ++stage) {
         if (rank_of_stage[stage] >= num_ranks) {
-          throw ScheduleError(fmt::format(
-              "{}: the header places stage {} on rank {}, but the rows end with rank {}", source_,
-              stage, rank_of_stage[stage], num_ranks - 1));
+          throw ScheduleError(
+              fmt::format("{}: the header places stage {} on rank {}, but the rows end with rank "
+                          "{}; correct one of them",
+                          source_, stage, rank_of_stage[stage], num_ranks - 1));
         }
       }
     }
@@ -304,7 +311,7 @@ std::string row_text(const Schedule& schedule, int rank, CsvDialect dialect) {
     if (dialect == CsvDialect::Torch && action.kind == ActionKind::Update) {
       throw ConfigError(
           fmt::format("csv: {} has no place in PyTorch's dialect, which updates after "
-                      "the last action only",
+                      "the last action only; write it with --format csv",
                       to_string(action)));
     }
     append_action(line, action);
@@ -319,21 +326,7 @@ Schedule parse_schedule(std::string_view text, std::string_view source_name) {
 }
 
 std::string read_schedule_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::error_code error;
-  if (!file || std::filesystem::is_directory(path, error)) {
-    throw FileError(fmt::format("{}: cannot be opened for reading", path.string()));
-  }
-  // One byte more than allowed, so that an endless source ends here too.
-  std::string text;
-  std::array<char, 1 << 16> block{};
-  while (text.size() <= kMaxCsvBytes && file.read(block.data(), block.size()).gcount() > 0) {
-    text.append(block.data(), static_cast<std::size_t>(file.gcount()));
-  }
-  if (file.bad()) {
-    throw FileError(fmt::format("{}: reading failed", path.string()));
-  }
-  return text;
+  return read_file(path, kMaxCsvBytes);
 }
 
 Schedule load_schedule(const std::filesystem::path& path) {
@@ -350,12 +343,13 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
   std::vector<std::string> reduces(schedule.ranks.size());
   if (dialect == CsvDialect::Torch && schedule.placement.num_replicas() > 1) {
     throw ConfigError(
-        "csv: PyTorch's dialect has no place for replicas of the weights; a stage is on one rank");
+        "csv: PyTorch's dialect has no place for replicas of the weights; a stage is on one rank; "
+        "write them with --format csv");
   }
   if (dialect == CsvDialect::Torch && !schedule.cuts.is_backprop()) {
     throw ConfigError(fmt::format(
         "csv: PyTorch's dialect has no place for the losses {}; gradients there go from "
-        "the last stage to the first",
+        "the last stage to the first; write them with --format csv",
         brief_losses(schedule.cuts)));
   }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {

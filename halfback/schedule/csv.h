@@ -48,8 +48,8 @@ enum class CsvDialect {
 // and a caret. Linear in the text.
 Schedule parse_schedule(std::string_view text, std::string_view source_name);
 
-// Returns the text of a file, or one byte more of it than parse_schedule() takes. Throws FileError
-// when it cannot be read.
+// Returns the text of a file. Throws FileError when it cannot be read, or is longer than
+// parse_schedule() takes.
 std::string read_schedule_text(const std::filesystem::path& path);
 
 // Reads a file, as parse_schedule. Throws FileError when it cannot be read.

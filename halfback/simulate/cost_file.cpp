@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/base/json.h"
 #include "halfback/base/text.h"
 
 #include <fmt/format.h>
@@ -10,9 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <sstream>
 #include <vector>
 
 namespace halfback {
@@ -25,7 +24,8 @@ void check_keys(const Json& object,
                 const std::vector<std::string>& known,
                 const std::string& where) {
   if (!object.is_object()) {
-    throw ConfigError(fmt::format("{}: expected an object with {}", where, fmt::join(known, ", ")));
+    throw ConfigError(fmt::format("{}: is {}; expected an object with {}", where,
+                                  object.type_name(), fmt::join(known, ", ")));
   }
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
@@ -38,7 +38,8 @@ void check_keys(const Json& object,
 double read_number(const Json& object, const char* key, const std::string& where) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_number()) {
-    throw ConfigError(fmt::format("{}: {} is missing or no number", where, key));
+    throw ConfigError(fmt::format("{}: {} is {}; expected a number", where, key,
+                                  found == object.end() ? "missing" : found->type_name()));
   }
   return found->get<double>();
 }
@@ -63,7 +64,10 @@ std::int64_t read_integer(const Json& object, const char* key, const std::string
 const Json& read_list(const Json& root, const char* key, const std::string& where) {
   const auto list = root.find(key);
   if (list == root.end() || !list->is_array() || list->empty()) {
-    throw ConfigError(fmt::format("{}: {} is missing or no list of one or more", where, key));
+    throw ConfigError(fmt::format("{}: {} is {}; expected a list of one or more", where, key,
+                                  list == root.end() ? "missing"
+                                  : list->empty()    ? "empty"
+                                                     : list->type_name()));
   }
   return *list;
 }
@@ -132,7 +136,7 @@ LinkCost read_link(const Json& object, const std::string& where) {
     const std::int64_t number = read_integer(object, key, where);
     if (number >= kMaxIndex) {
       throw ConfigError(
-          fmt::format("{}: {} is {}; ranks are below {}", where, key, number, kMaxIndex));
+          fmt::format("{}: {} is {}; expected a rank below {}", where, key, number, kMaxIndex));
     }
     return static_cast<int>(number);
   };
@@ -157,8 +161,8 @@ void read_speeds(const Json& root, const std::string& where, CostModel& costs) {
   }
   for (const Json& speed : read_list(root, "rank_speed", where)) {
     if (!speed.is_number()) {
-      throw ConfigError(fmt::format("{}: rank_speed holds {}; expected numbers", where,
-                                    std::string(speed.type_name())));
+      throw ConfigError(
+          fmt::format("{}: rank_speed holds {}; expected numbers", where, speed.type_name()));
     }
     costs.rank_speed.push_back(speed.get<double>());
   }
@@ -167,26 +171,19 @@ void read_speeds(const Json& root, const std::string& where, CostModel& costs) {
 void read_rules(const Json& root, const std::string& where, CostModel& costs) {
   if (root.contains("occupies_sender")) {
     if (!root["occupies_sender"].is_boolean()) {
-      throw ConfigError(fmt::format("{}: occupies_sender is neither true nor false", where));
+      throw ConfigError(fmt::format("{}: occupies_sender is {}; expected true or false", where,
+                                    quote(root["occupies_sender"].dump())));
     }
     costs.occupies_sender = root["occupies_sender"].get<bool>();
   }
   if (root.contains("updates")) {
     const Json& rule = root["updates"];
     if (rule != "synchronized" && rule != "per_rank") {
-      throw ConfigError(
-          fmt::format("{}: updates is not known; expected synchronized or per_rank", where));
+      throw ConfigError(fmt::format("{}: updates is {}; expected synchronized or per_rank", where,
+                                    quote(rule.dump())));
     }
     costs.updates = rule == "per_rank" ? UpdateRule::PerRank : UpdateRule::Synchronized;
   }
-}
-
-Json parse_json_text(std::string_view text, const std::string& source_name) {
-  Json root = Json::parse(text, nullptr, false);
-  if (root.is_discarded()) {
-    throw ConfigError(fmt::format("{}: not valid JSON", source_name));
-  }
-  return root;
 }
 
 Json to_json(const StageCost& cost) {
@@ -226,19 +223,10 @@ Json to_json(const LinkCost& link) {
   return object;
 }
 
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw FileError(fmt::format("{}: cannot be read", path.string()));
-  }
-  return text.str();
-}
-
 }  // namespace
 
 CostFile parse_cost_file(std::string_view json, const std::string& source_name) {
-  const Json root = parse_json_text(json, source_name);
+  const Json root = parse_json(json, source_name);
   check_keys(root,
              {"stages", "latency", "bandwidth", "occupies_sender", "links", "reduce_latency",
               "reduce_bandwidth", "rank_speed", "updates"},
@@ -290,7 +278,7 @@ std::string to_cost_file(const CostFile& file) {
 }
 
 MemoryModel parse_memory_file(std::string_view json, const std::string& source_name) {
-  const Json root = parse_json_text(json, source_name);
+  const Json root = parse_json(json, source_name);
   check_keys(root, {"stages"}, source_name);
   MemoryModel memory;
   for (const Json& stage : read_list(root, "stages", source_name)) {
@@ -323,11 +311,11 @@ void take_bytes(CostModel& costs, const MemoryModel& memory) {
 }
 
 CostFile load_cost_file(const std::filesystem::path& path) {
-  return parse_cost_file(read_text(path), path.string());
+  return parse_cost_file(read_file(path), path.string());
 }
 
 MemoryModel load_memory_file(const std::filesystem::path& path) {
-  return parse_memory_file(read_text(path), path.string());
+  return parse_memory_file(read_file(path), path.string());
 }
 
 void save_cost_file(const CostFile& file, const std::filesystem::path& path) {

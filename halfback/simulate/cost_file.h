@@ -34,12 +34,12 @@ struct CostFile {
   std::optional<MemoryModel> memory = std::nullopt;
 };
 
-// Reads and writes the JSON form. Reading throws ConfigError with source_name for what it does not
-// understand, unknown keys included.
+// Reads and writes the JSON form. Reading throws FileError with source_name for what is no JSON,
+// ConfigError for what it does not understand, unknown keys included.
 CostFile parse_cost_file(std::string_view json, const std::string& source_name);
 std::string to_cost_file(const CostFile& file);
 
-// Reads the JSON of a memory file. Throws ConfigError as parse_cost_file().
+// Reads the JSON of a memory file. Throws as parse_cost_file().
 MemoryModel parse_memory_file(std::string_view json, const std::string& source_name);
 
 // Gives stages whose messages and reductions have no bytes those of the memory. Throws ConfigError

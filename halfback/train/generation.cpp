@@ -75,8 +75,9 @@ std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
       continue;
     }
     if (!std::all_of(all.begin(), all.end(), is_id)) {
-      throw FileError(fmt::format("{}: eos_token_id {}; expected a token or a list of them",
-                                  path.string(), quote(found.dump())));
+      throw FileError(
+          fmt::format("{}: eos_token_id {}; expected a token or a list of them; correct the file",
+                      path.string(), quote(found.dump())));
     }
     return all.get<std::vector<std::int64_t>>();
   }
@@ -137,8 +138,9 @@ void generate(const GenerationOptions& options,
   require_complete_model(options.checkpoint);
   const ModelConfig model = load_config(options.checkpoint);
   if (!std::holds_alternative<LlamaConfig>(model)) {
-    throw FileError(fmt::format("{}: a {}; text can be generated with llama only",
-                                options.checkpoint.string(), model_name(model)));
+    throw FileError(
+        fmt::format("{}: a {}; text can be generated with llama only; use such a checkpoint",
+                    options.checkpoint.string(), model_name(model)));
   }
   auto config = std::get<LlamaConfig>(model);
   const TokenizerPointer tokenizer = load_tokenizer(options.checkpoint);

@@ -152,8 +152,9 @@ class ModelTensors::Reader {
         head_(head),
         to_(to) {
     if (head == Head::New && naming_.head.empty()) {
-      throw ConfigError(fmt::format("{}: a new head was asked for, and this {} has none of its own",
-                                    source_, model_));
+      throw ConfigError(fmt::format(
+          "{}: a new head was asked for, and this {} has none of its own; leave --new-head out",
+          source_, model_));
     }
   }
 

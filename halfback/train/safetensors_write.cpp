@@ -23,8 +23,9 @@ void check_names(const std::vector<NamedTensor>& tensors, const std::string& whe
   std::unordered_set<std::string_view> seen;
   for (const NamedTensor& named : tensors) {
     if (named.name == "__metadata__" || !seen.insert(named.name).second) {
-      throw FileError(fmt::format("{}: tensor name {} is taken; each needs its own name", where,
-                                  quote(named.name)));
+      throw FileError(
+          fmt::format("{}: tensor name {} is taken; each needs its own name; rename one", where,
+                      quote(named.name)));
     }
   }
 }

@@ -64,9 +64,10 @@ bool GlooSender::is_full() const {
 bool GlooSender::send(const Action& action, Message message, Waits::Clock::time_point deadline) {
   for (const at::Tensor& tensor : message) {
     if (tensor.defined() && !tensor.is_cpu()) {
-      throw TransportError(fmt::format(
-          "transport: a tensor of {} lies on {}; processes exchange tensors of the CPU only so far",
-          to_string(action), tensor.device().str()));
+      throw TransportError(
+          fmt::format("transport: a tensor of {} lies on {}; processes exchange tensors of the CPU "
+                      "only so far; use --device cpu",
+                      to_string(action), tensor.device().str()));
     }
   }
   std::unique_lock lock(mutex_);

@@ -142,8 +142,9 @@ StoreClient::StoreClient(const std::string& host,
   const auto deadline = std::chrono::steady_clock::now() + timeout + kForTheFirstWord;
   while (connected.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
     if (std::chrono::steady_clock::now() > deadline) {
-      throw TransportError(
-          fmt::format("what listens at {} does not speak as a store does", impl_->where));
+      throw TransportError(fmt::format(
+          "what listens at {} does not speak as a store does; give the run a port of its own",
+          impl_->where));
     }
     meanwhile();
   }

@@ -58,7 +58,8 @@ class Reader {
     const auto parsed = parse_integer(value);
     if (!parsed || *parsed < least || *parsed > most) {
       throw ConfigError(
-          fmt::format("environment: {}={} is no number from {} to {}", name, value, least, most));
+          fmt::format("environment: {}={} is no number from {} to {}; correct or unset it", name,
+                      value, least, most));
     }
     return static_cast<int>(*parsed);
   }
@@ -83,8 +84,9 @@ std::optional<World> numbered(const Reader& reader, const Names& names) {
   world.count = reader.number(names.count, 1, kMaxProcesses);
   world.index = reader.number(names.index, 0, kMaxProcesses);
   if (world.index >= world.count) {
-    throw ConfigError(fmt::format("environment: {}={} and {}={}; processes are counted from 0",
-                                  names.index, world.index, names.count, world.count));
+    throw ConfigError(fmt::format(
+        "environment: {}={} and {}={}; processes are counted from 0; correct one of them",
+        names.index, world.index, names.count, world.count));
   }
   world.local_count = 0;
   if (names.local_count != nullptr) {
@@ -103,7 +105,8 @@ World of_own(World world, const Reader& reader) {
   const auto colon = store.rfind(':');
   const auto port = parse_integer(colon == store.npos ? "" : store.substr(colon + 1));
   if (!port || *port < 1 || *port > kMaxPort || colon == 0) {
-    throw ConfigError(fmt::format("environment: HALFBACK_STORE={} is not host:port", store));
+    throw ConfigError(
+        fmt::format("environment: HALFBACK_STORE={} is not host:port; correct it", store));
   }
   world.store_host = store.substr(0, colon);
   world.store_port = static_cast<int>(*port);
@@ -216,8 +219,9 @@ std::string first_host(std::string_view list) {
     list.remove_prefix(end + 1);
     const auto close = list.find(']');
     if (close == list.npos) {
-      throw ConfigError(
-          fmt::format("environment: Slurm's list of hosts ends inside of {}[{}", host, list));
+      throw ConfigError(fmt::format(
+          "environment: Slurm's list of hosts ends inside of {}[{}; correct SLURM_JOB_NODELIST",
+          host, list));
     }
     host += list.substr(0, list.find_first_of(",-]"));
     list.remove_prefix(close + 1);

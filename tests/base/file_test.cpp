@@ -27,7 +27,7 @@ TEST(FileTest, ReadsWhatIsThereUpToTheCap) {
   EXPECT_EQ(read_file(directory / "f"), bytes);
   EXPECT_EQ(read_file(directory / "f", bytes.size()), bytes);
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { read_file(directory / "f", 1000); }),
-                       "f: over 1000 bytes long"));
+                       "f: over 1000 bytes long; at most 1000 are read; check the path"));
 }
 
 TEST(FileTest, SaysWhyAFileCannotBeRead) {

@@ -25,7 +25,8 @@ TEST(JsonTest, RefusesWhatIsNotJson) {
   EXPECT_TRUE(contains(error_of(""), "not JSON"));
   EXPECT_TRUE(contains(error_of("1e999"), "not JSON"));
   EXPECT_TRUE(contains(error_of("{} {}"), "not JSON"));
-  EXPECT_TRUE(contains(error_of(std::string("{}\0x", 4)), "NUL byte at 2"));
+  EXPECT_TRUE(contains(error_of(std::string("{}\0x", 4)),
+                       "NUL byte at 2; JSON is text; fetch or write the file again"));
   EXPECT_LT(error_of("\"" + std::string(100'000, 'x')).size(), 300U);
 }
 
@@ -37,8 +38,9 @@ TEST(JsonTest, RefusesDeepNesting) {
 }
 
 TEST(JsonTest, RefusesRepeatedKeys) {
-  EXPECT_TRUE(contains(error_of(R"({"a":1,"b":{"a":2},"a":3})"), "key \"a\" comes twice"));
-  EXPECT_TRUE(contains(error_of(R"([{"x":{"y":1,"y":2}}])"), "key \"y\" comes twice"));
+  EXPECT_TRUE(contains(error_of(R"({"a":1,"b":{"a":2},"a":3})"),
+                       "JSON key \"a\" comes twice in one object; each may come once"));
+  EXPECT_TRUE(contains(error_of(R"([{"x":{"y":1,"y":2}}])"), "key \"y\" comes twice in one"));
 }
 
 TEST(JsonTest, QuotesForMessages) {

@@ -152,7 +152,8 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 TEST(SafetensorsHeaderTest, RefusesEntriesThatDoNotAgree) {
   const std::string value(kOneFloat);
   const std::vector<Hostile> cases = {
-      {tensor("a", entry("F33", "1", "0,4")), 4, "the dtype \"F33\"; known are BOOL, U8"},
+      {tensor("a", entry("F33", "1", "0,4")), 4,
+       "tensor \"a\" has the dtype \"F33\"; known are BOOL, U8"},
       {tensor("a", entry("F32", "2", "0,4")), 4, "[0, 4]; F32 [2] takes 64 bits"},
       {tensor("a", entry("F32", "1", "4,0")), 4, "[4, 0]"},
       {tensor("a", entry("F4", "3", "0,2")), 2, "F4 [3] takes 12 bits"},

@@ -229,7 +229,7 @@ TEST_F(CommandLineTest, SimulatesStepsBackToBack) {
 TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
   expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
   expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");
-  expect_error("verify nowhere.csv", 1, "cannot be opened");
+  expect_error("verify nowhere.csv", 1, "nowhere.csv: cannot open: ");
 }
 
 TEST_F(CommandLineTest, SimulatesNamesAndFiles) {
@@ -324,14 +324,17 @@ TEST_F(CommandLineTest, SimulationsFitALine) {
 }
 
 TEST_F(CommandLineTest, UsageErrorsSuggestAndExitWithTwo) {
-  expect_error("shedule", 2, "did you mean schedule?");
+  expect_error("shedule", 2, "unknown verb 'shedule' (did you mean schedule?); known are ");
   expect_error("schedule gpipe --rank 4", 2, "did you mean ranks?");
   expect_error("schedule gpip", 2, "did you mean gpipe?");
   expect_error("schedule gpipe --format gird", 2, "did you mean grid?");
   expect_error("schedule gpipe --two-stage yes", 2, "expected on, off");
   expect_error("schedule gpipe --ranks x", 2, "--ranks");
   expect_error("schedule 1f1b-1 --micro-batches 3", 2, "use --micro-batches 4");
-  expect_error("simulate gpipe --cost 1,1", 2, "expected f,i,w");
+  expect_error("simulate gpipe --cost 1,1", 2, "2 numbers; expected f,i,w or f,i,w,b, as in 1,1,1");
+  expect_error("simulate gpipe --cost 1,x,1", 2, "'x' is no number of at least 0; expected f,i,w");
+  expect_error("simulate gpipe --cost 1,1,1 --cost-file c.json", 2,
+               "--cost and --cost-file are both");
   expect_error("simulate " + file("p.csv", "0F0,0B0\n") + " --ranks 2", 2, "the file has 1 ranks");
   expect_error("", 2, "subcommand");
 }
@@ -343,7 +346,8 @@ TEST_F(CommandLineTest, ConfigurationFileGivesWayToTheCommandLine) {
   EXPECT_EQ(run_halfback("schedule gpipe --ranks 1 --config=" + config).output, "0F0,0B0\n");
   expect_error("schedule gpipe --config " + file("typo.toml", "ranks = 2\nformt = \"csv\"\n"), 2,
                "typo.toml:2: option 'formt' of schedule (did you mean format?)");
-  expect_error("schedule gpipe --config " + file("broken.toml", "ranks = \n"), 1, "broken.toml:1");
+  expect_error("schedule gpipe --config " + file("broken.toml", "ranks = \n"), 1,
+               "broken.toml:1: no TOML: ");
   expect_error("schedule gpipe --config nowhere.toml", 1, "no such configuration file");
 }
 

@@ -42,6 +42,9 @@ TEST_F(TrainErrorTest, OptionsOfProcessesAreRefused) {
        {"--max-restarts 1", "--max-restarts and --log-dir are for the processes of --processes P"},
        {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"}});
   expect_error("train --steps 3", 2, "--data is required");
+  expect_error(
+      train("--processes 2 --log-dir " + path("text.txt/logs")), 1,
+      "text.txt/logs: cannot make the directory: Not a directory; choose another --log-dir");
 }
 
 TEST_F(TrainErrorTest, ProcessesInAProcessOfAnotherLauncherAreRefused) {
@@ -61,7 +64,7 @@ TEST_F(TrainErrorTest, ADryRunRefusesWhatARunRefuses) {
                "--data " + path("text.txt") + ": lies in --checkpoint");
   expect_error(train("--dry-run --resume --hidden 32 --checkpoint " + path("a")), 2,
                "hidden is 24 there and 32 in this run");
-  expect_error(train("--dry-run --cost-file " + path("none.json")), 1, "none.json: cannot be read");
+  expect_error(train("--dry-run --cost-file " + path("none.json")), 1, "none.json: cannot open: ");
 }
 
 TEST_F(TrainErrorTest, AFullDiskEndsTheRunAndLeavesNothingHalfWritten) {

@@ -216,7 +216,9 @@ TEST_F(IdxImagesTest, RefusesDamagedFiles) {
 
 TEST_F(IdxImagesTest, RefusesFilesThatDoNotBelongTogether) {
   write("train-labels-idx1-ubyte", idx({kTrain - 1}, labels(kTrain - 1)));
-  EXPECT_TRUE(contains(refusal(), "has 10 images and train-labels-idx1-ubyte 9 labels"));
+  EXPECT_TRUE(contains(
+      refusal(),
+      "has 10 images and train-labels-idx1-ubyte 9 labels; expected as many; use files that"));
   write("train-labels-idx1-ubyte", idx({5, 2}, labels(kTrain)));
   EXPECT_TRUE(contains(refusal(), "has 2 dimensions; expected 1 (labels)"));
   write("train-labels-idx1-ubyte", idx({kTrain}, Bytes(kTrain, '\1')));
@@ -225,7 +227,7 @@ TEST_F(IdxImagesTest, RefusesFilesThatDoNotBelongTogether) {
   write("t10k-images-idx3-ubyte", idx({kTest, 3, 2}, pixels(kTest)));
   EXPECT_TRUE(contains(refusal(), "have 2 x 3 pixels and test images 3 x 2"));
   write("t10k-images-idx3-ubyte", idx({0, 2, 3}, ""));
-  EXPECT_TRUE(contains(refusal(), "is empty; expected at least one image"));
+  EXPECT_TRUE(contains(refusal(), "is empty; expected at least one image; fetch the file anew"));
 }
 
 TEST_F(IdxImagesTest, RefusesImagesOfOneColor) {

@@ -107,6 +107,14 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
     json change;  // a patch
     const char* text;
   };
+  const auto split_by = [](const json& pattern) {
+    return json{{"pre_tokenizer",
+                 {{"type", "Split"},
+                  {"add_prefix_space", nullptr},
+                  {"pattern", pattern},
+                  {"behavior", "Isolated"},
+                  {"invert", false}}}};
+  };
   const std::vector<Case> cases = {
       {{{"model", {{"type", "WordLevel"}}}},
        "tokenizer.json: model: type \"WordLevel\" is not supported; expected BPE, Unigram or "
@@ -116,12 +124,15 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
       {{{"normalizer", {{"type", "Nmt"}}}}, "normalizer: type \"Nmt\" is not supported"},
       {{{"pre_tokenizer", {{"type", "UnicodeScripts"}}}},
        "pre_tokenizer: type \"UnicodeScripts\" is not supported"},
-      {{{"pre_tokenizer",
-         {{"type", "Split"},
-          {"pattern", {{"Regex", "(a"}}},
-          {"behavior", "Isolated"},
-          {"invert", false}}}},
-       "tokenizer.json: pre_tokenizer: "},
+      {split_by({{"Regex", "(a"}}),
+       "tokenizer.json: pre_tokenizer: PCRE2 cannot compile the pattern \"(a\""},
+      {split_by({{"Regex", "(?<n>a)"}}), "in the pattern \"(?<n>a)\" is not supported; expected "},
+      {split_by({{"Glob", "a*"}}),
+       "the pattern \"{\\\"Glob\\\":\\\"a*\\\"}\" is not supported; expected a String"},
+      {{{"normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "?"}}}},
+       "normalizer: precompiled_charsmap is not base64; the file is damaged; fetch it again"},
+      {{{"normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "/////w=="}}}},
+       "precompiled_charsmap says that its trie has 4294967295 bytes of 4; the file is damaged"},
       {{{"post_processor", {{"type", "Other"}}}}, "post_processor: type \"Other\""},
       {{{"decoder", {{"type", "CTC"}}}}, "decoder: type \"CTC\" is not supported"},
   };
@@ -129,11 +140,38 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
     json tokenizer = byte_level();
     tokenizer.merge_patch(one.change);
     const std::string text = refusal(tokenizer);
-    EXPECT_TRUE(contains(text, one.text)) << text;
+    EXPECT_TRUE(contains(text, one.text)) << one.change << text;
   }
   spit(directory_ / "tokenizer.json", "{");
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
-                       "tokenizer.json"));
+                       "tokenizer.json: not JSON: "));
+  json other_id = byte_level();
+  other_id["added_tokens"][0]["id"] = 9;
+  EXPECT_TRUE(contains(refusal(other_id),
+                       "<|end|>\" has the id \"9\"; expected 6, where the vocab has it or ends"));
+  json without_unknown = byte_level();
+  without_unknown["model"]["unk_token"] = "<unk>";
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(without_unknown)->encode("z"); }),
+                       " is no token, and the vocab lacks the unknown one"));
+  json endless = byte_level();
+  endless.merge_patch(split_by({{"Regex", "(?:a|a)+c"}}));
+  EXPECT_TRUE(
+      contains(text_of_thrown<FileError>([&] { of(endless)->encode(std::string(60, 'a') + "dc"); }),
+               "tokenizer: a pattern gives up at "));
+  json unigram = byte_level();
+  unigram["added_tokens"] = json::array();
+  unigram["model"] = {
+      {"type", "Unigram"}, {"unk_id", nullptr}, {"vocab", json::array({json::array({"a", -1.0})})}};
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(unigram)->encode("z"); }),
+                       " is no token, and the model has no unknown one"));
+  std::filesystem::remove(directory_ / "tokenizer.json");
+  spit(directory_ / "vocab.txt", "[PAD]\n[UNK]\n");
+  spit(directory_ / "tokenizer_config.json", R"({"tokenizer_class": 3})");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
+                       "tokenizer_config.json: a value of another type: "));
+  spit(directory_ / "tokenizer_config.json", "[]");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
+                       "tokenizer_config.json: no JSON object; expected one; repair the file"));
 }
 
 }  // namespace

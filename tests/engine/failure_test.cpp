@@ -4,6 +4,7 @@
 #include "halfback/models/cut.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/validate.h"
+#include "tests/support/errors.h"
 #include "tests/support/small_model.h"
 
 #include <ATen/ops/full.h>
@@ -114,8 +115,11 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
        "rank 0, position 4, 0F0: micro-batch 0 stands after all"},
       {"0F0,0SEND_F0,0RECV_B0,0I0",
        "rank 0, end of the step: the list ends and stage 0 is not through"},
-      {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0", "rank 0, position 2, 0SEND_F0: finds no activation"},
+      {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0",
+       "rank 0, position 2, 0SEND_F0: finds no activation; nothing before it on this rank has"},
       {"0F0,0SEND_F0,0RECV_B0,0B0,0RECV_F0", "rank 0, position 4, 0RECV_F0: there is no stage -1"},
+      {"# halfback schedule placement=0,1\n0F0,0SEND_F0,0RECV_B0,0B0,1F0",
+       "rank 0, position 4, 1F0: stage 1 is not on this rank; verify"},
   };
   for (const auto& [csv, expected] : cases) {
     const auto pipeline = pipeline_of(csv + kLast, 5.0);
@@ -158,6 +162,24 @@ TEST(FailureTest, UpdatesInsideTheStepAreRefusedBeforeItBegins) {
   const std::string error =
       refusal_of("0F0,0SEND_F0,0RECV_B0,0B0,0U\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n");
   EXPECT_EQ(error.find("schedule: 0U updates a stage inside the step"), 0U) << error;
+}
+
+TEST(FailureTest, AStopFromOutsideIsNamed) {
+  const auto pipeline = make_pipeline({.num_ranks = 2, .num_micro_batches = 2});
+  pipeline->stop();
+  EXPECT_EQ(error_of(*pipeline, make_batches({.num_micro_batches = 2})),
+            "the run was stopped from outside");
+}
+
+TEST(FailureTest, ACopyWithoutItsOriginalIsRefused) {
+  LlamaConfig tied = small_llama();
+  tied.has_tied_head = true;
+  std::vector<StageLayers> stages = build_llama(tied, equal_cut(4, 2));
+  stages.erase(stages.begin());
+  const Schedule schedule = parse_schedule("0F0,0B0\n", "test.csv");
+  EXPECT_TRUE(contains(
+      text_of_thrown<ConfigError>([&] { Pipeline(std::move(stages), schedule, parity_options()); }),
+      " on stage 0 is a copy of a parameter that no earlier layer has in that shape"));
 }
 
 TEST(FailureTest, GradientCutsAreRefusedBeforeTheStepBegins) {

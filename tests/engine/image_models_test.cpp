@@ -1,12 +1,15 @@
 // Models for images over schedules: the bits of the plain run, running statistics among them, and
 // the predicted bytes.
+#include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/mlp.h"
 #include "halfback/models/resnet.h"
 #include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
+#include "tests/support/errors.h"
 #include "tests/support/small_model.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -122,6 +125,16 @@ TEST_F(ImageModelsTest, EveryScheduleHasTheBitsOfThePlainRun) {
       }
     }
   }
+}
+
+TEST_F(ImageModelsTest, CopiesOfRunningStatisticsAreRefused) {
+  const ImageModel model = resnet(18, true);
+  const Schedule schedule =
+      data_parallel(build_schedule("gpipe", {.num_ranks = 1, .num_micro_batches = 2}), 2);
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
+                         Pipeline(model.build({model.num_blocks}), schedule, parity_options());
+                       }),
+                       " is a running statistic, which copies of the weights would move"));
 }
 
 TEST_F(ImageModelsTest, PredictsTheActivationPeakToTheByte) {

@@ -212,7 +212,8 @@ TEST(AutogradLayerTest, RefusesHooks) {
     y.register_hook(hook);
     return y;
   };
-  EXPECT_TRUE(contains(refusal(on_activation), "a hook on "));
+  EXPECT_TRUE(contains(refusal(on_activation),
+                       ", which the halves of a backward would not call as the whole does"));
   EXPECT_TRUE(contains(refusal([=](const at::Tensor& w, const at::Tensor& x) {
                          w.register_hook(hook);
                          return at::linear(x, w);
@@ -246,6 +247,13 @@ TEST(AutogradLayerTest, RefusesWritingToItsInput) {
                          return at::linear(x, w);
                        }),
                        "it writes to its input 0"));
+}
+
+TEST(AutogradLayerTest, RefusesToReturnNothing) {
+  AutogradLayer layer(
+      {.name = "none", .forward = [](const Tensors&, const CallContext&) { return Tensors{}; }});
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { run(layer); }),
+                       "module none: it returns nothing; return at least one tensor"));
 }
 
 TEST(AutogradLayerTest, RefusesTheGlobalGenerator) {

@@ -60,6 +60,13 @@ TEST(LlamaTest, RefusesHeadsThatDoNotFitTheWidth) {
   EXPECT_TRUE(contains(refusal(config), "--kv-heads must divide --heads"));
 }
 
+TEST(LlamaTest, RefusesBiasesThatNoModelHas) {
+  LlamaConfig config = tiny();
+  config.has_output_bias = true;
+  EXPECT_TRUE(contains(refusal(config), "model: --output-bias needs --input-bias, and "))
+      << refusal(config);
+}
+
 TEST(LlamaTest, RefusesConstantsThatAreNotPositive) {
   for (const double wrong : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(),
                              std::numeric_limits<double>::infinity()}) {

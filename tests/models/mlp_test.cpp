@@ -46,6 +46,15 @@ TEST(MlpTest, RefusesSizesThatNobodyHas) {
   EXPECT_THROW(build_mlp(tiny(), {1, 1}), std::logic_error);
 }
 
+TEST(MlpTest, RefusesToRecomputeLayersThatItDoesNotHave) {
+  std::vector<StageLayers> stages = build_mlp(tiny(), {3});
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
+                         apply_checkpointing({.recomputed = Checkpointing::Forward::OfAttention},
+                                             stages);
+                       }),
+                       "model: it has no layers of the kind that --recompute names"));
+}
+
 TEST(MlpTest, GradientsEqualAutograd) {
   Stage::Options options;
   options.dtype = at::kDouble;

@@ -144,7 +144,8 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
       {"# halfback schedule placement=0|0\n0F0", "one a micro-batch, of 1"},
       {"# halfback schedule placement=0|0 replicas=2\n0F0", "replicas= names 2"},
       {"# halfback schedule placement=7\n0F0,0B0", "places stage 0 on rank 7"},
-      {"# halfback schedule placement=0\n1F0,1B0", "beyond the 1 stages"},
+      {"# halfback schedule placement=0\n1F0,1B0",
+       "beyond the 1 stages of the header's placement; correct one of them"},
       {"# halfback schedule micro_batches=2\n0F2", "beyond the header's micro_batches=2"},
       {"# halfback schedule name=a/b\n0F0", "a name is"},
       {"0F0\n# halfback schedule name=a\n", "a header after the first row"},
@@ -153,6 +154,18 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
     EXPECT_TRUE(has_text(parse_error(text), expected)) << parse_error(text);
     EXPECT_LT(parse_error(text).size(), 400U);
   }
+}
+
+TEST(CsvTest, RefusesMoreThanAScheduleCanHold) {
+  std::string rows;
+  for (int i = 0; i <= kMaxIndex; ++i) {
+    rows += "0F0\n";
+  }
+  EXPECT_TRUE(has_text(parse_error(rows), ": more than 1048576 ranks; check that this is"));
+  EXPECT_TRUE(has_text(parse_error(std::string(kMaxCsvCellsPerRow, ',')),
+                       "more than 16777216 cells in a row; check that this is a schedule"));
+  EXPECT_TRUE(has_text(parse_error(std::string(kMaxCsvBytes + 1, '#')),
+                       "268435457 bytes; at most 268435456 are read; check the path"));
 }
 
 TEST(CsvTest, LongCellsAndLinesAreCutInMessages) {
@@ -186,8 +199,8 @@ TEST(CsvTest, LoadsFilesAndNamesThoseItCannotRead) {
   std::ofstream(path) << to_csv(testing::family("1f1b-1", 4));
   EXPECT_EQ(load_schedule(path), testing::family("1f1b-1", 4));
   std::filesystem::remove(path);
-  EXPECT_TRUE(has_text(error_of([&] { load_schedule(path); }), "cannot be opened"));
-  EXPECT_TRUE(has_text(error_of([&] { load_schedule("/"); }), "cannot be opened"));
+  EXPECT_TRUE(has_text(error_of([&] { load_schedule(path); }), "cannot open"));
+  EXPECT_TRUE(has_text(error_of([&] { load_schedule("/"); }), "cannot read"));
 }
 
 }  // namespace

@@ -210,10 +210,38 @@ TEST(FamiliesTest, ShapesThatAFamilyDoesNotAdmitAreNamed) {
   EXPECT_TRUE(has_text(text("1f1b-2", {4, 4, true}), "use --micro-batches 8"));
   EXPECT_TRUE(has_text(text("1f1b-2-flush", {4, 8, false}), "--two-stage on"));
   EXPECT_TRUE(has_text(text("1f1b-2-capped", {4, 8, false}), "--two-stage on"));
-  EXPECT_TRUE(has_text(text("gpipe", {0, 4, true}), "at least 1"));
+  EXPECT_EQ(text("gpipe", {0, 4, true}),
+            "gpipe: 0 ranks and 4 micro-batches; both must be at least 1");
   EXPECT_TRUE(has_text(text("gpipe", {4, -1, true}), "at least 1"));
-  EXPECT_TRUE(has_text(text("gpipe", {1 << 20, 1 << 20, true}), "too many"));
+  EXPECT_TRUE(has_text(text("gpipe", {1 << 20, 1 << 20, true}),
+                       " micro-batches are too many; at most 1048576 of each"));
   EXPECT_TRUE(has_text(text("1f1b-2", {1 << 30, 1 << 30, true}), "1f1b-2"));
+  EXPECT_EQ(text("1f1b-1", {4, 3, true}),
+            "1f1b-1: 3 micro-batches on 4 ranks; it needs as many as ranks (use --micro-batches 4, "
+            "or 1f1b)");
+  EXPECT_EQ(text("bitpipe", {3, 4, true}),
+            "bitpipe: 3 ranks; the number must be even and at least 4");
+  EXPECT_EQ(text("bitpipe", {4, 6, true}),
+            "bitpipe: 6 micro-batches on 4 ranks; they must be a multiple of the ranks (use "
+            "--micro-batches 4)");
+  EXPECT_EQ(text("chimera", {3, 4, true}),
+            "chimera: 3 ranks and 4 micro-batches; both must be even");
+  EXPECT_EQ(
+      text("dualpipe", {4, 6, true}),
+      "dualpipe: 4 ranks and 6 micro-batches; both must be even, and at least 8 micro-batches "
+      "(use --micro-batches 8)");
+  EXPECT_EQ(
+      text("dualpipe-v", {4, 6, true}),
+      "dualpipe-v: 6 micro-batches on 4 ranks; at least 8 are needed (use --micro-batches 8)");
+  EXPECT_EQ(
+      text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = 3}),
+      "hanayo: 3 stages a rank; a wave has two, so the number must be even (--stages-per-rank)");
+  EXPECT_EQ(text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = -2}),
+            "hanayo: -2 stages a rank in groups of 0; both must be at least 1");
+  EXPECT_EQ(
+      text("zb-v", {.num_ranks = 4, .num_micro_batches = 4, .times = {.forward = 0}}),
+      "times: forward 0, input gradient 1, weight gradient 1, latency 0; the first three must "
+      "be above 0, the latency at least 0");
 }
 
 }  // namespace

@@ -261,7 +261,7 @@ TEST(GradientCutsTest, TorchHasNoPlaceForThem) {
   EXPECT_EQ(
       error_of([&] { to_csv(schedule, CsvDialect::Torch); }),
       "csv: PyTorch's dialect has no place for the losses 0:0,1:1,2:2,3:3; gradients there go "
-      "from the last stage to the first");
+      "from the last stage to the first; write them with --format csv");
   const std::vector<TorchFinding> found = check_for_torch(schedule, kGreedyV);
   ASSERT_FALSE(found.empty());
   EXPECT_TRUE(has_text(found.front().text, "the losses 0:0,1:1,2:2,3:3"));

@@ -62,7 +62,7 @@ TEST_F(SourceTest, FileIsValidated) {
 }
 
 TEST_F(SourceTest, MissingFileAndUnknownName) {
-  EXPECT_TRUE(has_text(error_of([] { load_or_build("no.csv", {}); }), "no.csv: cannot be opened"));
+  EXPECT_TRUE(has_text(error_of([] { load_or_build("no.csv", {}); }), "no.csv: cannot open"));
   EXPECT_TRUE(has_text(error_of([] { load_or_build("gpip", {}); }), "did you mean gpipe?"));
 }
 

@@ -74,7 +74,8 @@ TEST(ValidateTest, RejectsStageOnAnotherRank) {
 TEST(ValidateTest, RejectsBadShapes) {
   const auto error = [](const Schedule& schedule) { return error_of([&] { validate(schedule); }); };
   EXPECT_TRUE(has_text(error({}), "at least one of each"));
-  EXPECT_TRUE(has_text(error({"", 1, single_copy({0, 5}), {{}}}), "stage 1 is placed on rank 5"));
+  EXPECT_TRUE(has_text(error({"", 1, single_copy({0, 5}), {{}}}),
+                       "stage 1 is placed on rank 5; the ranks are 0 to 0"));
   EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{}, {}}}), "rank 1 holds no stage"));
   EXPECT_TRUE(
       has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 3, 0}}}}), "names stage 3"));
@@ -266,7 +267,7 @@ TEST(ValidateTest, RejectsBadReplicas) {
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.placement.replicas[1] = {0, 1};
                        }),
-                       "rank 0 holds two copies of stage 0"));
+                       "rank 0 holds two copies of stage 0; one is enough"));
 }
 
 TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll) {
@@ -289,7 +290,8 @@ TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll
                        "0REDUCE_GRAD carries micro-batch 1; it is the first of its replica, 0"));
   Schedule single = parse("0F0,0F1,0B0,0B1\n");
   single.ranks[0].push_back({ActionKind::ReduceGradient, 0, 0});
-  EXPECT_TRUE(has_text(error_of([&] { validate(single); }), "there is one copy of the weights"));
+  EXPECT_TRUE(has_text(error_of([&] { validate(single); }),
+                       "0REDUCE_GRAD sums the gradients of replicas; there is one copy"));
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ TEST(CostFileTest, RoundTrips) {
   EXPECT_EQ(read.memory->states, full_file().memory->states);
   EXPECT_EQ(to_cost_file(read), to_cost_file(load_cost_file(path)));
   EXPECT_TRUE(
-      has_text(error_of([&] { load_cost_file(folder.path() / "none"); }), "cannot be read"));
+      has_text(error_of([&] { load_cost_file(folder.path() / "none"); }), "none: cannot open: "));
 }
 
 TEST(CostFileTest, DefaultsCostNothing) {
@@ -105,21 +105,23 @@ TEST(CostFileTest, MessagesWithoutBytesHaveThoseOfTheMemory) {
 TEST(CostFileTest, FaultsAreNamed) {
   const std::string stage = R"("stages":[{"forward":1,"input":1,"weight":1}])";
   const std::pair<std::string, const char*> cases[] = {
-      {"{", "c.json: not valid JSON"},
-      {"[]", "c.json: expected an object"},
+      {"{", "c.json: not JSON: "},
+      {"[]", "c.json: is array; expected an object with "},
       {"{}", "stages is missing"},
-      {R"({"stages":[{"forward":1,"input":1}]})", "stage 0: weight is missing"},
+      {R"({"stages":[{"forward":1,"input":1}]})", "stage 0: weight is missing; expected a number"},
       {R"({"stages":[{"forward":1,"input":1,"weigth":1}]})", "did you mean weight?"},
       {R"({"stages":[{"forward":-1,"input":1,"weight":1}]})", "forward is -1"},
       {"{" + stage + R"(,"bandwidth":0})", "bandwidth is 0"},
-      {"{" + stage + R"(,"latency":"x"})", "latency is missing or no number"},
-      {"{" + stage + R"(,"links":[{"from":0,"to":0}]})", "from rank 0 to itself"},
+      {"{" + stage + R"(,"latency":"x"})", "latency is string; expected a number"},
+      {"{" + stage + R"(,"links":[{"from":0,"to":0}]})",
+       "cost: a link from rank 0 to itself; links join"},
       {"{" + stage + R"(,"links":[{"from":0,"to":1},{"from":0,"to":1}]})", "given twice"},
       {"{" + stage + R"(,"links":[{"from":0.5,"to":1}]})", "expected a whole number"},
-      {"{" + stage + R"(,"links":[{"from":0,"to":1e15}]})", "ranks are below"},
+      {"{" + stage + R"(,"links":[{"from":0,"to":1e15}]})", "expected a rank below"},
       {"{" + stage + R"(,"rank_speed":[0]})", "rank_speed is 0"},
       {"{" + stage + R"(,"rank_speed":["x"]})", "rank_speed holds string"},
-      {"{" + stage + R"(,"occupies_sender":1})", "neither true nor false"},
+      {"{" + stage + R"(,"occupies_sender":1})",
+       "occupies_sender is \"1\"; expected true or false"},
       {"{" + stage + R"(,"updates":"late"})", "expected synchronized or per_rank"},
       {R"({"stages":[{"forward":1,"input":1,"weight":1,"memory":{}}]})",
        "stage 0: memory: until_input is missing"},
@@ -129,7 +131,7 @@ TEST(CostFileTest, FaultsAreNamed) {
         << text << error_of([&] { parse_cost_file(text, "c.json"); });
   }
   EXPECT_TRUE(has_text(error_of([] { parse_memory_file(R"({"stages":[]})", "m.json"); }),
-                       "m.json: stages is missing or no list of one or more"));
+                       "m.json: stages is empty; expected a list of one or more"));
 }
 
 TEST(CostFileTest, MemoryIsGivenToAllStagesOrToNone) {

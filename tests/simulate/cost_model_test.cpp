@@ -58,10 +58,13 @@ TEST(CostModelTest, RefusesWhatDoesNotFitTheSchedule) {
   const auto fault = [&](const CostModel& costs) {
     return error_of([&] { costs.check(schedule); });
   };
-  EXPECT_TRUE(has_text(fault({.stages = std::vector<StageCost>(3)}), "costs of 3 stages"));
+  EXPECT_TRUE(
+      has_text(fault({.stages = std::vector<StageCost>(3)}),
+               "cost: costs of 3 stages for a schedule of 2; give one for all or one a stage"));
   EXPECT_TRUE(has_text(fault({.latency = -1}), "latency is -1"));
   EXPECT_TRUE(has_text(fault({.bandwidth = 0}), "bandwidth is 0"));
-  EXPECT_TRUE(has_text(fault({.links = {{.from = 1, .to = 2}}}), "the ranks are 0 to 1"));
+  EXPECT_TRUE(has_text(fault({.links = {{.from = 1, .to = 2}}}),
+                       "cost: a link from rank 1 to 2; the ranks are 0 to 1"));
   EXPECT_TRUE(has_text(fault({.rank_speed = {1, 1, 1}}), "speeds of 3 ranks for a schedule of 2"));
   EXPECT_TRUE(has_text(fault({.rank_speed = {1, -1}}), "rank_speed is -1"));
 }

@@ -42,7 +42,7 @@ class BadInputTest : public TrainingCommandTest {
         {"--loss-scale 3", 2, "--loss-scale is 3; expected auto, dynamic or a power of two"},
         {"--optimizer adam", 2, "--optimizer: 'adam' is not known (did you mean adamw?)"},
         {"--cost-file costs.json", 2, "--cost-file is for --dry-run"},
-        {"--schedule none.csv", 1, "none.csv: cannot be opened"},
+        {"--schedule none.csv", 1, "none.csv: cannot open"},
         {"--config none.toml", 1, "none.toml: no such configuration file"},
     };
   }
@@ -61,7 +61,8 @@ class BadInputTest : public TrainingCommandTest {
         {of("--tokenizer", "none.model"), 2, "none.model' is no file; expected bytes, "},
         {"--vocabulary 10", 2, "model: vocabulary 10 is too small for bytes"},
         {"--cut 1,2", 2, "cut: '1,2' has 2 stages and 3 blocks; expected 2 stages and 2 blocks"},
-        {of("--report", "text.txt/report"), 1, "text.txt/report: cannot make the directory: Not a"},
+        {of("--report", "text.txt/report"), 1,
+         "text.txt/report: cannot make the directory: Not a directory; choose another --report"},
         {of("--checkpoint", "empty.txt"), 1,
          "empty.txt: is a file; expected a directory or nothing"},
         {of("--checkpoint", "full"), 1, "full: holds files"},

@@ -258,6 +258,9 @@ TEST_F(CheckpointTest, ANewHeadIsForWhatHasNone) {
   EXPECT_TRUE(contains(load_error(), "has no head (\"lm_head.weight\" is not there): a LlamaModel"))
       << load_error();
   EXPECT_FALSE(ModelTensors(path_, small_llama(), Head::New).contains("lm_head.weight"));
+  EXPECT_TRUE(
+      contains(text_of_thrown<ConfigError>([&] { ModelTensors(path_, MlpConfig{}, Head::New); }),
+               "a new head was asked for, and this "));
 }
 
 TEST_F(CheckpointTest, NamesAFileThatIsCutShort) {

@@ -3,6 +3,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/models/llama_decoder.h"
+#include "halfback/models/mlp.h"
 #include "halfback/train/checkpoint.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
@@ -147,6 +148,13 @@ TEST_F(GenerationTest, RefusesACheckpointThatIsNoneOrHasOtherTokens) {
   save_checkpoint(wrong.checkpoint, config, {&stage}, {.optimizer = "adamw"});
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { text_of(wrong); }),
                        "words: vocabulary 300; expected 256, a byte-level model"));
+  const MlpConfig images{.num_layers = 1, .num_inputs = 4, .width = 3, .num_classes = 2};
+  Stage image_stage(std::move(build_mlp(images, {1}).front()), {});
+  wrong.checkpoint = directory_ / "images";
+  save_checkpoint(wrong.checkpoint, images, {&image_stage}, {.optimizer = "adamw"});
+  EXPECT_TRUE(
+      contains(text_of_thrown<FileError>([&] { text_of(wrong); }),
+               "images: a mlp; text can be generated with llama only; use such a checkpoint"));
 }
 
 at::Tensor logits_of(const std::vector<float>& values) {

@@ -135,7 +135,9 @@ TEST(LlamaJsonTest, KnowsTheLengthUpToWhichItIsExact) {
   EXPECT_EQ(read(mistral).exact_length, 16);
   EXPECT_EQ(read(mistral).sequence, 16);
   mistral["halfback_sequence"] = 17;
-  EXPECT_TRUE(contains(refusal(mistral), "use --sequence 16")) << refusal(mistral);
+  EXPECT_TRUE(
+      contains(refusal(mistral), "model: sequences of 17; expected 16 or less: beyond that this "))
+      << refusal(mistral);
   mistral.erase("halfback_sequence");
   mistral["sliding_window"] = nullptr;
   EXPECT_EQ(read(mistral).exact_length, 0);

@@ -64,10 +64,16 @@ TEST(ProcessesTest, WhatIsNotTheSameIsNamedToAll) {
 TEST(ProcessesTest, NoStoreIsAnErrorThatSaysWhereItShouldBe) {
   ProcessRun run(2, peer("join", 2), {"PEER_JOIN=1", "PEER_NOTE=0"}, Served::ByNobody);
   const std::string where = fmt::format("127.0.0.1:{}", run.port());
-  expect_failures(
-      run, -1,
-      {"waiting for the store at " + where + ", which the launcher (halfback) serves\n",
-       "tried for 1 s: no store answers at " + where, "); the launcher (halfback) serves it"});
+  expect_failures(run, -1,
+                  {"waiting for the store at " + where + ", which the launcher (halfback) serves\n",
+                   " of 2 tried for 1 s: no store answers at " + where,
+                   "); the launcher (halfback) serves it"});
+}
+
+TEST(ProcessesTest, AnInterfaceThatIsNotThereIsNamed) {
+  ProcessRun run(2, peer("join", 2), {"GLOO_SOCKET_IFNAME=none0"});
+  expect_failures(run, -1,
+                  {"environment: GLOO_SOCKET_IFNAME=none0, and this machine has no such "});
 }
 
 TEST(ProcessesTest, WhoeverElseListensThereIsFoundOut) {
@@ -83,7 +89,8 @@ TEST(ProcessesTest, WhoeverElseListensThereIsFoundOut) {
   EXPECT_EQ(text_of_thrown<TransportError>([&] {
               StoreClient("127.0.0.1", ntohs(address.sin_port), std::chrono::milliseconds(100));
             }),
-            fmt::format("what listens at 127.0.0.1:{} does not speak as a store does",
+            fmt::format("what listens at 127.0.0.1:{} does not speak as a store does; give the "
+                        "run a port of its own",
                         ntohs(address.sin_port)));
   ::close(mute);
 }

@@ -2,6 +2,9 @@
 #include "halfback/transport/world.h"
 
 #include "halfback/base/error.h"
+#include "halfback/transport/processes.h"
+#include "halfback/transport/route_to.h"
+#include "halfback/transport/store.h"
 #include "tests/support/errors.h"
 
 #include <gtest/gtest.h>
@@ -132,12 +135,34 @@ TEST(WorldTest, FirstHostsOfSlurmsLists) {
   EXPECT_EQ(first_host("node[007-019,30],other"), "node007");
   EXPECT_EQ(first_host("rack[2]-node[5,6]"), "rack2-node5");
   EXPECT_EQ(first_host("node[3-4]-ib,x"), "node3-ib");
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { first_host("node[3-"); }), "node[3-"));
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { first_host("node[3-"); }),
+                       "environment: Slurm's list of hosts ends inside of node[3-; correct "));
 }
 
 TEST(WorldTest, TorchrunGoesBeforeMpiAndSlurm) {
   EXPECT_EQ(detect(with(with(kTorchrun, kOpenMpi), kSlurm)).launcher, "torchrun");
   EXPECT_EQ(detect(with(kOpenMpi, kSlurm)).launcher, "Open MPI");
+}
+
+TEST(WorldTest, RanksThatCannotBeDealtOutAreRefused) {
+  EXPECT_TRUE(
+      contains(text_of_thrown<ConfigError>([] { Processes({.count = 2}, {.num_ranks = 3}); }),
+               "processes: 3 ranks cannot be dealt out to 2 processes; the number "));
+}
+
+TEST(WorldTest, APortThatIsTakenIsRefused) {
+  const StoreServer first("127.0.0.1", 0);
+  EXPECT_TRUE(
+      contains(text_of_thrown<TransportError>([&] { StoreServer("127.0.0.1", first.port()); }),
+               "the store cannot be served at 127.0.0.1:"));
+}
+
+TEST(WorldTest, HostsThatNoWayLeadsToAreNamed) {
+  EXPECT_TRUE(
+      contains(text_of_thrown<TransportError>([] { address_towards(std::string(300, 'x')); }),
+               "xxx has no address: "));
+  EXPECT_TRUE(contains(text_of_thrown<TransportError>([] { address_towards("255.255.255.255"); }),
+                       "no way leads to 255.255.255.255: "));
 }
 
 TEST(WorldTest, HalvesAndContradictionsAreNamed) {
@@ -148,14 +173,15 @@ TEST(WorldTest, HalvesAndContradictionsAreNamed) {
             "neither");
   EXPECT_EQ(refusal({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "node0"}}),
             "environment: RANK is set and MASTER_PORT is not; set both, or neither");
-  EXPECT_EQ(refusal(with(kTorchrun, {{"RANK", "8"}})),
-            "environment: RANK=8 and WORLD_SIZE=8; processes are counted from 0");
+  EXPECT_EQ(
+      refusal(with(kTorchrun, {{"RANK", "8"}})),
+      "environment: RANK=8 and WORLD_SIZE=8; processes are counted from 0; correct one of them");
   EXPECT_EQ(refusal(with(kTorchrun, {{"WORLD_SIZE", "many"}})),
-            "environment: WORLD_SIZE=many is no number from 1 to 1048576");
+            "environment: WORLD_SIZE=many is no number from 1 to 1048576; correct or unset it");
   EXPECT_EQ(refusal(with(kTorchrun, {{"MASTER_PORT", "70000"}})),
-            "environment: MASTER_PORT=70000 is no number from 1 to 65535");
+            "environment: MASTER_PORT=70000 is no number from 1 to 65535; correct or unset it");
   EXPECT_EQ(refusal(with(kOwn, {{"HALFBACK_STORE", "node0"}})),
-            "environment: HALFBACK_STORE=node0 is not host:port");
+            "environment: HALFBACK_STORE=node0 is not host:port; correct it");
   EXPECT_TRUE(contains(refusal(with(kOwn, kTorchrun)), "HALFBACK_PROCESS and RANK are both set"));
 }
 

@@ -1,8 +1,9 @@
 """Reads from the sources every error that a user can meet, with its text.
 
-A throw of ConfigError, ScheduleError, FileError, TransportError or Error is an error of users. HALFBACK_CHECK is for our
-own mistakes and is not read. A throw without words of its own, as `throw FileError(refused.front())`, passes an error on
-and is not read either. Where a throw takes its words from a parameter, the calls of that function are read.
+A throw of ConfigError, ScheduleError, FileError, TransportError or Error is an error of users. HALFBACK_CHECK is for
+our own mistakes and is not read. A throw in PASSED_ON without words of its own, as `throw FileError(refused.front())`,
+passes an error on and is not read either. Where a throw takes its words from a parameter, the calls of that function
+are read.
 """
 
 import functools
@@ -19,15 +20,18 @@ MADE_BY = {
 # A text with one of these words says by itself what is wrong; its callers only name the thing.
 OWN_WORDS = re.compile("expected|cannot|must|is missing|known|at least|waited|not JSON")
 # Files that throw errors of others again, whole or with the place in front.
-PASSED_ON = set("""cli/joined_run.cpp cli/launcher.cpp halfback/engine/pipeline_step.cpp halfback/train/config_reader.h
-halfback/train/kept_checkpoints.cpp halfback/train/peers.cpp halfback/train/process_run.cpp halfback/transport/gloo_channel.cpp
-halfback/transport/gloo_group.cpp halfback/transport/processes.cpp halfback/transport/refusal.cpp""".split())
-TOKEN = re.compile(
-    r'(?P<skip>\s+|//[^\n]*|/\*.*?\*/|\#[^\n]*(?:\\\n[^\n]*)*)|(?P<raw>R"\((?P<body>.*?)\)")|(?P<text>"(?:\\.|[^"\\])*")|'
-    r"(?P<char>'(?:\\.|[^'\\])+')|(?P<word>[A-Za-z_]\w*)|(?P<number>\d[\w'.]*)|(?P<sign>::|->|\[\[|\]\]|&&|\|\||.)", re.S)
+PASSED_ON = set("""cli/joined_run.cpp cli/launcher.cpp halfback/engine/pipeline_step.cpp
+halfback/train/config_reader.h halfback/train/kept_checkpoints.cpp halfback/train/peers.cpp
+halfback/train/process_run.cpp halfback/transport/gloo_channel.cpp halfback/transport/gloo_group.cpp
+halfback/transport/processes.cpp halfback/transport/refusal.cpp""".split())
+TOKEN = re.compile(r"""
+    (?P<skip>\s+|//[^\n]*|/\*.*?\*/|\#[^\n]*(?:\\\n[^\n]*)*) |
+    (?P<raw>R"\((?P<body>.*?)\)") | (?P<text>"(?:\\.|[^"\\])*") | (?P<char>'(?:\\.|[^'\\])+') |
+    (?P<word>[A-Za-z_]\w*) | (?P<number>\d[\w'.]*) | (?P<sign>::|->|\[\[|\]\]|&&|\|\||.)""", re.S | re.X)
 OPEN, CLOSE = "([{", ")]}"
-DULL = set("""string str c_str dump substr front back size value value_or what get at first second data begin end std move
-forward max min to_string quote join name_of describe printable count filename parent_path path error halfback fmt std
+RUN = 12
+DULL = set("""string str c_str dump substr front back size value value_or what get at first second data begin end std
+move forward max min to_string quote join name_of describe printable count filename parent_path path error halfback fmt
 static_cast int int64_t size_t double string_view char unsigned none_of shown listed quoted count_of detail c10 at
 toString describe_place brief_losses type_name get_name""".split())
 
@@ -145,7 +149,7 @@ def hole_name(tokens):
         return "".join(p if re.fullmatch(r" [-+*/] |[\d.]+", p) else hole_name(tokens_of(p)) for p in pieces)
     if "draw_lists" in words:
         return "the lists around it"
-    count = "number of " if "size" in words and words[-1] == "size" or "ssize" in words else ""
+    count = "size of " if "size" in words and words[-1] == "size" or "ssize" in words else ""
     words = [w for w in words if not re.match("k[A-Z]", w)] or words
     good = [w.strip("_") for w in words if w not in DULL and not w.startswith("is_")] or \
         [w.strip("_") for w in words if w not in ("fmt", "std")][:1]
@@ -154,7 +158,7 @@ def hole_name(tokens):
     name = re.sub(r"(?<=[a-z])([A-Z])", lambda m: " " + m[1].lower(), name)
     name = re.sub(r"^num[_ ]", "number of ", name)
     name = name.replace("micro_batch", "micro-batch").replace("_", " ")
-    return count + name if not name.startswith("number of") else name
+    return count + name
 
 
 class Reader:
@@ -165,7 +169,7 @@ class Reader:
         self.functions = file.around(at)
 
     def parts(self, tokens, depth=0):
-        while tokens and is_sign(tokens[0], ("(",)) and len(split(tokens, ",")) == 1 and self._closes(tokens) == len(tokens) - 1:
+        while tokens and is_sign(tokens[0], ("(",)) and self._closes(tokens) == len(tokens) - 1:
             tokens = tokens[1:-1]
         if not tokens:
             return []
@@ -205,7 +209,7 @@ class Reader:
         return -1
 
     def _either(self, yes, no, tokens):
-        texts = [show(part).strip("<>") if len(part) == 1 and isinstance(part[0], Hole) else show(part) for part in (yes, no)]
+        texts = [part[0] if len(part) == 1 else show(part) for part in (yes, no)]
         if any(isinstance(piece, Hole) and piece.parameter for piece in yes + no):
             return yes if words_of(yes) >= words_of(no) else no
         if not (texts[0] or texts[1]):
@@ -271,6 +275,26 @@ class Message:
     def __init__(self, error, file, line, parts):
         self.error, self.path, self.line, self.parts = error, file.path, line, parts
         self.forms = []
+        self.instances = [parts]  # also with what each caller gives
+
+    def marks(self):
+        """Patterns of which a text that no other message has shows a piece of this one: the runs of 12 characters,
+        and what stands at both sides of a hole."""
+        for parts in self.instances:
+            pieces = [""]
+            for part in parts:
+                if isinstance(part, Hole):
+                    pieces += [None, ""]
+                else:
+                    pieces[-1] += part
+            choices = [choice for part in parts if isinstance(part, Hole) and " | " in part
+                       for choice in part.split(" | ")]
+            for text in [piece for piece in pieces + choices if piece and len(piece) > 8]:
+                yield from {text[i:i + RUN] for i in range(max(1, len(text) - RUN + 1))}
+            for before, after in zip(pieces[::2], pieces[2::2]):
+                for length in (RUN, 4 * RUN):
+                    if before and len(before[-RUN:] + after[:length]) >= RUN - 2:
+                        yield before[-RUN:], after[:length]
 
     @property
     def text(self):
@@ -290,7 +314,7 @@ class Tree:
         for file in self.files:
             tokens = file.tokens
             for i, token in enumerate(tokens[:-3]):
-                if token in ("throw", "return") and not token.is_text and tokens[i + 1] in CLASSES and tokens[i + 2] == "(":
+                if is_sign(token, ("throw", "return")) and tokens[i + 1] in CLASSES and tokens[i + 2] == "(":
                     yield file, str(tokens[i + 1]), i, split(tokens[i + 3:file.pairs[i + 2]], ",")[0]
 
     @functools.cached_property
@@ -306,14 +330,16 @@ class Tree:
                 found.append(message)
         together = {}
         for message in found:
-            one = together.setdefault((message.text, message.error), message)
+            same = re.sub(r"<[^<>|]*>", "<>", message.text)
+            one = together.setdefault((same, message.error), message)
             one.forms += [form for form in message.forms if form not in one.forms]
+            one.instances += message.instances
         return list(together.values())
 
     def _spread(self, message, file, depth):
         """The message, or one for each caller where the callers have the words."""
         given = [part for part in message.parts if isinstance(part, Hole) and part.parameter]
-        if not given or depth > 3:
+        if not given or depth > 6:
             return self._made(message, file)
         function = given[0].parameter[0]
         calls = []
@@ -333,6 +359,8 @@ class Tree:
             message.forms = sorted({"; ".join(" ".join(show(t).split()) for t in call[2].values() if words_of(t))
                                     for call in calls})
             message.forms = [form for form in message.forms if " " in form]
+            message.instances += [[piece for part in message.parts for piece in texts.get(id(part), [part])]
+                                  for _, _, texts in calls]
             return [message]
         spread = []
         for other, at, texts in calls:
@@ -347,7 +375,8 @@ class Tree:
         for i, part in enumerate(message.parts):
             if path and isinstance(part, Hole) and part in ("fault", "reason"):
                 maker = next(f for f in self.files if f.path == path)
-                return [Message(message.error, maker, maker.tokens[at].line, message.parts[:i] + parts + message.parts[i + 1:])
+                return [Message(message.error, maker, maker.tokens[at].line,
+                                message.parts[:i] + parts + message.parts[i + 1:])
                         for function in maker.functions if re.fullmatch(names, function.name)
                         for at, parts in self._returns(maker, function) if words_of(parts) > 2]
         return [message]

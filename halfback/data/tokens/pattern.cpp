@@ -227,8 +227,10 @@ Pattern::Pattern(const nlohmann::json& json, const std::string& part) {
     const auto regex = json["Regex"].get<std::string>();
     code_ = compile(Translation(regex, part).whole(), PCRE2_MULTILINE, part);
   } else {
-    throw FileError(fmt::format("{}: the pattern {} is not supported; expected a String or a Regex",
-                                part, quote(json.dump())));
+    throw FileError(
+        fmt::format("{}: the pattern {} is not supported; expected a String or a Regex; use a "
+                    "model with another tokenizer",
+                    part, quote(json.dump())));
   }
 }
 

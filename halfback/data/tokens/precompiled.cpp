@@ -28,7 +28,8 @@ std::string from_base64(std::string_view text, const std::string& part) {
   for (const char one : text.substr(0, text.find_last_not_of('=') + 1)) {
     const std::size_t digit = kDigits.find(one);
     if (digit == std::string_view::npos) {
-      throw FileError(part + ": precompiled_charsmap is not base64; the file is damaged");
+      throw FileError(part +
+                      ": precompiled_charsmap is not base64; the file is damaged; fetch it again");
     }
     bits = bits << 6U | static_cast<std::uint32_t>(digit);
     num_bits += 6;
@@ -45,9 +46,10 @@ class Rules {
   Rules(const std::string& bytes, const std::string& part) {
     const std::size_t trie_bytes = bytes.size() < 4 ? 0 : word(bytes, 0);
     if (trie_bytes < 4 || trie_bytes % 4 != 0 || trie_bytes > bytes.size() - 4) {
-      throw FileError(fmt::format(
-          "{}: precompiled_charsmap says that its trie has {} bytes of {}; the file is damaged",
-          part, trie_bytes, bytes.size()));
+      throw FileError(
+          fmt::format("{}: precompiled_charsmap says that its trie has {} bytes of {}; the file is "
+                      "damaged; fetch it again",
+                      part, trie_bytes, bytes.size()));
     }
     for (std::size_t at = 4; at < 4 + trie_bytes; at += 4) {
       units_.push_back(word(bytes, at));

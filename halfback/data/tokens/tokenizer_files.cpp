@@ -172,8 +172,8 @@ auto of_config(const fs::path& directory, const Make& make) {
   try {
     return make();
   } catch (const json::exception& error) {
-    throw FileError(fmt::format("{}: {}; repair the file", (directory / kConfig).string(),
-                                detail::json_reason(error.what())));
+    throw FileError(fmt::format("{}: a value of another type: {}; repair the file",
+                                (directory / kConfig).string(), detail::json_reason(error.what())));
   }
 }
 
