@@ -204,7 +204,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     config.emplace("bos_token", "<s>");
     config.emplace("eos_token", "</s>");
     around_ = read_around_text(
-        config, {},
+        config,
         [&](std::string_view token) {
           const int id = processor_.PieceToId(token);
           return processor_.IsUnknown(id) ? -1 : id;

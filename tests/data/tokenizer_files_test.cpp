@@ -39,6 +39,10 @@ class TokenizerFilesTest : public ::testing::Test {
   std::string refusal(const json& tokenizer) const {
     return text_of_thrown<FileError>([&] { of(tokenizer); });
   }
+  TokenizerPointer of(const json& tokenizer, const json& config) const {
+    spit(directory_ / "tokenizer_config.json", config.dump());
+    return of(tokenizer);
+  }
   static std::string text_of(const Tokenizer& tokenizer, const Ids& ids) {
     const auto decoder = tokenizer.decoder();
     std::string text;
@@ -94,6 +98,71 @@ TEST_F(TokenizerFilesTest, AVocabularyOfLinesIsBerts) {
   EXPECT_EQ(text_of(*tokenizer, {2, 5, 6, 7, 8, 9, 3}), "unwanted, run");
 }
 
+TEST_F(TokenizerFilesTest, KeysOfAnEndDoNotReplaceWhatTheJsonPutsAround) {
+  json around = byte_level();
+  around["post_processor"] = {
+      {"type", "BertProcessing"}, {"cls", {"<|end|>", 6}}, {"sep", {"a", 0}}};
+  const json config = {{"add_bos_token", false}, {"add_eos_token", true}, {"eos_token", "<|end|>"}};
+  EXPECT_EQ(of(around, config)->prefix(), Ids{6});
+  EXPECT_EQ(of(around, config)->suffix(), Ids{0});
+  EXPECT_EQ(of(byte_level(), config)->suffix(), Ids{});
+}
+
+json metaspace() {
+  json tokenizer = byte_level();
+  tokenizer["added_tokens"] = json::array();
+  tokenizer["normalizer"] = {{"type", "Lowercase"}};
+  tokenizer["pre_tokenizer"] = nullptr;
+  tokenizer["decoder"] = nullptr;
+  tokenizer["model"] = {
+      {"type", "BPE"},
+      {"vocab", {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}, {"a", 3}, {"\u2581", 4}, {"\u2581a", 5}}},
+      {"merges", {"\u2581 a"}}};
+  return tokenizer;
+}
+
+TEST_F(TokenizerFilesTest, AClassBuildsWhatStandsAroundTheVocabulary) {
+  json config = {{"tokenizer_class", "LlamaTokenizerFast"}};
+  EXPECT_EQ(of(metaspace(), config)->encode("a a<s>a"), (Ids{5, 5, 1, 3}));
+  config["legacy"] = true;
+  EXPECT_EQ(of(metaspace(), config)->encode("a a<s>a"), (Ids{5, 5, 1, 5}));
+  EXPECT_EQ(text_of(*of(metaspace(), config), {5, 5}), "a a");
+  config["add_prefix_space"] = false;
+  EXPECT_EQ(of(metaspace(), config)->encode("a a<s>a"), (Ids{3, 5, 1, 3}));
+  config["tokenizer_class"] = "GPT2Tokenizer";
+  config["add_prefix_space"] = true;
+  EXPECT_EQ(of(byte_level(), config)->encode("ab"), (Ids{2, 3}));
+  spit(directory_ / "config.json", R"({"model_type": "mistral"})");
+  EXPECT_EQ(of(byte_level(), config)->encode("ab"), (Ids{3})) << "no class is taken";
+  spit(directory_ / "config.json", R"({"model_type": "qwen2"})");
+  EXPECT_EQ(of(byte_level(), config)->encode("ab"), (Ids{2, 3}));
+  config["tokenizer_class"] = "BertTokenizer";
+  std::filesystem::remove(directory_ / "config.json");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(byte_level(), config); }),
+                       "tokenizer.json: transformers takes it for a BertTokenizer; expected a "
+                       "model of type WordPiece, found \"BPE\"; correct tokenizer_class"));
+}
+
+TEST_F(TokenizerFilesTest, ConfiguredTokensReplaceThoseOfTheJson) {
+  json lower = byte_level();
+  lower["normalizer"] = {{"type", "Lowercase"}};
+  lower["added_tokens"][0]["content"] = "AB";
+  EXPECT_EQ(of(lower)->encode("ab"), Ids{3});
+  const json token = {{"content", "AB"}, {"normalized", true}, {"special", false}};
+  const TokenizerPointer tokenizer = of(lower, {{"added_tokens_decoder", {{"6", token}}}});
+  EXPECT_EQ(tokenizer->encode("ab"), Ids{6});
+  EXPECT_FALSE(tokenizer->encode("aB") == Ids{3});
+}
+
+TEST_F(TokenizerFilesTest, TokensAreAddedToAVocabularyOfLines) {
+  spit(directory_ / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun \n##ed\n");
+  spit(directory_ / "added_tokens.json", R"({"b": 8, "un ed": 7})");
+  EXPECT_EQ(find_tokenizer(directory_.path())->encode("uned un ed b"), (Ids{5, 6, 7, 8}));
+  spit(directory_ / "tokenizer_config.json", R"({"cls_token": "[FOO]"})");
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
+                       "vocab.txt: cls_token \"[FOO]\" is not in it; expected a token of it; "));
+}
+
 TEST_F(TokenizerFilesTest, NoFileIsNoTokenizerAndOneOfAnotherKindIsRefused) {
   EXPECT_EQ(find_tokenizer(directory_.path()), nullptr);
   spit(directory_ / "spiece.model", "");
@@ -133,6 +202,10 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
        "normalizer: precompiled_charsmap is not base64; the file is damaged; fetch it again"},
       {{{"normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "/////w=="}}}},
        "precompiled_charsmap says that its trie has 4294967295 bytes of 4; the file is damaged"},
+      {{{"post_processor", {{"type", "TemplateProcessing"}, {"single", json::array()}}}},
+       "post_processor: a single with 0 Sequences is not supported; expected one"},
+      {{{"post_processor", {{"type", "TemplateProcessing"}, {"single", "<s> $A"}}}},
+       "post_processor: \"\\\"<s> $A\\\"\" in single is not supported; expected a Sequence or a "},
       {{{"post_processor", {{"type", "Other"}}}}, "post_processor: type \"Other\""},
       {{{"decoder", {{"type", "CTC"}}}}, "decoder: type \"CTC\" is not supported"},
   };

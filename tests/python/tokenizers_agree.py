@@ -215,6 +215,26 @@ def charsmap():
     return model.normalizer_spec.precompiled_charsmap
 
 
+def as_class(other, directory, **config):
+    """The same files under a class that builds its own parts."""
+    shutil.copytree(other, directory)
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def make_classes(directory):
+    """Of the others, which stand there."""
+    token = {"content": "<s>", "lstrip": False, "rstrip": True, "single_word": False, "normalized": False, "special": True}
+    return [as_class(directory / "llama2", directory / "llama_class", tokenizer_class="LlamaTokenizer", add_eos_token=True),
+            as_class(directory / "llama2", directory / "llama_old", tokenizer_class="LlamaTokenizerFast", legacy=True,
+                     added_tokens_decoder={"1": token}),
+            as_class(directory / "llama2", directory / "llama_bare", tokenizer_class="LlamaTokenizer", add_prefix_space=False),
+            as_class(directory / "bert_uncased", directory / "bert_class", tokenizer_class="BertTokenizer", do_lower_case=False,
+                     strip_accents=True, cls_token="[SEP]"),
+            as_class(directory / "gpt2", directory / "qwen_class", tokenizer_class="Qwen2Tokenizer", add_prefix_space=True),
+            as_class(directory / "qwen", directory / "gpt2_class", tokenizer_class="GPT2Tokenizer", add_prefix_space=True)]  # fmt: skip
+
+
 def make_all(directory, texts):
     xlmr = {"normalizer": normalizers.Sequence([normalizers.Precompiled(charsmap()), normalizers.Replace(Regex(" {2,}"), " ")]),
             "pre_tokenizer": pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])}  # fmt: skip
@@ -228,7 +248,8 @@ def make_all(directory, texts):
             make_old_bpe(directory / "old_bpe", texts), make_bert(directory / "bert", texts, False),
             make_bert(directory / "bert_uncased", texts, True), make_vocab_txt(directory / "vocab", texts, True),
             make_vocab_txt(directory / "vocab_cased", texts, False), make_unigram(directory / "xlmr", texts, **xlmr),
-            make_unigram(directory / "first", texts, **first), make_unigram(directory / "whole", texts, **whole), minilm]  # fmt: skip
+            make_unigram(directory / "first", texts, **first), make_unigram(directory / "whole", texts, **whole), minilm,
+            *make_classes(directory)]  # fmt: skip
 
 
 def ours(exchange, directory, lines):

@@ -10,22 +10,30 @@ void append(const std::vector<std::int32_t>& ids, std::vector<std::int32_t>& to)
   to.insert(to.end(), ids.begin(), ids.end());
 }
 
+std::vector<std::int32_t> ids_of_special(Fields& fields, const nlohmann::json& one) {
+  const nlohmann::json& known = fields.find("special_tokens");
+  try {
+    const std::string name = one.at("SpecialToken").at("id");
+    return known.at(name).at("ids").get<std::vector<std::int32_t>>();
+  } catch (const nlohmann::json::exception&) {
+    fields.refuse(fmt::format("{} in single", quote(one.dump())),
+                  "a Sequence or a SpecialToken of special_tokens");
+  }
+}
+
 AroundText read_template(Fields& fields) {
   fields.ignore({"pair"});
-  const nlohmann::json& ids = fields.find("special_tokens");
   AroundText around;
-  bool is_behind = false;
-  try {
-    for (const nlohmann::json& one : fields.find("single")) {
-      if (one.contains("Sequence")) {
-        is_behind = true;
-        continue;
-      }
-      const std::string name = one.at("SpecialToken").at("id");
-      append(ids.at(name).at("ids"), is_behind ? around.suffix : around.prefix);
+  int num_texts = 0;
+  for (const nlohmann::json& one : fields.find("single")) {
+    if (one.is_object() && one.contains("Sequence")) {
+      ++num_texts;
+    } else {
+      append(ids_of_special(fields, one), num_texts == 0 ? around.prefix : around.suffix);
     }
-  } catch (const nlohmann::json::exception& error) {
-    fields.refuse(detail::json_reason(error.what()), "a template of SpecialToken and Sequence");
+  }
+  if (num_texts != 1) {
+    fields.refuse(fmt::format("a single with {} Sequences", num_texts), "one");
   }
   return around;
 }
@@ -77,7 +85,6 @@ AroundText read_post_processor(const nlohmann::json& json, const std::string& pa
 }
 
 AroundText read_around_text(const nlohmann::json& config,
-                            const AroundText& otherwise,
                             const std::function<std::int32_t(std::string_view)>& id_of,
                             const std::string& part) {
   Fields fields(config, part);
@@ -92,9 +99,6 @@ AroundText read_around_text(const nlohmann::json& config,
     }
     return {id};
   };
-  if (fields.find("add_bos_token").is_null() && fields.find("add_eos_token").is_null()) {
-    return otherwise;
-  }
   return {.prefix = ids("add_bos_token", "bos_token"), .suffix = ids("add_eos_token", "eos_token")};
 }
 

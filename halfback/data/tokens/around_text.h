@@ -19,10 +19,10 @@ struct AroundText {
 // Reads a post-processor; null has none. `part` names the JSON in messages. Throws FileError.
 AroundText read_post_processor(const nlohmann::json& json, const std::string& part);
 
-// Reads add_bos_token and add_eos_token of a tokenizer_config.json, which win over `otherwise`
-// where one of them is given. `id_of` returns the id of a token, -1 for none. Throws FileError.
+// Reads add_bos_token and add_eos_token of a tokenizer_config.json. transformers heeds them only
+// where no tokenizer.json stands beside. `id_of` returns the id of a token, -1 for none. Throws
+// FileError.
 AroundText read_around_text(const nlohmann::json& config,
-                            const AroundText& otherwise,
                             const std::function<std::int32_t(std::string_view)>& id_of,
                             const std::string& part);
 

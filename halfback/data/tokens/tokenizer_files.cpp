@@ -5,13 +5,14 @@
 #include "halfback/base/json.h"
 #include "halfback/base/text.h"
 #include "halfback/data/sentence_piece.h"
-#include "halfback/data/tokens/around_text.h"
+#include "halfback/data/tokens/tokenizer_class.h"
 #include "halfback/data/tokens/tokenizer_json.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -28,11 +29,12 @@ constexpr const char* kJson = "tokenizer.json";
 constexpr const char* kVocabulary = "vocab.txt";
 constexpr const char* kWords = "vocab.json";
 constexpr const char* kMerges = "merges.txt";
+constexpr const char* kAdded = "added_tokens.json";
 constexpr auto kKept = std::to_array<const char*>(
-    {kJson, kSentencePieceFile, kVocabulary, kWords, kMerges, kConfig, kMap, "added_tokens.json"});
-constexpr auto kOthers = std::to_array<std::string_view>(
-    {"spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm", "tekken.json",
-     "vocab.bpe", "added_tokens.json", kWords, kMerges});
+    {kJson, kSentencePieceFile, kVocabulary, kWords, kMerges, kConfig, kMap, kAdded});
+constexpr auto kOthers = std::to_array<std::string_view>({"spiece.model", "sentencepiece.bpe.model",
+                                                          "source.spm", "target.spm", "tekken.json",
+                                                          "vocab.bpe", kAdded, kWords, kMerges});
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -41,7 +43,7 @@ bool is_there(const fs::path& path) {
 
 // Returns the files to keep; of those that define ids only `only`, if given.
 TokenizerFiles read_kept(const fs::path& directory, std::string_view only) {
-  constexpr auto kBeside = std::to_array<std::string_view>({kConfig, kMap});
+  constexpr auto kBeside = std::to_array<std::string_view>({kConfig, kMap, kAdded});
   TokenizerFiles files;
   for (const char* const name : kKept) {
     const bool is_meant =
@@ -71,88 +73,6 @@ json read_config(const TokenizerFiles& files, const fs::path& directory) {
   return config;
 }
 
-// Returns the name of a class of transformers without what it says about its language.
-std::string class_of(const json& config) {
-  std::string name = config.value("tokenizer_class", "");
-  if (name.ends_with("Fast")) {
-    name.resize(name.size() - 4);
-  }
-  return name;
-}
-
-json special(const std::string& content) {
-  return {{"content", content}, {"special", true}, {"normalized", false}};
-}
-
-json words_of(std::string_view text) {
-  json words = json::object();
-  std::int64_t id = 0;
-  for (std::string_view line : split(text, '\n')) {
-    if (line.ends_with('\r')) {
-      line.remove_suffix(1);
-    }
-    if (!line.empty() || line.data() != text.data() + text.size()) {
-      words[std::string(line)] = id;
-    }
-    ++id;
-  }
-  return words;
-}
-
-// The tokenizer.json that transformers makes of BERT's vocab.txt.
-json of_vocabulary(const std::string& text, json& config) {
-  for (const auto& [name, token] : {std::pair{"unk_token", "[UNK]"},
-                                    {"sep_token", "[SEP]"},
-                                    {"pad_token", "[PAD]"},
-                                    {"cls_token", "[CLS]"},
-                                    {"mask_token", "[MASK]"}}) {
-    config.emplace(name, token);
-  }
-  json words = words_of(text);
-  json added = json::array();
-  for (const char* const name :
-       {"unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
-    added.push_back(special(named_token(config, name)));
-  }
-  const auto id = [&](const char* name) {
-    const std::string token = named_token(config, name);
-    return json{token, words.value(token, 0)};
-  };
-  json made = {{"added_tokens", std::move(added)},
-               {"normalizer",
-                {{"type", "BertNormalizer"},
-                 {"clean_text", true},
-                 {"handle_chinese_chars", config.value("tokenize_chinese_chars", true)},
-                 {"strip_accents", config.value("strip_accents", json())},
-                 {"lowercase", config.value("do_lower_case", true)}}},
-               {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-               {"post_processor",
-                {{"type", "BertProcessing"}, {"sep", id("sep_token")}, {"cls", id("cls_token")}}},
-               {"decoder", {{"type", "WordPiece"}}}};
-  made["model"] = {{"type", "WordPiece"},
-                   {"unk_token", named_token(config, "unk_token")},
-                   {"vocab", std::move(words)}};
-  return made;
-}
-
-// The tokenizer.json that transformers makes of GPT-2's vocab.json and merges.txt.
-json of_merges(const json& words, std::string_view merges, json& config) {
-  for (const char* const name : {"unk_token", "bos_token", "eos_token"}) {
-    config.emplace(name, "<|endoftext|>");
-  }
-  json pairs = json::array();
-  for (const std::string_view line : split(merges, '\n')) {
-    if (!trim(line).empty() && !line.starts_with("#version")) {
-      pairs.push_back(trim(line));
-    }
-  }
-  return {{"added_tokens", json::array()},
-          {"pre_tokenizer",
-           {{"type", "ByteLevel"}, {"add_prefix_space", config.value("add_prefix_space", false)}}},
-          {"decoder", {{"type", "ByteLevel"}}},
-          {"model", {{"type", "BPE"}, {"vocab", words}, {"merges", std::move(pairs)}}}};
-}
-
 [[noreturn]] void refuse_file(const fs::path& path, const std::string& why) {
   throw FileError(
       fmt::format("{}: {}; expected a {}, a {} or BERT's {}; convert it with transformers' "
@@ -177,6 +97,29 @@ auto of_config(const fs::path& directory, const Make& make) {
   }
 }
 
+// The tokens that transformers adds to a vocabulary of lines, unless tokenizer_config.json says.
+json read_added(const TokenizerFiles& files, const json& config, const fs::path& directory) {
+  const fs::path path = directory / kAdded;
+  json added = json::array();
+  if (!files.contains(kVocabulary) || config.contains("added_tokens_decoder") || !is_there(path)) {
+    return added;
+  }
+  std::map<std::int64_t, std::string> by_id;
+  const json read = parse_json(read_file(path), path.string());
+  for (const auto& [content, id] : read.items()) {
+    by_id[id.get<std::int64_t>()] = content;
+  }
+  for (const auto& [id, content] : by_id) {
+    added.push_back({{"id", id}, {"content", content}});
+  }
+  return added;
+}
+
+json read_model_config(const fs::path& directory) {
+  const fs::path path = directory / "config.json";
+  return is_there(path) ? parse_json(read_file(path), path.string()) : json();
+}
+
 TokenizerPointer find(const fs::path& directory, std::string_view only) {
   TokenizerParts parts;
   parts.files = read_kept(directory, only);
@@ -185,6 +128,8 @@ TokenizerPointer find(const fs::path& directory, std::string_view only) {
   if (has(kJson)) {
     parts.identity = parts.files[kJson];
     parts.tokenizer = parse_json(parts.identity, (directory / kJson).string());
+    rebuild_as_class(parts.tokenizer, parts.config, read_model_config(directory),
+                     (directory / kJson).string());
     return make(std::move(parts), kJson, directory);
   }
   if (has(kSentencePieceFile)) {
@@ -194,7 +139,9 @@ TokenizerPointer find(const fs::path& directory, std::string_view only) {
     if (const std::string type = class_of(parts.config); !type.empty() && type != "BertTokenizer") {
       refuse_file(directory / kVocabulary, "is of a " + type);
     }
-    parts.tokenizer = of_vocabulary(parts.files[kVocabulary], parts.config);
+    parts.tokenizer =
+        of_vocabulary(parts.files[kVocabulary], read_added(parts.files, parts.config, directory),
+                      parts.config, (directory / kVocabulary).string());
     parts.identity = parts.tokenizer.dump();
     return make(std::move(parts), kVocabulary, directory);
   }

@@ -116,7 +116,7 @@ class JsonTokenizer final : public Tokenizer {
     take_config(own);
     added_.finish(normalizer_);
     for (const auto& [id, token] : added_.tokens()) {
-      set_word(id, token.content);
+      set_word(id, token.is_normalized ? normalizer_(token.content) : token.content);
     }
     mask_ = find_mask();
     has_byte_level_ = has_decoder("ByteLevel");
@@ -130,7 +130,9 @@ class JsonTokenizer final : public Tokenizer {
   std::vector<std::int32_t> suffix() const override { return around_.suffix; }
   bool is_special(std::int64_t token) const override {
     const auto found = added_.tokens().find(static_cast<std::int32_t>(token));
-    return found != added_.tokens().end() && found->second.is_special;
+    // transformers does not know one again whose text its normalizer changes.
+    return found != added_.tokens().end() && found->second.is_special &&
+           words_[static_cast<std::size_t>(token)] == found->second.content;
   }
   const TokenizerFiles& files() const override { return parts_.files; }
   std::string identity() const override { return parts_.identity; }
@@ -230,7 +232,12 @@ class JsonTokenizer final : public Tokenizer {
     const std::string part = parts_.source + ": tokenizer_config.json";
     Fields fields(config, part);
     fields.require("split_special_tokens", false);
-    std::vector<AddedToken> tokens = configured_tokens(fields.find("added_tokens_decoder"), part);
+    for (AddedToken& token : configured_tokens(fields.find("added_tokens_decoder"), part)) {
+      const std::int32_t known = added_.id_of(token.content);
+      token.is_special = token.is_special || (known >= 0 && added_.tokens().at(known).is_special);
+      add(std::move(token));
+    }
+    std::vector<AddedToken> tokens;
     const auto add_special = [&](const nlohmann::json& json) {
       AddedToken token = parse_added_token(json, part);
       token.is_special = true;
@@ -254,8 +261,11 @@ class JsonTokenizer final : public Tokenizer {
         add(std::move(same));
       }
     }
-    around_ = read_around_text(
-        config, own, [&](std::string_view word) { return id_of(word); }, part);
+    // Where a JSON or BERT's vocabulary says what stands around a text, the keys say nothing.
+    around_ = parts_.name == "vocab.json"
+                  ? read_around_text(
+                        config, [&](std::string_view word) { return id_of(word); }, part)
+                  : own;
     cleans_up_ = fields.get<bool>("clean_up_tokenization_spaces", false) &&
                  parts_.tokenizer["model"].value("type", "") != "BPE";
   }

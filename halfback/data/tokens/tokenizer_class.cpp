@@ -1,0 +1,231 @@
+#include "halfback/data/tokens/tokenizer_class.h"
+
+#include "halfback/base/text.h"
+#include "halfback/data/tokens/around_text.h"
+#include "halfback/data/tokens/fields.h"
+
+#include <fmt/format.h>
+
+#include <initializer_list>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kSpace = "\u2581";
+constexpr const char* kQwen =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+std::string text_at(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+bool flag_at(const json& config, const char* key, bool otherwise) {
+  const auto found = config.find(key);
+  return found == config.end() || found->is_null() ? otherwise : found->get<bool>();
+}
+
+void name_tokens(json& config,
+                 std::initializer_list<std::pair<const char*, const char*>> names_and_tokens) {
+  for (const auto& [name, token] : names_and_tokens) {
+    config.emplace(name, token);
+  }
+}
+
+// Returns the class that AutoTokenizer takes; "" for one that leaves a tokenizer.json as it is.
+std::string class_taken(const json& tokenizer, const json& config, const json& model) {
+  const std::string type = text_at(model, "model_type");
+  std::string name = class_of(config);
+  name = name.empty() ? class_of({{"tokenizer_class", text_at(model, "tokenizer_class")}}) : name;
+  if (type == "qwen2") {
+    return "Qwen2Tokenizer";
+  }
+  if (type == "mistral" || type == "mixtral") {
+    return "";
+  }
+  for (const auto& [of_type, its_class] : {std::pair{"bert", "BertTokenizer"},
+                                           {"distilbert", "BertTokenizer"},
+                                           {"gpt2", "GPT2Tokenizer"},
+                                           {"qwen3", "Qwen2Tokenizer"}}) {
+    name = name.empty() && type == of_type ? its_class : name;
+  }
+  const auto is_of_bytes = [&](const char* part) {
+    return tokenizer.value(part, json()).dump().find(R"("type":"ByteLevel")") != std::string::npos;
+  };
+  if (name == "LlamaTokenizer" && (is_of_bytes("pre_tokenizer") || is_of_bytes("decoder"))) {
+    return "";
+  }
+  return name == "DistilBertTokenizer" ? "BertTokenizer" : name;
+}
+
+json words_of(std::string_view text) {
+  json words = json::object();
+  std::int64_t id = 0;
+  for (const std::string_view line : split(text, '\n')) {
+    if (!line.empty() || line.data() != text.data() + text.size()) {
+      words[std::string(line.substr(0, line.find_last_not_of(" \t\r\v\f") + 1))] = id;
+    }
+    ++id;
+  }
+  return words;
+}
+
+// Returns ["TOKEN", ID] of one that stands around each text.
+json around(const json& tokenizer,
+            const json& config,
+            const char* name,
+            const std::string& source) {
+  const std::string token = named_token(config, name);
+  const json& words = tokenizer["model"]["vocab"];
+  if (const auto found = words.find(token); found != words.end()) {
+    return {token, *found};
+  }
+  for (const json& added : tokenizer["added_tokens"]) {
+    if (text_at(added, "content") == token && added.contains("id")) {
+      return {token, added["id"]};
+    }
+  }
+  throw FileError(
+      fmt::format("{}: {} {} is not in it; expected a token of it; correct {} in "
+                  "tokenizer_config.json",
+                  source, name, quote(token), name));
+}
+
+// Expects the vocabulary and the added tokens.
+void rebuild_bert(json& tokenizer, json& config, const std::string& source) {
+  name_tokens(config, {{"unk_token", "[UNK]"},
+                       {"sep_token", "[SEP]"},
+                       {"pad_token", "[PAD]"},
+                       {"cls_token", "[CLS]"},
+                       {"mask_token", "[MASK]"}});
+  tokenizer["model"] = {{"type", "WordPiece"},
+                        {"unk_token", named_token(config, "unk_token")},
+                        {"vocab", std::move(tokenizer["model"]["vocab"])}};
+  tokenizer["normalizer"] = {{"type", "BertNormalizer"},
+                             {"clean_text", true},
+                             {"handle_chinese_chars", config.value("tokenize_chinese_chars", true)},
+                             {"strip_accents", config.value("strip_accents", json())},
+                             {"lowercase", config.value("do_lower_case", true)}};
+  tokenizer["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
+  tokenizer["post_processor"] = {{"type", "BertProcessing"},
+                                 {"sep", around(tokenizer, config, "sep_token", source)},
+                                 {"cls", around(tokenizer, config, "cls_token", source)}};
+  tokenizer["decoder"] = {{"type", "WordPiece"}};
+}
+
+void rebuild_llama(json& tokenizer, json& config) {
+  name_tokens(config, {{"unk_token", "<unk>"}, {"bos_token", "<s>"}, {"eos_token", "</s>"}});
+  const bool adds_space = flag_at(config, "add_prefix_space", true);
+  const bool is_legacy = flag_at(config, "legacy", false);
+  tokenizer["model"]["fuse_unk"] = true;
+  tokenizer["model"]["byte_fallback"] = true;
+  tokenizer["normalizer"] = nullptr;
+  tokenizer["pre_tokenizer"] = {{"type", "Metaspace"},
+                                {"replacement", kSpace},
+                                {"prepend_scheme", !adds_space ? "never"
+                                                   : is_legacy ? "always"
+                                                               : "first"},
+                                {"split", false}};
+  json decoders = {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}},
+                   {{"type", "ByteFallback"}},
+                   {{"type", "Fuse"}}};
+  if (adds_space) {
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  }
+  tokenizer["decoder"] = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
+}
+
+void rebuild_gpt2(json& tokenizer, json& config) {
+  constexpr const char* kEnd = "<|endoftext|>";
+  name_tokens(config, {{"unk_token", kEnd}, {"bos_token", kEnd}, {"eos_token", kEnd}});
+  tokenizer["normalizer"] = nullptr;
+  tokenizer["pre_tokenizer"] = {{"type", "ByteLevel"},
+                                {"add_prefix_space", config.value("add_prefix_space", false)}};
+  tokenizer["decoder"] = {{"type", "ByteLevel"}};
+}
+
+void rebuild_qwen(json& tokenizer, json& config) {
+  constexpr const char* kEnd = "<|endoftext|>";
+  name_tokens(config, {{"unk_token", kEnd}, {"eos_token", kEnd}, {"pad_token", kEnd}});
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  const json cut = {{"type", "Split"},
+                    {"pattern", {{"Regex", kQwen}}},
+                    {"behavior", "Isolated"},
+                    {"invert", false}};
+  const json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", flag_at(config, "add_prefix_space", false)},
+                      {"use_regex", false}};
+  tokenizer["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", json::array({cut, bytes})}};
+  tokenizer["decoder"] = {{"type", "ByteLevel"}};
+}
+
+}  // namespace
+
+std::string class_of(const json& config) {
+  std::string name = config.value("tokenizer_class", "");
+  if (name.ends_with("Fast")) {
+    name.resize(name.size() - 4);
+  }
+  return name;
+}
+
+void rebuild_as_class(json& tokenizer, json& config, const json& model, const std::string& source) {
+  if (!tokenizer.is_object() || !tokenizer.value("model", json()).is_object()) {
+    return;
+  }
+  const std::string name = class_taken(tokenizer, config, model);
+  const bool is_bert = name == "BertTokenizer";
+  if (!is_bert && name != "LlamaTokenizer" && name != "GPT2Tokenizer" && name != "Qwen2Tokenizer") {
+    return;
+  }
+  json& own = tokenizer["model"];
+  const char* const type = is_bert ? "WordPiece" : "BPE";
+  if (own.value("type", type) != type) {
+    throw FileError(fmt::format(
+        "{}: transformers takes it for a {}; expected a model of type {}, found {}; correct "
+        "tokenizer_class in tokenizer_config.json",
+        source, name, type, quote(text_at(own, "type"))));
+  }
+  if (config.contains("added_tokens_decoder")) {
+    tokenizer["added_tokens"] = json::array();  // the class takes those
+  }
+  if (is_bert) {
+    return rebuild_bert(tokenizer, config, source);
+  }
+  own = {{"type", "BPE"}, {"vocab", std::move(own["vocab"])}, {"merges", std::move(own["merges"])}};
+  if (name == "LlamaTokenizer") {
+    rebuild_llama(tokenizer, config);
+  } else if (name == "GPT2Tokenizer") {
+    rebuild_gpt2(tokenizer, config);
+  } else {
+    rebuild_qwen(tokenizer, config);
+  }
+}
+
+json of_vocabulary(const std::string& text,
+                   const json& added,
+                   json& config,
+                   const std::string& source) {
+  json tokenizer = {{"added_tokens", added}, {"model", {{"vocab", words_of(text)}}}};
+  rebuild_bert(tokenizer, config, source);
+  return tokenizer;
+}
+
+json of_merges(const json& words, std::string_view merges, json& config) {
+  json pairs = json::array();
+  for (const std::string_view line : split(merges, '\n')) {
+    if (!trim(line).empty() && !line.starts_with("#version")) {
+      pairs.push_back(trim(line));
+    }
+  }
+  json tokenizer = {{"added_tokens", json::array()},
+                    {"model", {{"type", "BPE"}, {"vocab", words}, {"merges", std::move(pairs)}}}};
+  rebuild_gpt2(tokenizer, config);
+  return tokenizer;
+}
+
+}  // namespace halfback

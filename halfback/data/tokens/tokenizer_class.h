@@ -1,0 +1,36 @@
+// What the classes of transformers make of a tokenizer's files. Some of them take only the
+// vocabulary out of a tokenizer.json, and build the rest from tokenizer_config.json anew.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace halfback {
+
+// Returns the tokenizer_class of a configuration, without what it says about its language; "" for
+// none.
+std::string class_of(const nlohmann::json& config);
+
+// Makes of a tokenizer.json what the class gives that AutoTokenizer takes for it, `model` being
+// config.json, or null. Names of tokens that the class knows by itself come into the config. Throws
+// FileError beginning with the source.
+void rebuild_as_class(nlohmann::json& tokenizer,
+                      nlohmann::json& config,
+                      const nlohmann::json& model,
+                      const std::string& source);
+
+// Returns the tokenizer.json that transformers makes of BERT's vocab.txt and added tokens. Throws
+// FileError beginning with the source.
+nlohmann::json of_vocabulary(const std::string& text,
+                             const nlohmann::json& added,
+                             nlohmann::json& config,
+                             const std::string& source);
+
+// Returns the tokenizer.json that transformers makes of GPT-2's vocab.json and merges.txt.
+nlohmann::json of_merges(const nlohmann::json& words,
+                         std::string_view merges,
+                         nlohmann::json& config);
+
+}  // namespace halfback
