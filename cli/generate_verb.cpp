@@ -11,7 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
-#include <utility>
+#include <string_view>
 
 namespace halfback::cli {
 
@@ -43,11 +43,14 @@ void add_generate_verb(CLI::App& app) {
                                  tokenizer.vocabulary());
       }
     };
-    std::string prompt = options->prompt;  // printed when the checkpoint is known to be good
-    generate(*options, [&prompt](std::string_view text) {
-      return static_cast<bool>(std::cout << std::exchange(prompt, {}) << text << std::flush);
+    options->on_note = [](const std::string& text) {
+      std::cerr << fmt::format("note: {}\n", text);
+    };
+    options->on_prompt = [](std::string_view text) { std::cout << text << std::flush; };
+    generate(*options, [](std::string_view text) {
+      return static_cast<bool>(std::cout << text << std::flush);
     });
-    std::cout << prompt << '\n';
+    std::cout << '\n';
   });
 }
 

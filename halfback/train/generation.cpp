@@ -15,16 +15,19 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <numeric>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace halfback {
 
 namespace {
 
+constexpr const char* kGenerationFile = "generation_config.json";
 constexpr std::uint64_t kSampling = 3;  // purpose, part of the key
 
 void check(const GenerationOptions& options) {
@@ -58,9 +61,53 @@ void check_vocabulary(const std::filesystem::path& checkpoint,
   }
 }
 
+// Keys of generation_config.json that change what transformers generates, with the value that
+// changes nothing, and that we have no option for.
+constexpr auto kNotApplied =
+    std::to_array<std::pair<const char*, int>>({{"repetition_penalty", 1},
+                                                {"encoder_repetition_penalty", 1},
+                                                {"no_repeat_ngram_size", 0},
+                                                {"encoder_no_repeat_ngram_size", 0},
+                                                {"min_length", 0},
+                                                {"min_new_tokens", 0},
+                                                {"num_beams", 1},
+                                                {"suppress_tokens", -1},
+                                                {"begin_suppress_tokens", -1},
+                                                {"bad_words_ids", -1},
+                                                {"sequence_bias", -1},
+                                                {"forced_bos_token_id", -1},
+                                                {"forced_eos_token_id", -1},
+                                                {"exponential_decay_length_penalty", -1},
+                                                {"guidance_scale", 1},
+                                                {"penalty_alpha", 0},
+                                                {"watermarking_config", -1},
+                                                {"stop_strings", -1},
+                                                {"top_p", 1},
+                                                {"min_p", 0},
+                                                {"typical_p", 1},
+                                                {"epsilon_cutoff", 0},
+                                                {"eta_cutoff", 0}});
+
+void note_not_applied(const GenerationOptions& options) {
+  const std::filesystem::path path = options.checkpoint / kGenerationFile;
+  std::error_code ignored;
+  if (!options.on_note || !std::filesystem::exists(path, ignored)) {
+    return;
+  }
+  const nlohmann::json config = parse_json(read_file(path), path.string());
+  for (const auto& [key, neutral] : kNotApplied) {
+    const nlohmann::json found =
+        config.is_object() ? config.value(key, nlohmann::json()) : nlohmann::json();
+    if (!found.empty() && found != neutral) {
+      options.on_note(
+          fmt::format("{}: {} {} is not applied", path.string(), key, quote(found.dump())));
+    }
+  }
+}
+
 // Returns the tokens that end a text: of generation_config.json, else of config.json.
 std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
-  for (const char* const name : {"generation_config.json", kConfigFile}) {
+  for (const char* const name : {kGenerationFile, kConfigFile}) {
     const std::filesystem::path path = checkpoint / name;
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) {
@@ -72,7 +119,7 @@ std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
     const nlohmann::json all = found.is_array() ? found : nlohmann::json::array({found});
     const auto is_id = [](const nlohmann::json& one) { return one.is_number_integer(); };
     if (found.is_null()) {
-      continue;
+      return {};  // as in transformers: the first file says that there are none
     }
     if (!std::all_of(all.begin(), all.end(), is_id)) {
       throw FileError(
@@ -148,6 +195,7 @@ void generate(const GenerationOptions& options,
   if (options.on_tokenizer) {
     options.on_tokenizer(*tokenizer);
   }
+  note_not_applied(options);
   const std::vector<std::int64_t> ends = end_tokens(options.checkpoint);
   const std::vector<std::int32_t> prompt = prompt_tokens(*tokenizer, options.prompt);
   // Only the table of angles depends on the length, so that text may be longer than in training.
@@ -168,8 +216,12 @@ void generate(const GenerationOptions& options,
 
   LlamaDecoder decoder(stage.layers());
   const std::unique_ptr<TextDecoder> text = tokenizer->decoder();
+  std::string prompt_text;
   for (const std::int32_t token : prompt) {
-    text->add(token);
+    prompt_text += text->add(token);
+  }
+  if (options.on_prompt) {
+    options.on_prompt(prompt_text);
   }
   at::Tensor logits = decoder.extend(to_tensor(prompt).to(options.device));
   for (std::int64_t i = 0; i < options.num_tokens; ++i) {

@@ -22,13 +22,15 @@ struct GenerationOptions {
   std::uint64_t seed = 1;
   at::Device device = at::kCPU;
   std::function<void(const Tokenizer&)> on_tokenizer = {};  // hears which one the checkpoint has
+  std::function<void(const std::string&)> on_note = {};     // hears what is not done as asked
+  std::function<void(std::string_view)> on_prompt = {};  // hears the prompt's text, without signs
 };
 
 // Continues the prompt and hands over each token's text as it comes, until num_tokens, a token that
-// ends texts (eos_token_id of generation_config.json, else of config.json), or `on_text` returns
-// false. The model sees the tokenizer's prefix() first; special tokens are no text. Equal options
-// and checkpoint give equal text. Throws FileError for the checkpoint, ConfigError for options out
-// of range.
+// ends texts (eos_token_id of generation_config.json; of config.json where that is not there), or
+// `on_text` returns false. The model sees the tokenizer's prefix() first; special tokens are no
+// text. Equal options and checkpoint give equal text. Throws FileError for the checkpoint,
+// ConfigError for options out of range.
 void generate(const GenerationOptions& options,
               const std::function<bool(std::string_view)>& on_text);
 

@@ -12,6 +12,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -117,6 +118,38 @@ TEST_F(GenerationTest, EndsWhenTheReaderHasEnough) {
   GenerationOptions none = options();
   none.num_tokens = 0;
   EXPECT_EQ(text_of(none), "");
+}
+
+TEST_F(GenerationTest, NamesTheKeysOfOthersThatAreNotApplied) {
+  spit(checkpoint_ / "generation_config.json",
+       R"({"repetition_penalty": 1.5, "num_beams": 1, "min_length": 0, "top_k": 3,
+           "forced_eos_token_id": 2, "suppress_tokens": [], "no_repeat_ngram_size": null})");
+  std::string notes;
+  std::string prompt;
+  GenerationOptions told = options();
+  told.on_note = [&](const std::string& note) { notes += note + "\n"; };
+  told.on_prompt = [&](std::string_view text) { prompt += text; };
+  EXPECT_EQ(text_of(told).size(), 30U);
+  const std::string file = (checkpoint_ / "generation_config.json").string();
+  EXPECT_EQ(notes, file + ": repetition_penalty \"1.5\" is not applied\n" + file +
+                       ": forced_eos_token_id \"2\" is not applied\n");
+  EXPECT_EQ(prompt, "the ");
+}
+
+TEST_F(GenerationTest, TheEndIsThatOfTheFirstFileAlsoWhereItHasNone) {
+  const std::filesystem::path published = directory_ / "published";
+  std::filesystem::create_directory(published);
+  std::filesystem::copy(checkpoint_ / "model.safetensors", published);
+  GenerationOptions greedy = options();
+  greedy.temperature = 0.0;
+  const std::string text = text_of(greedy);
+  auto config = nlohmann::json::parse(slurp(checkpoint_ / "config.json"));
+  config["eos_token_id"] = static_cast<unsigned char>(text[0]);
+  spit(published / "config.json", config.dump());
+  greedy.checkpoint = published;
+  EXPECT_EQ(text_of(greedy), "");
+  spit(published / "generation_config.json", R"({"eos_token_id": null})");
+  EXPECT_EQ(text_of(greedy), text);
 }
 
 TEST_F(GenerationTest, RefusesOptionsOutOfRange) {
