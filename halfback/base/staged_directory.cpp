@@ -190,6 +190,10 @@ StagedDirectory::StagedDirectory(const fs::path& target, std::string marker, Own
   if (error) {
     fail_io(target.string(), "make the directory", error.value());
   }
+  // What nobody else may read stays so from its first byte; commit() gives the whole mode.
+  if (const fs::file_status there = fs::status(target_, error); fs::is_directory(there)) {
+    fs::permissions(staging_, there.permissions() | fs::perms::owner_all, error);
+  }
   const OutputFile sign(staging_ / kUnfinished, OpenMode::Exclusive);
 }
 
@@ -206,6 +210,8 @@ bool StagedDirectory::is_all_own(const fs::path& directory) const {
 
 // The marker goes last: until then the rest can be told.
 void StagedDirectory::remove_own(const fs::path& directory) const {
+  std::error_code ignored;
+  fs::permissions(directory, fs::perms::owner_all, fs::perm_options::add, ignored);
   for (const std::string& name : names_in(directory)) {
     if (name != marker_) {
       remove_tree(directory / name);
@@ -273,6 +279,8 @@ std::vector<fs::path> StagedDirectory::commit(const fs::path& old) {
   if (before.empty()) {
     return aside;
   }
+  std::error_code ignored;
+  const fs::perms mode = fs::status(before, ignored).permissions();
   for (const std::string& name : others_in(before)) {
     move(before / name, target_ / name);
   }
@@ -281,6 +289,7 @@ std::vector<fs::path> StagedDirectory::commit(const fs::path& old) {
   } else if (before != old) {
     rename_path(before, old);
   }
+  fs::permissions(target_, mode, ignored);
   return aside;
 }
 

@@ -87,6 +87,24 @@ TEST(StagedDirectoryTest, ReplacesAnEmptyDirectoryAndFollowsALink) {
   EXPECT_EQ(slurp(directory / "real/marker"), "1");
 }
 
+TEST(StagedDirectoryTest, KeepsTheModeOfTheOldOne) {
+  const TemporaryDirectory directory;
+  const fs::path target = directory / "a";
+  for (const fs::perms mode : {fs::perms(0700), fs::perms(0500), fs::perms(0750)}) {
+    const auto first = stage(target);
+    spit(first->path() / "marker", "1");
+    first->commit();
+    fs::permissions(target, mode);
+    const auto second = stage(target);
+    EXPECT_EQ(fs::status(second->path()).permissions(), mode | fs::perms::owner_all);
+    spit(second->path() / "marker", "2");
+    EXPECT_TRUE(second->commit().empty());
+    EXPECT_EQ(fs::status(target).permissions(), mode);
+    EXPECT_EQ(slurp(target / "marker"), "2");
+  }
+  EXPECT_EQ(num_entries(directory.path()), 1);
+}
+
 TEST(StagedDirectoryTest, RefusesWhatNoDirectoryCanReplace) {
   const TemporaryDirectory directory;
   spit(directory / "file", "dear");
