@@ -61,6 +61,12 @@ TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given
     if (!is_given || name_ == theirs->name()) {
       return theirs;
     }
+    if (name_ == kLearned) {
+      throw ConfigError(fmt::format(
+          "--tokenizer {} learns a new tokenizer, and {} has its own ({}); expected the "
+          "same tokens; leave --tokenizer out",
+          kLearned, given.checkpoint.string(), theirs->name()));
+    }
   }
   if (name_ == kBytes) {
     return byte_tokenizer();

@@ -152,9 +152,15 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
     if (const std::string& note = config.resumes_from->note; !note.empty() && is_front(config)) {
       print_note(note);
     }
+    const TrainingState state = read_training_state(config.resumes_from->directory);
     if (config.pipeline.gradient_groups == 0) {
-      config.pipeline.gradient_groups =
-          read_training_state(config.resumes_from->directory).gradient_groups;
+      config.pipeline.gradient_groups = state.gradient_groups;
+    }
+    // The same mini-batch, in as many micro-batches as this schedule has.
+    const int num_parts = config.schedule.num_micro_batches;
+    std::optional<std::int64_t>& size = options.training.micro_batch_size;
+    if (!size && state.samples_per_step && *state.samples_per_step % num_parts == 0) {
+      size = *state.samples_per_step / num_parts;
     }
   }
   // A checkpoint knows its model: sizes need not be typed again.
@@ -245,7 +251,7 @@ class Front {
       std::cout << fmt::format("checkpoint: {} (step {})\n", options_.checkpoint,
                                outcome.last_step);
     }
-    say_what_stays(config);
+    say_what_stays(config, outcome.last_step);
     if (outcome.was_stopped) {
       std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
                                options_.checkpoint.empty() ? "" : "; go on with --resume");
@@ -254,12 +260,14 @@ class Front {
 
  private:
   // A checkpoint that is due to be deleted may hold files of others.
-  static void say_what_stays(const TrainingConfig& config) {
+  static void say_what_stays(const TrainingConfig& config, std::int64_t last_step) {
     int num_kept = 1;
     for (const KeptCheckpoint& kept : config.checkpoint.empty()
                                           ? std::vector<KeptCheckpoint>()
                                           : kept_checkpoints(config.checkpoint)) {
-      if (++num_kept > config.keep) {
+      if (kept.step < last_step && num_kept < config.keep) {
+        ++num_kept;
+      } else {
         print_note(fmt::format("{}: stays, since train has not written all that it holds",
                                kept.path.string()));
       }

@@ -10,10 +10,15 @@ bool is_variant(const BertConfig& config) {
   return config.has_rms_norm || config.has_sinusoid_positions;
 }
 
+// A head for another task counts for none.
 bool is_encoder_alone(const nlohmann::json& json) {
   const auto found = json.find("architectures");
-  return found != json.end() && found->is_array() && !found->empty() &&
-         found->front() == "BertModel";
+  if (found == json.end() || !found->is_array() || found->empty() || !found->front().is_string()) {
+    return false;
+  }
+  const auto name = found->front().get<std::string>();
+  return name == "BertModel" ||
+         (name.starts_with("BertFor") && name != "BertForMaskedLM" && name != "BertForPreTraining");
 }
 
 }  // namespace

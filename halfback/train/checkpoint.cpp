@@ -8,6 +8,8 @@
 #include "halfback/train/model_json.h"
 #include "halfback/train/safetensors.h"
 
+#include <ATen/ops/all.h>
+#include <ATen/ops/isfinite.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -80,6 +82,25 @@ void load_parameters(const ModelTensors& tensors, const StageList& stages) {
     for (const NamedTensor& named : value_tensors(buffers_of(*stage), Copies::With)) {
       if (tensors.contains(named.name)) {
         tensors.copy(named.name, named.tensor);
+      }
+    }
+  }
+}
+
+void require_finite(const StageList& stages, const std::filesystem::path& source) {
+  const c10::InferenceMode no_graph;
+  for (Stage* const stage : stages) {
+    const StageBuffers values{// without the state, which would be made whole
+                              .store = &stage->store(),
+                              .values = stage->store().values(),
+                              .statistics = stage->store().statistics(),
+                              .state = {}};
+    for (const NamedTensor& named : value_tensors(values, Copies::With)) {
+      if (!at::isfinite(named.tensor).all().item<bool>()) {
+        throw FileError(fmt::format(
+            "{}: tensor {} holds NaN or infinity, or a value beyond float32; expected finite "
+            "numbers; use another checkpoint",
+            source.string(), quote(named.name)));
       }
     }
   }

@@ -83,6 +83,9 @@ ModelConfig load_config(const std::filesystem::path& directory);
 void load_parameters(const std::filesystem::path& directory, const StageList& stages);
 void load_parameters(const ModelTensors& tensors, const StageList& stages);
 
+// Throws FileError, naming `source` and the tensor, unless all values are finite.
+void require_finite(const StageList& stages, const std::filesystem::path& source);
+
 // Copies the optimizer state, and values that the model has in a smaller type, into the stages and
 // returns the rest. Throws FileError when the
 // directory has no training state, or it is of another optimizer than `optimizer`.

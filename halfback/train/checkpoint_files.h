@@ -13,6 +13,7 @@ inline constexpr const char* kReportFile = "report.json";  // the same for the f
 // What a checkpoint has again where the one that its run began with had it.
 inline constexpr const char* kInheritedFiles[] = {"generation_config.json", "chat_template.jinja",
                                                   "chat_template.json"};
+inline constexpr const char* kInheritedFolder = "additional_chat_templates";  // and its files
 
 // What the files of tensors begin with.
 inline constexpr const char* kModelTensors = "model";

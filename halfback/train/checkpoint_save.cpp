@@ -161,6 +161,7 @@ void save_checkpoint(const fs::path& directory,
   manifest.files.merge(
       save_sharded(staging, kStateTensors, states, options.max_shard_bytes, options.peers));
   const auto write = [&](const std::string& name, std::string_view bytes) {
+    fs::create_directories((staging / name).parent_path());
     write_file_atomically(staging / name, bytes);
     manifest.files[name].add(bytes);
   };

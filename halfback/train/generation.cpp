@@ -213,6 +213,7 @@ void generate(const GenerationOptions& options,
   Stage stage(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
               {.device = options.device});
   load_parameters(options.checkpoint, {&stage});
+  require_finite({&stage}, options.checkpoint);
 
   LlamaDecoder decoder(stage.layers());
   const std::unique_ptr<TextDecoder> text = tokenizer->decoder();

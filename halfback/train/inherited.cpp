@@ -12,13 +12,9 @@
 
 namespace halfback {
 
-namespace {
-
 std::string dtype_name(at::ScalarType dtype) {
   return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
 }
-
-}  // namespace
 
 Inherited read_inherited(const std::filesystem::path& directory, const ModelTensors& tensors) {
   Inherited all{.config = read_file(directory / kConfigFile),
@@ -29,6 +25,14 @@ Inherited read_inherited(const std::filesystem::path& directory, const ModelTens
     std::error_code ignored;
     if (std::filesystem::exists(directory / name, ignored)) {
       all.files[name] = read_file(directory / name);
+    }
+  }
+  std::error_code error;  // it need not be there
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory / kInheritedFolder, error)) {
+    if (entry.is_regular_file()) {
+      all.files[std::filesystem::path(kInheritedFolder) / entry.path().filename()] =
+          read_file(entry.path());
     }
   }
   return all;

@@ -21,6 +21,9 @@ struct Inherited {
   std::map<std::string, std::string> files;      // by name
 };
 
+// Returns float32, bfloat16 or float16.
+std::string dtype_name(at::ScalarType dtype);
+
 // Returns what the checkpoint brings. Throws FileError.
 Inherited read_inherited(const std::filesystem::path& directory, const ModelTensors& tensors);
 

@@ -7,8 +7,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <iterator>
 #include <optional>
+#include <string_view>
 #include <sys/stat.h>
+#include <system_error>
 #include <utility>
 
 namespace halfback {
@@ -24,10 +27,15 @@ constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{1} << 24;
       path.string(), found));
 }
 
+bool is_in_folder(std::string_view name) {
+  const std::size_t slash = name.find('/');
+  return slash != std::string_view::npos && name.substr(0, slash) == kInheritedFolder;
+}
+
 FileSummaries files_of(const nlohmann::json& json, const std::filesystem::path& path) {
   FileSummaries files;
   for (const auto& [name, entry] : json.items()) {
-    if (!is_file_name(name)) {
+    if (!is_file_name(is_in_folder(name) ? name.substr(name.find('/') + 1) : name)) {
       refuse(path, fmt::format("{} is no name of a file in the same directory", quote(name)));
     }
     files[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
@@ -94,12 +102,24 @@ std::set<std::string> own_entries(const std::filesystem::path& directory) {
     const Manifest manifest = read_manifest(directory);
     own.insert(kManifestFile);
     const auto listed = change_of(directory / kManifestFile);
+    std::ptrdiff_t num_in_folder = 0;
     for (const auto& [name, summary] : manifest.files) {
       const auto change = change_of(directory / name);
       if (change && change->bytes == summary.bytes &&
           (change->time <= listed->time || is_unaltered(directory / name, summary))) {
-        own.insert(name);
+        if (is_in_folder(name)) {
+          ++num_in_folder;
+        } else {
+          own.insert(name);
+        }
       }
+    }
+    // A folder is one entry, which is whole or not ours.
+    using Entries = std::filesystem::directory_iterator;
+    std::error_code ignored;
+    if (num_in_folder > 0 &&
+        std::distance(Entries(directory / kInheritedFolder, ignored), Entries()) == num_in_folder) {
+      own.insert(kInheritedFolder);
     }
   } catch (const FileError&) {
     return {};

@@ -7,7 +7,7 @@
 #include "halfback/train/mlp_json.h"
 #include "halfback/train/resnet_json.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 namespace halfback {
 
@@ -43,8 +43,10 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& sourc
   if (type == kBertType || type == kBertVariantType) {
     return bert_from_json(json, source);
   }
-  throw FileError(fmt::format("{}: \"model_type\" is {}; known are {}; use such a checkpoint",
-                              source, quote(type), fmt::join(model_names(), ", ")));
+  throw FileError(
+      fmt::format("{}: \"model_type\" is {}; known are llama, mistral, qwen2, bert, mamba, and the "
+                  "\"architecture\" of timm for a resnet; use such a checkpoint",
+                  source, quote(type)));
 }
 
 }  // namespace halfback

@@ -30,6 +30,8 @@ struct Naming {
   std::map<std::string, std::string> aliases;  // a second name of a tensor
   std::vector<std::string_view> others;        // parts of names that change nothing
   bool has_old_norms = false;                  // gamma and beta
+  bool can_untie = true;                       // the aliases, by config.json
+  std::vector<std::string_view> other_heads;   // that a new head takes the place of
   const char* headless = "";                   // what a model without the head is
 };
 
@@ -48,6 +50,8 @@ Naming naming_of(const BertConfig& config) {
                 .others = {"embeddings.position_ids", "embeddings.token_type_ids", "bert.pooler.",
                            "cls.seq_relationship."},
                 .has_old_norms = true,
+                .can_untie = false,
+                .other_heads = {"classifier.", "qa_outputs."},
                 .headless = "BertModel"};
   if (config.has_head) {
     naming.head = {"cls.predictions."};
@@ -162,12 +166,15 @@ class ModelTensors::Reader {
     const Names stored = to_.files_.names();
     const Names names = named_as_ours(stored);
     std::vector<std::size_t> aliases;
+    Names replaced;
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (head_ == Head::New && is_head(names[i])) {
         continue;
       }
-      if (wanted_.count(names[i]) != 0) {
-        to_.file_names_[names[i]] = stored[i];
+      if (head_ == Head::New && begins_with(naming_.other_heads, names[i])) {
+        replaced.push_back(names[i]);
+      } else if (wanted_.count(names[i]) != 0) {
+        take(names[i], stored[i]);
       } else if (naming_.aliases.count(names[i]) != 0) {
         aliases.push_back(i);
       } else if (is_other(names[i])) {
@@ -179,14 +186,19 @@ class ModelTensors::Reader {
     for (const std::size_t i : aliases) {
       take_alias(stored[i], naming_.aliases.at(names[i]));
     }
+    if (!replaced.empty()) {
+      to_.notes_.push_back(fmt::format("the new head takes the place of {}", listed(replaced)));
+    }
     require_all();
   }
 
  private:
-  bool is_head(const std::string& name) const {
-    return std::any_of(naming_.head.begin(), naming_.head.end(),
+  static bool begins_with(const std::vector<std::string_view>& parts, const std::string& name) {
+    return std::any_of(parts.begin(), parts.end(),
                        [&](std::string_view one) { return name.starts_with(one); });
   }
+
+  bool is_head(const std::string& name) const { return begins_with(naming_.head, name); }
 
   bool is_other(const std::string& name) const {
     return std::any_of(naming_.others.begin(), naming_.others.end(),
@@ -209,14 +221,26 @@ class ModelTensors::Reader {
     return names;
   }
 
+  void take(const std::string& name, const std::string& stored) {
+    const auto [found, is_new] = to_.file_names_.emplace(name, stored);
+    if (!is_new) {
+      throw FileError(fmt::format(
+          "{}: tensors {} and {} are two names of one; expected one of them; take the other out",
+          source_, quote(found->second), quote(stored)));
+    }
+  }
+
   // A second copy of a tensor must be equal; it may be there instead of the first.
   void take_alias(const std::string& stored, const std::string& original) {
     const auto [found, is_new] = to_.file_names_.emplace(original, stored);
     if (!is_new && !at::equal(to_.files_.get(stored), to_.files_.get(found->second))) {
       throw FileError(fmt::format(
-          "{}: tensors {} and {} differ; expected equal ones, as the config ties them; set "
-          "\"tie_word_embeddings\" of config.json to false if they are two, or take one out",
-          source_, quote(stored), quote(found->second)));
+          "{}: tensors {} and {} differ; expected equal ones, as the config ties them; {}", source_,
+          quote(stored), quote(found->second),
+          naming_.can_untie
+              ? "set \"tie_word_embeddings\" of config.json to false if they are two, "
+                "or take one out"
+              : "take the first out, which a tied model does not use"));
     }
   }
 

@@ -125,9 +125,11 @@ at::Tensor SafetensorsFile::expect(const std::string& name,
 at::Tensor SafetensorsFile::expect_number(const std::string& name,
                                           at::IntArrayRef shape,
                                           at::ScalarType dtype) const {
-  constexpr std::array<std::string_view, 5> kNumbers = {"F64", "F32", "F16", "BF16", "I64"};
+  constexpr std::array<std::string_view, 6> kNumbers = {"F64", "F32", "F16", "BF16", "I64", "I32"};
+  constexpr std::ptrdiff_t kNumFloats = 4;
   const TensorEntry& found = entry(name);
-  const bool is_number = std::find(kNumbers.begin(), kNumbers.end(), found.dtype) != kNumbers.end();
+  const auto end = shape.empty() ? kNumbers.end() : kNumbers.begin() + kNumFloats;
+  const bool is_number = std::find(kNumbers.begin(), end, found.dtype) != end;
   if (at::IntArrayRef(found.shape) != shape || !is_number) {
     fail_other(found, shape, dtype);
   }
@@ -183,6 +185,22 @@ void SafetensorsDirectory::read_index(const fs::path& path) {
     }
     names_.push_back(name);
     file_of_.emplace(name, &found->second);
+  }
+  require_listed(path);
+}
+
+void SafetensorsDirectory::require_listed(const fs::path& index) const {
+  for (const auto& [file_name, file] : files_) {
+    for (const std::string& name : file.names()) {
+      const auto listed = file_of_.find(name);
+      if (listed == file_of_.end() || listed->second != &file) {
+        throw FileError(fmt::format(
+            "{}: tensor {} lies in {} and is listed {}; expected every tensor in the one file that "
+            "the index lists it in; fetch all files again, or take the tensor out there",
+            index.string(), quote(name), quote(file_name),
+            listed == file_of_.end() ? "in none" : "in another"));
+      }
+    }
   }
 }
 

@@ -70,7 +70,7 @@ class SafetensorsFile {
   at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
   // As expect(), and takes values of other types that `dtype` can stand for: F64, F32, F16 and
-  // BF16, and I64, which torch counts batches in. They are not converted yet.
+  // BF16, and for a single number, as batches are counted, I64 and I32. They are not converted yet.
   at::Tensor expect_number(const std::string& name,
                            at::IntArrayRef shape,
                            at::ScalarType dtype) const;
@@ -113,6 +113,7 @@ class SafetensorsDirectory {
 
  private:
   void read_index(const std::filesystem::path& path);
+  void require_listed(const std::filesystem::path& index) const;
   const SafetensorsFile& file(const std::string& name) const;
 
   std::string source_;

@@ -33,6 +33,31 @@ void require_head(const TrainingConfig& config) {
   }
 }
 
+// What changes the steps to come and may be another when a run goes on.
+std::map<std::string, std::string> options_of(const TrainingConfig& config) {
+  const PipelineOptions& pipeline = config.pipeline;
+  const OptimizerOptions& optimizer = pipeline.stage.optimizer;
+  const auto text = [](auto value) { return fmt::format("{}", value); };
+  std::map<std::string, std::string> all = {
+      {"--steps", text(config.num_steps)},
+      {"--warmup", text(config.learning_rate.warmup_steps)},
+      {"--learning-rate", text(config.learning_rate.peak)},
+      {"--learning-rate-floor", text(config.learning_rate.floor_fraction)},
+      {"--clip", text(pipeline.clip_norm)},
+      {"--weight-decay", text(optimizer.weight_decay)},
+      {"--precision", dtype_name(pipeline.stage.product_dtype.value_or(at::kFloat))},
+      {"--loss-scale",
+       pipeline.loss_scale.is_dynamic ? "dynamic" : text(pipeline.loss_scale.initial)}};
+  if (optimizer.kind == OptimizerKind::Sgd) {
+    all["--momentum"] = text(optimizer.momentum);
+  } else {
+    all["--beta1"] = text(optimizer.beta1);
+    all["--beta2"] = text(optimizer.beta2);
+    all["--epsilon"] = text(optimizer.epsilon);
+  }
+  return all;
+}
+
 }  // namespace
 
 Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded)
@@ -143,11 +168,28 @@ void Training::load_model(const std::filesystem::path& directory, Head head) {
   if (config_.resumes_from) {
     // What somebody else has put there stays there by itself.
     const std::set<std::string> own = own_entries(directory);
-    std::erase_if(inherited_.files, [&](const auto& file) { return own.count(file.first) == 0; });
+    std::erase_if(inherited_.files, [&](const auto& file) {
+      return own.count(file.first.substr(0, file.first.find('/'))) == 0;
+    });
   }
-  for (const std::string& note : tensors.notes()) {
-    if (config_.on_note && peers()->is_first()) {
-      config_.on_note(note);
+  for (const std::string& text : tensors.notes()) {
+    note(text);
+  }
+}
+
+void Training::note(const std::string& text) const {
+  if (config_.on_note && peers()->is_first()) {
+    config_.on_note(text);
+  }
+}
+
+void Training::note_other_options(const TrainingState& state) const {
+  for (const auto& [name, value] : options_of(config_)) {
+    const auto found = state.options.find(name);
+    if (found != state.options.end() && found->second != value) {
+      note(fmt::format("{}: the run was with {} {} until step {}, and goes on with {}",
+                       config_.resumes_from->directory.string(), name, found->second, state.step,
+                       value));
     }
   }
 }
@@ -169,8 +211,8 @@ void Training::require_same_data(const TrainingState& state) const {
   };
   if (state.data_crc32) {
     require(checksum(*state.data_crc32), checksum(data_identity_.crc32));
-  } else if (config_.on_note && peers()->is_first()) {
-    config_.on_note(where + ": does not say the checksum of its data; only its size is compared");
+  } else {
+    note(where + ": does not say the checksum of its data; only its size is compared");
   }
   const auto split = [](std::int64_t count) {
     return fmt::format(
@@ -195,6 +237,7 @@ void Training::restore() {
                          config_.model, config_.initial, Fixed::InModel);
       require_same_tokenizer(config_.initial, *config_.tokenizer);
       load_model(config_.initial, config_.has_new_head ? Head::New : Head::Stored);
+      require_finite(stages(), config_.initial);
     }
     return;
   }
@@ -203,6 +246,7 @@ void Training::restore() {
   require_same_tokenizer(directory, *config_.tokenizer);
   load_model(directory, Head::Stored);
   const TrainingState state = load_training_state(directory, stages(), config_.optimizer);
+  require_finite(stages(), directory);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
@@ -213,7 +257,10 @@ void Training::restore() {
   };
   require("--seed", state.seed, config_.seed);
   require_same_data(state);
+  require("a mini-batch (--micro-batch-size times micro-batches) of",
+          state.samples_per_step.value_or(samples_per_step()), samples_per_step());
   require("--gradient-groups", state.gradient_groups, pipeline_->gradient_groups());
+  note_other_options(state);
   if (state.loss_scale) {
     pipeline_->restore_loss_scale(*state.loss_scale);
   }
@@ -273,7 +320,9 @@ void Training::save(std::int64_t step) {
                            .loss_scale = pipeline_->loss_scale().is_dynamic()
                                              ? std::optional(pipeline_->loss_scale().state())
                                              : std::nullopt,
-                           .gradient_groups = pipeline_->gradient_groups()});
+                           .gradient_groups = pipeline_->gradient_groups(),
+                           .samples_per_step = samples_per_step(),
+                           .options = options_of(config_)});
   for (Stage* const stage : written) {
     stage->close_whole_state();
   }

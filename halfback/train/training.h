@@ -101,6 +101,8 @@ class Training {
   void make_pipeline();
   void restore();
   void require_same_data(const TrainingState& state) const;
+  void note_other_options(const TrainingState& state) const;
+  void note(const std::string& text) const;
   void load_model(const std::filesystem::path& directory, Head head);
   std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;

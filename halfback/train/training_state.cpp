@@ -63,6 +63,12 @@ std::string to_text(const TrainingState& state) {
   if (state.training_bytes) {
     json["training_bytes"] = *state.training_bytes;
   }
+  if (state.samples_per_step) {
+    json["samples_per_step"] = *state.samples_per_step;
+  }
+  if (!state.options.empty()) {
+    json["options"] = state.options;
+  }
   if (state.loss_scale) {
     json["loss_scale"] = {{"value", state.loss_scale->value},
                           {"good_steps", state.loss_scale->good_steps},
@@ -88,7 +94,9 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
              .data_crc32 = optional_of<std::uint32_t>(json, "data_crc32"),
              .training_bytes = optional_of<std::int64_t>(json, "training_bytes"),
              .loss_scale = loss_scale_of(json),
-             .gradient_groups = json.value("gradient_groups", 1)};
+             .gradient_groups = json.value("gradient_groups", 1),
+             .samples_per_step = optional_of<std::int64_t>(json, "samples_per_step"),
+             .options = json.value("options", std::map<std::string, std::string>())};
   } catch (const nlohmann::json::exception& error) {
     refuse(path, error.what());
   }

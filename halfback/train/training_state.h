@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,8 @@ struct TrainingState {
   std::optional<std::int64_t> training_bytes = {};  // of the data; the rest is for validation
   std::optional<LossScaleState> loss_scale = {};    // where it is dynamic
   int gradient_groups = 1;                          // of micro-batches, summed one by one
+  std::optional<std::int64_t> samples_per_step = {};
+  std::map<std::string, std::string> options = {};  // values of those that may change, by name
 
   bool operator==(const TrainingState&) const = default;
 };

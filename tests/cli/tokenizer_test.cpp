@@ -29,7 +29,7 @@ TEST_F(TokenizerTest, IsLearnedKeptAndUsed) {
 
   output_of("train --config " + path("report/config.toml") + " --checkpoint " + path("again"));
   EXPECT_TRUE(model_bytes("again") == model_bytes("a"));
-  output_of(learned("--steps 5 --resume --ranks 1 --checkpoint " + path("a")));
+  output_of(learned("--steps 5 --resume --ranks 1 --micro-batch-size 2 --checkpoint " + path("a")));
   EXPECT_TRUE(slurp(directory_ / "a" / "tokenizer.model") == model);
   output_of("train --ranks 1 --steps 6 --resume --data " + path("text.txt") + " --checkpoint " +
             path("a"));
@@ -78,6 +78,10 @@ TEST_F(TokenizerTest, RefusesWhatDoesNotFit) {
   expect_error(
       train("--resume --tokenizer bytes --steps 4 --vocabulary 300 --checkpoint " + path("a")), 2,
       "checkpoint of another tokenizer: 300 pieces there and bytes in this run");
+  output_of(train("--checkpoint " + path("bytes")));
+  expect_error(train("--resume --tokenizer sentencepiece --checkpoint " + path("bytes")), 2,
+               "--tokenizer sentencepiece learns a new tokenizer, and " + path("bytes") +
+                   " has its own (bytes); expected the same tokens");
 }
 
 }  // namespace

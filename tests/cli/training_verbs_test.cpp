@@ -112,6 +112,18 @@ TEST_F(TrainTest, ATornCheckpointIsSaidAndTheRunGoesOnFromTheOneBefore) {
   EXPECT_EQ(num_entries(directory_.path()), 5) << "without --keep the one before is removed";
 }
 
+TEST_F(TrainTest, SaysWhatStaysBesideTheCheckpointsThatAreKept) {
+  output_of(train("--checkpoint " + path("a")));
+  std::filesystem::rename(directory_ / "a", directory_ / "a.step-55");
+  spit(directory_ / "a.step-55" / "mine.txt", "mine");
+  const CommandResult result =
+      run_halfback(train("--checkpoint-every 1 --keep 2 --checkpoint " + path("a")) +
+                   " 2>&1 >/dev/null | grep stays");
+  EXPECT_EQ(result.output, "note: " + path("a.step-55") +
+                               ": stays, since train has not written all that it holds\n");
+  EXPECT_EQ(saved_step("a.step-2"), 2);
+}
+
 TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {
   output_of(train("--checkpoint " + path("a")));
   const std::string text = output_of("train --data " + path("text.txt") +
@@ -120,6 +132,13 @@ TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {
                                      path("a"));
   EXPECT_TRUE(contains(text, "model: llama: layers 2, width 16")) << text;
   EXPECT_EQ(saved_step("a"), 4);
+  const CommandResult result =
+      run_halfback(train("--resume --clip 2 --checkpoint " + path("a")) + " 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_TRUE(contains(result.output, "note: " + path("a") +
+                                          ": the run was with --clip 1 until step 4, and goes on "
+                                          "with 2\n"))
+      << result.output;
 }
 
 TEST_F(TrainTest, ARunThatIsDoneHasNothingToDo) {

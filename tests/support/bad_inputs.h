@@ -74,6 +74,7 @@ class BadInputTest : public TrainingCommandTest {
         {of("--resume --checkpoint", "stateless"), 1, "training_state.json: cannot open"},
         {resume + "--hidden 32", 2, "hidden is 24 there and 32 in this run; use --hidden 24"},
         {resume + "--seed 2", 2, "the run was with --seed 1, this one has 2"},
+        {resume + "--micro-batch-size 2", 2, "times micro-batches) of 2, this one has 4"},
         {resume + "--gradient-groups 2", 2, "the run was with --gradient-groups 1, this one has 2"},
         {resume + "--optimizer sgd", 1, "state of optimizer adamw; this run has sgd"},
         {resume + of("--data", "other.txt"), 2, "a: the run was with "},

@@ -3,6 +3,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/train/kept_checkpoints.h"
+#include "halfback/train/manifest.h"
 #include "halfback/train/safetensors.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/errors.h"
@@ -23,12 +24,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr TrainingState kState{.step = 2,
-                               .position = 16,
-                               .seed = 0xffff'ffff'ffff'ffff,
-                               .optimizer = "adamw",
-                               .data_bytes = 99,
-                               .gradient_groups = 6};
+const TrainingState kState{.step = 2,
+                           .position = 16,
+                           .seed = 0xffff'ffff'ffff'ffff,
+                           .optimizer = "adamw",
+                           .data_bytes = 99,
+                           .gradient_groups = 6,
+                           .samples_per_step = 8,
+                           .options = {{"--clip", "0.5"}}};
 
 class CheckpointTest : public ::testing::Test {
  protected:
@@ -223,6 +226,8 @@ TEST_F(CheckpointTest, KeepsWhatTheRunDoesNotChange) {
     json["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
   });
   spit(path_ / "generation_config.json", "{\"top_k\": 3}");
+  fs::create_directory(path_ / "additional_chat_templates");
+  spit(path_ / "additional_chat_templates" / "tool.jinja", "{{ tool }}");
   const ModelTensors tensors(path_, load_config(path_));
   auto config = std::get<LlamaConfig>(load_config(path_));
   config.sequence -= 1;
@@ -234,6 +239,12 @@ TEST_F(CheckpointTest, KeepsWhatTheRunDoesNotChange) {
   EXPECT_EQ(json.at("rope_scaling").at("factor"), 4.0);
   EXPECT_EQ(load_config(directory_ / "next"), ModelConfig(config));
   EXPECT_EQ(slurp(directory_ / "next" / "generation_config.json"), "{\"top_k\": 3}");
+  const fs::path folder = directory_ / "next" / "additional_chat_templates";
+  EXPECT_EQ(slurp(folder / "tool.jinja"), "{{ tool }}");
+  require_complete(directory_ / "next");
+  EXPECT_EQ(own_entries(directory_ / "next").count(folder.filename()), 1U);
+  spit(folder / "mine.jinja", "");
+  EXPECT_EQ(own_entries(directory_ / "next").count(folder.filename()), 0U);
   EXPECT_TRUE(SafetensorsFile(directory_ / "next" / "model.safetensors")
                   .contains("model.layers.0.self_attn.rotary_emb.inv_freq"));
 }
@@ -296,8 +307,11 @@ TEST_F(CheckpointTest, NamesADirectoryWithoutAModel) {
 }
 
 TEST_F(CheckpointTest, RefusesAConfigOfAnotherModel) {
-  edit("config.json", [](auto& json) { json["model_type"] = "gpt2"; });
-  EXPECT_TRUE(contains(config_error(), "config.json: \"model_type\" is ")) << config_error();
+  edit("config.json", [](auto& json) { json["model_type"] = "resnet"; });
+  EXPECT_TRUE(contains(config_error(),
+                       "config.json: \"model_type\" is \"resnet\"; known are llama, mistral, "
+                       "qwen2, bert, mamba, and the \"architecture\" of timm for a resnet"))
+      << config_error();
   edit("config.json", [](auto& json) {
     json["model_type"] = "llama";
     json["rope_scaling"] = {{"rope_type", "longrope"}, {"factor", 4.0}};
@@ -327,6 +341,15 @@ TEST_F(CheckpointTest, RefusesTheStateOfAnotherOptimizer) {
 TEST_F(CheckpointTest, AStateWithoutGradientGroupsHasOne) {
   edit("training_state.json", [](auto& json) { json.erase("gradient_groups"); });
   EXPECT_EQ(read_training_state(path_).gradient_groups, 1);
+}
+
+TEST_F(CheckpointTest, AStateOfOldDoesNotSayItsMiniBatchAndOptions) {
+  edit("training_state.json", [](auto& json) {
+    json.erase("samples_per_step");
+    json.erase("options");
+  });
+  EXPECT_EQ(read_training_state(path_).samples_per_step, std::nullopt);
+  EXPECT_TRUE(read_training_state(path_).options.empty());
 }
 
 TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr TrainingState kState{.step = 2, .position = 16, .seed = 7, .optimizer = "adamw"};
+const TrainingState kState{.step = 2, .position = 16, .seed = 7, .optimizer = "adamw"};
 
 using Errors = std::vector<std::string>;
 

@@ -231,6 +231,27 @@ TEST_F(SafetensorsTest, RefusesAHostileIndex) {
   EXPECT_TRUE(contains(error_of(R"({"weight_map":{"a":"part.safetensors","a":"b"}})"), "twice"));
 }
 
+TEST_F(SafetensorsTest, EveryTensorLiesWhereTheIndexListsIt) {
+  save_safetensors(directory_ / "1", {{"a", at::zeros({1})}, {"b", at::zeros({1})}});
+  save_safetensors(directory_ / "2", {{"c", at::zeros({1})}, {"a", at::zeros({1})}});
+  const auto error_of = [&](const std::string& json) {
+    spit(directory_ / "model.safetensors.index.json", "{\"weight_map\":{" + json + "}}");
+    return text_of_thrown<FileError>([&] { SafetensorsDirectory reader(directory_.path()); });
+  };
+  EXPECT_TRUE(contains(error_of(R"("a":"1")"), "tensor \"b\" lies in \"1\" and is listed in none"));
+  EXPECT_TRUE(contains(error_of(R"("a":"1","b":"1","c":"2")"),
+                       "tensor \"a\" lies in \"2\" and is listed in another; expected every"));
+}
+
+TEST_F(SafetensorsTest, WholeNumbersAreForCounts) {
+  const SafetensorsFile file(
+      save({{"count", at::zeros({}, at::kInt)}, {"weight", at::zeros({2}, at::kLong)}}));
+  EXPECT_EQ(file.expect_number("count", {}, at::kFloat).scalar_type(), at::kInt);
+  EXPECT_TRUE(
+      contains(text_of_thrown<FileError>([&] { file.expect_number("weight", {2}, at::kFloat); }),
+               "tensor \"weight\" is I64 [2]; expected F32 [2]"));
+}
+
 TEST_F(SafetensorsTest, SaysWhatADirectoryLacks) {
   EXPECT_TRUE(
       contains(text_of_thrown<FileError>([&] { SafetensorsDirectory reader(directory_.path()); }),

@@ -3,6 +3,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/data/byte_text.h"
+#include "halfback/schedule/families.h"
 #include "halfback/train/checkpoint.h"
 #include "halfback/train/safetensors.h"
 #include "tests/support/errors.h"
@@ -156,14 +157,39 @@ TEST_F(TrainingTest, ResumingInEveryStepEqualsNoPause) {
   EXPECT_TRUE(losses_of(pieces).empty());
 }
 
-TEST_F(TrainingTest, TheMicroBatchSizeMayChangeWhenResuming) {
+TEST_F(TrainingTest, AMiniBatchMayBeCutAnotherWayWhenResuming) {
   losses_of(config("a"), 2);
   EXPECT_EQ(state("a").at("position"), 2 * 8);
   TrainingConfig second = config("a");
   second.resumes_from = find_resume_point(second.checkpoint);
   second.micro_batch_size = 3;
+  EXPECT_TRUE(contains(refusal(second),
+                       "a: the run was with a mini-batch (--micro-batch-size times micro-batches) "
+                       "of 8, this one has 12; resume with the same"))
+      << refusal(second);
+  second.schedule = build_schedule("gpipe", {.num_ranks = 2, .num_micro_batches = 8});
+  second.micro_batch_size = 1;
   losses_of(second);
-  EXPECT_EQ(state("a").at("position"), 2 * 8 + 4 * 12);
+  EXPECT_EQ(state("a").at("position"), 6 * 8);
+}
+
+TEST_F(TrainingTest, OptionsThatChangeWhenResumingAreNoted) {
+  losses_of(config("a"), 2);
+  TrainingConfig second = config("a");
+  second.resumes_from = find_resume_point(second.checkpoint);
+  std::vector<std::string> notes;
+  second.on_note = [&](const std::string& note) { notes.push_back(note); };
+  const Training unchanged(second);
+  EXPECT_TRUE(notes.empty());
+  second.learning_rate.warmup_steps = 1;
+  second.pipeline.clip_norm = 0.5;
+  second.pipeline.stage.product_dtype = at::kBFloat16;
+  const Training changed(second);
+  const std::string where = second.checkpoint.string() + ": the run was with ";
+  EXPECT_EQ(notes, (std::vector<std::string>{
+                       where + "--clip 1 until step 2, and goes on with 0.5",
+                       where + "--precision float32 until step 2, and goes on with bfloat16",
+                       where + "--warmup 2 until step 2, and goes on with 1"}));
 }
 
 TEST_F(TrainingTest, LowersTheLossAndReportsEveryStep) {
@@ -396,6 +422,23 @@ TEST_F(TrainingTest, RefusesAnInitialCheckpointOfAnotherModel) {
   EXPECT_TRUE(contains(refusal(other), "kv-heads is 2 there and 4 in this run"));
   other.initial = directory_ / "nowhere";
   EXPECT_TRUE(contains(refusal(other), "nowhere/config.json: cannot open"));
+}
+
+TEST_F(TrainingTest, RefusesValuesThatAreNotFinite) {
+  losses_of(config("a"), 1);
+  std::filesystem::remove(directory_ / "a" / "checkpoint.json");
+  std::filesystem::remove(directory_ / "a" / "training_state.json");
+  const std::filesystem::path file = directory_ / "a" / "model.safetensors";
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : SafetensorsFile(file).names()) {
+    tensors.push_back({name, SafetensorsFile(file).get(name).clone()});
+  }
+  tensors.back().tensor.view(-1)[0] = INFINITY;
+  save_safetensors(file, tensors);
+  TrainingConfig second = config("");
+  second.initial = directory_ / "a";
+  EXPECT_TRUE(contains(refusal(second), "a: tensor \"" + tensors.back().name + "\" holds NaN or "))
+      << refusal(second);
 }
 
 TEST_F(TrainingTest, RefusesAnInitialCheckpointThatIsAltered) {
