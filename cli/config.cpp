@@ -8,6 +8,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -19,6 +20,11 @@ namespace {
 constexpr std::string_view kConfig = "config";
 
 bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
+
+bool is_path(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  return type == "FILE" || type == "DIR" || type == "PATH";
+}
 
 // Returns the long option of that name, or null.
 const CLI::Option* find_option(const CLI::App& verb, std::string_view name) {
@@ -142,6 +148,10 @@ std::string to_toml_value(const CLI::Option& option, const std::string& value) {
   }
   std::string text = "\"";
   for (const char c : value) {
+    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) {
+      text += fmt::format("\\u{:04x}", c);
+      continue;
+    }
     if (c == '"' || c == '\\') {
       text += '\\';
     }
@@ -170,6 +180,11 @@ void add_config_options(CLI::App& app) {
     for (CLI::Option* option : verb->get_options()) {
       if (option->get_expected_max() == 1) {
         option->take_last();
+      }
+      if (is_path(*option)) {
+        option->check([](const std::string& path) {
+          return path.empty() ? "is empty; expected a path (is a variable not set?)" : "";
+        });
       }
     }
   }

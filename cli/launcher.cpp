@@ -177,7 +177,7 @@ int launch(const LaunchOptions& options, const Launch& run) {
                 : "there is no checkpoint of this run yet, it begins anew");
     request.arguments = arguments;
     if (resumes) {
-      request.arguments.insert(request.arguments.end(), {"--resume", "--initial", ""});
+      request.arguments.emplace_back("--resume");
     }
   }
 }

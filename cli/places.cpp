@@ -73,8 +73,7 @@ void require_apart(const Places& places) {
     for (const Named& other : kNamed) {
       const std::string& path = places.*other.path;
       if (writer.empty() || path.empty() || other.path == rule.writer_path ||
-          !rule.writes(detail::resolve_target(fs::absolute(writer)),
-                       detail::resolve_target(fs::absolute(path)))) {
+          !rule.writes(detail::resolve_target(writer), detail::resolve_target(path))) {
         continue;
       }
       throw ConfigError(

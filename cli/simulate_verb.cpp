@@ -99,6 +99,17 @@ void require_bytes(const Options& options, const CostModel& costs) {
   }
 }
 
+// Traces and tables have no place for more.
+void require_finite(double makespan) {
+  constexpr double kLongest = 1e12;
+  if (!(makespan <= kLongest)) {
+    throw ConfigError(
+        fmt::format("simulate: a step takes {:g}; expected {:g} or less; use smaller costs or more "
+                    "bandwidth",
+                    makespan, kLongest));
+  }
+}
+
 // True where replicas are reduced and that takes time.
 bool reduces(const Simulation& done) {
   const std::vector<StageCost>& stages = done.costs.stages;
@@ -129,6 +140,7 @@ Simulation simulate_request(const Options& options) {
     done.schedule = repeat_steps(done.schedule, *options.repeat);
   }
   done.result = simulate(done.schedule, done.costs, done.simulate_options);
+  require_finite(done.result.makespan);
   done.statistics = statistics(done.result.timeline);
   done.activation_peaks = activation_peaks(done.schedule);
   done.memory = std::move(file.memory);

@@ -309,6 +309,10 @@ int train(Options& options, const CLI::App& verb, TrainingConfig config) {
 
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
+  if (options.resumes && detect_world().restart > 0) {
+    options.initial.clear();  // the first start has taken it
+    options.has_new_head = false;
+  }
   TrainingConfig config = config_of(options);
   const Launch run{.num_ranks = config.schedule.num_ranks(),
                    .checkpoint = options.checkpoint,
@@ -327,11 +331,12 @@ int run(Options& options, const CLI::App& verb) {
   if (options.launch.are_for_launch()) {
     return launch(options.launch, run);
   }
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
   int exit_code = 0;
   try {
     const std::shared_ptr<ProcessRun> processes = config.processes = join_run(config, verb);
+    // Not before: who waits for others has nothing to keep.
+    std::signal(SIGINT, request_stop);
+    std::signal(SIGTERM, request_stop);
     const auto work = [&] { exit_code = train(options, verb, std::move(config)); };
     if (processes) {
       processes->guard(work);

@@ -113,7 +113,8 @@ void sync_path(const fs::path& path) {
 
 fs::path resolve_target(const fs::path& path) {
   std::error_code error;
-  fs::path result = fs::weakly_canonical(path, error);
+  const fs::path absolute = fs::absolute(path, error);  // else a name without a folder has none
+  fs::path result = error ? absolute : fs::weakly_canonical(absolute, error);
   if (error) {
     fail_io(path.string(), "resolve", error.value());
   }

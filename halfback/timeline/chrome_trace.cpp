@@ -62,7 +62,7 @@ double to_nanoseconds(double seconds) { return std::round(seconds * 1e9); }
 
 // Returns microseconds, exactly.
 std::string microseconds_text(double nanoseconds) {
-  std::string text = fmt::format("{}{:04.0f}", nanoseconds < 0.0 ? "-" : "", std::abs(nanoseconds));
+  std::string text = fmt::format("{:04.0f}", nanoseconds);
   return text.insert(text.size() - 3, 1, '.');
 }
 
@@ -101,17 +101,22 @@ std::string to_chrome_trace(const Timeline& timeline) {
       }
     }
   }
+  // Ranks of other processes may begin before the one whose clock counts.
+  double origin = 0.0;
+  for (const Span& span : timeline.spans) {
+    origin = std::min(origin, span.start_seconds);
+  }
   for (std::size_t i = 0; i < timeline.spans.size(); ++i) {
     const Span& span = timeline.spans[i];
     const Action& action = span.action;
-    const double start = to_nanoseconds(span.start_seconds);
+    const double start = to_nanoseconds(span.start_seconds - origin);
     fmt::format_to(std::back_inserter(text),
                    "{}{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"{}\",\"pid\":0,\"tid\":{},"
                    "\"ts\":{},\"dur\":{},\"args\":{{\"stage\":{},\"micro_batch\":{}}}}}",
                    separator, to_string(action), letters(action.kind), tracks.thread_of(span, i),
                    microseconds_text(start),
-                   microseconds_text(to_nanoseconds(span.end_seconds) - start), action.stage,
-                   action.micro_batch);
+                   microseconds_text(to_nanoseconds(span.end_seconds - origin) - start),
+                   action.stage, action.micro_batch);
     separator = ",\n";
   }
   return text + "\n]" + links_of(timeline) + "}\n";

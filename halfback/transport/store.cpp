@@ -66,14 +66,23 @@ int listen_at(const char* host, int port) {
   return -1;
 }
 
-int port_of(int fd) {
+// Where this machine itself reaches what listens.
+struct OwnAddress {
+  std::string host;
+  int port = 0;
+};
+
+OwnAddress address_of(int fd) {
   sockaddr_storage address{};
   socklen_t length = sizeof(address);
+  char host[NI_MAXHOST] = {};
   char port[NI_MAXSERV] = {};
   auto* const any = reinterpret_cast<sockaddr*>(&address);
   ::getsockname(fd, any, &length);
-  ::getnameinfo(any, length, nullptr, 0, port, sizeof(port), NI_NUMERICSERV);
-  return std::atoi(port);
+  ::getnameinfo(any, length, host, sizeof(host), port, sizeof(port),
+                NI_NUMERICHOST | NI_NUMERICSERV);
+  const std::string_view name = host;
+  return {name == "0.0.0.0" || name == "::" ? "localhost" : host, std::atoi(port)};
 }
 
 // Runs a call and throws what c10d says as TransportError.
@@ -104,14 +113,17 @@ StoreServer::StoreServer(const std::string& host, int port) : impl_(std::make_un
                     "listens there",
                     host, port, std::strerror(errno)));
   }
-  port_ = port_of(fd);
+  // c10d's server is a client of its own, and waits without a word for a name that others alone
+  // can reach.
+  const OwnAddress own = address_of(fd);
+  port_ = own.port;
   c10d::TCPStoreOptions options;
   options.port = static_cast<std::uint16_t>(port_);
   options.isServer = true;
   options.waitWorkers = false;
   options.masterListenFd = fd;
   impl_->store = speaking(fmt::format("{}:{}", host, port_),
-                          [&] { return c10::make_intrusive<c10d::TCPStore>(host, options); });
+                          [&] { return c10::make_intrusive<c10d::TCPStore>(own.host, options); });
 }
 
 StoreServer::~StoreServer() = default;

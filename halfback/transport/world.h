@@ -31,7 +31,7 @@ struct World {
   int restart = 0;               // how often the launcher has started all anew
   int local_count = 1;           // processes on this host; 0 when nobody says
 
-  bool is_on_one_host() const { return local_count == count; }
+  bool is_on_one_host() const { return count == 1 || local_count == count; }
   bool is_of_own_launcher() const { return launcher == "halfback"; }
 };
 

@@ -56,6 +56,17 @@ TEST(StagedDirectoryTest, AppearsByCommit) {
   EXPECT_EQ(num_entries(directory / "runs"), 1);
 }
 
+TEST(StagedDirectoryTest, ANameWithoutAFolderIsOneInTheCurrentFolder) {
+  const TemporaryDirectory directory;
+  const fs::path before = fs::current_path();
+  fs::current_path(directory.path());
+  const auto staged = stage("run");
+  fs::current_path(before);
+  spit(staged->path() / "marker", "1");
+  EXPECT_TRUE(staged->commit().empty());
+  EXPECT_EQ(slurp(directory / "run" / "marker"), "1");
+}
+
 TEST(StagedDirectoryTest, IsRemovedWithoutCommit) {
   const TemporaryDirectory directory;
   { const auto staged = stage(directory / "a"); }

@@ -42,6 +42,9 @@ TEST_F(TrainErrorTest, OptionsOfProcessesAreRefused) {
        {"--max-restarts 1", "--max-restarts and --log-dir are for the processes of --processes P"},
        {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"}});
   expect_error("train --steps 3", 2, "--data is required");
+  for (const std::string option : {"--checkpoint", "--initial", "--report"}) {
+    expect_error(train(option + " ''"), 2, option + ": is empty; expected a path");
+  }
   expect_error(
       train("--processes 2 --log-dir " + path("text.txt/logs")), 1,
       "text.txt/logs: cannot make the directory: Not a directory; choose another --log-dir");

@@ -61,12 +61,13 @@ TEST_F(TrainTest, AScheduleFileRunsWhereANameDoes) {
 }
 
 TEST_F(TrainTest, AConfigFileStandsForOptionsAndTheCommandLineWins) {
-  output_of(train("--seed 4 --report " + path("report") + " --checkpoint " + path("a")));
+  const std::string odd = "two\nlines \"\\";
+  output_of(train("--seed 4 --report " + path("report") + " --checkpoint '" + path(odd) + "'"));
   output_of("train --config " + path("report/config.toml") + " --checkpoint " + path("b") +
             " --report " + path("again"));
-  EXPECT_TRUE(model_bytes("b") == model_bytes("a"));
+  EXPECT_TRUE(model_bytes("b") == model_bytes(odd));
   output_of("train --config " + path("report/config.toml") + " --seed 5 --checkpoint " + path("c"));
-  EXPECT_FALSE(model_bytes("c") == model_bytes("a"));
+  EXPECT_FALSE(model_bytes("c") == model_bytes(odd));
 }
 
 TEST_F(TrainTest, CtrlCKeepsTheWorkAndTheRunGoesOn) {

@@ -1,6 +1,8 @@
 // Runs over several processes that end well, are interrupted, or start again.
+#include "halfback/transport/store.h"
 #include "tests/support/process_training.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace halfback::testing {
@@ -35,6 +37,16 @@ TEST_F(LaunchTest, ASignalEndsAllAfterOneStepAndTheRunGoesOn) {
     EXPECT_TRUE(mark_.processes().empty());
     expect_files({"text.txt", "straight", "stopped"});
   }
+}
+
+TEST_F(LaunchTest, ASignalEndsAProcessThatWaitsForOthers) {
+  const StoreServer store("127.0.0.1", 0);
+  RunningProcess run(command(train("")),
+                     {mark_.text(), "HALFBACK_PROCESS=0", "HALFBACK_PROCESSES=2",
+                      fmt::format("HALFBACK_STORE=127.0.0.1:{}", store.port())});
+  run.wait_for("waiting for ");
+  run.send(SIGTERM);
+  EXPECT_EQ(run.wait(), -SIGTERM) << run.text();
 }
 
 TEST_F(LaunchTest, AfterAFailureTheRunStartsAgainFromItsCheckpoint) {

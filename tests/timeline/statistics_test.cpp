@@ -89,6 +89,16 @@ TEST(ChromeTraceTest, EndsAreRoundedAndLengthsFollow) {
   }
 }
 
+TEST(ChromeTraceTest, BeginsAtZeroWhereARankOfAnotherProcessBeginsFirst) {
+  const Timeline timeline{.num_ranks = 2,
+                          .spans = {{0, {ActionKind::Forward, 0, 0}, 0.0, 2e-6},
+                                    {1, {ActionKind::Forward, 1, 0}, -1e-6, 3e-6}}};
+  const std::string text = to_chrome_trace(timeline);
+  for (const char* const part : {"\"ts\":1.000,\"dur\":2.000", "\"ts\":0.000,\"dur\":4.000"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
 TEST(ChromeTraceTest, ReductionsUnderWayTogetherHaveTracksOfTheirOwn) {
   const auto reduce = [](int stage, double start, double end) {
     return Span{0, {ActionKind::ReduceGradient, stage, 0}, start, end};

@@ -94,6 +94,7 @@ TEST(WorldTest, MpiMeetsOnLoopbackOrWhereItIsTold) {
     EXPECT_FALSE(world.is_store_served);
     EXPECT_EQ(detect(with(variables, {{"MASTER_ADDR", "node0"}})).store_host, "node0");
   }
+  EXPECT_EQ(detect({{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}}).count, 1);
   const Variables two_hosts = with(kOpenMpi, {{"OMPI_COMM_WORLD_LOCAL_SIZE", "1"}});
   EXPECT_TRUE(contains(refusal(two_hosts), "set MASTER_ADDR to the host of process 0"));
   EXPECT_EQ(detect(with(two_hosts, {{"MASTER_ADDR", "node0"}})).store_host, "node0");
@@ -155,6 +156,13 @@ TEST(WorldTest, APortThatIsTakenIsRefused) {
   EXPECT_TRUE(
       contains(text_of_thrown<TransportError>([&] { StoreServer("127.0.0.1", first.port()); }),
                "the store cannot be served at 127.0.0.1:"));
+}
+
+TEST(WorldTest, AHostThatIsNotThisOneIsServedAllTheSame) {
+  for (const char* const host : {"no.such.host.invalid", "192.0.2.1"}) {
+    const StoreServer server(host, 0);  // as behind a translated address
+    StoreClient("127.0.0.1", server.port(), std::chrono::seconds(60)).set("key", "text");
+  }
 }
 
 TEST(WorldTest, HostsThatNoWayLeadsToAreNamed) {
