@@ -93,12 +93,14 @@ void FormatOption::add_to(CLI::App& verb,
   verb.add_flag("--json", is_json_, "Print JSON, as --format json does");
 }
 
-const std::string& FormatOption::name() {
+std::string FormatOption::name() const {
   if (is_json_ && !format_.empty() && format_ != "json") {
     throw ConfigError(
         fmt::format("--json beside --format {}; expected one of them; leave one out", format_));
   }
-  format_ = is_json_ ? "json" : format_.empty() ? formats_.front() : format_;
+  if (is_json_ || format_.empty()) {
+    return is_json_ ? "json" : formats_.front();
+  }
   require_choice("--format", format_, formats_);
   return format_;
 }

@@ -46,7 +46,7 @@ class FormatOption {
   // The first format is the default. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb, std::vector<std::string> formats, const std::string& help);
   // Throws ConfigError for a format that is not known, and for two of them.
-  const std::string& name();
+  std::string name() const;
 
  private:
   std::vector<std::string> formats_;

@@ -72,12 +72,12 @@ std::string to_grid(const Schedule& schedule, const std::string& cost, bool with
   return headline(schedule) + '\n' + for_terminal(grid);
 }
 
-void run(Options& options) {
+void run(const Options& options) {
   if (options.schedule.source == "list") {
     print_families();
     return;
   }
-  const std::string& format = options.format.name();
+  const std::string format = options.format.name();
   const Schedule schedule = options.schedule.load(true, share_times(parse_costs(options.cost), 1));
   if (format == "csv") {
     std::cout << to_csv(schedule);

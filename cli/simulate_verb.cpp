@@ -34,8 +34,7 @@ struct Options {
   std::optional<double> latency;
   std::optional<double> bandwidth;
   std::string channel = "buffered";
-  FormatOption format_option;
-  std::string format;  // what it says
+  FormatOption format;
   std::optional<int> repeat;
 };
 
@@ -134,7 +133,7 @@ Simulation simulate_request(const Options& options) {
   done.costs = std::move(file.costs);
   done.simulate_options = {.channel = channel,
                            .validates = false,  // a file is when it is loaded
-                           .keeps_timeline = options.format != "json" || reduces(done)};
+                           .keeps_timeline = options.format.name() != "json" || reduces(done)};
   if (options.repeat) {
     done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);
     done.schedule = repeat_steps(done.schedule, *options.repeat);
@@ -265,17 +264,17 @@ void print_json(const Simulation& done) {
   std::cout << document.dump(2) << '\n';
 }
 
-void run(Options& options) {
-  options.format = options.format_option.name();
+void run(const Options& options) {
+  const std::string format = options.format.name();
   const Simulation done = simulate_request(options);
-  if (options.format == "trace") {
+  if (format == "trace") {
     std::cout << to_chrome_trace(done.result.timeline);
-  } else if (options.format == "svg") {
+  } else if (format == "svg") {
     std::cout << to_svg(done.result.timeline, headline(done.schedule));
-  } else if (options.format == "html") {
+  } else if (format == "html") {
     std::cout << to_html(
         simulated_page(done.schedule, done.costs, done.simulate_options, done.memory));
-  } else if (options.format == "json") {
+  } else if (format == "json") {
     print_json(done);
   } else {
     print_grid(done);
@@ -316,8 +315,8 @@ void add_simulate_verb(CLI::App& app) {
           "Steps back to back, each stage updating on its own: needs U in the schedule, as "
           "--stage-updates on gives")
       ->type_name("STEPS");
-  options->format_option.add_to(*verb, {"grid", "json", "trace", "svg", "html"},
-                                "grid, json, trace (Chrome, Perfetto), svg, or html (a page)");
+  options->format.add_to(*verb, {"grid", "json", "trace", "svg", "html"},
+                         "grid, json, trace (Chrome, Perfetto), svg, or html (a page)");
   verb->footer("Example: halfback simulate zb-v --ranks 8 --latency 0.1 --format html > zb-v.html");
   verb->callback([options] { run(*options); });
 }

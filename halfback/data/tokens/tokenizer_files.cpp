@@ -99,13 +99,13 @@ auto of_config(const fs::path& directory, const Make& make) {
 
 // The tokens that transformers adds to a vocabulary of lines, unless tokenizer_config.json says.
 json read_added(const TokenizerFiles& files, const json& config, const fs::path& directory) {
-  const fs::path path = directory / kAdded;
+  const auto found = files.find(kAdded);
   json added = json::array();
-  if (!files.contains(kVocabulary) || config.contains("added_tokens_decoder") || !is_there(path)) {
+  if (config.contains("added_tokens_decoder") || found == files.end()) {
     return added;
   }
   std::map<std::int64_t, std::string> by_id;
-  const json read = parse_json(read_file(path), path.string());
+  const json read = parse_json(found->second, (directory / kAdded).string());
   for (const auto& [content, id] : read.items()) {
     by_id[id.get<std::int64_t>()] = content;
   }
