@@ -62,7 +62,7 @@ class Tokenizer {
   // Returns what a checkpoint keeps of the tokenizer; nothing for bytes.
   virtual const TokenizerFiles& files() const;
 
-  // Returns the part of its files that decides about ids.
+  // Returns what decides about ids: the same text for tokenizers that make the same tokens.
   virtual std::string identity() const { return {}; }
 
   // Returns "bytes", "sentencepiece" or the name of the file that defines it.

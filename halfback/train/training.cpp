@@ -75,12 +75,12 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
   require_head(config_);
   data_ = open_data(config_, on_encoded);
   data_identity_ = data_->identity();
+  tokenizer_crc32_ = crc32_of(config_.tokenizer->identity());
   if (config_.processes) {
     config_.processes->agree(
         {{"the length of --data", fmt::format("{} bytes", data_identity_.num_bytes)},
          {"the checksum of --data", fmt::format("{:08x}", data_identity_.crc32)},
-         {"the checksum of --tokenizer",
-          fmt::format("{:08x}", crc32_of(config_.tokenizer->identity()))}});
+         {"the checksum of --tokenizer", fmt::format("{:08x}", tokenizer_crc32_)}});
   }
   config_.pipeline.stage.seed = config_.seed;
   make_pipeline();
@@ -199,18 +199,22 @@ void Training::require_same_data(const TrainingState& state) const {
   const auto require = [&](const std::string& found, const std::string& wanted) {
     if (found != wanted) {
       throw ConfigError(
-          fmt::format("{}: the run was with {}, this one has {}; sequences would come in another "
-                      "order; resume with the same, or start a new run with --initial",
+          fmt::format("{}: the run was with {}, this one has {}; its sequences would be others; "
+                      "resume with the same, or start a new run with --initial",
                       where, found, wanted));
     }
   };
   const auto bytes = [](std::int64_t count) { return fmt::format("{} bytes of --data", count); };
   require(bytes(state.data_bytes), bytes(data_identity_.num_bytes));
-  const auto checksum = [](std::uint32_t crc32) {
-    return fmt::format("--data of the checksum {:08x}", crc32);
+  const auto checksum = [](const char* what, std::uint32_t crc32) {
+    return fmt::format("{} of the checksum {:08x}", what, crc32);
   };
+  if (state.tokenizer_crc32) {
+    require(checksum("a tokenizer", *state.tokenizer_crc32),
+            checksum("a tokenizer", tokenizer_crc32_));
+  }
   if (state.data_crc32) {
-    require(checksum(*state.data_crc32), checksum(data_identity_.crc32));
+    require(checksum("--data", *state.data_crc32), checksum("--data", data_identity_.crc32));
   } else {
     note(where + ": does not say the checksum of its data; only its size is compared");
   }
@@ -317,6 +321,7 @@ void Training::save(std::int64_t step) {
                            .data_bytes = data_identity_.num_bytes,
                            .data_crc32 = data_identity_.crc32,
                            .training_bytes = data_identity_.num_training_bytes,
+                           .tokenizer_crc32 = tokenizer_crc32_,
                            .loss_scale = pipeline_->loss_scale().is_dynamic()
                                              ? std::optional(pipeline_->loss_scale().state())
                                              : std::nullopt,

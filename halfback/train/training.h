@@ -115,6 +115,7 @@ class Training {
   TrainingConfig config_;
   std::unique_ptr<Dataset> data_;
   DataIdentity data_identity_;
+  std::uint32_t tokenizer_crc32_ = 0;
   std::unique_ptr<Pipeline> pipeline_;
   double clock_error_seconds_ = 0.0;
   Inherited inherited_;

@@ -63,6 +63,9 @@ std::string to_text(const TrainingState& state) {
   if (state.training_bytes) {
     json["training_bytes"] = *state.training_bytes;
   }
+  if (state.tokenizer_crc32) {
+    json["tokenizer_crc32"] = *state.tokenizer_crc32;
+  }
   if (state.samples_per_step) {
     json["samples_per_step"] = *state.samples_per_step;
   }
@@ -93,6 +96,7 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
              .data_bytes = json.at("data_bytes").get<std::int64_t>(),
              .data_crc32 = optional_of<std::uint32_t>(json, "data_crc32"),
              .training_bytes = optional_of<std::int64_t>(json, "training_bytes"),
+             .tokenizer_crc32 = optional_of<std::uint32_t>(json, "tokenizer_crc32"),
              .loss_scale = loss_scale_of(json),
              .gradient_groups = json.value("gradient_groups", 1),
              .samples_per_step = optional_of<std::int64_t>(json, "samples_per_step"),

@@ -143,6 +143,65 @@ TEST_F(TokenizerFilesTest, AClassBuildsWhatStandsAroundTheVocabulary) {
                        "model of type WordPiece, found \"BPE\"; correct tokenizer_class"));
 }
 
+TEST_F(TokenizerFilesTest, AClassOfUnknownPartsIsRefused) {
+  const json config = {{"tokenizer_class", "T5TokenizerFast"}};
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(metaspace(), config); }),
+                       "tokenizer.json: its class \"T5Tokenizer\" may make other tokens than it "
+                       "says; expected BertTokenizer, "));
+  EXPECT_EQ(of(byte_level(), {{"tokenizer_class", nullptr}})->encode("ab"), Ids{3});
+}
+
+TEST_F(TokenizerFilesTest, GptNeoXComposesCharacters) {
+  json composed = byte_level();
+  composed["model"]["vocab"]["\u00c3"] = 6;  // of the bytes of \u00e9
+  composed["model"]["vocab"]["\u00a9"] = 7;
+  composed["added_tokens"] = json::array();
+  const json config = {{"tokenizer_class", "GPTNeoXTokenizer"}};
+  EXPECT_EQ(of(composed, config)->encode("e\u0301"), (Ids{6, 7}));
+}
+
+TEST_F(TokenizerFilesTest, XlmRobertaKeepsOnlyTheTableOfItsNormalizer) {
+  json pieces = byte_level();
+  pieces["added_tokens"] = json::array();
+  pieces["normalizer"] = {{"type", "Lowercase"}};
+  pieces["model"] = {{"type", "Unigram"}, {"unk_id", 3}, {"vocab", json::array()}};
+  for (const char* const piece : {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u2581A", "\u2581"}) {
+    pieces["model"]["vocab"].push_back(json::array({piece, -1.0}));
+  }
+  json config = {{"tokenizer_class", "XLMRobertaTokenizer"}};
+  const TokenizerPointer tokenizer = of(pieces, config);
+  EXPECT_EQ(tokenizer->encode(" A A "), (Ids{5, 5}));
+  EXPECT_EQ(tokenizer->prefix(), Ids{0});
+  EXPECT_EQ(tokenizer->suffix(), Ids{2});
+  EXPECT_EQ(tokenizer->mask_token(), 4);
+  config["add_prefix_space"] = false;
+  EXPECT_EQ(of(pieces, config)->encode("A"), Ids{3});
+}
+
+TEST_F(TokenizerFilesTest, ANamedTokenizerMeansTheSameBesideAnyModel) {
+  spit(directory_ / "my.json", byte_level().dump());
+  const TokenizerPointer mine = load_tokenizer_of(directory_ / "my.json");
+  for (const auto& [name, text] : mine->files()) {
+    spit(directory_ / name, text);
+  }
+  spit(directory_ / "config.json", R"({"model_type": "bert"})");
+  EXPECT_TRUE(find_tokenizer(directory_.path())->identity() == mine->identity());
+  std::filesystem::remove(directory_ / "tokenizer_config.json");
+  spit(directory_ / "config.json", R"({"model_type": "gpt2"})");
+  EXPECT_EQ(load_tokenizer_of(directory_.path())->files().at("tokenizer_config.json"),
+            "{\n  \"tokenizer_class\": \"GPT2Tokenizer\"\n}\n");
+  EXPECT_FALSE(find_tokenizer(directory_.path())->files().contains("tokenizer_config.json"))
+      << "what others wrote stays as it is";
+}
+
+TEST_F(TokenizerFilesTest, OtherTokensOfAConfigAreAnotherIdentity) {
+  const std::string plain = of(byte_level(), json::object())->identity();
+  EXPECT_TRUE(of(byte_level(), {{"chat_template", "x"}})->identity() == plain);
+  EXPECT_FALSE(of(byte_level(), {{"mask_token", "b"}})->identity() == plain);
+  EXPECT_FALSE(of(byte_level(), {{"tokenizer_class", "GPT2Tokenizer"}, {"add_prefix_space", true}})
+                   ->identity() == plain);
+}
+
 TEST_F(TokenizerFilesTest, ConfiguredTokensReplaceThoseOfTheJson) {
   json lower = byte_level();
   lower["normalizer"] = {{"type", "Lowercase"}};

@@ -408,6 +408,14 @@ TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   other.evaluate_every = 1;
   EXPECT_TRUE(contains(refusal(other), " bytes of --data for training and the rest for "));
   other.evaluate_every = config("a").evaluate_every;
+  auto state = nlohmann::json::parse(slurp(directory_ / "a" / "training_state.json"));
+  EXPECT_EQ(state["tokenizer_crc32"], 0) << "of bytes";
+  state["tokenizer_crc32"] = 5;
+  spit(directory_ / "a" / "training_state.json", state.dump());
+  std::filesystem::remove(directory_ / "a" / "checkpoint.json");  // which has checksums of files
+  EXPECT_TRUE(contains(refusal(other),
+                       "the run was with a tokenizer of the checksum 00000005, this one has a "
+                       "tokenizer of the checksum 00000000; its sequences would be others"));
   std::get<LlamaConfig>(other.model).hidden = 32;
   EXPECT_TRUE(contains(refusal(other),
                        "a: checkpoint of another model: hidden is 24 there and 32 in this run; use "

@@ -52,6 +52,10 @@ class TokenModel {
 
 using TokenModelPointer = std::shared_ptr<const TokenModel>;
 
+// Our own key of a Unigram: its scores are the nearest numbers to their digits, as Python reads
+// them, and not as the tokenizers library does.
+inline constexpr const char* kExactScores = "halfback_exact_scores";
+
 // `part` names the JSON in messages: "FILE: model". Throws FileError for what is not supported.
 TokenModelPointer make_token_model(const nlohmann::json& json, const std::string& part);
 

@@ -3,9 +3,12 @@
 #include "halfback/base/text.h"
 #include "halfback/data/tokens/around_text.h"
 #include "halfback/data/tokens/fields.h"
+#include "halfback/data/tokens/token_model.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <utility>
 
@@ -50,6 +53,7 @@ std::string class_taken(const json& tokenizer, const json& config, const json& m
   for (const auto& [of_type, its_class] : {std::pair{"bert", "BertTokenizer"},
                                            {"distilbert", "BertTokenizer"},
                                            {"gpt2", "GPT2Tokenizer"},
+                                           {"mamba", "GPTNeoXTokenizer"},
                                            {"qwen3", "Qwen2Tokenizer"}}) {
     name = name.empty() && type == of_type ? its_class : name;
   }
@@ -81,8 +85,13 @@ json around(const json& tokenizer,
             const std::string& source) {
   const std::string token = named_token(config, name);
   const json& words = tokenizer["model"]["vocab"];
-  if (const auto found = words.find(token); found != words.end()) {
-    return {token, *found};
+  if (words.is_object() && words.contains(token)) {
+    return {token, words[token]};
+  }
+  for (std::size_t id = 0; words.is_array() && id < words.size(); ++id) {
+    if (words[id][0] == token) {
+      return {token, id};
+    }
   }
   for (const json& added : tokenizer["added_tokens"]) {
     if (text_at(added, "content") == token && added.contains("id")) {
@@ -102,9 +111,7 @@ void rebuild_bert(json& tokenizer, json& config, const std::string& source) {
                        {"pad_token", "[PAD]"},
                        {"cls_token", "[CLS]"},
                        {"mask_token", "[MASK]"}});
-  tokenizer["model"] = {{"type", "WordPiece"},
-                        {"unk_token", named_token(config, "unk_token")},
-                        {"vocab", std::move(tokenizer["model"]["vocab"])}};
+  tokenizer["model"]["unk_token"] = named_token(config, "unk_token");
   tokenizer["normalizer"] = {{"type", "BertNormalizer"},
                              {"clean_text", true},
                              {"handle_chinese_chars", config.value("tokenize_chinese_chars", true)},
@@ -117,7 +124,7 @@ void rebuild_bert(json& tokenizer, json& config, const std::string& source) {
   tokenizer["decoder"] = {{"type", "WordPiece"}};
 }
 
-void rebuild_llama(json& tokenizer, json& config) {
+void rebuild_llama(json& tokenizer, json& config, const std::string& /*source*/) {
   name_tokens(config, {{"unk_token", "<unk>"}, {"bos_token", "<s>"}, {"eos_token", "</s>"}});
   const bool adds_space = flag_at(config, "add_prefix_space", true);
   const bool is_legacy = flag_at(config, "legacy", false);
@@ -139,7 +146,7 @@ void rebuild_llama(json& tokenizer, json& config) {
   tokenizer["decoder"] = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
 }
 
-void rebuild_gpt2(json& tokenizer, json& config) {
+void rebuild_gpt2(json& tokenizer, json& config, const std::string& /*source*/) {
   constexpr const char* kEnd = "<|endoftext|>";
   name_tokens(config, {{"unk_token", kEnd}, {"bos_token", kEnd}, {"eos_token", kEnd}});
   tokenizer["normalizer"] = nullptr;
@@ -148,7 +155,13 @@ void rebuild_gpt2(json& tokenizer, json& config) {
   tokenizer["decoder"] = {{"type", "ByteLevel"}};
 }
 
-void rebuild_qwen(json& tokenizer, json& config) {
+void rebuild_neox(json& tokenizer, json& config, const std::string& source) {
+  rebuild_gpt2(tokenizer, config, source);
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  tokenizer["post_processor"] = nullptr;
+}
+
+void rebuild_qwen(json& tokenizer, json& config, const std::string& /*source*/) {
   constexpr const char* kEnd = "<|endoftext|>";
   name_tokens(config, {{"unk_token", kEnd}, {"eos_token", kEnd}, {"pad_token", kEnd}});
   tokenizer["normalizer"] = {{"type", "NFC"}};
@@ -163,54 +176,111 @@ void rebuild_qwen(json& tokenizer, json& config) {
   tokenizer["decoder"] = {{"type", "ByteLevel"}};
 }
 
+// Returns the first Precompiled of a normalizer; null for none.
+json precompiled_of(const json& normalizer) {
+  const bool is_sequence = text_at(normalizer, "type") == "Sequence";
+  for (const json& one :
+       is_sequence ? normalizer.value("normalizers", json()) : json::array({normalizer})) {
+    if (text_at(one, "type") == "Precompiled") {
+      return one;
+    }
+  }
+  return nullptr;
+}
+
+void rebuild_xlm_roberta(json& tokenizer, json& config, const std::string& source) {
+  name_tokens(config, {{"bos_token", "<s>"},
+                       {"eos_token", "</s>"},
+                       {"unk_token", "<unk>"},
+                       {"sep_token", "</s>"},
+                       {"pad_token", "<pad>"},
+                       {"cls_token", "<s>"},
+                       {"mask_token", "<mask>"}});
+  tokenizer["model"]["unk_id"] = 3;
+  tokenizer["model"][kExactScores] = true;  // the class reads them with Python
+  tokenizer["normalizer"] = precompiled_of(tokenizer.value("normalizer", json()));
+  const json signs = {
+      {"type", "Metaspace"},
+      {"replacement", kSpace},
+      {"prepend_scheme", flag_at(config, "add_prefix_space", true) ? "always" : "never"}};
+  tokenizer["pre_tokenizer"] = {
+      {"type", "Sequence"}, {"pretokenizers", json::array({{{"type", "WhitespaceSplit"}}, signs})}};
+  tokenizer["post_processor"] = {{"type", "BertProcessing"},
+                                 {"sep", around(tokenizer, config, "eos_token", source)},
+                                 {"cls", around(tokenizer, config, "bos_token", source)}};
+  tokenizer["decoder"] = signs;
+}
+
+struct KnownClass {
+  std::string_view name;
+  const char* type;  // of its model
+  void (*rebuild)(json& tokenizer, json& config, const std::string& source);
+};
+
+constexpr auto kKnown =
+    std::to_array<KnownClass>({{"BertTokenizer", "WordPiece", rebuild_bert},
+                               {"GPT2Tokenizer", "BPE", rebuild_gpt2},
+                               {"GPTNeoXTokenizer", "BPE", rebuild_neox},
+                               {"LlamaTokenizer", "BPE", rebuild_llama},
+                               {"Qwen2Tokenizer", "BPE", rebuild_qwen},
+                               {"XLMRobertaTokenizer", "Unigram", rebuild_xlm_roberta}});
+
 }  // namespace
 
 std::string class_of(const json& config) {
-  std::string name = config.value("tokenizer_class", "");
+  const auto found = config.find("tokenizer_class");
+  std::string name = found == config.end() || found->is_null() ? "" : found->get<std::string>();
   if (name.ends_with("Fast")) {
     name.resize(name.size() - 4);
   }
   return name;
 }
 
-void rebuild_as_class(json& tokenizer, json& config, const json& model, const std::string& source) {
+std::string rebuild_as_class(json& tokenizer,
+                             json& config,
+                             const json& model,
+                             const std::string& source) {
   if (!tokenizer.is_object() || !tokenizer.value("model", json()).is_object()) {
-    return;
+    return kAsItIs;
   }
   const std::string name = class_taken(tokenizer, config, model);
-  const bool is_bert = name == "BertTokenizer";
-  if (!is_bert && name != "LlamaTokenizer" && name != "GPT2Tokenizer" && name != "Qwen2Tokenizer") {
-    return;
+  if (name.empty() || name == "PreTrainedTokenizer" || name == "TokenizersBackend") {
+    return kAsItIs;
+  }
+  const auto* const known = std::ranges::find(kKnown, name, &KnownClass::name);
+  if (known == kKnown.end()) {
+    throw FileError(fmt::format(
+        "{}: its class {} may make other tokens than it says; expected BertTokenizer, "
+        "GPT2Tokenizer, GPTNeoXTokenizer, LlamaTokenizer, Qwen2Tokenizer, XLMRobertaTokenizer or "
+        "PreTrainedTokenizerFast; load it with transformers, save its backend_tokenizer here, and "
+        "set tokenizer_class in tokenizer_config.json to PreTrainedTokenizerFast",
+        source, quote(name)));
   }
   json& own = tokenizer["model"];
-  const char* const type = is_bert ? "WordPiece" : "BPE";
-  if (own.value("type", type) != type) {
+  if (own.value("type", known->type) != known->type) {
     throw FileError(fmt::format(
         "{}: transformers takes it for a {}; expected a model of type {}, found {}; correct "
         "tokenizer_class in tokenizer_config.json",
-        source, name, type, quote(text_at(own, "type"))));
+        source, name, known->type, quote(text_at(own, "type"))));
   }
   if (config.contains("added_tokens_decoder")) {
     tokenizer["added_tokens"] = json::array();  // the class takes those
   }
-  if (is_bert) {
-    return rebuild_bert(tokenizer, config, source);
+  json bare = {{"type", known->type}, {"vocab", std::move(own["vocab"])}};
+  if (own.contains("merges")) {
+    bare["merges"] = std::move(own["merges"]);
   }
-  own = {{"type", "BPE"}, {"vocab", std::move(own["vocab"])}, {"merges", std::move(own["merges"])}};
-  if (name == "LlamaTokenizer") {
-    rebuild_llama(tokenizer, config);
-  } else if (name == "GPT2Tokenizer") {
-    rebuild_gpt2(tokenizer, config);
-  } else {
-    rebuild_qwen(tokenizer, config);
-  }
+  own = std::move(bare);
+  known->rebuild(tokenizer, config, source);
+  return name;
 }
 
 json of_vocabulary(const std::string& text,
                    const json& added,
                    json& config,
                    const std::string& source) {
-  json tokenizer = {{"added_tokens", added}, {"model", {{"vocab", words_of(text)}}}};
+  json tokenizer = {{"added_tokens", added},
+                    {"model", {{"type", "WordPiece"}, {"vocab", words_of(text)}}}};
   rebuild_bert(tokenizer, config, source);
   return tokenizer;
 }
@@ -224,7 +294,7 @@ json of_merges(const json& words, std::string_view merges, json& config) {
   }
   json tokenizer = {{"added_tokens", json::array()},
                     {"model", {{"type", "BPE"}, {"vocab", words}, {"merges", std::move(pairs)}}}};
-  rebuild_gpt2(tokenizer, config);
+  rebuild_gpt2(tokenizer, config, "");
   return tokenizer;
 }
 

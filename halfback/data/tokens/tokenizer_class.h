@@ -9,17 +9,21 @@
 
 namespace halfback {
 
+// The class that leaves a tokenizer.json as it is.
+inline constexpr const char* kAsItIs = "PreTrainedTokenizerFast";
+
 // Returns the tokenizer_class of a configuration, without what it says about its language; "" for
 // none.
 std::string class_of(const nlohmann::json& config);
 
 // Makes of a tokenizer.json what the class gives that AutoTokenizer takes for it, `model` being
-// config.json, or null. Names of tokens that the class knows by itself come into the config. Throws
-// FileError beginning with the source.
-void rebuild_as_class(nlohmann::json& tokenizer,
-                      nlohmann::json& config,
-                      const nlohmann::json& model,
-                      const std::string& source);
+// config.json, or null. Names of tokens that the class knows by itself come into the config.
+// Returns the name of the class. Throws FileError beginning with the source, also for a class that
+// we do not know.
+std::string rebuild_as_class(nlohmann::json& tokenizer,
+                             nlohmann::json& config,
+                             const nlohmann::json& model,
+                             const std::string& source);
 
 // Returns the tokenizer.json that transformers makes of BERT's vocab.txt and added tokens. Throws
 // FileError beginning with the source.

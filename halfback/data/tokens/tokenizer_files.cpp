@@ -120,16 +120,31 @@ json read_model_config(const fs::path& directory) {
   return is_there(path) ? parse_json(read_file(path), path.string()) : json();
 }
 
-TokenizerPointer find(const fs::path& directory, std::string_view only) {
+// Which class transformers takes is also up to the config.json beside it, and a checkpoint will
+// have another one than there is here.
+void name_class(const std::string& name, TokenizerParts& parts) {
+  if (class_of(parts.config).empty()) {
+    json config =
+        parts.files.contains(kConfig) ? json::parse(parts.files[kConfig]) : json::object();
+    config["tokenizer_class"] = name;
+    parts.files[kConfig] = config.dump(2) + "\n";
+  }
+}
+
+enum class Files { AsTheyAre, WithTheClass };
+
+TokenizerPointer find(const fs::path& directory, std::string_view only, Files kept) {
   TokenizerParts parts;
   parts.files = read_kept(directory, only);
   const auto has = [&](const char* name) { return parts.files.contains(name); };
   parts.config = read_config(parts.files, directory);
   if (has(kJson)) {
-    parts.identity = parts.files[kJson];
-    parts.tokenizer = parse_json(parts.identity, (directory / kJson).string());
-    rebuild_as_class(parts.tokenizer, parts.config, read_model_config(directory),
-                     (directory / kJson).string());
+    parts.tokenizer = parse_json(parts.files[kJson], (directory / kJson).string());
+    const std::string name = rebuild_as_class(
+        parts.tokenizer, parts.config, read_model_config(directory), (directory / kJson).string());
+    if (kept == Files::WithTheClass) {
+      name_class(name, parts);
+    }
     return make(std::move(parts), kJson, directory);
   }
   if (has(kSentencePieceFile)) {
@@ -142,13 +157,11 @@ TokenizerPointer find(const fs::path& directory, std::string_view only) {
     parts.tokenizer =
         of_vocabulary(parts.files[kVocabulary], read_added(parts.files, parts.config, directory),
                       parts.config, (directory / kVocabulary).string());
-    parts.identity = parts.tokenizer.dump();
     return make(std::move(parts), kVocabulary, directory);
   }
   if (has(kWords) && has(kMerges) && class_of(parts.config) == "GPT2Tokenizer") {
     parts.tokenizer = of_merges(parse_json(parts.files[kWords], (directory / kWords).string()),
                                 parts.files[kMerges], parts.config);
-    parts.identity = parts.tokenizer.dump();
     return make(std::move(parts), kWords, directory);
   }
   for (const std::string_view name : kOthers) {
@@ -162,13 +175,14 @@ TokenizerPointer find(const fs::path& directory, std::string_view only) {
 }  // namespace
 
 TokenizerPointer find_tokenizer(const fs::path& directory) {
-  return of_config(directory, [&] { return find(directory, ""); });
+  return of_config(directory, [&] { return find(directory, "", Files::AsTheyAre); });
 }
 
 TokenizerPointer load_tokenizer_of(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
-    if (TokenizerPointer found = find_tokenizer(path)) {
+    const auto of_directory = [&] { return find(path, "", Files::WithTheClass); };
+    if (TokenizerPointer found = of_config(path, of_directory)) {
       return found;
     }
     refuse_file(path, "holds no tokenizer");
@@ -176,15 +190,17 @@ TokenizerPointer load_tokenizer_of(const fs::path& path) {
   const std::string name = path.filename().string();
   for (const char* const known : {kJson, kSentencePieceFile, kVocabulary}) {
     if (name == known && is_there(path)) {
-      return of_config(path.parent_path(), [&] { return find(path.parent_path(), known); });
+      return of_config(path.parent_path(),
+                       [&] { return find(path.parent_path(), known, Files::WithTheClass); });
     }
   }
   if (!name.ends_with(".json")) {
     return load_sentence_piece(path);
   }
   TokenizerParts parts;
-  parts.files[kJson] = parts.identity = read_file(path);
-  parts.tokenizer = parse_json(parts.identity, path.string());
+  parts.files[kJson] = read_file(path);
+  parts.tokenizer = parse_json(parts.files[kJson], path.string());
+  name_class(kAsItIs, parts);
   parts.name = kJson;
   parts.source = path.string();
   return make_json_tokenizer(std::move(parts));

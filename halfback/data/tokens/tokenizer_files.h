@@ -14,7 +14,8 @@ namespace halfback {
 TokenizerPointer find_tokenizer(const std::filesystem::path& directory);
 
 // Reads the tokenizer of a directory, or of a file: tokenizer.json or another .json of its kind,
-// vocab.txt, or a SentencePiece model. Throws FileError.
+// vocab.txt, or a SentencePiece model. Beside a tokenizer.json it keeps a tokenizer_config.json
+// that names its class, so that it means the same in any checkpoint. Throws FileError.
 TokenizerPointer load_tokenizer_of(const std::filesystem::path& path);
 
 }  // namespace halfback

@@ -121,6 +121,7 @@ class JsonTokenizer final : public Tokenizer {
     mask_ = find_mask();
     has_byte_level_ = has_decoder("ByteLevel");
     has_byte_fallback_ = has_decoder("ByteFallback");
+    identity_ = identity_of_parts();
     parts_.tokenizer = nullptr;
   }
 
@@ -135,7 +136,7 @@ class JsonTokenizer final : public Tokenizer {
            words_[static_cast<std::size_t>(token)] == found->second.content;
   }
   const TokenizerFiles& files() const override { return parts_.files; }
-  std::string identity() const override { return parts_.identity; }
+  std::string identity() const override { return identity_; }
   std::string name() const override { return parts_.name; }
 
   std::vector<std::int32_t> encode(std::string_view text,
@@ -270,6 +271,19 @@ class JsonTokenizer final : public Tokenizer {
                  parts_.tokenizer["model"].value("type", "") != "BPE";
   }
 
+  // All that makes tokens of a text, those of the config included. Checkpoints hold its checksum: a
+  // change here refuses to go on with older ones.
+  std::string identity_of_parts() const {
+    using nlohmann::json;
+    json all = json::array({parts_.tokenizer["model"], parts_.tokenizer.value("normalizer", json()),
+                            parts_.tokenizer.value("pre_tokenizer", json())});
+    for (const auto& [id, token] : added_.tokens()) {
+      all.push_back(json::array({id, token.content, token.is_single_word, token.strips_left,
+                                 token.strips_right, token.is_normalized}));
+    }
+    return all.dump();
+  }
+
   std::int64_t find_mask() const {
     for (const std::string& name :
          {named_token(parts_.config, "mask_token"), std::string("[MASK]"), std::string("<mask>")}) {
@@ -335,6 +349,7 @@ class JsonTokenizer final : public Tokenizer {
   AddedTokens added_;
   AroundText around_;
   std::vector<std::string> words_;  // by id
+  std::string identity_;
   std::int64_t mask_ = 0;
   bool cleans_up_ = false;
   bool has_byte_level_ = false;  // the decoder

@@ -18,9 +18,8 @@ struct TokenizerParts {
   nlohmann::json tokenizer;                          // tokenizer.json
   nlohmann::json config = nlohmann::json::object();  // tokenizer_config.json
   TokenizerFiles files;
-  std::string name;      // of the file that defines ids
-  std::string identity;  // the bytes that decide about ids
-  std::string source;    // that file's path, for messages
+  std::string name;    // of the file that defines ids
+  std::string source;  // that file's path, for messages
 };
 
 // Throws FileError beginning with the source for what is not supported.

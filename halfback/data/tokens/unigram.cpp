@@ -42,6 +42,7 @@ struct Scored {
 Scored read_scored(Fields& fields) {
   Scored read;
   const nlohmann::json& pieces = fields.find("vocab");
+  const bool is_exact = fields.get<bool>(kExactScores, false);
   if (!pieces.is_array() || pieces.empty()) {
     fields.refuse("vocab " + quote(pieces.dump()), "a list of pieces and scores");
   }
@@ -50,7 +51,8 @@ Scored read_scored(Fields& fields) {
       fields.refuse("vocab " + quote(one.dump()), "[\"PIECE\", SCORE]");
     }
     read.ids[one[0].get<std::string>()] = static_cast<std::int32_t>(read.scores.size());
-    read.scores.push_back(as_read(one[1].get<double>()));
+    const auto score = one[1].get<double>();
+    read.scores.push_back(is_exact ? score : as_read(score));
   }
   return read;
 }
