@@ -2,6 +2,7 @@
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "halfback/base/error.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
@@ -11,7 +12,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
+#include <iterator>
 #include <memory>
 
 namespace halfback::cli {
@@ -46,6 +49,28 @@ void print_families() {
          "them, D times as many with --data-parallel D.\n";
 }
 
+nlohmann::json to_json(const Family& family) {
+  return {{"name", family.name},         {"conditions", family.conditions},
+          {"idle", family.idle},         {"peak", family.peak_memory},
+          {"messages", family.messages}, {"weights", family.replicas},
+          {"summary", family.summary},   {"paper", family.paper}};
+}
+
+void list_families(const std::string& format) {
+  if (format == "json") {
+    nlohmann::json all;
+    std::ranges::transform(families(), std::back_inserter(all),
+                           [](const Family& one) { return to_json(one); });
+    std::cout << all.dump() << '\n';
+    return;
+  }
+  if (format != "grid") {
+    throw ConfigError(fmt::format(
+        "--format {} of 'list'; expected json or none; leave it out, or name a schedule", format));
+  }
+  print_families();
+}
+
 std::string to_json(const Schedule& schedule) {
   nlohmann::json ranks = nlohmann::json::array();
   for (const auto& list : schedule.ranks) {
@@ -73,11 +98,10 @@ std::string to_grid(const Schedule& schedule, const std::string& cost, bool with
 }
 
 void run(const Options& options) {
-  if (options.schedule.source == "list") {
-    print_families();
-    return;
-  }
   const std::string format = options.format.name();
+  if (options.schedule.source == "list") {
+    return list_families(format);
+  }
   const Schedule schedule = options.schedule.load(true, share_times(parse_costs(options.cost), 1));
   if (format == "csv") {
     std::cout << to_csv(schedule);

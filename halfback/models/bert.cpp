@@ -139,10 +139,7 @@ void check(const BertConfig& config) {
                     "--heads",
                     config.num_heads, config.width));
   }
-  if (!(config.norm_epsilon > 0.0 && std::isfinite(config.norm_epsilon))) {
-    throw ConfigError(fmt::format("model: --norm-epsilon is {}; expected a finite number above 0",
-                                  config.norm_epsilon));
-  }
+  check_positive("norm-epsilon", config.norm_epsilon);
   if (!(config.dropout >= 0.0 && config.dropout < 1.0)) {
     throw ConfigError(fmt::format("model: --dropout is {}; expected 0 to below 1", config.dropout));
   }

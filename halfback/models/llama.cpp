@@ -116,13 +116,8 @@ void check(const LlamaConfig& config) {
         "model: {} heads cannot share {} key/value heads; --kv-heads must divide --heads",
         config.num_heads, config.num_key_value_heads));
   }
-  const auto is_positive = [](double value) { return std::isfinite(value) && value > 0.0; };
-  if (!is_positive(config.rope_theta) || !is_positive(config.norm_epsilon)) {
-    throw ConfigError(
-        fmt::format("model: rope theta {} and norm epsilon {}; both must be above 0 "
-                    "and finite",
-                    config.rope_theta, config.norm_epsilon));
-  }
+  check_positive("rope-theta", config.rope_theta);
+  check_positive("norm-epsilon", config.norm_epsilon);
 }
 
 std::int64_t num_parameters(const LlamaConfig& config) {

@@ -57,10 +57,7 @@ MambaConfig resolved(const MambaConfig& config) {
 void check(const MambaConfig& config) {
   MambaConfig copy = resolved(config);
   check_whole_numbers(sizes_of(copy));
-  if (!std::isfinite(config.norm_epsilon) || config.norm_epsilon <= 0.0) {
-    throw ConfigError(
-        fmt::format("model: norm epsilon {}; it must be above 0 and finite", config.norm_epsilon));
-  }
+  check_positive("norm-epsilon", config.norm_epsilon);
 }
 
 std::int64_t step_rank(const MambaConfig& config) {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <type_traits>
 
 namespace halfback {
@@ -57,6 +58,13 @@ void check_whole_numbers(const ModelSizes& sizes) {
       throw ConfigError(fmt::format("model: --{} is {}; expected a number from 1 to {}", size.name,
                                     **value, kLargest));
     }
+  }
+}
+
+void check_positive(const char* name, double value) {
+  if (!(value > 0.0 && std::isfinite(value))) {
+    throw ConfigError(
+        fmt::format("model: --{} is {}; expected a finite number above 0", name, value));
   }
 }
 

@@ -30,6 +30,9 @@ void set_from_text(const ModelSize& size, const std::string& text);
 // Throws ConfigError for a whole number that is not from 1 to 2^24.
 void check_whole_numbers(const ModelSizes& sizes);
 
+// Throws ConfigError for a number that is not finite and above 0.
+void check_positive(const char* name, double value);
+
 // Throws ConfigError for a sequence that is longer than the model has positions for.
 void check_sequence(std::int64_t sequence, std::int64_t num_positions);
 

@@ -131,6 +131,11 @@ TEST_F(CommandLineTest, ListsFamilies) {
   const CommandResult result = run_halfback("schedule list");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_NE(result.output.find("1f1b-2-capped"), std::string::npos);
+  const auto all = nlohmann::json::parse(run_halfback("schedule list --json").output);
+  EXPECT_EQ(all.at(2).at("name"), "1f1b");
+  EXPECT_EQ(all.at(2).at("idle"), "N-1, M >= N");
+  expect_error("schedule list --format csv", 2,
+               "--format csv of 'list'; expected json or none; leave it out, or name a schedule");
 }
 
 TEST_F(CommandLineTest, VerifiesWhatItWrites) {

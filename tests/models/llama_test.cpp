@@ -72,10 +72,10 @@ TEST(LlamaTest, RefusesConstantsThatAreNotPositive) {
                              std::numeric_limits<double>::infinity()}) {
     LlamaConfig config = tiny();
     config.rope_theta = wrong;
-    EXPECT_TRUE(contains(refusal(config), "model: rope theta")) << wrong;
+    EXPECT_TRUE(contains(refusal(config), "model: --rope-theta is ")) << wrong;
     config = tiny();
     config.norm_epsilon = wrong;
-    EXPECT_TRUE(contains(refusal(config), "norm epsilon")) << wrong;
+    EXPECT_TRUE(contains(refusal(config), "model: --norm-epsilon is ")) << wrong;
   }
 }
 

@@ -68,7 +68,7 @@ TEST(MambaTest, RefusesAnEpsilonThatIsNotPositive) {
                              std::numeric_limits<double>::infinity()}) {
     MambaConfig config = tiny();
     config.norm_epsilon = wrong;
-    EXPECT_TRUE(contains(refusal(config), "model: norm epsilon ")) << wrong;
+    EXPECT_TRUE(contains(refusal(config), "model: --norm-epsilon is ")) << wrong;
   }
 }
 

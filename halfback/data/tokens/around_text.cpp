@@ -75,13 +75,7 @@ AroundText by_type(Fields& fields) {
 }  // namespace
 
 AroundText read_post_processor(const nlohmann::json& json, const std::string& part) {
-  if (json.is_null()) {
-    return {};
-  }
-  Fields fields(json, part);
-  AroundText around = by_type(fields);
-  fields.finish();
-  return around;
+  return read_part<AroundText>(json, part, {}, by_type);
 }
 
 AroundText read_around_text(const nlohmann::json& config,

@@ -104,4 +104,20 @@ class Fields {
   std::set<std::string, std::less<>> known_;
 };
 
+// Returns what `read` makes of a part; `none` for one that is null. Throws FileError for keys that
+// it did not ask for.
+template <typename Made>
+Made read_part(const nlohmann::json& json,
+               const std::string& part,
+               Made none,
+               Made (*read)(Fields& fields)) {
+  if (json.is_null()) {
+    return none;
+  }
+  Fields fields(json, part);
+  Made made = read(fields);
+  fields.finish();
+  return made;
+}
+
 }  // namespace halfback

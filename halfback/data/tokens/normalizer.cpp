@@ -207,13 +207,8 @@ Normalizer by_type(Fields& fields) {
 }  // namespace
 
 Normalizer make_normalizer(const nlohmann::json& json, const std::string& part) {
-  if (json.is_null()) {
-    return [](std::string text) { return text; };
-  }
-  Fields fields(json, part);
-  Normalizer made = by_type(fields);
-  fields.finish();
-  return made;
+  return read_part<Normalizer>(
+      json, part, [](std::string text) { return text; }, by_type);
 }
 
 }  // namespace halfback

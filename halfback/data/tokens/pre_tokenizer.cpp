@@ -231,13 +231,7 @@ PreTokenizer by_type(Fields& fields) {
 }  // namespace
 
 PreTokenizer make_pre_tokenizer(const nlohmann::json& json, const std::string& part) {
-  if (json.is_null()) {
-    return keep;
-  }
-  Fields fields(json, part);
-  PreTokenizer made = by_type(fields);
-  fields.finish();
-  return made;
+  return read_part<PreTokenizer>(json, part, keep, by_type);
 }
 
 }  // namespace halfback
