@@ -165,7 +165,7 @@ void print_times(const Simulation& done) {
                            "until W", "gradients", "M_B",
                            with_reductions ? "  reducing   exposed" : "");
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
-    const HeldPeaks& held = result.held[rank];
+    const Kept& held = result.held[rank];
     std::cout << fmt::format("{:>4} {:>12.6g} {:>9} {:>9} {:>10} {:>9.6g}", rank, result.busy[rank],
                              held.until_input, held.until_weight, held.gradients,
                              done.activation_peaks[rank]);
@@ -231,7 +231,7 @@ void print_json(const Simulation& done) {
   const SimulationResult& result = done.result;
   nlohmann::json ranks = nlohmann::json::array();
   for (std::size_t rank = 0; rank < result.busy.size(); ++rank) {
-    const HeldPeaks& held = result.held[rank];
+    const Kept& held = result.held[rank];
     nlohmann::json& entry = ranks.emplace_back();
     entry = {{"busy", result.busy[rank]},
              {"held_until_input", held.until_input},

@@ -18,25 +18,10 @@ namespace {
 
 // The color of a letter of a grid, see text_grid.h; "" for none.
 std::string_view color_of_letter(char letter) {
-  switch (letter) {
-    case 'F':
-      return color_of(ActionKind::Forward);
-    case 'B':
-      return color_of(ActionKind::Backward);
-    case 'b':
-    case 'I':
-      return color_of(ActionKind::BackwardInput);
-    case 'w':
-    case 'W':
-      return color_of(ActionKind::BackwardWeight);
-    case 'r':
-      return color_of(ActionKind::ReduceGradient);
-    case 'u':
-    case 'U':
-      return color_of(ActionKind::Update);
-    default:
-      return "";
-  }
+  const auto* const found = std::ranges::find_if(kKinds, [letter](const KindTraits& row) {
+    return letter != ' ' && (row.cell == letter || row.letters == std::string_view(&letter, 1));
+  });
+  return found == kKinds.end() ? "" : color_of(found->kind);
 }
 
 // Of "#rrggbb".

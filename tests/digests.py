@@ -83,9 +83,12 @@ def training(halfback, directory, model, schedule, precision, ranks, processes):
     name = f"{model} {schedule} {precision} {ranks} ranks, {processes} processes"
     run = directory / name.replace(" ", "_")
     data = directory / ("images" if model in ("resnet", "mlp") else "text")
-    options = f"--model {model} {SIZES[model]} {SCHEDULES[schedule]} --precision {precision} --ranks {ranks} --data {data} {OPTIONS}"
-    if processes > 1:
-        options += f" --data-parallel {processes} --processes {processes}"
+    options = f"--model {model} {SIZES[model]} {SCHEDULES[schedule]} --precision {precision} --data {data} {OPTIONS}"
+    if processes > 1:  # replicas, or where running statistics allow none, more ranks
+        replicas = f"--ranks {ranks + 1}" if model == "resnet" else f"--data-parallel {processes}"
+        options += f" {replicas} --processes {processes}"
+    if "--ranks" not in options:
+        options += f" --ranks {ranks}"
     made = subprocess.run([halfback, "train", *options.split(), "--checkpoint", run, "--report", f"{run}.report", "--threads", "1"],
                           capture_output=True, text=True, timeout=600)  # fmt: skip
     if made.returncode:
@@ -99,7 +102,7 @@ def training(halfback, directory, model, schedule, precision, ranks, processes):
 def lists(halfback, family, ranks):
     """Returns the line of a family, over its numbers of micro-batches, stages and both backwards."""
     whole = hashlib.sha256()
-    for micro_batches, two_stage, per_rank in itertools.product((ranks, 2 * ranks, 2 * ranks + 1), ("on", "off"), (1, 2)):
+    for (micro_batches, two_stage), per_rank in itertools.product(((2 * ranks, "on"), (2 * ranks, "off"), (2 * ranks + 1, "on")), (1, 2)):
         options = f"--ranks {ranks} --micro-batches {micro_batches} --two-stage {two_stage} --format csv"
         if per_rank > 1:
             options += f" --stages-per-rank {per_rank}"

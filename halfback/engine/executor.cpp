@@ -95,11 +95,9 @@ void Executor::require_possible(const Action& action) const {
     throw ScheduleError(
         fmt::format("stage {} is not on this rank; verify the schedule", action.stage));
   }
-  const bool looks_up =
-      action.kind == ActionKind::SendForward || action.kind == ActionKind::RecvBackward;
-  const int neighbor = action.stage + (looks_up ? 1 : -1);
-  if (is_message(action.kind) && (neighbor < 0 || neighbor >= context_->schedule->num_stages())) {
-    throw ScheduleError(fmt::format("there is no stage {}; verify the schedule", neighbor));
+  if (is_message(action.kind) && !other_stage(context_->schedule->placement, action)) {
+    throw ScheduleError(
+        fmt::format("there is no stage {}; verify the schedule", counterpart(action).stage));
   }
 }
 
@@ -149,9 +147,8 @@ void Executor::forward(const Action& action) {
     }
     return;
   }
-  deliver_activation(action, context_->is_training
-                                 ? stage.forward(action.micro_batch, std::move(inputs))
-                                 : stage.infer(std::move(inputs)));
+  deliver(action, context_->is_training ? stage.forward(action.micro_batch, std::move(inputs))
+                                        : stage.infer(std::move(inputs)));
 }
 
 void Executor::backward(const Action& action) {
@@ -164,9 +161,7 @@ void Executor::backward(const Action& action) {
   if (action.kind == ActionKind::Backward) {
     end_weight(action);
   }
-  if (action.stage > 0) {
-    deliver_gradient(action, std::move(gradients));
-  }
+  deliver(action, std::move(gradients));
 }
 
 GroupEnd Executor::group_end(const Action& action) const {
@@ -259,42 +254,36 @@ std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t be
   return end - begin;
 }
 
-void Executor::deliver_activation(const Action& action, Tensors tensors) {
-  const auto slot = static_cast<std::size_t>(action.micro_batch);
-  if (is_local(action.stage + 1, action.micro_batch)) {
-    mail_.at(action.stage + 1).activations_in[slot] = std::move(tensors);
-  } else {
-    mail_.at(action.stage).activations_out[slot] = std::move(tensors);
+void Executor::deliver(const Action& action, Tensors tensors) {
+  if (!gives_to_neighbor(*context_->schedule, action)) {
+    return;
   }
-}
-
-void Executor::deliver_gradient(const Action& action, Tensors tensors) {
-  const auto slot = static_cast<std::size_t>(action.micro_batch);
-  if (is_local(action.stage - 1, action.micro_batch)) {
-    mail_.at(action.stage - 1).gradients_in[slot] = std::move(tensors);
-  } else {
-    mail_.at(action.stage).gradients_out[slot] = std::move(tensors);
-  }
+  const Action receive = counterpart(send_for(action));
+  const bool stays = context_->schedule->placement.rank_of(receive) == rank_;
+  Mail& mail = mail_.at(stays ? receive.stage : action.stage);
+  const bool forward = is_forward(action.kind);
+  auto& box = stays ? (forward ? mail.activations_in : mail.gradients_in)
+                    : (forward ? mail.activations_out : mail.gradients_out);
+  box[static_cast<std::size_t>(action.micro_batch)] = std::move(tensors);
 }
 
 void Executor::send(const Action& action) {
-  const bool is_forward = action.kind == ActionKind::SendForward;
   Mail& mail = mail_.at(action.stage);
-  Tensors tensors = is_forward ? take(mail.activations_out, action.micro_batch, "activation")
-                               : take(mail.gradients_out, action.micro_batch, "gradient");
+  Tensors tensors = is_forward(action.kind)
+                        ? take(mail.activations_out, action.micro_batch, "activation")
+                        : take(mail.gradients_out, action.micro_batch, "gradient");
   const int to = context_->schedule->placement.rank_of(counterpart(action));
   hand_over_all(tensors, kNoRank);
   transport_.send({.from = rank_, .to = to}, action, std::move(tensors));
 }
 
 void Executor::receive(const Action& action) {
-  const bool is_forward = action.kind == ActionKind::RecvForward;
   const int from = context_->schedule->placement.rank_of(counterpart(action));
   Tensors tensors = device_.take(transport_.receive({.from = from, .to = rank_}, action));
   hand_over_all(tensors, rank_);
   Mail& mail = mail_.at(action.stage);
-  (is_forward ? mail.activations_in
-              : mail.gradients_in)[static_cast<std::size_t>(action.micro_batch)] =
+  (is_forward(action.kind) ? mail.activations_in
+                           : mail.gradients_in)[static_cast<std::size_t>(action.micro_batch)] =
       std::move(tensors);
 }
 

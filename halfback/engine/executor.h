@@ -98,8 +98,8 @@ class Executor {
   // Runs the W actions of one stage that stand together at `begin`; returns how many.
   std::size_t weight_run(const std::vector<Action>& list, std::size_t begin);
 
-  void deliver_activation(const Action& action, Tensors tensors);
-  void deliver_gradient(const Action& action, Tensors tensors);
+  // Puts what an F, I or B makes where another stage of this rank or a send takes it.
+  void deliver(const Action& action, Tensors tensors);
   // Whether this rank holds a stage of the replica that a micro-batch passes.
   bool is_local(int stage, int micro_batch) const;
   // Returns the micro-batches that pass a stage of this rank, ascending.

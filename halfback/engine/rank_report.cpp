@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kHead = 8;  // numbers before the links, of which the last counts these
 constexpr std::size_t kOfLink = 4;
-constexpr std::size_t kOfSpan = 6;
+constexpr std::size_t kOfSpan = 7;
 
 }  // namespace
 
@@ -33,6 +33,7 @@ std::vector<double> to_numbers(const RankReport& report) {
     const std::array all = {static_cast<double>(span.action.kind),
                             static_cast<double>(span.action.stage),
                             static_cast<double>(span.action.micro_batch),
+                            static_cast<double>(span.action.slice),
                             span.start_seconds,
                             span.end_seconds,
                             span.cpu_seconds};
@@ -67,10 +68,11 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
     report.spans.push_back(
         {.rank = rank,
          .action = {static_cast<ActionKind>(static_cast<int>(numbers[i])),
-                    static_cast<int>(numbers[i + 1]), static_cast<int>(numbers[i + 2])},
-         .start_seconds = numbers[i + 3],
-         .end_seconds = numbers[i + 4],
-         .cpu_seconds = numbers[i + 5]});
+                    static_cast<int>(numbers[i + 1]), static_cast<int>(numbers[i + 2]),
+                    static_cast<std::uint16_t>(numbers[i + 3])},
+         .start_seconds = numbers[i + 4],
+         .end_seconds = numbers[i + 5],
+         .cpu_seconds = numbers[i + 6]});
   }
   return report;
 }

@@ -5,15 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <limits>
 
 namespace halfback {
 
 namespace {
-
-constexpr std::array<std::string_view, kNumActionKinds> kLetters = {
-    "F", "B", "I", "W", "SEND_F", "RECV_F", "SEND_B", "RECV_B", "REDUCE_GRAD", "U"};
 
 // Takes the digits at the front of the text; nothing when there are none or too many.
 std::optional<int> take_index(std::string_view& text) {
@@ -26,15 +23,37 @@ std::optional<int> take_index(std::string_view& text) {
   return value;
 }
 
+// Takes the ".1" of a slice at the front of the text; 0 where there is none.
+std::optional<std::uint16_t> take_slice(std::string_view& text) {
+  if (text.empty() || text.front() != '.') {
+    return 0;
+  }
+  text.remove_prefix(1);
+  const bool is_plain = !text.empty() && text.front() != '0';  // one text for each action
+  const std::optional<int> slice = is_plain ? take_index(text) : std::nullopt;
+  return slice && *slice <= std::numeric_limits<std::uint16_t>::max()
+             ? std::optional(static_cast<std::uint16_t>(*slice))
+             : std::nullopt;
+}
+
 }  // namespace
 
-std::string_view letters(ActionKind kind) { return kLetters[static_cast<std::size_t>(kind)]; }
-
 std::string to_string(const Action& action) {
-  if (!has_micro_batch(action.kind)) {
-    return fmt::format("{}{}", action.stage, letters(action.kind));
+  std::string text;
+  append_action(text, action);
+  return text;
+}
+
+void append_action(std::string& text, const Action& action) {
+  text += std::to_string(action.stage);
+  text += letters(action.kind);
+  if (has_micro_batch(action.kind)) {
+    text += std::to_string(action.micro_batch);
   }
-  return fmt::format("{}{}{}", action.stage, letters(action.kind), action.micro_batch);
+  if (action.slice != 0) {
+    text += '.';
+    text += std::to_string(action.slice);
+  }
 }
 
 std::optional<Action> try_parse_action(std::string_view text) {
@@ -43,20 +62,21 @@ std::optional<Action> try_parse_action(std::string_view text) {
     return std::nullopt;
   }
   const std::size_t num_letters = std::min(text.find_first_of("0123456789"), text.size());
-  const auto found = std::find(kLetters.begin(), kLetters.end(), text.substr(0, num_letters));
-  if (found == kLetters.end()) {
+  const auto* const found =
+      std::ranges::find(kKinds, text.substr(0, num_letters), &KindTraits::letters);
+  if (found == kKinds.end()) {
     return std::nullopt;
   }
   text.remove_prefix(num_letters);
-  const auto kind = static_cast<ActionKind>(found - kLetters.begin());
-  if (!has_micro_batch(kind)) {
-    return text.empty() ? std::optional<Action>{{kind, *stage, 0}} : std::nullopt;
+  if (!found->names_micro_batch) {
+    return text.empty() ? std::optional<Action>{{found->kind, *stage, 0}} : std::nullopt;
   }
   const std::optional<int> micro_batch = take_index(text);
-  if (!micro_batch || !text.empty()) {
+  const std::optional<std::uint16_t> slice = take_slice(text);
+  if (!micro_batch || !slice || !text.empty()) {
     return std::nullopt;
   }
-  return Action{kind, *stage, *micro_batch};
+  return Action{found->kind, *stage, *micro_batch, *slice};
 }
 
 Action parse_action(std::string_view text) {

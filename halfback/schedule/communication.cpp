@@ -170,7 +170,7 @@ class Communication {
   }
 
   std::vector<bool>::reference has_come(const Action& receive) {
-    auto& flags = receive.kind == ActionKind::RecvForward ? has_activation_ : has_gradient_;
+    auto& flags = is_forward(receive.kind) ? has_activation_ : has_gradient_;
     return flags[index(receive.stage) * index(schedule_.num_micro_batches) +
                  index(receive.micro_batch)];
   }

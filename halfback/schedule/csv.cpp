@@ -294,17 +294,6 @@ class Reader {
   bool has_blank_row_ = false;
 };
 
-void append_action(std::string& line, const Action& action) {
-  if (!line.empty()) {
-    line += ',';
-  }
-  line += std::to_string(action.stage);
-  line += letters(action.kind);
-  if (has_micro_batch(action.kind)) {
-    line += std::to_string(action.micro_batch);
-  }
-}
-
 std::string row_text(const Schedule& schedule, int rank, CsvDialect dialect) {
   std::string line;
   for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
@@ -313,6 +302,9 @@ std::string row_text(const Schedule& schedule, int rank, CsvDialect dialect) {
           fmt::format("csv: {} has no place in PyTorch's dialect, which updates after "
                       "the last action only; write it with --format csv",
                       to_string(action)));
+    }
+    if (!line.empty()) {
+      line += ',';
     }
     append_action(line, action);
   }

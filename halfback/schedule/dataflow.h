@@ -9,36 +9,32 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <vector>
 
 namespace halfback {
 
-// By kind, where the other stage of an action's tensor is: above, below, or nowhere.
-inline constexpr std::array<int, kNumActionKinds> kOtherStage = {-1, 1, 1, 0, 1, -1, -1, 1, 0, 0};
-
-constexpr int step_to_other_stage(ActionKind kind) {
-  return kOtherStage[static_cast<std::size_t>(kind)];
-}
-
 // Returns the stage that an action's tensor comes from or goes to where all gradients cross: F and
 // RECV_F the previous, B, I and RECV_B the next for what they take; SEND_F the next, SEND_B the
 // previous. Nothing at the ends of the model, for W, REDUCE_GRAD and U.
 inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
-  const int step = step_to_other_stage(action.kind);
+  const int step = traits_of(action.kind).other_stage;
   const int stage = action.stage + step;
   return step != 0 && stage >= 0 && stage < placement.num_stages() ? std::optional(stage)
                                                                    : std::nullopt;
 }
 
-// Returns the action whose tensor this compute action takes from another stage, as F of the stage
-// before for F; for I, B and W it is an I or a B, given as I.
-inline std::optional<Action> taken_from(const Schedule& schedule, const Action& action) {
+// Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
+inline Action counterpart(const Action& message) {
+  const KindTraits& traits = traits_of(message.kind);
+  return {traits.other_end, message.stage + traits.other_stage, message.micro_batch, message.slice};
+}
+
+// Returns whether a compute action takes the tensor of a neighboring stage: F of the one before,
+// and of I, B and W those to which a gradient comes.
+inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) {
   if (action.kind == ActionKind::Forward) {
-    return action.stage > 0
-               ? std::optional(Action{ActionKind::Forward, action.stage - 1, action.micro_batch})
-               : std::nullopt;
+    return action.stage > 0;
   }
   const GradientCuts& cuts = schedule.cuts;
   const bool takes =
@@ -46,47 +42,94 @@ inline std::optional<Action> taken_from(const Schedule& schedule, const Action& 
       (action.kind == ActionKind::BackwardInput && !cuts.weight_takes(action.stage)) ||
       (action.kind == ActionKind::BackwardWeight && cuts.weight_takes(action.stage));
   const int above = action.stage + 1;
-  if (!takes || above >= schedule.num_stages() || cuts.num_crossing(above) == 0) {
-    return std::nullopt;
-  }
-  return Action{ActionKind::BackwardInput, above, action.micro_batch};
+  return takes && above < schedule.num_stages() && cuts.num_crossing(above) > 0;
 }
 
-// Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
-inline Action counterpart(const Action& message) {
-  constexpr std::array kOtherEnd = {ActionKind::RecvForward, ActionKind::SendForward,
-                                    ActionKind::RecvBackward, ActionKind::SendBackward};
-  const auto number =
-      static_cast<std::size_t>(message.kind) - static_cast<std::size_t>(ActionKind::SendForward);
-  return {kOtherEnd[number], message.stage + step_to_other_stage(message.kind),
-          message.micro_batch};
+// Returns the action that makes that tensor, an I or a B given as I.
+inline Action neighbor_input(const Action& action) {
+  const bool is_first = action.kind == ActionKind::Forward;
+  return {is_first ? ActionKind::Forward : ActionKind::BackwardInput,
+          action.stage + (is_first ? -1 : 1), action.micro_batch, action.slice};
+}
+
+// A few actions.
+class Actions {
+ public:
+  void add(const Action& action) { actions_[size_++] = action; }
+  const Action* begin() const { return actions_.data(); }
+  const Action* end() const { return actions_.data() + size_; }
+
+ private:
+  std::array<Action, 2> actions_;
+  std::size_t size_ = 0;
+};
+
+// Returns all actions whose results an action takes, where each stage is on whatever rank: that of
+// its own stage, then that of another. An I or a B is given as I. What a receive takes is its
+// counterpart's.
+inline Actions inputs_of(const Schedule& schedule, const Action& action) {
+  Actions inputs;
+  if (const ActionKind own = traits_of(action.kind).own_input; own != action.kind) {
+    inputs.add(action.as(own));
+  }
+  if (takes_from_neighbor(schedule, action)) {
+    inputs.add(neighbor_input(action));
+  }
+  return inputs;
+}
+
+// Returns whether a compute action makes a tensor that a neighboring stage takes, on whatever rank.
+inline bool gives_to_neighbor(const Schedule& schedule, const Action& action) {
+  if (action.kind == ActionKind::Forward) {
+    return action.stage + 1 < schedule.num_stages();
+  }
+  return (action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput) &&
+         schedule.cuts.num_crossing(action.stage) > 0;
+}
+
+// Returns the send of what a compute action gives to a neighbor, and the receive of what it takes
+// from one.
+inline Action send_for(const Action& action) {
+  return action.as(action.kind == ActionKind::Forward ? ActionKind::SendForward
+                                                      : ActionKind::SendBackward);
+}
+inline Action receive_for(const Action& action) {
+  return action.as(action.kind == ActionKind::Forward ? ActionKind::RecvForward
+                                                      : ActionKind::RecvBackward);
+}
+
+// Returns by how much an action changes what its stage keeps. An F without a backward keeps
+// nothing. Where W carries a gradient through the layers, it frees what I does elsewhere.
+inline Kept kept_by(const GradientCuts& cuts, const Action& action) {
+  if (!cuts.has_backward(action.stage)) {
+    return {};
+  }
+  Kept kept = traits_of(action.kind).kept;
+  if (cuts.weight_takes(action.stage)) {
+    kept.until_input += action.kind == ActionKind::BackwardInput    ? 1
+                        : action.kind == ActionKind::BackwardWeight ? -1
+                                                                    : 0;
+  }
+  return kept;
 }
 
 // Returns the receive that a compute action needs, and the send that it makes possible: only where
 // the other stage is on another rank.
 inline std::optional<Action> needed_receive(const Schedule& schedule, const Action& action) {
-  const std::optional<Action> source = taken_from(schedule, action);
-  if (!source || schedule.placement.rank_of(*source) == schedule.placement.rank_of(action)) {
+  const Placement& placement = schedule.placement;
+  if (!takes_from_neighbor(schedule, action) ||
+      placement.rank_of(neighbor_input(action)) == placement.rank_of(action)) {
     return std::nullopt;
   }
-  return Action{
-      action.kind == ActionKind::Forward ? ActionKind::RecvForward : ActionKind::RecvBackward,
-      action.stage, action.micro_batch};
+  return receive_for(action);
 }
 inline std::optional<Action> resulting_send(const Schedule& schedule, const Action& action) {
-  if (!is_compute(action.kind) || action.kind == ActionKind::BackwardWeight) {
-    return std::nullopt;
-  }
-  const bool is_forward = action.kind == ActionKind::Forward;
-  const Action send{is_forward ? ActionKind::SendForward : ActionKind::SendBackward, action.stage,
-                    action.micro_batch};
   const Placement& placement = schedule.placement;
-  if ((!is_forward && schedule.cuts.num_crossing(action.stage) == 0) ||
-      !other_stage(placement, send) ||
-      placement.rank_of(counterpart(send)) == placement.rank_of(action)) {
+  if (!gives_to_neighbor(schedule, action) ||
+      placement.rank_of(counterpart(send_for(action))) == placement.rank_of(action)) {
     return std::nullopt;
   }
-  return send;
+  return send_for(action);
 }
 
 // Numbers the channels of a placement, which must outlive it.
@@ -101,11 +144,9 @@ class Channels {
   int reverse(int channel) const { return reverse_[static_cast<std::size_t>(channel)]; }
   // Returns the channel of a message between two stages on different ranks.
   int of(const Action& message) const {
-    const bool is_forward =
-        message.kind == ActionKind::SendForward || message.kind == ActionKind::RecvForward;
-    const bool is_lower = step_to_other_stage(message.kind) > 0;
+    const bool is_lower = is_forward(message.kind) == is_send(message.kind);
     const std::size_t lower = boundary(message.stage, message.micro_batch) - (is_lower ? 0U : 1U);
-    return (is_forward ? forward_ : backward_)[lower];
+    return (is_forward(message.kind) ? forward_ : backward_)[lower];
   }
 
  private:

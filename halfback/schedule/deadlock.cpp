@@ -126,7 +126,7 @@ class Deadlock {
 
   // Of a schedule without messages.
   Wait wait_for_maker(int rank, const Action& action) const {
-    Action maker = taken_from(schedule_, action).value_or(action);
+    Action maker = neighbor_input(action);
     const int other = schedule_.placement.rank_of(maker);
     const auto& list = schedule_.ranks[index(other)];
     if (std::find(list.begin(), list.end(), maker) == list.end()) {

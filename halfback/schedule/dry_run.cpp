@@ -109,17 +109,14 @@ class Runner {
 
   bool compute(int rank, const Action& action) {
     if (!with_messages_) {
-      if (const auto source = taken_from(schedule_, action)) {
-        const auto& available =
-            source->kind == ActionKind::Forward ? has_activation_ : has_gradient_;
-        if (!available[cell(*source)]) {
-          return false;
-        }
+      const Action source = neighbor_input(action);
+      if (takes_from_neighbor(schedule_, action) && !has_result(source)[cell(source)]) {
+        return false;
       }
       publish(action);
     } else if (streams_) {
       const auto receive = needed_receive(schedule_, action);
-      if (receive && !received(*receive)[cell(*receive)]) {
+      if (receive && !has_result(*receive)[cell(*receive)]) {
         return false;
       }
     }
@@ -127,28 +124,24 @@ class Runner {
     return true;
   }
 
-  // Where it is noted that a message has passed its stream.
-  std::vector<bool>& received(const Action& receive) {
-    return receive.kind == ActionKind::RecvForward ? has_activation_ : has_gradient_;
+  // Where it is noted that a compute action has made its tensor, or that a message has passed its
+  // stream.
+  std::vector<bool>& has_result(const Action& action) {
+    return is_forward(action.kind) ? has_activation_ : has_gradient_;
   }
 
   void post(int rank, const Action& message) {
     streams_->post(message, [&](const Action& receive) {
-      received(receive)[cell(receive)] = true;
+      has_result(receive)[cell(receive)] = true;
       wake(schedule_.placement.rank_of(receive));
     });
     complete(rank);
   }
 
   void publish(const Action& action) {
-    if (!is_compute(action.kind) || action.kind == ActionKind::BackwardWeight) {
-      return;
-    }
-    const bool forward = action.kind == ActionKind::Forward;
-    (forward ? has_activation_ : has_gradient_)[cell(action)] = true;
-    const int target = action.stage + (forward ? 1 : -1);
-    if (target >= 0 && target < schedule_.num_stages()) {
-      wake(schedule_.placement.rank_of({action.kind, target, action.micro_batch}));
+    if (gives_to_neighbor(schedule_, action)) {
+      has_result(action)[cell(action)] = true;
+      wake(schedule_.placement.rank_of(counterpart(send_for(action))));
     }
   }
 

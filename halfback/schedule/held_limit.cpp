@@ -1,25 +1,9 @@
+#include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/fault.h"
 
 #include <fmt/format.h>
 
 namespace halfback::detail {
-
-namespace {
-
-// How an action changes the number of micro-batches that its rank holds.
-int change_of(ActionKind kind) {
-  switch (kind) {
-    case ActionKind::Forward:
-      return 1;
-    case ActionKind::Backward:
-    case ActionKind::BackwardWeight:
-      return -1;
-    default:
-      return 0;
-  }
-}
-
-}  // namespace
 
 void check_held(const Schedule& schedule, const std::string& where, double limit) {
   const double share = static_cast<double>(ranks_per_copy(schedule.placement)) /
@@ -29,7 +13,7 @@ void check_held(const Schedule& schedule, const std::string& where, double limit
     int held = 0;
     Position position{rank, 0};
     for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
-      held += schedule.cuts.has_backward(action.stage) ? change_of(action.kind) : 0;
+      held += kept_by(schedule.cuts, action).until_weight;
       if (held * share > limit + kRounding) {
         throw_fault(schedule, where, position,
                     fmt::format("{} makes the rank hold the activations of {} micro-batches of a "

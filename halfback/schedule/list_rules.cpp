@@ -16,10 +16,13 @@ namespace {
 using detail::describe_place;
 using detail::throw_fault;
 
-// Of the eight kinds that come once for each stage and micro-batch.
-std::uint8_t bit(ActionKind kind) {
-  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
-}
+// A byte for each stage and micro-batch, since there are millions of pairs.
+using KindBits = std::uint8_t;
+static_assert(std::ranges::all_of(kKinds, [](const KindTraits& row) {
+  return !row.names_micro_batch || static_cast<int>(row.kind) < 8;
+}));
+
+KindBits bit(ActionKind kind) { return static_cast<KindBits>(1U << static_cast<unsigned>(kind)); }
 
 constexpr std::string_view kOnce =
     "each stage runs each micro-batch with one F and either one B or one I and one W";
@@ -65,7 +68,7 @@ class ListRules {
     return describe_place(schedule_, action, position_.rank);
   }
 
-  std::uint8_t& seen(const Action& action) {
+  KindBits& seen(const Action& action) {
     return seen_[static_cast<std::size_t>(action.stage) *
                      static_cast<std::size_t>(schedule_.num_micro_batches) +
                  static_cast<std::size_t>(action.micro_batch)];
@@ -90,6 +93,10 @@ class ListRules {
     if (action.stage < 0 || action.stage >= num_stages) {
       fail(fmt::format("{} names stage {}; the stages are 0 to {}", to_string(action), action.stage,
                        num_stages - 1));
+    }
+    if (action.slice != 0) {
+      fail(fmt::format("{} names slice {}; a micro-batch here is one, slice 0", to_string(action),
+                       action.slice));
     }
     if (action.micro_batch < 0 || action.micro_batch >= num_micro_batches) {
       fail(fmt::format("{} names micro-batch {}; the micro-batches are 0 to {}", to_string(action),
@@ -163,10 +170,14 @@ class ListRules {
     check_once(action);
     if (is_message(action.kind)) {
       check_message(action);
-    } else {
-      check_order(action);
+    } else if (action.kind != ActionKind::Forward) {
+      require_backward_exists(action, "it has F alone");
     }
-    seen(action) = static_cast<std::uint8_t>(seen(action) | bit(action.kind));
+    check_inputs(action);
+    if (adds_weight_gradient(action.kind)) {
+      ++num_weights_[copy_of(action)];
+    }
+    seen(action) = static_cast<KindBits>(seen(action) | bit(action.kind));
   }
 
   // U, or with replicas REDUCE_GRAD.
@@ -216,53 +227,38 @@ class ListRules {
                       to_string(message), position_.rank, *other));
     }
     const int upper = std::max(message.stage, *other);
-    const bool is_gradient =
-        message.kind == ActionKind::SendBackward || message.kind == ActionKind::RecvBackward;
-    if (is_gradient && schedule_.cuts.num_crossing(upper) == 0) {
+    if (!is_forward(message.kind) && schedule_.cuts.num_crossing(upper) == 0) {
       fail(
           fmt::format("{}: no gradient crosses from stage {} to stage {}; the losses reach as far "
                       "down as {}",
                       to_string(message), upper, upper - 1, brief_losses(schedule_.cuts)));
     }
-    if (message.kind == ActionKind::SendForward) {
-      require(message, ActionKind::Forward, "an activation is made before it is sent");
-    } else if (message.kind == ActionKind::SendBackward) {
-      require_backward(message, "a gradient is made before it is sent");
-    }
   }
 
-  void check_order(const Action& action) {
-    if (action.kind != ActionKind::Forward) {
-      require_backward_exists(action, "it has F alone");
-    }
-    const bool is_backward =
-        action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput;
-    if (is_backward) {
-      require(action, ActionKind::Forward, "a backward needs its forward first");
-    }
-    if (action.kind == ActionKind::BackwardWeight) {
-      require(action, ActionKind::BackwardInput,
-              "a weight gradient needs its input gradient first");
-    }
-    if (adds_weight_gradient(action.kind)) {
-      ++num_weights_[copy_of(action)];
-    }
-    check_taken(action);
-  }
-
-  void check_taken(const Action& action) {
-    const auto source = taken_from(schedule_, action);
-    if (source && schedule_.placement.rank_of(*source) == position_.rank) {
-      const std::string_view reason = "it takes that stage's tensor";
-      if (source->kind == ActionKind::Forward) {
-        require_before(action, *source, reason);
-      } else {
-        require_backward_of(action, *source, reason);
+  // What an action takes on its own rank comes before it; so does the message of what it takes from
+  // another.
+  void check_inputs(const Action& action) {
+    for (const Action& input : inputs_of(schedule_, action)) {
+      if (input.stage == action.stage || schedule_.placement.rank_of(input) == position_.rank) {
+        check_input(action, input);
+      } else if (with_messages_) {
+        require_before(action, receive_for(action), "a tensor is received before it is used");
       }
     }
-    const auto receive = needed_receive(schedule_, action);
-    if (with_messages_ && receive) {
-      require_before(action, *receive, "a tensor is received before it is used");
+  }
+
+  void check_input(const Action& action, const Action& input) {
+    const bool is_forward = input.kind == ActionKind::Forward;
+    if (is_send(action.kind)) {
+      require_before(action, input,
+                     is_forward ? "an activation is made before it is sent"
+                                : "a gradient is made before it is sent");
+    } else if (input.stage != action.stage) {
+      require_before(action, input, "it takes that stage's tensor");
+    } else {
+      require_before(action, input,
+                     is_forward ? "a backward needs its forward first"
+                                : "a weight gradient needs its input gradient first");
     }
   }
 
@@ -275,28 +271,20 @@ class ListRules {
     }
   }
 
-  void require(const Action& action, ActionKind kind, std::string_view reason) {
-    require_before(action, {kind, action.stage, action.micro_batch}, reason);
-  }
-
+  // For an I that another stage or a send takes, a B in its place will do.
   void require_before(const Action& action, const Action& needed, std::string_view reason) {
-    if (!has_seen(needed)) {
-      fail(fmt::format("{} comes before {} ({}); {}", to_string(action), to_string(needed),
-                       place(needed), reason));
+    if (has_seen(needed)) {
+      return;
     }
-  }
-
-  void require_backward(const Action& action, std::string_view reason) {
-    require_backward_of(action, {ActionKind::BackwardInput, action.stage, action.micro_batch},
-                        reason);
-  }
-
-  // `input` is an I; a B in its place will do.
-  void require_backward_of(const Action& action, const Action& input, std::string_view reason) {
-    const Action full{ActionKind::Backward, input.stage, input.micro_batch};
-    if (!has_seen(full) && !has_seen(input)) {
-      require_before(action, place(full) == "missing" ? input : full, reason);
+    const bool may_be_whole = needed.kind == ActionKind::BackwardInput &&
+                              (needed.stage != action.stage || is_send(action.kind));
+    const Action whole = needed.as(ActionKind::Backward);
+    if (may_be_whole && has_seen(whole)) {
+      return;
     }
+    const Action& missed = may_be_whole && place(whole) != "missing" ? whole : needed;
+    fail(fmt::format("{} comes before {} ({}); {}", to_string(action), to_string(missed),
+                     place(missed), reason));
   }
 
   void check_complete() {
@@ -351,7 +339,7 @@ class ListRules {
   const std::string& where_;
   bool with_messages_;
   Position position_;
-  std::vector<std::uint8_t> seen_;  // by stage and micro-batch: bits of the kinds that came
+  std::vector<KindBits> seen_;  // by stage and micro-batch: bits of the kinds that came
   std::vector<std::vector<int>> micro_batches_;  // by replica
   std::vector<int> num_weights_;                 // by replica and stage
   std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD came

@@ -75,8 +75,8 @@ Schedule remove_communication(const Schedule& schedule) {
 Schedule merge_backward(const Schedule& schedule) {
   return rewrite_lists(schedule, [](const auto& list, auto& result) {
     for (const Action& action : list) {
-      const Action input{ActionKind::BackwardInput, action.stage, action.micro_batch};
-      if (action.kind == ActionKind::BackwardWeight && !result.empty() && result.back() == input) {
+      if (action.kind == ActionKind::BackwardWeight && !result.empty() &&
+          result.back() == action.as(ActionKind::BackwardInput)) {
         result.back().kind = ActionKind::Backward;
       } else {
         result.push_back(action);
@@ -89,8 +89,8 @@ Schedule split_backward(const Schedule& schedule) {
   return rewrite_lists(schedule, [](const auto& list, auto& result) {
     for (const Action& action : list) {
       if (action.kind == ActionKind::Backward) {
-        result.push_back({ActionKind::BackwardInput, action.stage, action.micro_batch});
-        result.push_back({ActionKind::BackwardWeight, action.stage, action.micro_batch});
+        result.push_back(action.as(ActionKind::BackwardInput));
+        result.push_back(action.as(ActionKind::BackwardWeight));
       } else {
         result.push_back(action);
       }

@@ -54,20 +54,16 @@ class Clock {
   void run(Position position) {
     Rank& rank = ranks_[index(position.rank)];
     const Action& action = rank.list[position.index];
-    switch (action.kind) {
-      case ActionKind::SendForward:
-      case ActionKind::SendBackward:
-        send(rank, action);
-        break;
-      case ActionKind::RecvForward:
-      case ActionKind::RecvBackward:
-        receive(rank, action);
-        break;
-      case ActionKind::ReduceGradient:
-        reductions_.add({action, rank.number, rank.next++, rank.free});
-        break;
-      default:
-        compute(rank, action);
+    switch (traits_of(action.kind).kind_class) {
+      case KindClass::Send:
+        return send(rank, action);
+      case KindClass::Receive:
+        return receive(rank, action);
+      case KindClass::Reduce:
+        return reductions_.add({action, rank.number, rank.next++, rank.free});
+      case KindClass::Compute:
+      case KindClass::Update:
+        return compute(rank, action);
     }
   }
 
@@ -165,22 +161,17 @@ class Clock {
                     });
   }
 
-  // When the message of a stage arrives there: its input or the gradient of its output.
-  Time& arrival(bool is_activation, int stage, int micro_batch) {
-    return (is_activation ? activation_arrival_
-                          : gradient_arrival_)[index(stage) * index(schedule_.num_micro_batches) +
-                                               index(micro_batch)];
-  }
-
-  Time& arrival_of(const Action& send) {
-    return arrival(send.kind == ActionKind::SendForward, counterpart(send).stage, send.micro_batch);
+  // When a message, or what an action takes, arrives at a stage: its input or the gradient of its
+  // output.
+  Time& arrival_at(int stage, const Action& action) {
+    auto& arrivals = is_forward(action.kind) ? activation_arrival_ : gradient_arrival_;
+    return arrivals[index(stage) * index(schedule_.num_micro_batches) + index(action.micro_batch)];
   }
 
   void compute(Rank& rank, const Action& action) {
     Time start = rank.free;
-    if (!with_messages_ && taken_from(schedule_, action)) {
-      const bool is_forward = action.kind == ActionKind::Forward;
-      wait_for(arrival(is_forward, action.stage, action.micro_batch), start);
+    if (!with_messages_ && takes_from_neighbor(schedule_, action)) {
+      wait_for(arrival_at(action.stage, action), start);
     }
     const double end = start.time + duration_(action) * rank.slowdown;
     rank.busy += end - start.time;
@@ -196,7 +187,7 @@ class Clock {
     if (const auto message = resulting_send(schedule_, action)) {
       Link& link = links_[index(channels_.of(*message))];
       const Time left = transfer({rank.free.time, number}, *message, link);
-      arrival_of(*message) = left.later_by(link.latency);
+      arrival_at(counterpart(*message).stage, *message) = left.later_by(link.latency);
     }
   }
 
@@ -204,7 +195,7 @@ class Clock {
   Time transfer(Time begin, const Action& send, Link& link) const {
     wait_for(link.free, begin);
     const StageCost& cost = costs_.stage(counterpart(send).stage);
-    const double bytes = send.kind == ActionKind::SendForward
+    const double bytes = is_forward(send.kind)
                              ? cost.activation_bytes
                              : cost.gradient_bytes * schedule_.cuts.num_crossing(send.stage);
     link.free = begin.later_by(bytes / link.bandwidth);
@@ -223,7 +214,7 @@ class Clock {
     ++link.num_sent;
     const Time left = transfer({ready.time, rank.next}, action, link);
     const Time arrived = left.later_by(link.latency);
-    arrival_of(action) = arrived;
+    arrival_at(counterpart(action).stage, action) = arrived;
     const double end = costs_.occupies_sender ? left.time : ready.time;
     record(rank, action, {rank.free.time, ready.known_cause()},
            capacity_ == 0 ? arrived.time : end);
@@ -231,8 +222,7 @@ class Clock {
 
   void receive(Rank& rank, const Action& action) {
     Time end = rank.free;
-    const bool is_activation = action.kind == ActionKind::RecvForward;
-    wait_for(arrival(is_activation, action.stage, action.micro_batch), end);
+    wait_for(arrival_at(action.stage, action), end);
     record(rank, action, {rank.free.time, end.known_cause()}, end.time);
     if (capacity_ != 0 && capacity_ != ChannelRule::kUnbounded) {
       links_[index(channels_.of(action))].received.push_back(rank.free);

@@ -1,6 +1,6 @@
 #include "halfback/simulate/held_peaks.h"
 
-#include "halfback/simulate/cost_model.h"
+#include "halfback/schedule/dataflow.h"
 
 #include <algorithm>
 
@@ -8,47 +8,25 @@ namespace halfback {
 
 namespace {
 
-// Calls visit(held) after each action of a rank that changes what is held. An F without a backward
-// keeps nothing. Where W carries a gradient through the layers, it frees what I does elsewhere.
+// Calls visit(held) after each compute action of a rank.
 template <typename Visit>
 void walk(const Schedule& schedule, std::size_t rank, Visit visit) {
-  HeldPeaks held;
+  Kept held;
   for (const Action& action : schedule.ranks[rank]) {
-    if (!schedule.cuts.has_backward(action.stage)) {
-      continue;
+    if (is_compute(action.kind)) {
+      held += kept_by(schedule.cuts, action);
+      visit(held);
     }
-    switch (action.kind) {
-      case ActionKind::Forward:
-        ++held.until_input;
-        ++held.until_weight;
-        break;
-      case ActionKind::Backward:
-        --held.until_input;
-        --held.until_weight;
-        break;
-      case ActionKind::BackwardInput:
-        held.until_input -= schedule.cuts.weight_takes(action.stage) ? 0 : 1;
-        ++held.gradients;
-        break;
-      case ActionKind::BackwardWeight:
-        held.until_input -= schedule.cuts.weight_takes(action.stage) ? 1 : 0;
-        --held.until_weight;
-        --held.gradients;
-        break;
-      default:
-        continue;
-    }
-    visit(held);
   }
 }
 
 }  // namespace
 
-std::vector<HeldPeaks> held_peaks(const Schedule& schedule) {
-  std::vector<HeldPeaks> peaks(schedule.ranks.size());
+std::vector<Kept> held_peaks(const Schedule& schedule) {
+  std::vector<Kept> peaks(schedule.ranks.size());
   for (std::size_t rank = 0; rank < peaks.size(); ++rank) {
-    HeldPeaks& peak = peaks[rank];
-    walk(schedule, rank, [&peak](const HeldPeaks& held) {
+    Kept& peak = peaks[rank];
+    walk(schedule, rank, [&peak](const Kept& held) {
       peak.until_input = std::max(peak.until_input, held.until_input);
       peak.until_weight = std::max(peak.until_weight, held.until_weight);
       peak.gradients = std::max(peak.gradients, held.gradients);
@@ -62,7 +40,7 @@ std::vector<double> activation_peaks(const Schedule& schedule, double released_a
   const double num_stages = schedule.num_stages();
   std::vector<double> peaks(schedule.ranks.size(), 0.0);
   for (std::size_t rank = 0; rank < peaks.size(); ++rank) {
-    walk(schedule, rank, [&](const HeldPeaks& held) {
+    walk(schedule, rank, [&](const Kept& held) {
       const double kept =
           released_at_input * held.until_input + (1.0 - released_at_input) * held.until_weight;
       peaks[rank] = std::max(peaks[rank], kept * num_ranks / num_stages);

@@ -7,17 +7,8 @@
 
 namespace halfback {
 
-// The most that one rank holds at a time: stages times micro-batches, each counted whole.
-struct HeldPeaks {
-  int until_input = 0;   // from F until I or B is done, or W where it carries a gradient
-  int until_weight = 0;  // from F until W or B is done: what W needs of F
-  int gradients = 0;     // from I until W: the gradients that a split backward keeps
-
-  bool operator==(const HeldPeaks&) const = default;
-};
-
-// Returns the peaks by rank. Linear in the number of actions.
-std::vector<HeldPeaks> held_peaks(const Schedule& schedule);
+// Returns by rank the most of each that it holds at a time. Linear in the number of actions.
+std::vector<Kept> held_peaks(const Schedule& schedule);
 
 // Returns by rank the most that F has kept and nothing has freed, in M_B: what one micro-batch
 // keeps on 1/N of the model, where N ranks hold a copy. A stage of S counts N/S. I frees

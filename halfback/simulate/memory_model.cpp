@@ -14,10 +14,7 @@ namespace {
 class Accountant {
  public:
   Accountant(const Schedule& schedule, const MemoryModel& model)
-      : schedule_(schedule),
-        placement_(schedule.placement),
-        model_(model),
-        with_messages_(has_messages(schedule)) {}
+      : schedule_(schedule), model_(model), with_messages_(has_messages(schedule)) {}
 
   // Calls visit(parts) after each action of a list.
   template <typename Visit>
@@ -35,92 +32,51 @@ class Accountant {
 
   // What an action adds to, or frees from, what its stage keeps.
   void keep(const Action& action, MemoryParts& held) const {
-    if (!schedule_.cuts.has_backward(action.stage)) {
-      return;
-    }
+    const Kept kept = kept_by(schedule_.cuts, action);
     const StageBytes& stage = bytes(action.stage);
-    const bool is_late = schedule_.cuts.weight_takes(action.stage);
-    switch (action.kind) {
-      case ActionKind::Forward:
-        held.until_input += stage.until_input;
-        held.until_weight += stage.until_weight;
-        break;
-      case ActionKind::Backward:
-        held.until_input -= stage.until_input;
-        held.until_weight -= stage.until_weight;
-        break;
-      case ActionKind::BackwardInput:
-        held.until_input -= is_late ? 0 : stage.until_input;
-        held.gradients += stage.gradients;
-        break;
-      case ActionKind::BackwardWeight:
-        held.until_input -= is_late ? stage.until_input : 0;
-        held.until_weight -= stage.until_weight;
-        held.gradients -= stage.gradients;
-        break;
-      default:
-        break;
-    }
+    held.until_input += kept.until_input * stage.until_input;
+    held.until_weight += kept.until_weight * stage.until_weight;
+    held.gradients += kept.gradients * stage.gradients;
+  }
+
+  // The bytes of a message that an action of a stage takes: its input, or all gradients that it
+  // gets from the stage above.
+  std::int64_t message(const Action& taker) const {
+    const StageBytes& stage = bytes(taker.stage);
+    return is_forward(taker.kind)
+               ? stage.activation_message
+               : stage.gradient_message * schedule_.cuts.num_crossing(taker.stage + 1);
   }
 
   std::int64_t arrived(const Action& action) const {
-    if (!is_receive(action.kind)) {
-      return 0;
-    }
-    const StageBytes& stage = bytes(action.stage);
-    return action.kind == ActionKind::RecvForward ? stage.activation_message
-                                                  : gradients_to(action.stage);
-  }
-
-  std::int64_t message(const Action& consumer) const {
-    return consumer.kind == ActionKind::Forward ? bytes(consumer.stage).activation_message
-                                                : gradients_to(consumer.stage);
-  }
-
-  // The bytes of all gradients that a stage gets from the one above.
-  std::int64_t gradients_to(int stage) const {
-    return bytes(stage).gradient_message * schedule_.cuts.num_crossing(stage + 1);
-  }
-
-  // The bytes of what a stage makes for its neighbor; 0 at the ends of the model.
-  std::int64_t outgoing(const Action& action, bool is_forward) const {
-    const int neighbor = action.stage + (is_forward ? 1 : -1);
-    if (neighbor < 0 || neighbor >= placement_.num_stages()) {
-      return 0;
-    }
-    return is_forward ? bytes(neighbor).activation_message : gradients_to(neighbor);
+    return is_receive(action.kind) ? message(action) : 0;
   }
 
   // What waits for another stage of the same rank, or to be sent.
   std::int64_t handed_over(const Action& action) const {
-    if (action.kind == ActionKind::BackwardWeight || !is_compute(action.kind)) {
-      return 0;
-    }
-    const bool is_forward = action.kind == ActionKind::Forward;
-    const int neighbor = action.stage + (is_forward ? 1 : -1);
-    const bool stays =
-        neighbor >= 0 && neighbor < placement_.num_stages() && is_local(neighbor, action);
-    return stays || with_messages_ ? outgoing(action, is_forward) : 0;
+    const Action send = send_for(action);
+    return gives_to_neighbor(schedule_, action) &&
+                   (with_messages_ || is_local(counterpart(send), action))
+               ? sent(send)
+               : 0;
   }
 
   std::int64_t sent(const Action& action) const {
-    return is_send(action.kind) ? outgoing(action, action.kind == ActionKind::SendForward) : 0;
+    return is_send(action.kind) ? message(counterpart(action)) : 0;
   }
 
   std::int64_t taken(const Action& action) const {
-    const auto source = taken_from(schedule_, action);
-    const bool is_counted = source && (with_messages_ || is_local(source->stage, action));
-    return is_counted ? message(action) : 0;
+    return takes_from_neighbor(schedule_, action) &&
+                   (with_messages_ || is_local(neighbor_input(action), action))
+               ? message(action)
+               : 0;
   }
 
-  // Of a neighboring stage: true when the action's own rank holds it.
-  bool is_local(int stage, const Action& action) const {
-    return placement_.rank_of({action.kind, stage, action.micro_batch}) ==
-           placement_.rank_of(action);
+  bool is_local(const Action& other, const Action& action) const {
+    return schedule_.placement.rank_of(other) == schedule_.placement.rank_of(action);
   }
 
   const Schedule& schedule_;
-  const Placement& placement_;
   const MemoryModel& model_;
   bool with_messages_;
 };

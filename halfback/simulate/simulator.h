@@ -44,8 +44,8 @@ struct SimulationResult {
   double stage_step = 0.0;  // the longest last end - first start of one rank, see statistics.h
   double bubble_fraction = 0.0;
   double stage_step_bubble_fraction = 0.0;
-  std::vector<double> busy;     // by rank
-  std::vector<HeldPeaks> held;  // by rank
+  std::vector<double> busy;  // by rank
+  std::vector<Kept> held;    // by rank
 };
 
 // Simulates one step. Stages whose update has a cost are updated after the lists, unless the

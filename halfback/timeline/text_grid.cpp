@@ -18,23 +18,6 @@ struct Extent {
   double shortest = 0.0;  // of the spans that take time
 };
 
-char cell_letter(ActionKind kind) {
-  switch (kind) {
-    case ActionKind::Forward:
-      return 'F';
-    case ActionKind::Backward:
-      return 'B';
-    case ActionKind::BackwardInput:
-      return 'b';
-    case ActionKind::BackwardWeight:
-      return 'w';
-    case ActionKind::ReduceGradient:
-      return 'r';
-    default:
-      return 'u';
-  }
-}
-
 // Those that take time and whose kind fits.
 RankSpans spans_by_rank(const Timeline& timeline, bool (*fits)(ActionKind)) {
   RankSpans result(static_cast<std::size_t>(timeline.num_ranks));
@@ -147,7 +130,7 @@ void append_lines(const std::string& label,
 std::string letters_of(const std::vector<const Span*>& cells) {
   std::string line;
   for (const Span* span : cells) {
-    line += span == nullptr ? '.' : cell_letter(span->action.kind);
+    line += span == nullptr ? '.' : traits_of(span->action.kind).cell;
   }
   return line;
 }

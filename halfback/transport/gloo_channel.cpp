@@ -127,6 +127,7 @@ void GlooSender::send_now(const Envelope& envelope) {
       .kind = static_cast<std::int64_t>(envelope.action.kind),
       .stage = envelope.action.stage,
       .micro_batch = envelope.action.micro_batch,
+      .slice = envelope.action.slice,
       .layout_size = has_same_layout ? 0 : static_cast<std::int64_t>(layout.size())};
 
   Layout nothing;
@@ -224,9 +225,9 @@ std::optional<GlooReceiver::Received> GlooReceiver::receive(Waits::Clock::time_p
   if (!wait_for_tensors(deadline)) {
     return std::nullopt;
   }
-  Received received{.action = {.kind = static_cast<ActionKind>(header_.kind),
-                               .stage = static_cast<int>(header_.stage),
-                               .micro_batch = static_cast<int>(header_.micro_batch)}};
+  Received received{
+      .action = {static_cast<ActionKind>(header_.kind), static_cast<int>(header_.stage),
+                 static_cast<int>(header_.micro_batch), static_cast<std::uint16_t>(header_.slice)}};
   for (Posted& posted : tensors_) {
     received.message.push_back(std::move(posted.tensor));
   }

@@ -1,6 +1,7 @@
 #include "halfback/transport/in_process.h"
 
 #include "halfback/base/error.h"
+#include "halfback/schedule/dataflow.h"
 
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
@@ -42,15 +43,6 @@ std::int64_t bytes_of(const Message& message) {
   return bytes;
 }
 
-// The send that a receive is the other end of: stage s receives the activation of stage s - 1 and
-// the gradient of stage s + 1.
-Action sender_of(const Action& receive) {
-  if (receive.kind == ActionKind::RecvForward) {
-    return {ActionKind::SendForward, receive.stage - 1, receive.micro_batch};
-  }
-  return {ActionKind::SendBackward, receive.stage + 1, receive.micro_batch};
-}
-
 using BargainKey = std::tuple<int, int, int>;  // from, to, key of the exchange
 
 class InProcessTransport final : public Transport {
@@ -87,16 +79,16 @@ class InProcessTransport final : public Transport {
     std::unique_lock lock(channel.mutex);
     wait(
         lock, channel.changed, [&] { return !channel.waiting.empty(); },
-        [&] { return fmt::format("{} from rank {}", to_string(sender_of(action)), route.from); });
+        [&] { return fmt::format("{} from rank {}", to_string(counterpart(action)), route.from); });
     Envelope envelope = std::move(channel.waiting.front());
     channel.waiting.pop_front();
     lock.unlock();
     channel.changed.notify_all();
-    if (envelope.action != sender_of(action)) {
+    if (envelope.action != counterpart(action)) {
       throw TransportError(fmt::format(
           "transport: rank {} expects {} from rank {}, but {} comes first; sends and receives of a "
           "pair of ranks must have one order",
-          route.to, to_string(sender_of(action)), route.from, to_string(envelope.action)));
+          route.to, to_string(counterpart(action)), route.from, to_string(envelope.action)));
     }
     return std::move(envelope.message);
   }

@@ -78,14 +78,14 @@ TEST(PipelineTest, GradientsLeaveAStageBeforeItsWeightGradients) {
       const std::vector<Action> ran = actions_of(result.timeline, rank);
       std::vector<Action> weights;
       for (std::size_t i = 0; i < ran.size(); ++i) {
-        const auto& [kind, stage, micro_batch] = ran[i];
-        if (kind == ActionKind::BackwardWeight) {
+        const Action& action = ran[i];
+        if (action.kind == ActionKind::BackwardWeight) {
           weights.push_back(ran[i]);
-        } else if (kind == ActionKind::BackwardInput && stage > 0) {
+        } else if (action.kind == ActionKind::BackwardInput && action.stage > 0) {
           ASSERT_LT(i + 1, ran.size());
-          EXPECT_EQ(ran[i + 1], (Action{ActionKind::SendBackward, stage, micro_batch}));
-          const Action own{ActionKind::BackwardWeight, stage, micro_batch};
-          EXPECT_EQ(std::count(weights.begin(), weights.end(), own), 0);
+          EXPECT_EQ(ran[i + 1], action.as(ActionKind::SendBackward));
+          EXPECT_EQ(
+              std::count(weights.begin(), weights.end(), action.as(ActionKind::BackwardWeight)), 0);
           EXPECT_TRUE(weights.empty() || !weights_come_last);
           ++num_left;
         }

@@ -11,10 +11,18 @@ using testing::error_of;
 using testing::has_text;
 
 TEST(ActionTest, RoundTripsEveryKind) {
-  for (const char* text : {"2F0", "2B1", "0I12", "3W4", "2SEND_F0", "2RECV_F0", "2SEND_B7",
-                           "1048575RECV_B1048575", "2REDUCE_GRAD", "2U"}) {
+  for (const char* text :
+       {"2F0", "2B1", "0I12", "3W4", "2SEND_F0", "2RECV_F0", "2SEND_B7", "1048575RECV_B1048575",
+        "2REDUCE_GRAD", "2U", "2F0.1", "0RECV_B3.65535"}) {
     EXPECT_EQ(to_string(parse_action(text)), text);
   }
+}
+
+TEST(ActionTest, FirstSliceIsTheActionWithoutOne) {
+  EXPECT_EQ(parse_action("2F0").slice, 0);
+  const Action second = parse_action("2I3.1");
+  EXPECT_EQ(second, (Action{ActionKind::BackwardInput, 2, 3, 1}));
+  EXPECT_EQ(to_string(second.as(ActionKind::BackwardWeight)), "2W3.1");
 }
 
 TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
@@ -41,6 +49,12 @@ TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
                            "0UNSHARD",
                            "0REDUCE_GRAD0",
                            "0F0F0",
+                           "0F0.",
+                           "0F0.0",
+                           "0F0.01",
+                           "0F0.65536",
+                           "0F.1",
+                           "0U.1",
                            "0F0,"}) {
     EXPECT_FALSE(try_parse_action(text)) << text;
   }

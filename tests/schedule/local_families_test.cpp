@@ -69,8 +69,9 @@ std::string sources(const Schedule& schedule) {
   std::string all;
   for (const auto& list : schedule.ranks) {
     for (const Action& action : list) {
-      const auto source = taken_from(schedule, action);
-      all += to_string(action) + (source ? "<" + to_string(*source) : "") + " ";
+      all += to_string(action);
+      all += takes_from_neighbor(schedule, action) ? "<" + to_string(neighbor_input(action)) : "";
+      all += " ";
     }
   }
   return all;

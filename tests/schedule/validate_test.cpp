@@ -81,6 +81,8 @@ TEST(ValidateTest, RejectsBadShapes) {
       has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 3, 0}}}}), "names stage 3"));
   EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 0, -1}}}}),
                        "names micro-batch -1"));
+  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 0, 0, 1}}}}),
+                       "0F0.1 names slice 1; a micro-batch here is one, slice 0"));
 }
 
 TEST(ValidateTest, RejectsStagesOfOneRankOutOfOrder) {

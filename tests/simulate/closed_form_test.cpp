@@ -210,14 +210,14 @@ Schedule flushed(std::size_t count) {
     std::vector<Action> result;
     std::vector<Action> pending;
     int num_forwards = 0;
-    for (const auto& [kind, stage, micro_batch] : list) {
-      if (kind == ActionKind::Forward) {
-        result.push_back({kind, stage, micro_batch});
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::Forward) {
+        result.push_back(action);
         ++num_forwards;
         continue;
       }
-      result.push_back({ActionKind::BackwardInput, stage, micro_batch});
-      pending.push_back({ActionKind::BackwardWeight, stage, micro_batch});
+      result.push_back(action.as(ActionKind::BackwardInput));
+      pending.push_back(action.as(ActionKind::BackwardWeight));
       const bool cools_down = num_forwards == schedule.num_micro_batches;
       const std::size_t due = cools_down ? 1 : pending.size() == count ? count : 0;
       const auto end = pending.begin() + static_cast<std::ptrdiff_t>(due);

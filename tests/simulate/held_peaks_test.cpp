@@ -17,9 +17,9 @@ Schedule folded() {
 }
 
 TEST(HeldPeaksTest, CountEveryStageOfARank) {
-  const std::vector<HeldPeaks> peaks = held_peaks(folded());
-  EXPECT_EQ(peaks[0], (HeldPeaks{.until_input = 3, .until_weight = 4, .gradients = 2}));
-  EXPECT_EQ(peaks[1], (HeldPeaks{.until_input = 4, .until_weight = 4, .gradients = 2}));
+  const std::vector<Kept> peaks = held_peaks(folded());
+  EXPECT_EQ(peaks[0], (Kept{.until_input = 3, .until_weight = 4, .gradients = 2}));
+  EXPECT_EQ(peaks[1], (Kept{.until_input = 4, .until_weight = 4, .gradients = 2}));
 }
 
 TEST(ActivationPeaksTest, AStageCountsItsShareOfTheModel) {

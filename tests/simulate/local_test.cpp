@@ -70,8 +70,8 @@ TEST_P(LocalTimeTest, AStageHoldsOneMicroBatchAtAnyDepth) {
   const int n = GetParam();
   const Schedule schedule =
       build_schedule("local-greedy", {.num_ranks = n, .num_micro_batches = 3 * n});
-  for (const HeldPeaks& held : held_peaks(schedule)) {
-    EXPECT_EQ(held, (HeldPeaks{1, 1, 1}));
+  for (const Kept& held : held_peaks(schedule)) {
+    EXPECT_EQ(held, (Kept{1, 1, 1}));
   }
   const MemoryModel model{{{.until_input = 1,
                             .until_weight = 10,
@@ -116,12 +116,12 @@ TEST(LocalMemoryTest, WhatFKeptForIStaysWhereWCarriesAGradient) {
                             .gradient_message = 10000}}};
   EXPECT_EQ(predict_memory(schedule, model).curve[1],
             (std::vector<std::int64_t>{1000, 1011, 11, 10111, 111, 10111, 0}));
-  EXPECT_EQ(held_peaks(schedule)[1], (HeldPeaks{1, 1, 1}));
+  EXPECT_EQ(held_peaks(schedule)[1], (Kept{1, 1, 1}));
 }
 
 TEST(LocalMemoryTest, StagesThatDoNotTrainKeepNothing) {
   const Schedule schedule = testing::family("local-last", 3);
-  EXPECT_EQ(held_peaks(schedule).front(), HeldPeaks{});
+  EXPECT_EQ(held_peaks(schedule).front(), Kept{});
   const MemoryModel model{{{.until_input = 1, .until_weight = 10}}};
   EXPECT_EQ(predict_memory(schedule, model).peak, (std::vector<std::int64_t>{0, 0, 11}));
 }

@@ -121,20 +121,15 @@ inline Schedule random_schedule(Dice& dice, WithCuts with_cuts = WithCuts::No) {
     schedule.cuts = random_cuts(dice, schedule.num_stages());
   }
   std::vector<Action> left = random_actions(dice, schedule);
-  const auto waits_for = [&](ActionKind kind, const Action& of) {
-    return std::find(left.begin(), left.end(), Action{kind, of.stage, of.micro_batch}) !=
-           left.end();
+  const auto is_left = [&](const Action& action) {
+    return std::find(left.begin(), left.end(), action) != left.end();
   };
   const auto is_possible = [&](const Action& action) {
-    const auto source = taken_from(schedule, action);
-    const bool has_source =
-        !source ||
-        !(waits_for(source->kind, *source) ||
-          (source->kind == ActionKind::BackwardInput && waits_for(ActionKind::Backward, *source)));
-    return has_source &&
-           (action.kind == ActionKind::Forward || !waits_for(ActionKind::Forward, action)) &&
-           (action.kind != ActionKind::BackwardWeight ||
-            !waits_for(ActionKind::BackwardInput, action));
+    const Actions inputs = inputs_of(schedule, action);
+    return std::none_of(inputs.begin(), inputs.end(), [&](const Action& input) {
+      return is_left(input) ||
+             (input.kind == ActionKind::BackwardInput && is_left(input.as(ActionKind::Backward)));
+    });
   };
   while (!left.empty()) {
     std::vector<Action> possible;

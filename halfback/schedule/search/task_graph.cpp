@@ -53,13 +53,13 @@ TaskGraph::TaskGraph(Placement placement,
   hop_ = std::llround(times.latency * stages / num_ranks_ / longest * kTicksOfLongest);
 
   const auto released = std::llround(released_at_input * kMemoryUnit);
-  const std::array<std::int64_t, 3> memory = {kMemoryUnit, two_stage ? -released : -kMemoryUnit,
-                                              released - kMemoryUnit};
-
   const int kinds = two_stage ? 3 : 2;
   tasks_.resize(static_cast<std::size_t>(kinds) * static_cast<std::size_t>(stages) *
                 static_cast<std::size_t>(num_micro_batches));
   for (int kind = 0; kind < kinds; ++kind) {
+    const Kept kept = traits_of(kind_of(kind)).kept;
+    const std::int64_t memory =
+        kept.until_input * released + kept.until_weight * (kMemoryUnit - released);
     for (int stage = 0; stage < stages; ++stage) {
       for (int micro_batch = 0; micro_batch < num_micro_batches; ++micro_batch) {
         Task& task = tasks_[static_cast<std::size_t>(id(kind, stage, micro_batch))];
@@ -67,7 +67,7 @@ TaskGraph::TaskGraph(Placement placement,
         task.rank = placement_.rank_of(stage, replica);
         task.queue = (kind * stages + stage) * placement_.num_replicas() + replica;
         task.ticks = ticks[static_cast<std::size_t>(kind)];
-        task.memory = memory[static_cast<std::size_t>(kind)];
+        task.memory = memory;
       }
     }
   }
@@ -95,14 +95,16 @@ void TaskGraph::connect(int stage, int micro_batch) {
   }
 }
 
+ActionKind TaskGraph::kind_of(int kind) const {
+  const ActionKind backward = two_stage_ ? ActionKind::BackwardInput : ActionKind::Backward;
+  return std::array{ActionKind::Forward, backward,
+                    ActionKind::BackwardWeight}[static_cast<std::size_t>(kind)];
+}
+
 Action TaskGraph::action(int id) const {
   const int stages = std::max(1, placement_.num_stages());
   const int kind_and_stage = id / num_micro_batches_;
-  const ActionKind backward = two_stage_ ? ActionKind::BackwardInput : ActionKind::Backward;
-  const std::array<ActionKind, 3> kinds = {ActionKind::Forward, backward,
-                                           ActionKind::BackwardWeight};
-  return {kinds[static_cast<std::size_t>(kind_and_stage / stages)], kind_and_stage % stages,
-          id % num_micro_batches_};
+  return {kind_of(kind_and_stage / stages), kind_and_stage % stages, id % num_micro_batches_};
 }
 
 int TaskGraph::id_of(const Action& action) const {

@@ -75,6 +75,7 @@ class TaskGraph {
   int id(int kind, int stage, int micro_batch) const {
     return (kind * placement_.num_stages() + stage) * num_micro_batches_ + micro_batch;
   }
+  ActionKind kind_of(int kind) const;
   void connect(int stage, int micro_batch);
 
   Placement placement_;

@@ -63,9 +63,8 @@ nlohmann::json to_json(const ReportTrack& track) {
 
 nlohmann::json to_json(const Report& report) {
   nlohmann::json colors;
-  for (int kind = 0; kind < kNumActionKinds; ++kind) {
-    const auto action = static_cast<ActionKind>(kind);
-    colors[std::string(letters(action))] = color_of(action);
+  for (const KindTraits& row : kKinds) {
+    colors[std::string(row.letters)] = color_of(row.kind);
   }
   nlohmann::json tracks = nlohmann::json::array();
   for (const ReportTrack& track : report.tracks) {
