@@ -52,7 +52,7 @@ inline Action neighbor_input(const Action& action) {
           action.stage + (is_first ? -1 : 1), action.micro_batch, action.slice};
 }
 
-// A few actions.
+// What one action takes.
 class Actions {
  public:
   void add(const Action& action) { actions_[size_++] = action; }
@@ -64,9 +64,9 @@ class Actions {
   std::size_t size_ = 0;
 };
 
-// Returns all actions whose results an action takes, where each stage is on whatever rank: that of
-// its own stage, then that of another. An I or a B is given as I. What a receive takes is its
-// counterpart's.
+// Returns all actions whose results an action takes, on whatever rank: that of its own stage, then
+// that of another. An I or a B is given as I. A receive takes what its counterpart sends, which is
+// not among them.
 inline Actions inputs_of(const Schedule& schedule, const Action& action) {
   Actions inputs;
   if (const ActionKind own = traits_of(action.kind).own_input; own != action.kind) {

@@ -66,42 +66,22 @@ struct KindTraits {
 
 inline constexpr std::array<KindTraits, kNumActionKinds> kKinds = [] {
   using enum ActionKind;
-  constexpr KindClass kCompute = KindClass::Compute;
-  constexpr KindClass kSend = KindClass::Send;
-  constexpr KindClass kReceive = KindClass::Receive;
-  constexpr KindClass kReduce = KindClass::Reduce;
+  using Class = KindClass;
+  // clang-format off
   return std::array<KindTraits, kNumActionKinds>{{
-      // kind, letters, cell, class, names micro-batch, is forward, other stage, other end, own
-      // input, kept
-      {Forward, "F", 'F', kCompute, true, true, -1, Forward, Forward, {1, 1, 0}},
-      {Backward, "B", 'B', kCompute, true, false, 1, Backward, Forward, {-1, -1, 0}},
-      {BackwardInput, "I", 'b', kCompute, true, false, 1, BackwardInput, Forward, {-1, 0, 1}},
-      {BackwardWeight,
-       "W",
-       'w',
-       kCompute,
-       true,
-       false,
-       0,
-       BackwardWeight,
-       BackwardInput,
-       {0, -1, -1}},
-      {SendForward, "SEND_F", ' ', kSend, true, true, 1, RecvForward, Forward, {}},
-      {RecvForward, "RECV_F", ' ', kReceive, true, true, -1, SendForward, RecvForward, {}},
-      {SendBackward, "SEND_B", ' ', kSend, true, false, -1, RecvBackward, BackwardInput, {}},
-      {RecvBackward, "RECV_B", ' ', kReceive, true, false, 1, SendBackward, RecvBackward, {}},
-      {ReduceGradient,
-       "REDUCE_GRAD",
-       'r',
-       kReduce,
-       false,
-       false,
-       0,
-       ReduceGradient,
-       ReduceGradient,
-       {}},
-      {Update, "U", 'u', KindClass::Update, false, false, 0, Update, Update, {}},
+      // kind, letters, cell, class, names micro-batch, is forward, other stage, other end, own input, kept
+      {Forward,        "F",           'F', Class::Compute, true,  true,  -1, Forward,        Forward,        {1, 1, 0}},
+      {Backward,       "B",           'B', Class::Compute, true,  false,  1, Backward,       Forward,        {-1, -1, 0}},
+      {BackwardInput,  "I",           'b', Class::Compute, true,  false,  1, BackwardInput,  Forward,        {-1, 0, 1}},
+      {BackwardWeight, "W",           'w', Class::Compute, true,  false,  0, BackwardWeight, BackwardInput,  {0, -1, -1}},
+      {SendForward,    "SEND_F",      ' ', Class::Send,    true,  true,   1, RecvForward,    Forward,        {}},
+      {RecvForward,    "RECV_F",      ' ', Class::Receive, true,  true,  -1, SendForward,    RecvForward,    {}},
+      {SendBackward,   "SEND_B",      ' ', Class::Send,    true,  false, -1, RecvBackward,   BackwardInput,  {}},
+      {RecvBackward,   "RECV_B",      ' ', Class::Receive, true,  false,  1, SendBackward,   RecvBackward,   {}},
+      {ReduceGradient, "REDUCE_GRAD", 'r', Class::Reduce,  false, false,  0, ReduceGradient, ReduceGradient, {}},
+      {Update,         "U",           'u', Class::Update,  false, false,  0, Update,         Update,         {}},
   }};
+  // clang-format on
 }();
 
 constexpr const KindTraits& traits_of(ActionKind kind) {
@@ -109,8 +89,7 @@ constexpr const KindTraits& traits_of(ActionKind kind) {
 }
 
 static_assert(std::ranges::all_of(kKinds, [](const KindTraits& row) {
-  return row.letters == traits_of(row.kind).letters &&
-         traits_of(row.other_end).other_end == row.kind;
+  return &traits_of(row.kind) == &row && traits_of(row.other_end).other_end == row.kind;
 }));
 
 constexpr std::string_view letters(ActionKind kind) { return traits_of(kind).letters; }
