@@ -22,8 +22,8 @@ struct TrainingState {
   std::optional<std::uint32_t> data_crc32 = {};
   std::optional<std::int64_t> training_bytes = {};  // of the data; the rest is for validation
   std::optional<std::uint32_t> tokenizer_crc32 = {};
-  std::optional<LossScaleState> loss_scale = {};    // where it is dynamic
-  int gradient_groups = 1;                          // of micro-batches, summed one by one
+  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
+  int gradient_groups = 1;                        // of micro-batches, summed one by one
   std::optional<std::int64_t> samples_per_step = {};
   std::map<std::string, std::string> options = {};  // values of those that may change, by name
 
