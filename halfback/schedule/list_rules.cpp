@@ -240,14 +240,16 @@ class ListRules {
   void check_inputs(const Action& action) {
     for (const Action& input : inputs_of(schedule_, action)) {
       if (input.stage == action.stage || schedule_.placement.rank_of(input) == position_.rank) {
-        check_input(action, input);
-      } else if (with_messages_) {
+        if (!has_seen(input)) {
+          check_unseen(action, input);
+        }
+      } else if (with_messages_ && !has_seen(receive_for(action))) {
         require_before(action, receive_for(action), "a tensor is received before it is used");
       }
     }
   }
 
-  void check_input(const Action& action, const Action& input) {
+  void check_unseen(const Action& action, const Action& input) {
     const bool is_forward = input.kind == ActionKind::Forward;
     if (is_send(action.kind)) {
       require_before(action, input,
@@ -273,9 +275,6 @@ class ListRules {
 
   // For an I that another stage or a send takes, a B in its place will do.
   void require_before(const Action& action, const Action& needed, std::string_view reason) {
-    if (has_seen(needed)) {
-      return;
-    }
     const bool may_be_whole = needed.kind == ActionKind::BackwardInput &&
                               (needed.stage != action.stage || is_send(action.kind));
     const Action whole = needed.as(ActionKind::Backward);
