@@ -52,16 +52,22 @@ void give_memory(Subject& subject) {
   std::erase_if(subject.parameters, [](const Parameter* one) { return !one->trains; });
 }
 
-template <typename Made>
-Subject layer_subject(const std::string& name, std::shared_ptr<Made> layer, const at::Tensor& x) {
+template <typename Any>
+void weight_gradients(Any& layer, Saved& saved) {
+  Saved* one = &saved;
+  layer.backward_weight({&one, 1});
+}
+
+Subject layer_subject(const std::string& name,
+                      const std::shared_ptr<Layer>& layer,
+                      const at::Tensor& x) {
   Subject subject{.name = name, .owner = layer, .parameters = layer->parameters(), .x = x};
-  const auto shape = layer->output_shape(x.sizes());
-  subject.gradient = at::randn(shape);
-  subject.forward = [layer, x](Saved& saved) { layer->forward(x, saved); };
+  subject.gradient = at::randn(layer->describe({x.sizes().vec()}, sizeof(float)).shapes.front());
+  subject.forward = [layer, x](Saved& saved) { layer->forward(Tensors{x}, saved, {}); };
   subject.input = [layer, gradient = subject.gradient](Saved& saved) {
-    return layer->backward_input(gradient, saved);
+    return layer->backward_input(Tensors{gradient}, saved, {}).front();
   };
-  subject.weight = [layer](Saved& saved) { layer->backward_weight(saved); };
+  subject.weight = [layer](Saved& saved) { weight_gradients(*layer, saved); };
   return subject;
 }
 
@@ -77,9 +83,9 @@ Subject head_subject(const Sizes& sizes, const at::Tensor& x) {
                   .parameters = head->parameters(),
                   .x = x};
   subject.gradient = at::ones({}) * scale;
-  subject.forward = [head, x, targets](Saved& saved) { head->forward(x, targets, saved); };
-  subject.input = [head, scale](Saved& saved) { return head->backward_input(scale, saved); };
-  subject.weight = [head](Saved& saved) { head->backward_weight(saved); };
+  subject.forward = [head, x, targets](Saved& saved) { head->forward(x, targets, saved, {}); };
+  subject.input = [head, scale](Saved& saved) { return head->backward_input(scale, saved, {}); };
+  subject.weight = [head](Saved& saved) { weight_gradients(*head, saved); };
   subject.reference = [targets](const Values& values, const at::Tensor& input) {
     return autograd_head(values, input, targets);
   };
@@ -124,7 +130,7 @@ Subject module_subject(const Sizes& sizes, const at::Tensor& x) {
     values.push_back(at::zeros(shape).set_requires_grad(true));
     module.parameters.push_back({std::to_string(values.size()), values.back()});
   }
-  module.forward = [values, heads = sizes.heads](const Tensors& inputs, const CallContext&) {
+  module.forward = [values, heads = sizes.heads](const Tensors& inputs, const Call&) {
     return Tensors{autograd_block(values, inputs.front(), heads)};
   };
   Subject subject =

@@ -12,6 +12,7 @@ struct StageBytes {
   std::int64_t gradients = 0;           // kept from I, freed by W; B keeps none
   std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
   std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
+  bool is_exact = true;                 // false: what it keeps is at most so many
 };
 
 // What one copy of a stage, or a rank with all of its stages, holds all the time.

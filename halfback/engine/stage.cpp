@@ -17,13 +17,14 @@ namespace halfback {
 namespace {
 
 constexpr std::uint64_t kMicroBatch = 5;  // purpose, part of the key
+constexpr Call kEvaluation{.is_training = false};
 
 std::int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
 
-// Riders belong to this stage and to the next, which may be elsewhere: each has its own.
-Tensors with_own_riders(Tensors outputs) {
+// Side inputs belong to this stage and to the next, which may be elsewhere: each has its own.
+Tensors with_own_side_inputs(Tensors outputs) {
   for (std::size_t i = 1; i < outputs.size(); ++i) {
     outputs[i] = outputs[i].clone();
   }
@@ -31,6 +32,11 @@ Tensors with_own_riders(Tensors outputs) {
 }
 
 }  // namespace
+
+std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch) {
+  return keyed_hash({seed, kMicroBatch, static_cast<std::uint64_t>(step),
+                     static_cast<std::uint64_t>(micro_batch)});
+}
 
 Stage::Stage(StageLayers layers, const Options& options)
     : layers_(std::move(layers)),
@@ -47,7 +53,7 @@ Stage::Stage(StageLayers layers, const Options& options)
   require_reproducible_operators(options.device);
   std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
   for (const auto& layer : layers_.layers) {
-    for (at::Tensor* const table : layer->constants()) {
+    for (at::Tensor* const table : layer->buffers()) {
       at::Tensor& own = moved[table->const_data_ptr()];
       if (!own.defined()) {
         own = on_device(*table);
@@ -88,33 +94,29 @@ void Stage::begin_step(std::int64_t number) {
 }
 
 Tensors Stage::forward_layers(InFlight& saved, int micro_batch, Tensors inputs) {
-  const std::uint64_t key =
-      keyed_hash({options_.seed, kMicroBatch, static_cast<std::uint64_t>(step_),
-                  static_cast<std::uint64_t>(micro_batch)});
+  saved.call = {.key = micro_batch_key(options_.seed, step_, micro_batch)};
   inputs = on_device(std::move(inputs));
-  saved.riders.assign(inputs.begin() + 1, inputs.end());
+  saved.side_inputs.assign(inputs.begin() + 1, inputs.end());
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
-    saved.layers[i].key = key;
-    inputs = layers_.layers[i]->forward_all(std::move(inputs), saved.layers[i]);
+    inputs = layers_.layers[i]->forward(std::move(inputs), saved.layers[i], saved.call);
   }
-  saved.loss.key = key;
   return inputs;
 }
 
 Tensors Stage::forward(int micro_batch, Tensors inputs) {
-  return with_own_riders(forward_layers(advance(micro_batch, Phase::Empty, Phase::AfterForward),
-                                        micro_batch, std::move(inputs)));
+  return with_own_side_inputs(forward_layers(
+      advance(micro_batch, Phase::Empty, Phase::AfterForward), micro_batch, std::move(inputs)));
 }
 
 double Stage::forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets) {
   InFlight& saved = advance(micro_batch, Phase::Empty, Phase::AfterForward);
   return layers_.loss->forward(forward_layers(saved, micro_batch, std::move(inputs)).front(),
-                               on_device(targets), saved.loss);
+                               on_device(targets), saved.loss, saved.call);
 }
 
 Tensors Stage::loss_gradient(InFlight& saved, double loss_scale) {
-  Tensors gradients(1 + saved.riders.size());
-  gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss);
+  Tensors gradients(1 + saved.side_inputs.size());
+  gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss, saved.call);
   return gradients;
 }
 
@@ -124,7 +126,8 @@ Tensors Stage::backward_input(int micro_batch, Tensors gradients, double loss_sc
     gradients = loss_gradient(saved, loss_scale);
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradients = layers_.layers[i]->backward_input_all(std::move(gradients), saved.layers[i]);
+    gradients =
+        layers_.layers[i]->backward_input(std::move(gradients), saved.layers[i], saved.call);
   }
   return gradients;
 }
@@ -133,12 +136,13 @@ Tensors Stage::backward(int micro_batch, Tensors gradients, double loss_scale) {
   InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::Done);
   if (layers_.loss) {
     gradients = loss_gradient(saved, loss_scale);
-    layers_.loss->backward_weight(saved.loss);
+    Saved* loss = &saved.loss;
+    layers_.loss->backward_weight({&loss, 1});
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradients = layers_.layers[i]->backward_all(std::move(gradients), saved.layers[i]);
+    gradients = layers_.layers[i]->backward(std::move(gradients), saved.layers[i], saved.call);
   }
-  saved.riders.clear();
+  saved.side_inputs.clear();
   return gradients;
 }
 
@@ -153,14 +157,14 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
   };
   if (layers_.loss) {
     collect([](InFlight* one) { return &one->loss; });
-    layers_.loss->backward_weight_concatenated(saved);
+    layers_.loss->backward_weight(saved);
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
     collect([i](InFlight* one) { return &one->layers[i]; });
-    layers_.layers[i]->backward_weight_concatenated(saved);
+    layers_.layers[i]->backward_weight(saved);
   }
   for (InFlight* const one : batches) {
-    one->riders.clear();
+    one->side_inputs.clear();
   }
 }
 
@@ -178,16 +182,16 @@ std::optional<int> Stage::finish_step(std::span<const int> micro_batches) {
 Tensors Stage::infer(Tensors inputs) {
   inputs = on_device(std::move(inputs));
   for (const auto& layer : layers_.layers) {
-    Saved dropped{.is_training = false};
-    inputs = layer->forward_all(std::move(inputs), dropped);
+    Saved dropped;
+    inputs = layer->forward(std::move(inputs), dropped, kEvaluation);
   }
-  return with_own_riders(std::move(inputs));
+  return with_own_side_inputs(std::move(inputs));
 }
 
 Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
-  Saved dropped{.is_training = false};
-  const double loss =
-      layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets), dropped);
+  Saved dropped;
+  const double loss = layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets),
+                                            dropped, kEvaluation);
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
 }
 
@@ -226,7 +230,7 @@ StateBytes Stage::state_bytes() const {
 bool Stage::is_idle() const {
   const auto is_empty = [](const Saved& saved) { return saved.is_empty(); };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
-    return one.phase == Phase::Empty && is_empty(one.loss) && one.riders.empty() &&
+    return one.phase == Phase::Empty && is_empty(one.loss) && one.side_inputs.empty() &&
            std::all_of(one.layers.begin(), one.layers.end(), is_empty);
   });
 }

@@ -25,6 +25,9 @@ enum class WeightGradients {
   Concatenated,  // one product over all of them; equal to rounding
 };
 
+// Returns the key of the random masks of a micro-batch in a step.
+std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch);
+
 // All that it holds is on its device, and what it is given comes there. Called from the thread of
 // its rank only. F, I and W (or F and B) of a micro-batch come once and
 // in this order, else ScheduleError.
@@ -100,13 +103,14 @@ class Stage {
  private:
   // Where a micro-batch stands.
   enum class Phase { Empty, AfterForward, AfterInput, Done };
-  // What is kept of one micro-batch: a Saved for each layer and one for the loss, and what rides
-  // along, until W: some layers need it that long.
+  // What is kept of one micro-batch: a Saved for each layer and one for the loss, and the side
+  // inputs, until W: some layers need them that long.
   struct InFlight {
     Phase phase = Phase::Empty;
+    Call call;
     std::vector<Saved> layers;
     Saved loss;
-    Tensors riders;
+    Tensors side_inputs;
   };
   // Returns what is kept and moves on to the next phase. Throws ScheduleError when the micro-batch
   // does not stand where it must.

@@ -11,25 +11,21 @@
 
 namespace halfback {
 
-at::Tensor Activation::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Activation::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   saved.until_input = {input};
   return function_ == Function::Gelu ? at::gelu(input) : at::silu(input);
 }
 
-at::Tensor Activation::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Activation::backward_input(const at::Tensor& grad_output,
+                                      Saved& saved,
+                                      const Call& /*call*/) {
   const at::Tensor input = std::exchange(saved.until_input, {}).front();
   return function_ == Function::Gelu ? at::gelu_backward(grad_output, input)
                                      : at::silu_backward(grad_output, input);
 }
 
-SavedBytes Activation::saved_bytes(std::span<const std::int64_t> input_shape,
-                                   std::int64_t element_bytes) const {
+SavedBytes Activation::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   return {.until_input = numel(input_shape) * element_bytes};
-}
-
-std::vector<std::int64_t> Activation::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

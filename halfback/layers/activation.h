@@ -12,17 +12,14 @@
 
 namespace halfback {
 
-class Activation final : public Layer {
+class Activation final : public OneTensorLayer {
  public:
   enum class Function { Gelu, Silu };
   explicit Activation(Function function) : function_(function) {}
 
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved&) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
   Function function_;

@@ -18,6 +18,8 @@ namespace {
 enum { kInput, kStatistics, kPacked, kLogSumExp };
 // Slots of Saved::until_weight; F fills the first, I the rest.
 enum { kAttended, kNormed, kGradPacked, kGradOutput, kGradNorm };
+// Slots of Carry::state.
+enum { kKeys, kValues };
 
 }  // namespace
 
@@ -63,7 +65,7 @@ std::vector<Parameter*> Attention::parameters() {
   return all;
 }
 
-std::vector<at::Tensor*> Attention::constants() {
+std::vector<at::Tensor*> Attention::buffers() {
   return {&options_.angles.cosine, &options_.angles.sine};
 }
 
@@ -86,7 +88,11 @@ at::Tensor Attention::add_output(const at::Tensor& rows, const at::Tensor& x) co
   return output_bias_.value.defined() ? sum.add_(output_bias_.value) : sum;
 }
 
-at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Attention::forward(const at::Tensor& input, Saved& saved, const Call& call) {
+  if (call.carry != nullptr) {
+    HALFBACK_CHECK(!call.is_training, "attention trains on whole sequences");
+    return extend(input, *call.carry);
+  }
   const at::Tensor x = as_rows(input);
   const Norm::Normed normed = norm_.normalize(x);
   const at::Tensor packed = project(normed.output, input.sizes(), 0);
@@ -103,7 +109,9 @@ at::Tensor Attention::forward(const at::Tensor& input, Saved& saved) {
   return add_output(rows, x).view(input.sizes());
 }
 
-at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Attention::backward_input(const at::Tensor& grad_output,
+                                     Saved& saved,
+                                     const Call& /*call*/) {
   const std::int64_t heads = options_.num_heads;
   const std::int64_t pairs = options_.num_key_value_heads;
   const at::Tensor g = as_rows(grad_output);
@@ -144,12 +152,7 @@ at::Tensor Attention::backward_input(const at::Tensor& grad_output, Saved& saved
   return norm.input.view(grad_output.sizes());
 }
 
-void Attention::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
+void Attention::backward_weight(std::span<Saved*> saved) {
   affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_,
                          output_bias_);
   affine_backward_weight(take_rows(saved, kGradPacked), take_rows(saved, kNormed), query_key_value_,
@@ -160,29 +163,32 @@ void Attention::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-at::Tensor Attention::extend(const at::Tensor& input, Cache& cache) {
+at::Tensor Attention::extend(const at::Tensor& input, Carry& carry) {
+  HALFBACK_CHECK(carry.position == 0 || input.size(1) == 1, "several positions behind others");
   const at::Tensor x = as_rows(input);
-  const std::int64_t first = cache.keys.defined() ? cache.keys.size(2) : 0;
-  const at::Tensor packed = project(norm_.normalize(x).output, input.sizes(), first);
+  const at::Tensor packed = project(norm_.normalize(x).output, input.sizes(), carry.position);
   const std::int64_t heads = options_.num_heads;
   const std::int64_t pairs = options_.num_key_value_heads;
   const at::Tensor keys = heads_of(packed, heads, pairs);
   const at::Tensor values = heads_of(packed, heads + pairs, pairs);
-  cache.keys = first == 0 ? keys.contiguous() : at::cat({cache.keys, keys}, 2);
-  cache.values = first == 0 ? values.contiguous() : at::cat({cache.values, values}, 2);
-  HALFBACK_CHECK(first == 0 || input.size(1) == 1, "several positions behind a filled cache");
-  const bool is_causal = first == 0;
+  const bool is_first = carry.position == 0;
+  if (is_first) {
+    carry.state = {keys.contiguous(), values.contiguous()};
+  } else {
+    carry.state = {at::cat({carry.state[kKeys], keys}, 2),
+                   at::cat({carry.state[kValues], values}, 2)};
+  }
+  carry.position += input.size(1);
   const Attended attended = attend({.query = heads_of(packed, 0, heads),
-                                    .key = cache.keys,
-                                    .value = cache.values,
-                                    .is_causal = is_causal});
+                                    .key = carry.state[kKeys],
+                                    .value = carry.state[kValues],
+                                    .is_causal = is_first});
   const at::Tensor rows =
       attended.output.transpose(1, 2).reshape({x.size(0), heads * options_.head_size});
   return add_output(rows, x).view(input.sizes());
 }
 
-SavedBytes Attention::saved_bytes(std::span<const std::int64_t> input_shape,
-                                  std::int64_t element_bytes) const {
+SavedBytes Attention::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = numel(input_shape) / channels;
   const std::int64_t attended_and_packed =
@@ -190,10 +196,6 @@ SavedBytes Attention::saved_bytes(std::span<const std::int64_t> input_shape,
   return {.until_input = rows * (channels + 1 + options_.num_heads) * element_bytes,
           .until_weight = rows * attended_and_packed * element_bytes,
           .gradients = (rows * 2 * channels + channels) * element_bytes};
-}
-
-std::vector<std::int64_t> Attention::output_shape(std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

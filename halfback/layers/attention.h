@@ -15,7 +15,7 @@
 
 namespace halfback {
 
-class Attention : public Layer {
+class Attention : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t num_channels = 0;
@@ -34,25 +34,16 @@ class Attention : public Layer {
   Attention(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;
-  std::vector<at::Tensor*> constants() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
-
-  // Keys and values of the positions seen so far, [N, K, length, D] each; for generation.
-  struct Cache {
-    at::Tensor keys;
-    at::Tensor values;
-  };
-  // Returns the output [N, T, C] for T new positions and appends them to the cache. T is 1 unless
-  // the cache is empty.
-  at::Tensor extend(const at::Tensor& input, Cache& cache);
+  std::vector<at::Tensor*> buffers() override;
+  // With a carry, keys and values [N, K, length, D] of the positions seen so far, nothing is kept:
+  // that is for generation. T is 1 unless the carry is empty.
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
+  at::Tensor extend(const at::Tensor& input, Carry& carry);
   std::int64_t num_packed_heads() const {
     return options_.num_heads + 2 * options_.num_key_value_heads;
   }

@@ -58,17 +58,16 @@ class AutogradLayer::Core {
   Core(ForeignModule module, Options options);
 
   std::vector<Parameter*> parameters() const;
-  Tensors forward(Tensors inputs, Saved& saved);
+  Tensors forward(const Tensors& inputs, Saved& saved, const Call& call);
   Tensors backward_input(const Tensors& grad_outputs, Saved& saved);
   void backward_weight(Saved& saved);
 
+  // What it makes of a first input of this shape, whose elements have so many bytes.
   struct Probe {
+    Shape shape;
     SavedBytes bytes;
-    std::vector<std::int64_t> output_shape;
   };
-  // Without a size, activations have the type of the parameters.
-  const Probe& probe(std::span<const std::int64_t> shape,
-                     std::optional<std::int64_t> element_bytes);
+  const Probe& probe(const Shape& shape, std::int64_t element_bytes);
 
  private:
   // One of the module's tensors and what the engine knows it as.
@@ -88,13 +87,13 @@ class AutogradLayer::Core {
   void renew_leaves();
   void use_memory_of_engine();
   void convert(at::ScalarType dtype);
-  Tensors call(const Tensors& inputs, const Saved& saved);
-  Tensors checked_call(const Tensors& inputs, const Saved& saved);
-  Tensors train(const Tensors& inputs, Saved& saved);
+  Tensors run(const Tensors& inputs, const Call& call);
+  Tensors checked_run(const Tensors& inputs, const Call& call);
+  Tensors train(const Tensors& inputs, Saved& saved, const Call& call);
   void require_unwritten(const Tensors& entering, const std::vector<std::int64_t>& versions) const;
   Tensors leave(Tensors outputs, Tensors entering, const Tensors& inputs) const;
-  Tensors evaluate(const Tensors& inputs, const Saved& saved);
-  Probe measure(std::span<const std::int64_t> shape, at::ScalarType dtype);
+  Tensors evaluate(const Tensors& inputs, const Call& call);
+  Probe measure(const Shape& shape, at::ScalarType dtype);
 
   ForeignModule module_;
   Options options_;
@@ -102,7 +101,7 @@ class AutogradLayer::Core {
   std::vector<Tied> statistics_;
   std::optional<GraphLeaves> leaves_;
   bool is_checked_ = false;
-  std::map<std::pair<std::vector<std::int64_t>, at::ScalarType>, Probe> probes_;
+  std::map<std::pair<Shape, at::ScalarType>, Probe> probes_;
 };
 
 AutogradLayer::Core::Core(ForeignModule module, Options options)
@@ -213,16 +212,16 @@ void AutogradLayer::Core::convert(at::ScalarType dtype) {
 }
 
 // Statistics are written past their version counters: graphs in flight have saved them unread.
-Tensors AutogradLayer::Core::call(const Tensors& inputs, const Saved& saved) {
+Tensors AutogradLayer::Core::run(const Tensors& inputs, const Call& call) {
   for (Tied& one : statistics_) {
     at::Tensor numbers = one.tensor.variable_data();
-    if (saved.is_training) {
+    if (call.is_training) {
       numbers.zero_();
     } else if (one.parameter->value.defined()) {
       numbers.copy_(one.parameter->value);
     }
   }
-  Tensors outputs = module_.forward(inputs, {.key = saved.key, .is_training = saved.is_training});
+  Tensors outputs = module_.forward(inputs, call);
   if (outputs.empty() || !outputs.front().defined()) {
     refuse("it returns nothing", "return at least one tensor");
   }
@@ -230,21 +229,21 @@ Tensors AutogradLayer::Core::call(const Tensors& inputs, const Saved& saved) {
 }
 
 // The first call in training also shows what would make a run depend on its schedule.
-Tensors AutogradLayer::Core::checked_call(const Tensors& inputs, const Saved& saved) {
+Tensors AutogradLayer::Core::checked_run(const Tensors& inputs, const Call& call) {
   if (is_checked_) {
-    return call(inputs, saved);
+    return run(inputs, call);
   }
   Tensors before;
   for (const ForeignTensor& buffer : module_.buffers) {
     before.push_back(buffer.tensor.clone());
   }
   const at::Tensor generator = state_of_global_generator();
-  Tensors outputs = call(inputs, saved);
+  Tensors outputs = run(inputs, call);
   if (!state_of_global_generator().equal(generator)) {
     refuse(
         "it draws from libtorch's global generator in training, as dropout does, which gives each "
         "schedule other numbers",
-        "draw from a generator that is seeded with CallContext::key");
+        "draw from a generator that is seeded with Call::key");
   }
   for (std::size_t i = 0; i < before.size(); ++i) {
     if (!module_.buffers[i].tensor.equal(before[i])) {
@@ -292,7 +291,7 @@ Tensors AutogradLayer::Core::leave(Tensors outputs, Tensors entering, const Tens
   return outputs;
 }
 
-Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
+Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Call& call) {
   const c10::InferenceMode normal(false);
   Tensors entering;
   std::vector<std::int64_t> versions;
@@ -304,7 +303,7 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
   if (options_.input == Input::Activations) {
     saved.graph->begin(entering.front());
   }
-  Tensors outputs = checked_call(entering, saved);
+  Tensors outputs = checked_run(entering, call);
   require_unwritten(entering, versions);
   saved.graph->end(outputs.front());
   saved.until_weight.clear();
@@ -314,23 +313,23 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved) {
   return leave(std::move(outputs), std::move(entering), inputs);
 }
 
-Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Saved& saved) {
+Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Call& call) {
   const c10::InferenceMode no_graph(true);
-  Tensors outputs = call(inputs, saved);
+  Tensors outputs = run(inputs, call);
   outputs.front() = outputs.front().contiguous();
   return outputs;
 }
 
-Tensors AutogradLayer::Core::forward(Tensors inputs, Saved& saved) {
+Tensors AutogradLayer::Core::forward(const Tensors& inputs, Saved& saved, const Call& call) {
   use_memory_of_engine();
-  return saved.is_training ? train(inputs, saved) : evaluate(inputs, saved);
+  return call.is_training ? train(inputs, saved, call) : evaluate(inputs, call);
 }
 
 Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& saved) {
   const bool has_more = std::any_of(grad_outputs.begin() + 1, grad_outputs.end(),
                                     [](const at::Tensor& one) { return one.defined(); });
   if (has_more) {
-    refuse("a tensor that rides along has a gradient", "give it to a layer that hands it on");
+    refuse("a side input has a gradient", "give it to a layer that hands it on");
   }
   const c10::InferenceMode normal(false);
   Tensors gradients(grad_outputs.size());
@@ -358,38 +357,35 @@ void AutogradLayer::Core::backward_weight(Saved& saved) {
   saved.until_weight.clear();
 }
 
-const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(
-    std::span<const std::int64_t> shape, std::optional<std::int64_t> element_bytes) {
+const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(const Shape& shape,
+                                                             std::int64_t element_bytes) {
   const at::ScalarType own = trained_.empty() ? at::kFloat : trained_.front().tensor.scalar_type();
-  const at::ScalarType dtype = element_bytes ? type_of_size(*element_bytes, own) : own;
-  const std::pair key(std::vector(shape.begin(), shape.end()), dtype);
+  const std::pair key(shape, type_of_size(element_bytes, own));
   const auto found = probes_.find(key);
-  return found != probes_.end() ? found->second : probes_[key] = measure(shape, dtype);
+  return found != probes_.end() ? found->second : probes_[key] = measure(shape, key.second);
 }
 
-AutogradLayer::Core::Probe AutogradLayer::Core::measure(std::span<const std::int64_t> shape,
-                                                        at::ScalarType dtype) {
-  const at::IntArrayRef sizes(shape.data(), shape.size());
+AutogradLayer::Core::Probe AutogradLayer::Core::measure(const Shape& shape, at::ScalarType dtype) {
   const bool has_memory = !trained_.empty() && trained_.front().parameter->value.defined();
   if (!has_memory) {
     convert(dtype);
   }
   const c10::InferenceMode normal(false);
-  const Tensors riders = options_.riders ? options_.riders(sizes) : Tensors();
+  const Tensors side_inputs = options_.side_inputs ? options_.side_inputs(shape) : Tensors();
   const bool is_data = options_.input != Input::Activations;
   const at::Tensor data =
-      is_data ? at::zeros(sizes, options_.input == Input::Ids ? at::kLong : dtype) : at::Tensor();
+      is_data ? at::zeros(shape, options_.input == Input::Ids ? at::kLong : dtype) : at::Tensor();
 
   const StorageWatch watch;
   Saved saved;
-  Tensors tensors = {is_data ? data : at::zeros(sizes, dtype)};
-  tensors.insert(tensors.end(), riders.begin(), riders.end());
-  tensors = forward(std::move(tensors), saved);
-  Probe probe{.bytes = {}, .output_shape = tensors.front().sizes().vec()};
+  Tensors tensors = {is_data ? data : at::zeros(shape, dtype)};
+  tensors.insert(tensors.end(), side_inputs.begin(), side_inputs.end());
+  tensors = forward(tensors, saved, {});
+  Probe probe{.shape = tensors.front().sizes().vec(), .bytes = {}};
   const at::TensorOptions output_options = tensors.front().options();
   std::fill(tensors.begin(), tensors.end(), at::Tensor());
   const StorageWatch::Alive after_forward = watch.alive();
-  tensors.front() = at::zeros(probe.output_shape, output_options);
+  tensors.front() = at::zeros(probe.shape, output_options);
   tensors = backward_input(tensors, saved);
   tensors.clear();
   const StorageWatch::Alive after_input = watch.alive();
@@ -418,32 +414,24 @@ AutogradLayer::~AutogradLayer() = default;
 
 std::vector<Parameter*> AutogradLayer::parameters() { return core_->parameters(); }
 
-Tensors AutogradLayer::forward_all(Tensors inputs, Saved& saved) {
-  return core_->forward(std::move(inputs), saved);
+Tensors AutogradLayer::forward(Tensors inputs, Saved& saved, const Call& call) {
+  return core_->forward(inputs, saved, call);
 }
 
-Tensors AutogradLayer::backward_input_all(Tensors grad_outputs, Saved& saved) {
+Tensors AutogradLayer::backward_input(Tensors grad_outputs, Saved& saved, const Call& /*call*/) {
   return core_->backward_input(grad_outputs, saved);
 }
 
-at::Tensor AutogradLayer::forward(const at::Tensor& input, Saved& saved) {
-  return core_->forward({input}, saved).front();
+void AutogradLayer::backward_weight(std::span<Saved*> saved) {
+  for (Saved* const one : saved) {
+    core_->backward_weight(*one);
+  }
 }
 
-at::Tensor AutogradLayer::backward_input(const at::Tensor& grad_output, Saved& saved) {
-  return core_->backward_input({grad_output}, saved).front();
-}
-
-void AutogradLayer::backward_weight(Saved& saved) { core_->backward_weight(saved); }
-
-SavedBytes AutogradLayer::saved_bytes(std::span<const std::int64_t> input_shape,
-                                      std::int64_t element_bytes) const {
-  return core_->probe(input_shape, element_bytes).bytes;
-}
-
-std::vector<std::int64_t> AutogradLayer::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return core_->probe(input_shape, std::nullopt).output_shape;
+Described AutogradLayer::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
+  const Core::Probe& probe = core_->probe(shapes.front(), element_bytes);
+  shapes.front() = probe.shape;
+  return {.shapes = std::move(shapes), .bytes = probe.bytes};
 }
 
 }  // namespace halfback

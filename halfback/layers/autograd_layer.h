@@ -22,12 +22,6 @@
 
 namespace halfback {
 
-// What a function may know besides its inputs.
-struct CallContext {
-  std::uint64_t key = 0;  // of the micro-batch in its step: the same whenever F runs for it
-  bool is_training = true;
-};
-
 struct ForeignTensor {
   std::string name;
   at::Tensor tensor;
@@ -44,7 +38,7 @@ struct RunningStatistic {
 
 struct ForeignModule {
   std::string name;  // in front of the names of its tensors
-  std::function<Tensors(const Tensors&, const CallContext&)> forward;
+  std::function<Tensors(const Tensors&, const Call&)> forward;
   std::vector<ForeignTensor> parameters = {};  // leaves that require a gradient
   std::vector<RunningStatistic> statistics = {};
   std::vector<ForeignTensor> buffers = {};  // what the function must leave as it is
@@ -56,8 +50,9 @@ class AutogradLayer final : public Layer {
     // Activations have a gradient; data and ids, of a model's first layer, have none.
     enum class Input { Activations, Data, Ids } input = Input::Activations;
     AutogradGraph::Halves halves = AutogradGraph::Halves::Split;
-    // Makes what rides behind an input of this shape, to count bytes; where the function reads it.
-    std::function<Tensors(at::IntArrayRef)> riders = {};
+    // Makes the side inputs for an input of this shape, to count bytes; where the function reads
+    // any.
+    std::function<Tensors(at::IntArrayRef)> side_inputs = {};
   };
 
   // Throws ConfigError for tensors that cannot be trained, Error for an unknown libtorch.
@@ -69,17 +64,13 @@ class AutogradLayer final : public Layer {
 
   // The function takes and returns all that travels. The first output has a gradient and no other.
   // Throws ConfigError for a function that breaks a rule of docs/split_backward.md, "Any module".
-  Tensors forward_all(Tensors inputs, Saved& saved) override;
-  Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
+  Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
+  Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
 
-  // Both run F and I on zeros of this shape, once for each shape, and count. Not while another
-  // thread uses the layer.
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  // Runs F and I on zeros of this shape, once for each shape, and counts. Not while another thread
+  // uses the layer.
+  Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:
   class Core;

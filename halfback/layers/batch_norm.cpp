@@ -63,8 +63,8 @@ at::Tensor BatchNorm::normalize(const at::Tensor& input,
   return output;
 }
 
-at::Tensor BatchNorm::forward(const at::Tensor& input, Saved& saved) {
-  if (!saved.is_training) {
+at::Tensor BatchNorm::forward(const at::Tensor& input, Saved& saved, const Call& call) {
+  if (!call.is_training) {
     return normalize(input, running_mean_.value, running_variance_.value);
   }
   if (values_per_channel(input.sizes()) < 2) {
@@ -82,7 +82,9 @@ at::Tensor BatchNorm::forward(const at::Tensor& input, Saved& saved) {
   return normalize(input, mean, variance);
 }
 
-at::Tensor BatchNorm::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor BatchNorm::backward_input(const at::Tensor& grad_output,
+                                     Saved& saved,
+                                     const Call& /*call*/) {
   const at::Tensor input = saved.until_input.front();
   const at::Tensor statistics = saved.until_weight[kStatistics];
   const at::Tensor gradients = at::empty_like(statistics);
@@ -108,29 +110,29 @@ at::Tensor BatchNorm::backward_input(const at::Tensor& grad_output, Saved& saved
   return grad_input;
 }
 
-void BatchNorm::backward_weight(Saved& saved) {
-  const at::Tensor& gradients = saved.until_weight[kGradients];
-  accumulate(gradients.select(0, kWeight), weight_);
-  accumulate(gradients.select(0, kBias), bias_);
-  if (!saved.is_copy) {
-    const at::Tensor& statistics = saved.until_weight[kStatistics];
-    const double kept = 1.0 - options_.momentum;
-    running_mean_.value.mul_(kept).add_(statistics.select(0, kMean), options_.momentum);
-    running_variance_.value.mul_(kept).add_(statistics.select(0, kVariance), options_.momentum);
-    num_batches_.value.add_(1.0);
+void BatchNorm::backward_weight(std::span<Saved*> saved) {
+  for (Saved* const one : saved) {
+    const at::Tensor& gradients = one->until_weight[kGradients];
+    accumulate(gradients.select(0, kWeight), weight_);
+    accumulate(gradients.select(0, kBias), bias_);
+    if (!one->is_copy) {
+      move_statistics(one->until_weight[kStatistics]);
+    }
+    one->until_weight.clear();
   }
-  saved.until_weight.clear();
 }
 
-SavedBytes BatchNorm::saved_bytes(std::span<const std::int64_t> input_shape,
-                                  std::int64_t element_bytes) const {
+void BatchNorm::move_statistics(const at::Tensor& found) {
+  const double kept = 1.0 - options_.momentum;
+  running_mean_.value.mul_(kept).add_(found.select(0, kMean), options_.momentum);
+  running_variance_.value.mul_(kept).add_(found.select(0, kVariance), options_.momentum);
+  num_batches_.value.add_(1.0);
+}
+
+SavedBytes BatchNorm::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   return {.until_input = numel(input_shape) * element_bytes,
           .until_weight = 2 * options_.num_channels * element_bytes,
           .gradients = 2 * options_.num_channels * element_bytes};
-}
-
-std::vector<std::int64_t> BatchNorm::output_shape(std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

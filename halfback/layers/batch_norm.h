@@ -17,7 +17,7 @@
 
 namespace halfback {
 
-class BatchNorm : public Layer {
+class BatchNorm : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t num_channels = 0;
@@ -30,18 +30,18 @@ class BatchNorm : public Layer {
   // Weight and bias, then what does not train: running_mean, running_var, num_batches_tracked.
   std::vector<Parameter*> parameters() override;
   // Throws ConfigError in training when a channel has one value only, which has no variance.
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
   // The formula with these statistics, [C] each.
   at::Tensor normalize(const at::Tensor& input,
                        const at::Tensor& mean,
                        const at::Tensor& variance) const;
+  // Moves the running statistics towards those of a micro-batch, [2, C].
+  void move_statistics(const at::Tensor& found);
 
   Options options_;
   Parameter weight_;

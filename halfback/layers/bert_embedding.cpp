@@ -54,45 +54,47 @@ std::vector<Parameter*> BertEmbedding::parameters() {
                               : std::vector{&words_, &positions_, &segments_};
 }
 
-std::vector<at::Tensor*> BertEmbedding::constants() {
+std::vector<at::Tensor*> BertEmbedding::buffers() {
   return sinusoids_.defined() ? std::vector{&sinusoids_} : std::vector<at::Tensor*>();
 }
 
-at::Tensor BertEmbedding::forward(const at::Tensor& ids, Saved& saved) {
+at::Tensor BertEmbedding::forward(const at::Tensor& ids, Saved& saved, const Call& /*call*/) {
   saved.until_weight = {ids};
   at::Tensor output =
-      at::index_select(words_.value, 0, ids.flatten()).view(output_shape(ids.sizes()));
+      at::index_select(words_.value, 0, ids.flatten()).view(output_shape(ids.sizes().vec()));
   const at::Tensor& positions = sinusoids_.defined() ? sinusoids_ : positions_.value;
   output.add_(positions.narrow(0, 0, ids.size(1)));
   return output.add_(segments_.value[0]);
 }
 
-at::Tensor BertEmbedding::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor BertEmbedding::backward_input(const at::Tensor& grad_output,
+                                         Saved& saved,
+                                         const Call& /*call*/) {
   saved.until_weight.push_back(grad_output);
   return {};
 }
 
-void BertEmbedding::backward_weight(Saved& saved) {
-  const at::Tensor gradient = saved.until_weight[kGradOutput];
-  start_gradient(words_);
-  kernels::accumulate_rows(saved.until_weight[kIds], gradient, words_.gradient);
-  if (!sinusoids_.defined()) {
-    start_gradient(positions_);
-    positions_.gradient.narrow(0, 0, gradient.size(1)).add_(gradient.sum(0));
+void BertEmbedding::backward_weight(std::span<Saved*> saved) {
+  for (Saved* const one : saved) {
+    const at::Tensor gradient = one->until_weight[kGradOutput];
+    start_gradient(words_);
+    kernels::accumulate_rows(one->until_weight[kIds], gradient, words_.gradient);
+    if (!sinusoids_.defined()) {
+      start_gradient(positions_);
+      positions_.gradient.narrow(0, 0, gradient.size(1)).add_(gradient.sum(0));
+    }
+    start_gradient(segments_);
+    segments_.gradient[0].add_(as_rows(gradient).sum(0));
+    one->until_weight.clear();
   }
-  start_gradient(segments_);
-  segments_.gradient[0].add_(as_rows(gradient).sum(0));
-  saved.until_weight.clear();
 }
 
-SavedBytes BertEmbedding::saved_bytes(std::span<const std::int64_t> input_shape,
-                                      std::int64_t element_bytes) const {
+SavedBytes BertEmbedding::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   return {.gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
-std::vector<std::int64_t> BertEmbedding::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  std::vector<std::int64_t> shape(input_shape.begin(), input_shape.end());
+Shape BertEmbedding::output_shape(const Shape& input_shape) const {
+  Shape shape = input_shape;
   shape.push_back(options_.num_channels);
   return shape;
 }

@@ -10,7 +10,7 @@
 
 namespace halfback {
 
-class BertEmbedding final : public Layer {
+class BertEmbedding final : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t vocabulary = 0;
@@ -24,14 +24,13 @@ class BertEmbedding final : public Layer {
   BertEmbedding(const std::string& prefix, const Options& options, at::ScalarType dtype);
 
   std::vector<Parameter*> parameters() override;
-  std::vector<at::Tensor*> constants() override;
-  at::Tensor forward(const at::Tensor& ids, Saved& saved) override;
+  std::vector<at::Tensor*> buffers() override;
+  at::Tensor forward(const at::Tensor& ids, Saved& saved, const Call& call) override;
   // Returns an undefined tensor.
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
   Options options_;

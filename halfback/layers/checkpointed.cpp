@@ -22,74 +22,72 @@ Checkpointed::Checkpointed(std::vector<std::unique_ptr<Layer>> layers,
                            const CheckpointPolicy& policy)
     : Sequence(std::move(layers)), policy_(policy) {}
 
-Tensors Checkpointed::forward_all(Tensors inputs, Saved& saved) {
+Tensors Checkpointed::forward(Tensors inputs, Saved& saved, const Call& call) {
   if (!policy_.recomputes_forward) {
-    return Sequence::forward_all(std::move(inputs), saved);
+    return Sequence::forward(std::move(inputs), saved, call);
   }
   saved.until_input = inputs;
-  Saved dropped{.key = saved.key, .is_training = saved.is_training};
-  return Sequence::forward_all(std::move(inputs), dropped);
+  Saved dropped;
+  return Sequence::forward(std::move(inputs), dropped, call);
 }
 
-void Checkpointed::restore(Saved& saved) {
+void Checkpointed::restore(Saved& saved, const Call& call) {
   if (policy_.recomputes_forward) {
-    Sequence::forward_all(saved.until_input, saved);
+    Sequence::forward(saved.until_input, saved, call);
   }
 }
 
-Tensors Checkpointed::backward_input_all(Tensors grad_outputs, Saved& saved) {
+Tensors Checkpointed::backward_input(Tensors grad_outputs, Saved& saved, const Call& call) {
   if (!policy_.recomputes_gradients) {
-    restore(saved);
+    restore(saved, call);
     saved.until_input.clear();
-    return Sequence::backward_input_all(std::move(grad_outputs), saved);
+    return Sequence::backward_input(std::move(grad_outputs), saved, call);
   }
   saved.until_weight = grad_outputs;
+  saved.call = call;
   if (policy_.recomputes_forward) {
-    Saved work{.key = saved.key, .is_training = saved.is_training, .is_copy = saved.is_copy};
-    Sequence::forward_all(saved.until_input, work);
-    return Sequence::backward_input_all(std::move(grad_outputs), work);
+    Saved work;
+    Sequence::forward(saved.until_input, work, call);
+    return Sequence::backward_input(std::move(grad_outputs), work, call);
   }
   Saved work = copied(saved);
-  return Sequence::backward_input_all(std::move(grad_outputs), work);
+  return Sequence::backward_input(std::move(grad_outputs), work, call);
 }
 
-Tensors Checkpointed::backward_all(Tensors grad_outputs, Saved& saved) {
-  restore(saved);
+Tensors Checkpointed::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
+  restore(saved, call);
   saved.until_input.clear();
-  return Sequence::backward_all(std::move(grad_outputs), saved);
+  return Sequence::backward(std::move(grad_outputs), saved, call);
 }
 
 void Checkpointed::prepare_weight(Saved& saved) {
   if (policy_.recomputes_gradients) {
-    restore(saved);
+    restore(saved, saved.call);
     saved.until_input.clear();
-    Sequence::backward_input_all(std::exchange(saved.until_weight, {}), saved);
+    Sequence::backward_input(std::exchange(saved.until_weight, {}), saved, saved.call);
   }
 }
 
-void Checkpointed::backward_weight(Saved& saved) {
-  prepare_weight(saved);
-  Sequence::backward_weight(saved);
-}
-
-void Checkpointed::backward_weight_concatenated(std::span<Saved*> saved) {
+void Checkpointed::backward_weight(std::span<Saved*> saved) {
   for (Saved* const one : saved) {
     prepare_weight(*one);
   }
-  Sequence::backward_weight_concatenated(saved);
+  Sequence::backward_weight(saved);
 }
 
-SavedBytes Checkpointed::saved_bytes(std::span<const std::int64_t> input_shape,
-                                     std::int64_t element_bytes) const {
-  const SavedBytes inside = Sequence::saved_bytes(input_shape, element_bytes);
-  const std::int64_t input = numel(input_shape) * element_bytes;
-  const std::int64_t gradient = numel(output_shape(input_shape)) * element_bytes;
+Described Checkpointed::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
+  const std::int64_t input = numel(shapes.front()) * element_bytes;
+  Described inside = Sequence::describe(std::move(shapes), element_bytes);
+  const SavedBytes kept = inside.bytes;
   if (!policy_.recomputes_gradients) {
-    return {.until_input = input, .gradients = inside.until_weight + inside.gradients};
+    inside.bytes = {.until_input = input, .gradients = kept.until_weight + kept.gradients};
+  } else {
+    inside.bytes = {
+        .until_weight = policy_.recomputes_forward ? input : kept.until_input + kept.until_weight,
+        .gradients = numel(inside.shapes.front()) * element_bytes};
   }
-  return {
-      .until_weight = policy_.recomputes_forward ? input : inside.until_input + inside.until_weight,
-      .gradients = gradient};
+  inside.bytes.is_exact = kept.is_exact;
+  return inside;
 }
 
 }  // namespace halfback

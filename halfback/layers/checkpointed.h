@@ -24,17 +24,15 @@ class Checkpointed final : public Sequence {
  public:
   Checkpointed(std::vector<std::unique_ptr<Layer>> layers, const CheckpointPolicy& policy);
 
-  Tensors forward_all(Tensors inputs, Saved& saved) override;
-  Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
-  Tensors backward_all(Tensors grad_outputs, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
+  Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
+  Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
+  Tensors backward(Tensors grad_outputs, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:
   // Brings back what a forward would have kept.
-  void restore(Saved& saved);
+  void restore(Saved& saved, const Call& call);
   // Brings the micro-batch to where W of the layers can run.
   void prepare_weight(Saved& saved);
 

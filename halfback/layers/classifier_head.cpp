@@ -32,7 +32,10 @@ at::Tensor ClassifierHead::logits(const at::Tensor& input) const {
   return product(as_rows(input), weight_).add_(bias_.value);
 }
 
-double ClassifierHead::forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) {
+double ClassifierHead::forward(const at::Tensor& input,
+                               const at::Tensor& targets,
+                               Saved& saved,
+                               const Call& /*call*/) {
   at::Tensor log_probabilities = logits(input);
   const double loss = kernels::log_softmax_loss(log_probabilities, targets);
   saved.until_input = {targets};
@@ -44,19 +47,14 @@ std::int64_t ClassifierHead::num_correct(const Saved& saved) const {
   return kernels::count_correct(saved.until_weight[kLogits], saved.until_input[kTargets]);
 }
 
-at::Tensor ClassifierHead::backward_input(double scale, Saved& saved) {
+at::Tensor ClassifierHead::backward_input(double scale, Saved& saved, const Call& /*call*/) {
   at::Tensor& gradient = saved.until_weight[kLogits];
   kernels::log_softmax_loss_backward(gradient, saved.until_input[kTargets], scale);
   saved.until_input.clear();
   return product_backward_input(gradient, weight_).view(saved.until_weight[kInput].sizes());
 }
 
-void ClassifierHead::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void ClassifierHead::backward_weight_concatenated(std::span<Saved*> saved) {
+void ClassifierHead::backward_weight(std::span<Saved*> saved) {
   const at::Tensor input = take_rows(saved, kInput);
   const at::Tensor gradient = take_rows(saved, kLogits);
   product_backward_weight(gradient, input, weight_);
@@ -66,8 +64,7 @@ void ClassifierHead::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes ClassifierHead::saved_bytes(std::span<const std::int64_t> input_shape,
-                                       std::int64_t element_bytes) const {
+SavedBytes ClassifierHead::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t rows = numel(input_shape) / options_.num_channels;
   return {.until_weight = rows * (options_.num_channels + options_.num_classes) * element_bytes};
 }

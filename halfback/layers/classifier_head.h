@@ -21,13 +21,14 @@ class ClassifierHead : public LossLayer {
   ClassifierHead(const std::string& name, const Options& options);
 
   std::vector<Parameter*> parameters() override { return {&weight_, &bias_}; }
-  double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) override;
+  double forward(const at::Tensor& input,
+                 const at::Tensor& targets,
+                 Saved& saved,
+                 const Call& call) override;
   std::int64_t num_correct(const Saved& saved) const override;
-  at::Tensor backward_input(double scale, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
+  at::Tensor backward_input(double scale, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
   // Returns the logits [M, K].
   at::Tensor logits(const at::Tensor& input) const;

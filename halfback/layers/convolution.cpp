@@ -75,7 +75,7 @@ std::vector<Parameter*> Convolution::parameters() {
   return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};
 }
 
-at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   saved.until_weight = {input};
   const at::ScalarType dtype = weight_.operand().scalar_type();
   return at::convolution(input.to(dtype), weight_.operand(),
@@ -86,7 +86,9 @@ at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved) {
       .contiguous();
 }
 
-at::Tensor Convolution::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Convolution::backward_input(const at::Tensor& grad_output,
+                                       Saved& saved,
+                                       const Call& /*call*/) {
   saved.until_weight.push_back(grad_output);
   if (options_.has_data_input) {
     return {};
@@ -100,12 +102,7 @@ at::Tensor Convolution::backward_input(const at::Tensor& grad_output, Saved& sav
   return grad_input.to(grad_output.scalar_type()).contiguous();
 }
 
-void Convolution::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void Convolution::backward_weight_concatenated(std::span<Saved*> saved) {
+void Convolution::backward_weight(std::span<Saved*> saved) {
   while (!saved.empty()) {
     const std::size_t count = num_of_one_size(saved);
     add_gradients(saved.first(count));
@@ -131,18 +128,17 @@ void Convolution::add_gradients(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes Convolution::saved_bytes(std::span<const std::int64_t> input_shape,
-                                    std::int64_t element_bytes) const {
+SavedBytes Convolution::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t kept = options_.has_data_input ? 0 : numel(input_shape);
   return {.until_weight = kept * element_bytes,
           .gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
-std::vector<std::int64_t> Convolution::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  std::vector<std::int64_t> shape = {input_shape[0], options_.num_outputs};
-  for (const std::int64_t size : input_shape.subspan(2)) {
-    shape.push_back((size + 2 * options_.padding - options_.window) / options_.stride + 1);
+Shape Convolution::output_shape(const Shape& input_shape) const {
+  Shape shape = {input_shape[0], options_.num_outputs};
+  for (std::size_t i = 2; i < input_shape.size(); ++i) {
+    shape.push_back((input_shape[i] + 2 * options_.padding - options_.window) / options_.stride +
+                    1);
   }
   return shape;
 }

@@ -15,7 +15,7 @@
 
 namespace halfback {
 
-class Convolution : public Layer {
+class Convolution : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t num_inputs = 0;   // channels
@@ -32,14 +32,12 @@ class Convolution : public Layer {
   Convolution(const std::string& name, const Options& options);
 
   std::vector<Parameter*> parameters() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
   // One product for each run of micro-batches whose images have one size.
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
   // W of micro-batches whose images have one size.

@@ -22,33 +22,26 @@ Dropout::Dropout(const DropoutOptions& options) : options_(options) {
   }
 }
 
-at::Tensor Dropout::masked(const at::Tensor& tensor, const Saved& saved) const {
-  if (!saved.is_training || options_.probability == 0.0) {
+at::Tensor Dropout::masked(const at::Tensor& tensor, const Call& call) const {
+  if (!call.is_training || options_.probability == 0.0) {
     return tensor;
   }
   at::Tensor output = at::empty_like(tensor);
-  kernels::dropout(tensor,
-                   {.key = keyed_hash({saved.key, kDropout, options_.site}),
-                    .probability = options_.probability},
-                   output);
+  kernels::dropout(
+      tensor,
+      {.key = keyed_hash({call.key, kDropout, options_.site}), .probability = options_.probability},
+      output);
   return output;
 }
 
-at::Tensor Dropout::forward(const at::Tensor& input, Saved& saved) { return masked(input, saved); }
-
-at::Tensor Dropout::backward_input(const at::Tensor& grad_output, Saved& saved) {
-  return masked(grad_output, saved);
+at::Tensor Dropout::forward(const at::Tensor& input, Saved& /*saved*/, const Call& call) {
+  return masked(input, call);
 }
 
-void Dropout::backward_weight(Saved& /*saved*/) {}
-
-SavedBytes Dropout::saved_bytes(std::span<const std::int64_t> /*input_shape*/,
-                                std::int64_t /*element_bytes*/) const {
-  return {};
-}
-
-std::vector<std::int64_t> Dropout::output_shape(std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
+at::Tensor Dropout::backward_input(const at::Tensor& grad_output,
+                                   Saved& /*saved*/,
+                                   const Call& call) {
+  return masked(grad_output, call);
 }
 
 }  // namespace halfback

@@ -14,19 +14,16 @@ struct DropoutOptions {
   std::uint64_t site = 0;    // another one for each dropout of a model
 };
 
-class Dropout final : public Layer {
+class Dropout final : public OneTensorLayer {
  public:
   explicit Dropout(const DropoutOptions& options);
 
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
 
  private:
-  at::Tensor masked(const at::Tensor& tensor, const Saved& saved) const;
+  at::Tensor masked(const at::Tensor& tensor, const Call& call) const;
 
   DropoutOptions options_;
 };

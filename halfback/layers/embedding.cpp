@@ -14,29 +14,32 @@ Embedding::Embedding(const std::string& name, const Options& options)
              .shape = {options.vocabulary, options.num_channels},
              .init = {.standard_deviation = options.standard_deviation}} {}
 
-at::Tensor Embedding::forward(const at::Tensor& ids, Saved& saved) {
+at::Tensor Embedding::forward(const at::Tensor& ids, Saved& saved, const Call& /*call*/) {
   saved.until_weight = {ids};
-  return at::index_select(table_.value, 0, ids.flatten()).view(output_shape(ids.sizes()));
+  return at::index_select(table_.value, 0, ids.flatten()).view(output_shape(ids.sizes().vec()));
 }
 
-at::Tensor Embedding::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Embedding::backward_input(const at::Tensor& grad_output,
+                                     Saved& saved,
+                                     const Call& /*call*/) {
   saved.until_weight.push_back(grad_output);
   return {};
 }
 
-void Embedding::backward_weight(Saved& saved) {
-  start_gradient(table_);
-  kernels::accumulate_rows(saved.until_weight[0], saved.until_weight[1], table_.gradient);
-  saved.until_weight.clear();
+void Embedding::backward_weight(std::span<Saved*> saved) {
+  for (Saved* const one : saved) {
+    start_gradient(table_);
+    kernels::accumulate_rows(one->until_weight[0], one->until_weight[1], table_.gradient);
+    one->until_weight.clear();
+  }
 }
 
-SavedBytes Embedding::saved_bytes(std::span<const std::int64_t> input_shape,
-                                  std::int64_t element_bytes) const {
+SavedBytes Embedding::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   return {.gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
-std::vector<std::int64_t> Embedding::output_shape(std::span<const std::int64_t> input_shape) const {
-  std::vector<std::int64_t> shape(input_shape.begin(), input_shape.end());
+Shape Embedding::output_shape(const Shape& input_shape) const {
+  Shape shape = input_shape;
   shape.push_back(options_.num_channels);
   return shape;
 }

@@ -9,7 +9,7 @@
 
 namespace halfback {
 
-class Embedding : public Layer {
+class Embedding : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t vocabulary = 0;
@@ -19,13 +19,12 @@ class Embedding : public Layer {
   Embedding(const std::string& name, const Options& options);
 
   std::vector<Parameter*> parameters() override { return {&table_}; }
-  at::Tensor forward(const at::Tensor& ids, Saved& saved) override;
+  at::Tensor forward(const at::Tensor& ids, Saved& saved, const Call& call) override;
   // Returns an undefined tensor.
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
   // The table, for a head that shares it.
   Parameter& table() { return table_; }

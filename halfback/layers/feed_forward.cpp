@@ -51,7 +51,7 @@ std::vector<Parameter*> FeedForward::parameters() {
                            : std::vector{norm, &gate_up_, &down_};
 }
 
-at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   const at::Tensor x = as_rows(input);
   const Norm::Normed normed = norm_.normalize(x);
   const at::Tensor gate_up = product(normed.output, gate_up_, gate_up_bias_.value);
@@ -65,7 +65,9 @@ at::Tensor FeedForward::forward(const at::Tensor& input, Saved& saved) {
   return output.view(input.sizes());
 }
 
-at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor FeedForward::backward_input(const at::Tensor& grad_output,
+                                       Saved& saved,
+                                       const Call& /*call*/) {
   const at::Tensor g = as_rows(grad_output);
   at::Tensor activated = product_backward_input(g, down_);
   at::Tensor gate_up = std::move(saved.until_input[kGateUp]);
@@ -79,12 +81,7 @@ at::Tensor FeedForward::backward_input(const at::Tensor& grad_output, Saved& sav
   return norm.input.view(grad_output.sizes());
 }
 
-void FeedForward::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void FeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
+void FeedForward::backward_weight(std::span<Saved*> saved) {
   affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kActivated), down_,
                          down_bias_);
   affine_backward_weight(take_rows(saved, kGradGateUp), take_rows(saved, kNormed), gate_up_,
@@ -95,18 +92,12 @@ void FeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes FeedForward::saved_bytes(std::span<const std::int64_t> input_shape,
-                                    std::int64_t element_bytes) const {
+SavedBytes FeedForward::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = numel(input_shape) / channels;
   return {.until_input = rows * (channels + 1) * element_bytes,
           .until_weight = rows * 2 * options_.hidden * element_bytes,
           .gradients = (rows * (2 * channels + options_.hidden) + channels) * element_bytes};
-}
-
-std::vector<std::int64_t> FeedForward::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

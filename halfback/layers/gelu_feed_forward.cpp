@@ -36,13 +36,15 @@ std::vector<Parameter*> GeluFeedForward::parameters() {
   return {&up_, &up_bias_, &down_, &down_bias_};
 }
 
-at::Tensor GeluFeedForward::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor GeluFeedForward::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   const at::Tensor hidden = product(as_rows(input), up_, up_bias_.value);
   saved.until_weight = {input, hidden};
   return product(at::gelu(hidden), down_, down_bias_.value).view(input.sizes());
 }
 
-at::Tensor GeluFeedForward::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor GeluFeedForward::backward_input(const at::Tensor& grad_output,
+                                           Saved& saved,
+                                           const Call& /*call*/) {
   const at::Tensor g = as_rows(grad_output);
   at::Tensor hidden = saved.until_weight[kHidden];
   at::Tensor gradient = product_backward_input(g, down_);
@@ -52,12 +54,7 @@ at::Tensor GeluFeedForward::backward_input(const at::Tensor& grad_output, Saved&
   return product_backward_input(gradient, up_).view(grad_output.sizes());
 }
 
-void GeluFeedForward::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void GeluFeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
+void GeluFeedForward::backward_weight(std::span<Saved*> saved) {
   affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kHidden), down_,
                          down_bias_);
   affine_backward_weight(take_rows(saved, kGradHidden), take_rows(saved, kInput), up_, up_bias_);
@@ -66,17 +63,12 @@ void GeluFeedForward::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes GeluFeedForward::saved_bytes(std::span<const std::int64_t> input_shape,
+SavedBytes GeluFeedForward::saved_bytes(const Shape& input_shape,
                                         std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t row = (channels + options_.hidden) * element_bytes;
   const std::int64_t rows = numel(input_shape) / channels;
   return {.until_weight = rows * row, .gradients = rows * row};
-}
-
-std::vector<std::int64_t> GeluFeedForward::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

@@ -36,7 +36,8 @@ at::Tensor LanguageModelHead::logits(const at::Tensor& input) const {
 
 double LanguageModelHead::forward(const at::Tensor& input,
                                   const at::Tensor& targets,
-                                  Saved& saved) {
+                                  Saved& saved,
+                                  const Call& /*call*/) {
   const Norm::Normed normed = norm_.normalize(as_rows(input));
   at::Tensor log_probabilities = product(normed.output, weight_);
   const double loss = kernels::log_softmax_loss(log_probabilities, targets);
@@ -44,7 +45,7 @@ double LanguageModelHead::forward(const at::Tensor& input,
   return loss;
 }
 
-at::Tensor LanguageModelHead::backward_input(double scale, Saved& saved) {
+at::Tensor LanguageModelHead::backward_input(double scale, Saved& saved, const Call& /*call*/) {
   at::Tensor gradient = std::move(saved.until_input[kLogProbabilities]);
   kernels::log_softmax_loss_backward(gradient, saved.until_input[kTargets], scale);
   const at::Tensor input = saved.until_input[kInput];
@@ -60,12 +61,7 @@ std::int64_t LanguageModelHead::num_correct(const Saved& saved) const {
   return kernels::count_correct(saved.until_input[kLogProbabilities], saved.until_input[kTargets]);
 }
 
-void LanguageModelHead::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void LanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
+void LanguageModelHead::backward_weight(std::span<Saved*> saved) {
   product_backward_weight(take_rows(saved, kGradLogits), take_rows(saved, kNormed), weight_);
   for (Saved* one : saved) {
     norm_.accumulate_gradients(one->until_weight[kGradNorm]);
@@ -73,7 +69,7 @@ void LanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes LanguageModelHead::saved_bytes(std::span<const std::int64_t> input_shape,
+SavedBytes LanguageModelHead::saved_bytes(const Shape& input_shape,
                                           std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = numel(input_shape) / channels;

@@ -13,13 +13,14 @@ class LayeredLoss final : public LossLayer {
   LayeredLoss(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<LossLayer> loss);
 
   std::vector<Parameter*> parameters() override;
-  double forward(const at::Tensor& input, const at::Tensor& targets, Saved& saved) override;
+  double forward(const at::Tensor& input,
+                 const at::Tensor& targets,
+                 Saved& saved,
+                 const Call& call) override;
   std::int64_t num_correct(const Saved& saved) const override;
-  at::Tensor backward_input(double scale, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
+  at::Tensor backward_input(double scale, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
   Sequence layers_;

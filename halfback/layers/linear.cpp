@@ -18,16 +18,18 @@ std::vector<Parameter*> Linear::parameters() {
   return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};
 }
 
-at::Tensor Linear::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Linear::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   at::Tensor output = product(as_rows(input), weight_);
   if (options_.has_bias) {
     output.add_(bias_.value);
   }
   saved.until_weight = {input};
-  return output.view(output_shape(input.sizes()));
+  return output.view(output_shape(input.sizes().vec()));
 }
 
-at::Tensor Linear::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Linear::backward_input(const at::Tensor& grad_output,
+                                  Saved& saved,
+                                  const Call& /*call*/) {
   saved.until_weight.push_back(grad_output);
   if (options_.has_data_input) {
     return {};
@@ -36,12 +38,7 @@ at::Tensor Linear::backward_input(const at::Tensor& grad_output, Saved& saved) {
   return product_backward_input(as_rows(grad_output), weight_).view(input.sizes());
 }
 
-void Linear::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
+void Linear::backward_weight(std::span<Saved*> saved) {
   const at::Tensor input = take_rows(saved, 0);
   const at::Tensor gradient = take_rows(saved, 1);
   affine_backward_weight(gradient, input, weight_, bias_);
@@ -50,14 +47,13 @@ void Linear::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes Linear::saved_bytes(std::span<const std::int64_t> input_shape,
-                               std::int64_t element_bytes) const {
+SavedBytes Linear::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t kept = options_.has_data_input ? 0 : numel(input_shape);
   return {.until_weight = kept * element_bytes,
           .gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
-std::vector<std::int64_t> Linear::output_shape(std::span<const std::int64_t> input_shape) const {
+Shape Linear::output_shape(const Shape& input_shape) const {
   return with_last_size(input_shape, options_.num_outputs);
 }
 

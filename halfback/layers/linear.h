@@ -17,18 +17,16 @@ struct LinearOptions {
   bool has_data_input = false;       // first of a model: x is the mini-batch's, I has no result
 };
 
-class Linear : public Layer {
+class Linear : public OneTensorLayer {
  public:
   Linear(const std::string& name, const LinearOptions& options);
 
   std::vector<Parameter*> parameters() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
   LinearOptions options_;

@@ -109,7 +109,7 @@ at::Tensor MambaBlock::raw_step(const at::Tensor& projected) const {
   return product(projected.narrow(1, 0, options_.step_rank), step_, step_bias_.value);
 }
 
-at::Tensor MambaBlock::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor MambaBlock::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   const at::Tensor x = as_rows(input);
   const Norm::Normed normed = norm_.normalize(x);
   const at::Tensor inner_gate = product(normed.output, in_);
@@ -168,7 +168,9 @@ MambaBlock::ScanGradients MambaBlock::scan_backward(const at::Tensor& convolved,
   return gradients;
 }
 
-at::Tensor MambaBlock::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor MambaBlock::backward_input(const at::Tensor& grad_output,
+                                      Saved& saved,
+                                      const Call& /*call*/) {
   const at::Tensor input = saved.until_input[kInput];
   const at::Tensor g = as_rows(grad_output);
   const at::Tensor inner_gate = saved.until_input[kGatedInput];
@@ -195,12 +197,7 @@ at::Tensor MambaBlock::backward_input(const at::Tensor& grad_output, Saved& save
   return norm.input.view(grad_output.sizes());
 }
 
-void MambaBlock::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void MambaBlock::backward_weight_concatenated(std::span<Saved*> saved) {
+void MambaBlock::backward_weight(std::span<Saved*> saved) {
   const std::int64_t states = options_.state_size;
   product_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kGated), out_);
   product_backward_weight(take_rows(saved, kGradStep),
@@ -220,8 +217,7 @@ void MambaBlock::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes MambaBlock::saved_bytes(std::span<const std::int64_t> input_shape,
-                                   std::int64_t element_bytes) const {
+SavedBytes MambaBlock::saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t inner = options_.inner_channels;
   const std::int64_t rows = numel(input_shape) / channels;
@@ -232,11 +228,6 @@ SavedBytes MambaBlock::saved_bytes(std::span<const std::int64_t> input_shape,
       .until_weight = rows * (2 * inner + projected_size()) * element_bytes,
       .gradients = (rows * (2 * channels + 3 * inner + projected_size()) + own * inner + channels) *
                    element_bytes};
-}
-
-std::vector<std::int64_t> MambaBlock::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

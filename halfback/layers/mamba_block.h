@@ -17,7 +17,7 @@
 
 namespace halfback {
 
-class MambaBlock : public Layer {
+class MambaBlock : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t num_channels = 0;
@@ -32,13 +32,10 @@ class MambaBlock : public Layer {
   MambaBlock(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
   std::int64_t projected_size() const { return options_.step_rank + 2 * options_.state_size; }

@@ -59,7 +59,8 @@ at::Tensor MaskedLanguageModelHead::logits(const at::Tensor& input) const {
 
 double MaskedLanguageModelHead::forward(const at::Tensor& input,
                                         const at::Tensor& targets,
-                                        Saved& saved) {
+                                        Saved& saved,
+                                        const Call& /*call*/) {
   const at::Tensor all_targets = targets.flatten();
   const at::Tensor rows = at::nonzero(all_targets.ge(0)).flatten();
   const at::Tensor x = at::index_select(as_rows(input), 0, rows);
@@ -78,7 +79,9 @@ std::int64_t MaskedLanguageModelHead::num_correct(const Saved& saved) const {
   return kernels::count_correct(saved.until_input[kLogProbabilities], saved.until_input[kTargets]);
 }
 
-at::Tensor MaskedLanguageModelHead::backward_input(double scale, Saved& saved) {
+at::Tensor MaskedLanguageModelHead::backward_input(double scale,
+                                                   Saved& saved,
+                                                   const Call& /*call*/) {
   at::Tensor grad_logits = std::move(saved.until_input[kLogProbabilities]);
   kernels::log_softmax_loss_backward(grad_logits, saved.until_input[kTargets], scale);
   const at::Tensor hidden = saved.until_input[kHidden];
@@ -97,12 +100,7 @@ at::Tensor MaskedLanguageModelHead::backward_input(double scale, Saved& saved) {
   return gradient;
 }
 
-void MaskedLanguageModelHead::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void MaskedLanguageModelHead::backward_weight_concatenated(std::span<Saved*> saved) {
+void MaskedLanguageModelHead::backward_weight(std::span<Saved*> saved) {
   affine_backward_weight(take_rows(saved, kGradLogits), take_rows(saved, kNormed), words_, bias_);
   affine_backward_weight(take_rows(saved, kGradHidden), take_rows(saved, kInput), transform_,
                          transform_bias_);
@@ -112,7 +110,7 @@ void MaskedLanguageModelHead::backward_weight_concatenated(std::span<Saved*> sav
   }
 }
 
-SavedBytes MaskedLanguageModelHead::saved_bytes(std::span<const std::int64_t> input_shape,
+SavedBytes MaskedLanguageModelHead::saved_bytes(const Shape& input_shape,
                                                 std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = input_shape.front() * options_.targets_per_sample;

@@ -78,34 +78,34 @@ inline void describe_tensors(torch::nn::Module& module, ForeignModule& described
 }  // namespace detail
 
 // Makes a layer of a module (a holder or a shared pointer) and of how it is called:
-// `call(module, inputs, context)` takes and returns all that travels.
-template <typename Module, typename Call>
+// `function(module, inputs, call)` takes and returns all that travels.
+template <typename Module, typename Function>
 std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
                                             Module module,
-                                            Call call,
+                                            Function function,
                                             AutogradLayer::Options options = {}) {
   ForeignModule described{.name = name, .forward = {}};
   detail::describe_tensors(*module, described);
-  described.forward = [module, call](const Tensors& inputs, const CallContext& context) mutable {
-    if (module->is_training() != context.is_training) {
-      module->train(context.is_training);
+  described.forward = [module, function](const Tensors& inputs, const Call& call) mutable {
+    if (module->is_training() != call.is_training) {
+      module->train(call.is_training);
     }
-    return call(module, inputs, context);
+    return function(module, inputs, call);
   };
   return std::make_unique<AutogradLayer>(std::move(described), std::move(options));
 }
 
-// The same for a module with forward(x); what rides along passes by.
+// The same for a module with forward(x); side inputs pass by.
 template <typename Module>
 std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
                                             Module module,
                                             AutogradLayer::Options options = {}) {
-  const auto call = [](Module& called, const Tensors& inputs, const CallContext& /*context*/) {
+  const auto function = [](Module& called, const Tensors& inputs, const Call& /*call*/) {
     Tensors outputs = inputs;
     outputs.front() = called->forward(inputs.front());
     return outputs;
   };
-  return module_layer(name, std::move(module), call, std::move(options));
+  return module_layer(name, std::move(module), function, std::move(options));
 }
 
 }  // namespace halfback

@@ -10,14 +10,12 @@
 
 namespace halfback {
 
-class Norm : public Layer {
+class Norm : public OneTensorLayer {
  public:
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
   // For layers that hold a norm: the same on rows [M, C] without a Saved.
   struct Normed {

@@ -54,8 +54,8 @@ at::Tensor window_means_backward(const at::Tensor& gradient,
 
 }  // namespace
 
-at::Tensor MaxPool::forward(const at::Tensor& input, Saved& saved) {
-  const std::vector<std::int64_t> shape = output_shape(input.sizes());
+at::Tensor MaxPool::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
+  const Shape shape = output_shape(input.sizes().vec());
   at::Tensor output = at::empty(shape, input.options());
   at::Tensor places = at::empty(shape, input.options().dtype(at::kByte));
   kernels::max_pool(window_, input, output, places);
@@ -63,74 +63,80 @@ at::Tensor MaxPool::forward(const at::Tensor& input, Saved& saved) {
   return output;
 }
 
-at::Tensor MaxPool::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor MaxPool::backward_input(const at::Tensor& grad_output,
+                                   Saved& saved,
+                                   const Call& /*call*/) {
   at::Tensor gradient = at::empty(saved.until_input[kShape].sizes(), grad_output.options());
   kernels::max_pool_backward(window_, grad_output, saved.until_input[kPlaces], gradient);
   saved.until_input.clear();
   return gradient;
 }
 
-SavedBytes MaxPool::saved_bytes(std::span<const std::int64_t> input_shape, std::int64_t) const {
+SavedBytes MaxPool::saved_bytes(const Shape& input_shape, std::int64_t) const {
   return {.until_input = numel(output_shape(input_shape))};
 }
 
-std::vector<std::int64_t> MaxPool::output_shape(std::span<const std::int64_t> input_shape) const {
+Shape MaxPool::output_shape(const Shape& input_shape) const {
   const auto pooled = [this](std::int64_t size) {
     return (size + 2 * window_.padding - window_.size) / window_.stride + 1;
   };
   return {input_shape[0], input_shape[1], pooled(input_shape[2]), pooled(input_shape[3])};
 }
 
-at::Tensor GlobalAveragePool::forward(const at::Tensor& input, Saved& saved) {
-  at::Tensor output = at::empty(output_shape(input.sizes()), input.options());
+at::Tensor GlobalAveragePool::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
+  at::Tensor output = at::empty(output_shape(input.sizes().vec()), input.options());
   kernels::mean_of_pixels(input, output);
   saved.until_input = {without_memory(input)};
   return output;
 }
 
-at::Tensor GlobalAveragePool::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor GlobalAveragePool::backward_input(const at::Tensor& grad_output,
+                                             Saved& saved,
+                                             const Call& /*call*/) {
   const at::Tensor shape = std::exchange(saved.until_input, {}).front();
   const auto pixels = static_cast<double>(shape.size(2) * shape.size(3));
   return grad_output.div(pixels).unsqueeze(2).unsqueeze(3).expand(shape.sizes()).contiguous();
 }
 
-std::vector<std::int64_t> GlobalAveragePool::output_shape(
-    std::span<const std::int64_t> input_shape) const {
+Shape GlobalAveragePool::output_shape(const Shape& input_shape) const {
   return {input_shape[0], input_shape[1]};
 }
 
-at::Tensor AveragePool::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor AveragePool::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   saved.until_input = {without_memory(input)};
-  const std::vector<std::int64_t> shape = output_shape(input.sizes());
+  const Shape shape = output_shape(input.sizes().vec());
   return window_means(window_means(input, 2, shape[2]), 3, shape[3]);
 }
 
-at::Tensor AveragePool::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor AveragePool::backward_input(const at::Tensor& grad_output,
+                                       Saved& saved,
+                                       const Call& /*call*/) {
   const at::Tensor shape = std::exchange(saved.until_input, {}).front();
   return window_means_backward(window_means_backward(grad_output, 3, shape.size(3)), 2,
                                shape.size(2));
 }
 
-std::vector<std::int64_t> AveragePool::output_shape(
-    std::span<const std::int64_t> input_shape) const {
+Shape AveragePool::output_shape(const Shape& input_shape) const {
   const auto side = [this](std::int64_t size) {
     return options_.divisor > 0 ? (size + options_.divisor - 1) / options_.divisor : options_.grid;
   };
   return {input_shape[0], input_shape[1], side(input_shape[2]), side(input_shape[3])};
 }
 
-at::Tensor Flatten::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Flatten::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   saved.until_input = {without_memory(input)};
-  return input.view(output_shape(input.sizes()));
+  return input.view(output_shape(input.sizes().vec()));
 }
 
-at::Tensor Flatten::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Flatten::backward_input(const at::Tensor& grad_output,
+                                   Saved& saved,
+                                   const Call& /*call*/) {
   const at::Tensor shape = std::exchange(saved.until_input, {}).front();
   return grad_output.defined() ? grad_output.view(shape.sizes()) : at::Tensor();
 }
 
-std::vector<std::int64_t> Flatten::output_shape(std::span<const std::int64_t> input_shape) const {
-  return {input_shape[0], numel(input_shape.subspan(1))};
+Shape Flatten::output_shape(const Shape& input_shape) const {
+  return {input_shape[0], numel(std::span(input_shape).subspan(1))};
 }
 
 }  // namespace halfback

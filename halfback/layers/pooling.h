@@ -12,16 +12,14 @@ namespace halfback {
 //   F  x [N, C, H, W] -> y [N, C, H', W'], H' = (H + 2 padding - size) / stride + 1; keeps one byte
 //      an element of y until I: the place of the largest value in its window.
 //   I  adds g up at those places.
-class MaxPool : public Layer {
+class MaxPool : public OneTensorLayer {
  public:
   explicit MaxPool(const kernels::PoolWindow& window) : window_(window) {}
 
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved&) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
   kernels::PoolWindow window_;
@@ -30,13 +28,12 @@ class MaxPool : public Layer {
 // The mean of all pixels.
 //   F  x [N, C, H, W] -> y [N, C]; keeps nothing but a shape.
 //   I  g / (H W) for each pixel.
-class GlobalAveragePool : public Layer {
+class GlobalAveragePool : public OneTensorLayer {
  public:
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved&) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
+  Shape output_shape(const Shape& input_shape) const override;
 };
 
 // The means of a grid of windows, which cover all pixels and overlap where the grid does not divide
@@ -45,7 +42,7 @@ class GlobalAveragePool : public Layer {
 //   is
 //      given; keeps nothing but a shape.
 //   I  adds g / window size up for each pixel.
-class AveragePool : public Layer {
+class AveragePool : public OneTensorLayer {
  public:
   struct Options {
     std::int64_t grid = 1;
@@ -53,11 +50,10 @@ class AveragePool : public Layer {
   };
   explicit AveragePool(const Options& options) : options_(options) {}
 
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved&) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
   Options options_;
@@ -65,13 +61,12 @@ class AveragePool : public Layer {
 
 // x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps nothing but a shape. Behind it the
 // input may be the mini-batch's: without a gradient of y there is none of x.
-class Flatten : public Layer {
+class Flatten : public OneTensorLayer {
  public:
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved&) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t>, std::int64_t) const override { return {}; }
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
+  Shape output_shape(const Shape& input_shape) const override;
 };
 
 }  // namespace halfback

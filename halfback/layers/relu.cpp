@@ -22,24 +22,20 @@ at::Tensor Relu::backward(const at::Tensor& grad_output, const at::Tensor& mask)
   return gradient;
 }
 
-at::Tensor Relu::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor Relu::forward(const at::Tensor& input, Saved& saved, const Call& /*call*/) {
   const Passed passed = apply(input, {});
   saved.until_input = {passed.mask};
   return passed.output;
 }
 
-at::Tensor Relu::backward_input(const at::Tensor& grad_output, Saved& saved) {
+at::Tensor Relu::backward_input(const at::Tensor& grad_output, Saved& saved, const Call& /*call*/) {
   const at::Tensor mask = saved.until_input.front();
   saved.until_input.clear();
   return backward(grad_output, mask);
 }
 
-SavedBytes Relu::saved_bytes(std::span<const std::int64_t> input_shape, std::int64_t) const {
+SavedBytes Relu::saved_bytes(const Shape& input_shape, std::int64_t) const {
   return {.until_input = kernels::mask_bytes(numel(input_shape))};
-}
-
-std::vector<std::int64_t> Relu::output_shape(std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
 }
 
 }  // namespace halfback

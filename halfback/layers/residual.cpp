@@ -4,23 +4,23 @@
 
 namespace halfback {
 
-Tensors Residual::forward_all(Tensors inputs, Saved& saved) {
+Tensors Residual::forward(Tensors inputs, Saved& saved, const Call& call) {
   const at::Tensor x = inputs.front();
-  Tensors outputs = Sequence::forward_all(std::move(inputs), saved);
+  Tensors outputs = Sequence::forward(std::move(inputs), saved, call);
   outputs.front().add_(x);
   return outputs;
 }
 
-Tensors Residual::backward_input_all(Tensors grad_outputs, Saved& saved) {
+Tensors Residual::backward_input(Tensors grad_outputs, Saved& saved, const Call& call) {
   const at::Tensor g = grad_outputs.front();
-  Tensors gradients = Sequence::backward_input_all(std::move(grad_outputs), saved);
+  Tensors gradients = Sequence::backward_input(std::move(grad_outputs), saved, call);
   gradients.front().add_(g);
   return gradients;
 }
 
-Tensors Residual::backward_all(Tensors grad_outputs, Saved& saved) {
+Tensors Residual::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
   const at::Tensor g = grad_outputs.front();
-  Tensors gradients = Sequence::backward_all(std::move(grad_outputs), saved);
+  Tensors gradients = Sequence::backward(std::move(grad_outputs), saved, call);
   gradients.front().add_(g);
   return gradients;
 }

@@ -12,9 +12,9 @@ class Residual final : public Sequence {
  public:
   using Sequence::Sequence;
 
-  Tensors forward_all(Tensors inputs, Saved& saved) override;
-  Tensors backward_input_all(Tensors grad_outputs, Saved& saved) override;
-  Tensors backward_all(Tensors grad_outputs, Saved& saved) override;
+  Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
+  Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
+  Tensors backward(Tensors grad_outputs, Saved& saved, const Call& call) override;
 };
 
 }  // namespace halfback

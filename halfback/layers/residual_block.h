@@ -9,38 +9,28 @@
 // tensor for both. Both end with a BatchNorm, which keeps no gradient.
 #pragma once
 
-#include "halfback/layers/layer.h"
+#include "halfback/layers/sequence.h"
 
 #include <memory>
 
 namespace halfback {
 
-class ResidualBlock : public Layer {
+class ResidualBlock : public OneTensorLayer {
  public:
   using Branch = std::vector<std::unique_ptr<Layer>>;
   ResidualBlock(Branch main, Branch shortcut);
 
   // Those of main, then those of the shortcut.
   std::vector<Parameter*> parameters() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Shape output_shape(const Shape& input_shape) const override;
 
  private:
-  // `members` are those of the branch, one for each layer.
-  static at::Tensor forward_branch(const Branch& branch,
-                                   const at::Tensor& input,
-                                   std::span<Saved> members);
-  static at::Tensor backward_branch(const Branch& branch,
-                                    const at::Tensor& grad_output,
-                                    std::span<Saved> members);
-
-  Branch main_;
-  Branch shortcut_;
+  Sequence main_;
+  Sequence shortcut_;
 };
 
 }  // namespace halfback

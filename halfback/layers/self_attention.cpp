@@ -72,11 +72,7 @@ std::vector<Parameter*> SelfAttention::parameters() {
   return {&query_key_value_, &query_key_value_bias_, &output_, &output_bias_};
 }
 
-at::Tensor SelfAttention::forward(const at::Tensor& input, Saved& saved) {
-  return forward_all({input}, saved).front();
-}
-
-Tensors SelfAttention::forward_all(Tensors inputs, Saved& saved) {
+Tensors SelfAttention::forward(Tensors inputs, Saved& saved, const Call& /*call*/) {
   const at::Tensor input = inputs.front();
   const at::Tensor mask = inputs.size() > 1 ? inputs[1] : at::Tensor();
   const at::Tensor x = as_rows(input);
@@ -95,8 +91,8 @@ Tensors SelfAttention::forward_all(Tensors inputs, Saved& saved) {
   return inputs;
 }
 
-at::Tensor SelfAttention::backward_input(const at::Tensor& grad_output, Saved& saved) {
-  const at::Tensor g = as_rows(grad_output);
+Tensors SelfAttention::backward_input(Tensors grad_outputs, Saved& saved, const Call& /*call*/) {
+  const at::Tensor g = as_rows(grad_outputs.front());
   at::Tensor packed = saved.until_weight[kPacked];
   const auto by_head = [&](const at::Tensor& rows) {
     return rows.view({packed.size(0), packed.size(1), packed.size(3), packed.size(4)})
@@ -117,15 +113,12 @@ at::Tensor SelfAttention::backward_input(const at::Tensor& grad_output, Saved& s
   packed = packed.view({g.size(0), 3 * options_.num_channels});
   saved.until_weight[kPacked] = packed;
   saved.until_weight.push_back(g);
-  return product_backward_input(packed, query_key_value_).view(grad_output.sizes());
+  at::Tensor& gradient = grad_outputs.front();
+  gradient = product_backward_input(packed, query_key_value_).view(gradient.sizes());
+  return grad_outputs;
 }
 
-void SelfAttention::backward_weight(Saved& saved) {
-  Saved* one = &saved;
-  backward_weight_concatenated({&one, 1});
-}
-
-void SelfAttention::backward_weight_concatenated(std::span<Saved*> saved) {
+void SelfAttention::backward_weight(std::span<Saved*> saved) {
   affine_backward_weight(take_rows(saved, kGradOutput), take_rows(saved, kAttended), output_,
                          output_bias_);
   affine_backward_weight(take_rows(saved, kPacked), take_rows(saved, kInput), query_key_value_,
@@ -135,17 +128,12 @@ void SelfAttention::backward_weight_concatenated(std::span<Saved*> saved) {
   }
 }
 
-SavedBytes SelfAttention::saved_bytes(std::span<const std::int64_t> input_shape,
-                                      std::int64_t element_bytes) const {
-  const std::int64_t rows = numel(input_shape) / options_.num_channels;
-  return {.until_input = rows * options_.num_heads * element_bytes,
-          .until_weight = rows * 5 * options_.num_channels * element_bytes,
-          .gradients = rows * options_.num_channels * element_bytes};
-}
-
-std::vector<std::int64_t> SelfAttention::output_shape(
-    std::span<const std::int64_t> input_shape) const {
-  return {input_shape.begin(), input_shape.end()};
+Described SelfAttention::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
+  const std::int64_t rows = numel(shapes.front()) / options_.num_channels;
+  return {.shapes = std::move(shapes),
+          .bytes = {.until_input = rows * options_.num_heads * element_bytes,
+                    .until_weight = rows * 5 * options_.num_channels * element_bytes,
+                    .gradients = rows * options_.num_channels * element_bytes}};
 }
 
 }  // namespace halfback

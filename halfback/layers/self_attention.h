@@ -25,14 +25,10 @@ class SelfAttention final : public Layer {
   SelfAttention(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  Tensors forward_all(Tensors inputs, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override;
-  void backward_weight_concatenated(std::span<Saved*> saved) override;
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override;
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> input_shape) const override;
+  Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
+  Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override;
+  Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:
   Options options_;

@@ -11,8 +11,8 @@ std::int64_t numel(std::span<const std::int64_t> shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
-std::vector<std::int64_t> with_last_size(std::span<const std::int64_t> shape, std::int64_t size) {
-  std::vector<std::int64_t> changed(shape.begin(), shape.end());
+Shape with_last_size(std::span<const std::int64_t> shape, std::int64_t size) {
+  Shape changed(shape.begin(), shape.end());
   changed.back() = size;
   return changed;
 }

@@ -9,11 +9,13 @@
 
 namespace halfback {
 
+using Shape = std::vector<std::int64_t>;
+
 // Returns the number of elements of a tensor of this shape.
 std::int64_t numel(std::span<const std::int64_t> shape);
 
 // Returns the shape with another last size.
-std::vector<std::int64_t> with_last_size(std::span<const std::int64_t> shape, std::int64_t size);
+Shape with_last_size(std::span<const std::int64_t> shape, std::int64_t size);
 
 // Returns a tensor of the same sizes without memory, for a layer that keeps no more of its input.
 at::Tensor without_memory(const at::Tensor& tensor);

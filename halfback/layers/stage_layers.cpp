@@ -100,24 +100,34 @@ std::vector<Parameter*> StageLayers::parameters() const {
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
                                     const MicroBatchShape& micro_batch) {
   const std::int64_t element_bytes = micro_batch.element_bytes;
+  std::vector<Shape> shapes = {micro_batch.input_shape};
+  std::int64_t side_bytes = 0;
+  for (const MicroBatchShape::SideInput& side : micro_batch.side_inputs) {
+    shapes.push_back(side.shape);
+    side_bytes += numel(side.shape) * side.element_bytes;
+  }
   std::vector<StageBytes> all;
-  std::vector<std::int64_t> shape = micro_batch.input_shape;
   for (const StageLayers& stage : stages) {
-    const std::int64_t riders = all.empty() ? 0 : micro_batch.riding_bytes;
-    SavedBytes saved{.until_weight = riders};
-    StageBytes bytes{.activation_message = all.empty() ? 0 : numel(shape) * element_bytes + riders};
+    SavedBytes saved;
+    StageBytes bytes;
+    if (!all.empty()) {
+      saved.until_weight = side_bytes;
+      bytes.activation_message = numel(shapes.front()) * element_bytes + side_bytes;
+    }
     for (const auto& layer : stage.layers) {
-      saved += layer->saved_bytes(shape, element_bytes);
-      shape = layer->output_shape(shape);
+      Described described = layer->describe(std::move(shapes), element_bytes);
+      shapes = std::move(described.shapes);
+      saved += described.bytes;
     }
     if (stage.loss) {
-      saved += stage.loss->saved_bytes(shape, element_bytes);
+      saved += stage.loss->saved_bytes(shapes.front(), element_bytes);
     } else {
-      bytes.gradient_message = numel(shape) * element_bytes;
+      bytes.gradient_message = numel(shapes.front()) * element_bytes;
     }
     bytes.until_input = saved.until_input;
     bytes.until_weight = saved.until_weight;
     bytes.gradients = saved.gradients;
+    bytes.is_exact = saved.is_exact;
     all.push_back(bytes);
   }
   return all;

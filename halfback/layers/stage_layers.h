@@ -40,13 +40,17 @@ void apply_checkpointing(const Checkpointing& checkpointing, std::vector<StageLa
 
 // One micro-batch.
 struct MicroBatchShape {
-  std::vector<std::int64_t> input_shape;  // of the first tensor
-  std::int64_t element_bytes = 4;         // of activations
-  std::int64_t riding_bytes = 0;          // of all tensors behind the first
+  Shape input_shape;
+  std::int64_t element_bytes = 4;  // of activations
+  struct SideInput {
+    Shape shape;
+    std::int64_t element_bytes = 8;
+  };
+  std::vector<SideInput> side_inputs = {};
 };
 
 // Returns the bytes of every stage for such an input to the first one, from the formulas of the
-// layers. What comes from outside the model is no message: 0 bytes.
+// layers. What comes from outside the model is not a message: 0 bytes.
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
                                     const MicroBatchShape& micro_batch);
 

@@ -2,7 +2,7 @@
 // that a further token costs one row instead of the whole text.
 #pragma once
 
-#include "halfback/layers/attention.h"
+#include "halfback/layers/call.h"
 #include "halfback/layers/stage_layers.h"
 
 #include <vector>
@@ -20,7 +20,7 @@ class LlamaDecoder {
 
  private:
   const StageLayers& whole_;
-  std::vector<Attention::Cache> caches_;  // by layer; empty where a layer is no attention
+  std::vector<Carry> carries_;  // by layer: keys and values, where it is attention
 };
 
 }  // namespace halfback

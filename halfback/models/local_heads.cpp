@@ -214,7 +214,7 @@ void add_local_heads(const ModelConfig& config,
   for (std::size_t number = 0; number + 1 < stages.size(); ++number) {
     StageLayers& stage = stages[number];
     for (const auto& layer : stage.layers) {
-      place.input_shape = layer->output_shape(place.input_shape);
+      place.input_shape = layer->describe({place.input_shape}, sizeof(float)).shapes.front();
     }
     const auto found =
         std::find(stages_with_loss.begin(), stages_with_loss.end(), static_cast<int>(number));

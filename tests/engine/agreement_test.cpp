@@ -18,38 +18,22 @@
 namespace halfback::testing {
 namespace {
 
-class NullLayer final : public Layer {
+class NullLayer final : public OneTensorLayer {
  public:
-  at::Tensor forward(const at::Tensor& /*input*/, Saved& /*saved*/) override {
+  at::Tensor forward(const at::Tensor&, Saved&, const Call&) override { return at::zeros({1}); }
+  at::Tensor backward_input(const at::Tensor&, Saved&, const Call&) override {
     return at::zeros({1});
   }
-  at::Tensor backward_input(const at::Tensor& /*grad_output*/, Saved& /*saved*/) override {
-    return at::zeros({1});
-  }
-  void backward_weight(Saved& /*saved*/) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t> /*input_shape*/,
-                         std::int64_t /*element_bytes*/) const override {
-    return {};
-  }
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t> shape) const override {
-    return {shape.begin(), shape.end()};
-  }
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
 };
 
 class NullLoss final : public LossLayer {
  public:
-  double forward(const at::Tensor& /*input*/,
-                 const at::Tensor& /*targets*/,
-                 Saved& /*saved*/) override {
-    return 0.0;
-  }
-  std::int64_t num_correct(const Saved& /*saved*/) const override { return 0; }
-  at::Tensor backward_input(double /*scale*/, Saved& /*saved*/) override { return at::zeros({1}); }
-  void backward_weight(Saved& /*saved*/) override {}
-  SavedBytes saved_bytes(std::span<const std::int64_t> /*input_shape*/,
-                         std::int64_t /*element_bytes*/) const override {
-    return {};
-  }
+  double forward(const at::Tensor&, const at::Tensor&, Saved&, const Call&) override { return 0.0; }
+  std::int64_t num_correct(const Saved&) const override { return 0; }
+  at::Tensor backward_input(double, Saved&, const Call&) override { return at::zeros({1}); }
+  void backward_weight(std::span<Saved*>) override {}
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
 };
 
 std::unique_ptr<Stage> null_stage(bool is_last) {

@@ -65,12 +65,12 @@ ForeignModule centering() {
   at::Tensor running = at::ones({kWidth});
   module.statistics = {{"running_mean", running, 0.9}};
   module.forward = [w = module.parameters[0].tensor, running](const Tensors& inputs,
-                                                              const CallContext& context) mutable {
+                                                              const Call& call) mutable {
     const at::Tensor mean = inputs[0].mean({0, 1});
-    if (context.is_training) {
+    if (call.is_training) {
       running.mul_(0.9).add_(mean.detach(), 0.1);
     }
-    return Tensors{at::linear(inputs[0] - (context.is_training ? mean : running), w)};
+    return Tensors{at::linear(inputs[0] - (call.is_training ? mean : running), w)};
   };
   return module;
 }

@@ -84,11 +84,11 @@ std::vector<std::int64_t> predicted_peaks(const Schedule& schedule, int step) {
       std::erase_if(list, [i](const Action& action) { return action.micro_batch != i; });
     }
     const auto [samples, length] = size_of(step, i);
-    const auto riding = static_cast<std::int64_t>(sizeof(std::int64_t)) * samples * length +
-                        static_cast<std::int64_t>(sizeof(std::int32_t)) * samples;
+    const std::vector<MicroBatchShape::SideInput> side_inputs = {
+        {{samples, length}, sizeof(std::int64_t)}, {{samples}, sizeof(std::int32_t)}};
     alone.push_back(predict_memory(
-        own, {.stages = stage_bytes(stages,
-                                    {.input_shape = {samples, length}, .riding_bytes = riding})}));
+        own, {.stages = stage_bytes(
+                  stages, {.input_shape = {samples, length}, .side_inputs = side_inputs})}));
   }
   std::vector<std::int64_t> peaks;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {

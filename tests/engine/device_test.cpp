@@ -59,8 +59,8 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
       Batch batch = synthetic_batch(model().config, kNumSamples,
                                     static_cast<std::uint64_t>(step * kNumMicroBatches + i));
       all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
-      for (const at::Tensor& rider : model().riders) {
-        all.back().inputs.push_back(rider);
+      for (const at::Tensor& side : model().side_inputs) {
+        all.back().inputs.push_back(side);
       }
     }
     return all;
@@ -206,11 +206,11 @@ TEST(ForeignModuleTest, StaysOnItsDevice) {
   install_other_devices();
   const at::Tensor weight = at::ones({3}).set_requires_grad(true);
   StageLayers layers;
-  layers.add(std::make_unique<AutogradLayer>(ForeignModule{
-      .name = "scale",
-      .forward = [weight](const Tensors& inputs,
-                          const CallContext&) { return Tensors{inputs[0].mul(weight)}; },
-      .parameters = {{"weight", weight}}}));
+  layers.add(std::make_unique<AutogradLayer>(
+      ForeignModule{.name = "scale",
+                    .forward = [weight](const Tensors& inputs,
+                                        const Call&) { return Tensors{inputs[0].mul(weight)}; },
+                    .parameters = {{"weight", weight}}}));
   Stage stage(std::move(layers), {.device = at::Device(kOtherDevice, 0)});
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
                          stage.forward(0, {at::ones({2, 3})});

@@ -26,9 +26,16 @@ class AttentionTest : public testing::Test {
 
   at::Tensor forward(const at::Tensor& input) {
     Saved saved;
-    return layer_->forward(input, saved);
+    return forward_of(*layer_, input, saved);
   }
-  Attention& attention() { return dynamic_cast<Attention&>(*layer_); }
+  // So many positions from the first on, behind those of the carry.
+  at::Tensor extend(std::int64_t first, std::int64_t count, Carry& carry) {
+    Saved saved;
+    const at::Tensor output = forward_of(*layer_, input_.narrow(1, first, count).contiguous(),
+                                         saved, {.is_training = false, .carry = &carry});
+    EXPECT_TRUE(saved.is_empty());
+    return output;
+  }
 
   LayerCase case_;
   Random random_;
@@ -81,11 +88,12 @@ TEST_F(AttentionTest, KeepsSamplesApart) {
 
 TEST_F(AttentionTest, ExtendsTokenByTokenToTheForward) {
   const at::Tensor expected = forward(input_);
-  Attention::Cache cache;
+  Carry carry;
   std::vector<at::Tensor> outputs;
   for (std::int64_t position = 0; position < kShape.length; ++position) {
-    outputs.push_back(attention().extend(input_.narrow(1, position, 1).contiguous(), cache));
-    EXPECT_EQ(cache.keys.size(2), position + 1);
+    outputs.push_back(extend(position, 1, carry));
+    EXPECT_EQ(carry.position, position + 1);
+    EXPECT_EQ(carry.state.front().size(2), position + 1);
   }
   EXPECT_LT(relative_error(at::cat(outputs, 1), expected), 1e-5);
 }
@@ -93,19 +101,18 @@ TEST_F(AttentionTest, ExtendsTokenByTokenToTheForward) {
 TEST_F(AttentionTest, ExtendsBehindAPrompt) {
   constexpr std::int64_t kPrompt = 5;
   const at::Tensor expected = forward(input_);
-  Attention::Cache cache;
-  std::vector<at::Tensor> outputs{
-      attention().extend(input_.narrow(1, 0, kPrompt).contiguous(), cache)};
+  Carry carry;
+  std::vector<at::Tensor> outputs{extend(0, kPrompt, carry)};
   for (std::int64_t position = kPrompt; position < kShape.length; ++position) {
-    outputs.push_back(attention().extend(input_.narrow(1, position, 1).contiguous(), cache));
+    outputs.push_back(extend(position, 1, carry));
   }
   EXPECT_LT(relative_error(at::cat(outputs, 1), expected), 1e-5);
 }
 
-TEST_F(AttentionTest, RefusesSeveralPositionsBehindAFilledCache) {
-  Attention::Cache cache;
-  attention().extend(input_.narrow(1, 0, 1).contiguous(), cache);
-  EXPECT_THROW(attention().extend(input_.narrow(1, 1, 2).contiguous(), cache), std::logic_error);
+TEST_F(AttentionTest, RefusesSeveralPositionsBehindOthers) {
+  Carry carry;
+  extend(0, 1, carry);
+  EXPECT_THROW(extend(1, 2, carry), std::logic_error);
 }
 
 // Longer than the blocks of queries and of keys in which ATen's kernel works.

@@ -96,8 +96,9 @@ TEST_P(AutogradBitsTest, AreTheSameInInferenceMode) {
   for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
     EXPECT_TRUE(same_bits(found.grad_parameters[i], expected.grad_parameters[i])) << i;
   }
-  Saved evaluation{.is_training = false};
-  EXPECT_LT(relative_error(layer_->forward(input, evaluation), expected.output), 1e-6);
+  Saved evaluation;
+  const at::Tensor output = forward_of(*layer_, input, evaluation, {.is_training = false});
+  EXPECT_LT(relative_error(output, expected.output), 1e-6);
   EXPECT_TRUE(evaluation.is_empty());
 }
 
@@ -121,7 +122,7 @@ TEST(AutogradLayerTest, KeepsOnlyTheFrontierAfterI) {
   constexpr std::int64_t kWidth = 8;
   constexpr std::int64_t kHidden = 20;
   const AutogradLayer layer(make_module("block", mlp_block(kWidth, kHidden)));
-  const SavedBytes bytes = layer.saved_bytes(std::vector{kRows, kWidth}, 4);
+  const SavedBytes bytes = layer.describe({{kRows, kWidth}}, 4).bytes;
   // F: x, mean and deviation of the norm, its output, gelu's input and output.
   // I: what is left are the inputs of both products; their gradients join, and the norm's own.
   EXPECT_EQ(bytes.until_input, 4 * kRows * (kWidth + 2 + kHidden));
@@ -134,11 +135,11 @@ TEST(AutogradLayerTest, GivesAwayMemoryOfItsOwn) {
   const auto saves_output =
       layer_of([](const at::Tensor& w, const at::Tensor& x) { return at::tanh(at::linear(x, w)); });
   Saved saved;
-  EXPECT_EQ(saves_output->forward(some(), saved).storage().use_count(), 1U);
+  EXPECT_EQ(forward_of(*saves_output, some(), saved).storage().use_count(), 1U);
   const auto adds = layer_of([](const at::Tensor& w, const at::Tensor& x) { return x + w; });
   const at::Tensor grad_output = some({kChannels, kChannels});
-  adds->forward(some({kChannels, kChannels}), saved);
-  const at::Tensor grad_input = adds->backward_input(grad_output, saved);
+  forward_of(*adds, some({kChannels, kChannels}), saved);
+  const at::Tensor grad_input = input_gradient_of(*adds, grad_output, saved);
   EXPECT_EQ(grad_input.storage().use_count(), 1U);
   EXPECT_TRUE(same_bits(grad_input, grad_output));
 }
@@ -155,7 +156,7 @@ TEST(AutogradLayerTest, HasTheMemoryOfTheEngine) {
   EXPECT_TRUE(same_bits(layer.parameters()[2]->value, expected));
   EXPECT_THROW(store.initialize(1, testing::numbers_from(0, store)), std::logic_error);
   Saved saved;
-  layer.forward(some({2, 4}), saved);
+  forward_of(layer, some({2, 4}), saved);
   EXPECT_EQ(weight.const_data_ptr(), layer.parameters()[2]->value.const_data_ptr());
 }
 
@@ -177,9 +178,9 @@ TEST(AutogradLayerTest, RefusesATensorOfTwoLayers) {
   give_memory(first.parameters(), at::kFloat, random);
   give_memory(second.parameters(), at::kFloat, random);
   Saved saved[3];
-  first.forward(some(), saved[0]);
-  second.forward(some(), saved[1]);
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { first.forward(some(), saved[2]); }),
+  forward_of(first, some(), saved[0]);
+  forward_of(second, some(), saved[1]);
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(first, some(), saved[2]); }),
                        "m.0 was given other memory by somebody else"));
 }
 
@@ -187,7 +188,7 @@ TEST(AutogradLayerTest, RefusesProductsInASmallerType) {
   AutogradLayer layer(make_module("m", mlp_block(4, 8)));
   ParameterStore store(layer.parameters(), {.product_dtype = at::kBFloat16});
   Saved saved;
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { layer.forward(some(), saved); }),
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(layer, some(), saved); }),
                        "use --precision float32"));
 }
 
@@ -236,8 +237,8 @@ TEST(AutogradLayerTest, RefusesAModuleThatRemembersMicroBatches) {
   });
   Saved first;
   Saved second;
-  layer->forward(some(), first);
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { layer->forward(some(), second); }),
+  forward_of(*layer, some(), first);
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(*layer, some(), second); }),
                        "depends on what it kept of an earlier call"));
 }
 
@@ -251,7 +252,7 @@ TEST(AutogradLayerTest, RefusesWritingToItsInput) {
 
 TEST(AutogradLayerTest, RefusesToReturnNothing) {
   AutogradLayer layer(
-      {.name = "none", .forward = [](const Tensors&, const CallContext&) { return Tensors{}; }});
+      {.name = "none", .forward = [](const Tensors&, const Call&) { return Tensors{}; }});
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { run(layer); }),
                        "module none: it returns nothing; return at least one tensor"));
 }
@@ -335,10 +336,10 @@ TEST(AutogradLayerTest, RefusesRecomputingGradientsAlone) {
 TEST(AutogradLayerTest, TellsTheFunctionTheMicroBatch) {
   ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});
   const at::Tensor weight = module.parameters[0].tensor;
-  module.forward = [weight](const Tensors& inputs, const CallContext& context) {
+  module.forward = [weight](const Tensors& inputs, const Call& call) {
     at::Tensor y = at::linear(inputs[0], weight);
-    if (context.is_training) {
-      const auto generator = at::make_generator<at::CPUGeneratorImpl>(context.key);
+    if (call.is_training) {
+      const auto generator = at::make_generator<at::CPUGeneratorImpl>(call.key);
       y = y * at::empty_like(y).bernoulli_(0.5, generator);
     }
     return Tensors{y};
@@ -346,50 +347,54 @@ TEST(AutogradLayerTest, TellsTheFunctionTheMicroBatch) {
   AutogradLayer layer(module);
   Random random;
   give_memory(layer.parameters(), at::kFloat, random);
-  const auto output = [&](const Saved& about) {
-    Saved saved = about;
-    return layer.forward(some(), saved);
+  const auto output = [&](const Call& call) {
+    Saved saved;
+    return forward_of(layer, some(), saved, call);
   };
   EXPECT_TRUE(same_bits(output({.key = 1}), output({.key = 1})));
   EXPECT_FALSE(same_bits(output({.key = 1}), output({.key = 2})));
   EXPECT_FALSE((output({.is_training = false}) == 0).any().item<bool>());
 }
 
-TEST(AutogradLayerTest, TakesWhatRidesAlong) {
+TEST(AutogradLayerTest, TakesSideInputs) {
   ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});
   const at::Tensor weight = module.parameters[0].tensor;
-  module.forward = [weight](const Tensors& inputs, const CallContext&) {
+  module.forward = [weight](const Tensors& inputs, const Call&) {
     return Tensors{at::linear(inputs[0], weight) * inputs[1], inputs[1], inputs[1] + 1};
   };
-  AutogradLayer layer(module, {.riders = [](at::IntArrayRef) {
+  AutogradLayer layer(module, {.side_inputs = [](at::IntArrayRef) {
                         return Tensors{at::ones({3, 4})};
                       }});
   Random random;
   give_memory(layer.parameters(), at::kFloat, random);
   // The mask is kept by the micro-batch, not by the layer; so are x for W and the gradient of y.
-  const SavedBytes bytes = layer.saved_bytes(std::vector<std::int64_t>{3, 4}, 4);
+  const SavedBytes bytes = layer.describe({{3, 4}}, 4).bytes;
   EXPECT_EQ(bytes, (SavedBytes{.until_input = 0, .until_weight = 48, .gradients = 48}));
   Saved saved;
-  const Tensors outputs = layer.forward_all({some(), at::ones({3, 4})}, saved);
+  const Tensors outputs = layer.forward({some(), at::ones({3, 4})}, saved, {});
   ASSERT_EQ(outputs.size(), 3U);
   EXPECT_TRUE(same_bits(outputs[2], at::ones({3, 4}) * 2));
-  const Tensors gradients = layer.backward_input_all({some(), {}, {}}, saved);
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
+                         layer.backward_input({some(), at::ones({3, 4}), {}}, saved, {});
+                       }),
+                       "a side input has a gradient"));
+  const Tensors gradients = layer.backward_input({some(), {}, {}}, saved, {});
   EXPECT_TRUE(gradients[0].defined());
   EXPECT_FALSE(gradients[1].defined());
-  layer.backward_weight(saved);
+  weight_gradients_of(layer, saved);
   EXPECT_TRUE(saved.is_empty());
 }
 
 TEST(AutogradLayerTest, RefusesASecondOutputWithAGradient) {
   ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});
   const at::Tensor weight = module.parameters[0].tensor;
-  module.forward = [weight](const Tensors& inputs, const CallContext&) {
+  module.forward = [weight](const Tensors& inputs, const Call&) {
     const at::Tensor y = at::linear(inputs[0], weight);
     return Tensors{y, y * 2};
   };
   AutogradLayer layer(module);
   Saved saved;
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { layer.forward(some(), saved); }),
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(layer, some(), saved); }),
                        "output 1 has a gradient"));
 }
 
@@ -399,12 +404,11 @@ TEST(AutogradLayerTest, MovesRunningStatisticsInW) {
   const at::Tensor weight = module.parameters[0].tensor;
   at::Tensor mean = at::ones({4});
   module.statistics = {{"mean", mean, 0.9}};
-  module.forward = [=](const Tensors& inputs, const CallContext& context) mutable {
-    if (context.is_training) {
+  module.forward = [=](const Tensors& inputs, const Call& call) mutable {
+    if (call.is_training) {
       mean.mul_(0.9).add_(inputs[0].detach().mean(0), 0.1);
     }
-    return Tensors{
-        at::linear(inputs[0] - (context.is_training ? inputs[0].mean(0) : mean), weight)};
+    return Tensors{at::linear(inputs[0] - (call.is_training ? inputs[0].mean(0) : mean), weight)};
   };
   AutogradLayer layer(module);
   ParameterStore store(layer.parameters(), {});
@@ -415,17 +419,17 @@ TEST(AutogradLayerTest, MovesRunningStatisticsInW) {
   Saved saved[3];
   for (const int i : {1, 0, 2, 2}) {  // early, and one twice
     saved[i] = {};
-    layer.forward(inputs[static_cast<std::size_t>(i)], saved[i]);
+    forward_of(layer, inputs[static_cast<std::size_t>(i)], saved[i]);
   }
   EXPECT_TRUE(same_bits(running, at::ones({4})));
   for (int i = 0; i < 3; ++i) {
-    layer.backward_input(some(), saved[i]);
-    layer.backward_weight(saved[i]);
+    input_gradient_of(layer, some(), saved[i]);
+    weight_gradients_of(layer, saved[i]);
     expected.mul_(0.9).add_(at::zeros({4}).add_(inputs[static_cast<std::size_t>(i)].mean(0), 0.1));
   }
   EXPECT_TRUE(same_bits(running, expected));
-  Saved evaluation{.is_training = false};
-  layer.forward(some(), evaluation);
+  Saved evaluation;
+  forward_of(layer, some(), evaluation, {.is_training = false});
   EXPECT_TRUE(same_bits(mean, expected));
 }
 
@@ -434,13 +438,13 @@ TEST(AutogradLayerTest, RefusesABufferThatChanges) {
   const at::Tensor weight = module.parameters[0].tensor;
   at::Tensor count = at::zeros({});
   module.buffers = {{"count", count}};
-  module.forward = [=](const Tensors& inputs, const CallContext&) mutable {
+  module.forward = [=](const Tensors& inputs, const Call&) mutable {
     count.add_(1);
     return Tensors{at::linear(inputs[0], weight)};
   };
   AutogradLayer layer(module);
   Saved saved;
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { layer.forward(some(), saved); }),
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(layer, some(), saved); }),
                        "its buffer count changes in training"));
 }
 

@@ -60,11 +60,11 @@ class BatchNormTest : public testing::Test {
       const auto micro_batch = static_cast<std::size_t>(actions[i + 1] - '0');
       Saved& saved = saved_.at(micro_batch);
       if (actions[i] == 'F') {
-        norm_.forward(input(micro_batch), saved);
+        forward_of(norm_, input(micro_batch), saved);
       } else if (actions[i] == 'I') {
-        grad_inputs_.at(micro_batch) = norm_.backward_input(gradient(micro_batch), saved);
+        grad_inputs_.at(micro_batch) = input_gradient_of(norm_, gradient(micro_batch), saved);
       } else {
-        norm_.backward_weight(saved);
+        weight_gradients_of(norm_, saved);
       }
     }
   }
@@ -132,8 +132,8 @@ TEST_F(BatchNormTest, ReadsRunningStatisticsWithoutTraining) {
   act("F0 I0 W0 F1 I1 W1");
   const at::Tensor mean = value(kRunningMean).clone();
   const at::Tensor variance = value(kRunningVariance).clone();
-  Saved saved{.is_training = false};
-  const at::Tensor found = norm_.forward(input(2), saved);
+  Saved saved;
+  const at::Tensor found = forward_of(norm_, input(2), saved, {.is_training = false});
   const at::Tensor expected =
       at::batch_norm(input(2), value(kWeight), value(kBias), mean, variance, /*training=*/false,
                      0.1, 1e-5, /*cudnn_enabled=*/false);
@@ -166,7 +166,7 @@ TEST_F(BatchNormTest, IsExactFarFromZero) {
   give_memory(norm.parameters(), at::kFloat, random_);
   const at::Tensor x = random_.normal({8, 1, 4, 4}, at::kDouble) + 1e4;
   Saved saved;
-  const at::Tensor found = norm.forward(x.to(at::kFloat), saved);
+  const at::Tensor found = forward_of(norm, x.to(at::kFloat), saved);
   const at::Tensor expected = batch_norm_reference(norm.parameters()[0]->value.to(at::kDouble),
                                                    norm.parameters()[1]->value.to(at::kDouble),
                                                    x.to(at::kFloat).to(at::kDouble), 1e-5);
@@ -176,7 +176,7 @@ TEST_F(BatchNormTest, IsExactFarFromZero) {
 TEST_F(BatchNormTest, RefusesToTrainOnOneValue) {
   Saved saved;
   const std::string text = text_of_thrown<ConfigError>([&] {
-    norm_.forward(at::ones({1, kChannels, 1, 1}, at::kDouble), saved);
+    forward_of(norm_, at::ones({1, kChannels, 1, 1}, at::kDouble), saved);
   });
   EXPECT_EQ(text,
             "model: bn.weight gets one value for each of its 5 channels; the statistics of a batch "

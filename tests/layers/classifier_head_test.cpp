@@ -13,7 +13,7 @@ namespace {
 // Of inputs that are one in one channel each.
 std::int64_t num_correct(ClassifierHead& head, const at::Tensor& targets) {
   Saved saved;
-  head.forward(at::eye(3), targets, saved);
+  head.forward(at::eye(3), targets, saved, {});
   return head.num_correct(saved);
 }
 
@@ -40,9 +40,9 @@ TEST(ClassifierHeadTest, SumsTheLossAndDividesNothing) {
   double sum = 0.0;
   for (std::int64_t i = 0; i < 6; ++i) {
     Saved one;
-    sum += head.forward(input.narrow(0, i, 1), targets.narrow(0, i, 1), one);
+    sum += head.forward(input.narrow(0, i, 1), targets.narrow(0, i, 1), one, {});
   }
-  EXPECT_NEAR(head.forward(input, targets, whole), sum, 1e-12);
+  EXPECT_NEAR(head.forward(input, targets, whole, {}), sum, 1e-12);
 }
 
 }  // namespace

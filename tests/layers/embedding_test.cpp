@@ -25,7 +25,7 @@ TEST(EmbeddingTest, PicksRowsOfItsTable) {
   give_memory(layer.parameters(), at::kFloat, random);
   const at::Tensor& table = layer.parameters()[0]->value;
   Saved saved;
-  const at::Tensor output = layer.forward(ids_of({2, 0, 2}), saved);
+  const at::Tensor output = forward_of(layer, ids_of({2, 0, 2}), saved);
   EXPECT_TRUE(same_bits(output[0][0], table[2]));
   EXPECT_TRUE(same_bits(output[0][1], table[0]));
   EXPECT_TRUE(same_bits(output[0][2], table[2]));
@@ -36,10 +36,10 @@ TEST(EmbeddingTest, AddsUpTheGradientsOfARepeatedId) {
   Embedding layer("embed", {.vocabulary = 4, .num_channels = 3});
   give_memory(layer.parameters(), at::kFloat, random);
   Saved saved;
-  layer.forward(ids_of({1, 3, 1, 1}), saved);
+  forward_of(layer, ids_of({1, 3, 1, 1}), saved);
   const at::Tensor gradient = random.normal({1, 4, 3}, at::kFloat);
-  layer.backward_input(gradient, saved);
-  layer.backward_weight(saved);
+  input_gradient_of(layer, gradient, saved);
+  weight_gradients_of(layer, saved);
   const at::Tensor& sums = layer.parameters()[0]->gradient;
   EXPECT_TRUE(same_bits(sums[1], gradient[0][0].add(gradient[0][2]).add(gradient[0][3])));
   EXPECT_TRUE(same_bits(sums[3], gradient[0][1]));
@@ -53,12 +53,12 @@ TEST(EmbeddingTest, AddsInTheOrderOfTheIds) {
   Embedding layer("embed", {.vocabulary = 2, .num_channels = 5});
   give_memory(layer.parameters(), at::kFloat, random);
   Saved saved;
-  layer.forward(ids_of({1, 1, 1}), saved);
+  forward_of(layer, ids_of({1, 1, 1}), saved);
   const at::Tensor gradient = at::full({1, 3, 5}, 1e8, at::kFloat);
   gradient[0][1].fill_(1.0);
   gradient[0][2].fill_(-1e8);
-  layer.backward_input(gradient, saved);
-  layer.backward_weight(saved);
+  input_gradient_of(layer, gradient, saved);
+  weight_gradients_of(layer, saved);
   EXPECT_TRUE(same_bits(layer.parameters()[0]->gradient[1], at::zeros({5}, at::kFloat)));
 }
 
@@ -69,9 +69,9 @@ TEST(EmbeddingTest, ClearsRowsWithoutAnIdOnlyOnce) {
   const at::Tensor ones = at::full({1, 1, 2}, 1.0, at::kFloat);
   for (const std::int64_t id : {0, 2}) {
     Saved saved;
-    layer.forward(ids_of({id}), saved);
-    layer.backward_input(ones, saved);
-    layer.backward_weight(saved);
+    forward_of(layer, ids_of({id}), saved);
+    input_gradient_of(layer, ones, saved);
+    weight_gradients_of(layer, saved);
   }
   const at::Tensor& sums = layer.parameters()[0]->gradient;
   EXPECT_EQ(sums[0].sum().item<double>(), 2.0);

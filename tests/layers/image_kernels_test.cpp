@@ -26,11 +26,11 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 TEST(ReluTest, LetsNaNThroughBothWays) {
   Relu relu;
   Saved saved;
-  const at::Tensor y = relu.forward(at::tensor({-1.0F, kNaN, 0.0F, 2.0F}), saved);
+  const at::Tensor y = forward_of(relu, at::tensor({-1.0F, kNaN, 0.0F, 2.0F}), saved);
   EXPECT_EQ(y[0].item<float>(), 0.0F);
   EXPECT_TRUE(std::isnan(y[1].item<float>()));
   EXPECT_EQ(y[3].item<float>(), 2.0F);
-  const at::Tensor g = relu.backward_input(at::tensor({5.0F, 6.0F, 7.0F, 8.0F}), saved);
+  const at::Tensor g = input_gradient_of(relu, at::tensor({5.0F, 6.0F, 7.0F, 8.0F}), saved);
   EXPECT_TRUE(g.equal(at::tensor({0.0F, 6.0F, 0.0F, 8.0F})));
 }
 
@@ -59,14 +59,14 @@ TEST(MaxPoolTest, EqualsTorchsWhereWindowsOverlapAndTie) {
     at::Tensor x = image_with_ties();
     x[0][1][4][5] = kNaN;
     x[1][2].fill_(-std::numeric_limits<float>::infinity());
-    const at::Tensor y = pool.forward(x, saved);
+    const at::Tensor y = forward_of(pool, x, saved);
     const auto [expected, places] =
         at::max_pool2d_with_indices(x, window.size, window.stride, window.padding);
     EXPECT_TRUE(y.nan_to_num(77.0).equal(expected.nan_to_num(77.0)));
     const at::Tensor g = Random(3).normal(y.sizes(), at::kFloat);
     const at::Tensor expected_gradient = at::max_pool2d_with_indices_backward(
         g, x, window.size, window.stride, window.padding, 1, false, places);
-    EXPECT_LT(relative_error(pool.backward_input(g, saved), expected_gradient), 1e-6);
+    EXPECT_LT(relative_error(input_gradient_of(pool, g, saved), expected_gradient), 1e-6);
   }
 }
 
@@ -76,8 +76,8 @@ TEST(MaxPoolTest, OverlappingWindowsAddUp) {
   at::Tensor x = at::ones({1, 1, 5, 5}).neg();
   x[0][0][1][1] = 4.0F;
   Saved saved;
-  EXPECT_EQ(pool.forward(x, saved).gt(0.0).sum().item<std::int64_t>(), 4);
-  const at::Tensor gradient = pool.backward_input(at::ones({1, 1, 3, 3}), saved);
+  EXPECT_EQ(forward_of(pool, x, saved).gt(0.0).sum().item<std::int64_t>(), 4);
+  const at::Tensor gradient = input_gradient_of(pool, at::ones({1, 1, 3, 3}), saved);
   EXPECT_EQ(gradient[0][0][1][1].item<float>(), 4.0F);
   EXPECT_EQ(gradient.sum().item<float>(), 9.0F);
 }
@@ -106,10 +106,10 @@ std::vector<at::Tensor> run_all(const at::Tensor& x, const at::Tensor& g) {
   const Relu::Passed passed = Relu::apply(x, g);
   MaxPool pool({.size = 3, .stride = 2, .padding = 1});
   Saved saved;
-  const at::Tensor pooled = pool.forward(x, saved);
+  const at::Tensor pooled = forward_of(pool, x, saved);
   return {mean,   variance,      y,           grad_x,
           means,  grad_weight,   grad_bias,   Relu::backward(g, passed.mask),
-          pooled, passed.output, passed.mask, pool.backward_input(pooled, saved)};
+          pooled, passed.output, passed.mask, input_gradient_of(pool, pooled, saved)};
 }
 
 TEST(ImageKernelsTest, HaveTheSameBitsOnEveryNumberOfThreads) {

@@ -32,8 +32,8 @@ TEST_F(LanguageModelHeadTest, ReturnsTheLogits) {
 TEST_F(LanguageModelHeadTest, SumsTheLossAndDividesNothing) {
   head_.parameters()[1]->value.zero_();  // all logits 0
   Saved saved;
-  const double loss =
-      head_.forward(random_.normal({2, 3, 6}, at::kDouble), some_targets(6, kVocabulary), saved);
+  const double loss = head_.forward(random_.normal({2, 3, 6}, at::kDouble),
+                                    some_targets(6, kVocabulary), saved, {});
   EXPECT_NEAR(loss, 6.0 * std::log(7.0), 1e-12);
 }
 
@@ -42,8 +42,8 @@ TEST_F(LanguageModelHeadTest, IsLinearInTheScale) {
   const at::Tensor targets = some_targets(6, kVocabulary);
   const auto gradient = [&](double scale) {
     Saved saved;
-    head_.forward(input, targets, saved);
-    return head_.backward_input(scale, saved);
+    head_.forward(input, targets, saved, {});
+    return head_.backward_input(scale, saved, {});
   };
   EXPECT_LT(relative_error(gradient(0.125), gradient(1.0).mul(0.125)), 1e-14);
 }
@@ -58,15 +58,15 @@ TEST_F(LanguageModelHeadTest, KeepsTheTargetsOfEachMicroBatch) {
     inputs.push_back(random_.normal({2, 2, 6}, at::kDouble));
     targets.push_back(random_.ids({2, 2}, kVocabulary));
     Saved saved;
-    head_.forward(inputs[i], targets[i], saved);
-    expected.push_back(head_.backward_input(1.0, saved));
+    head_.forward(inputs[i], targets[i], saved, {});
+    expected.push_back(head_.backward_input(1.0, saved, {}));
   }
   std::vector<Saved> saved(kNumMicroBatches);
   for (std::size_t i = 0; i < kNumMicroBatches; ++i) {
-    head_.forward(inputs[i], targets[i], saved[i]);
+    head_.forward(inputs[i], targets[i], saved[i], {});
   }
   for (std::size_t i = 0; i < kNumMicroBatches; ++i) {
-    EXPECT_TRUE(same_bits(head_.backward_input(1.0, saved[i]), expected[i])) << i;
+    EXPECT_TRUE(same_bits(head_.backward_input(1.0, saved[i], {}), expected[i])) << i;
   }
 }
 

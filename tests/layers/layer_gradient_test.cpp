@@ -40,7 +40,7 @@ TEST_P(LayerNumericGradientTest, EqualsCentralDifferences) {
   const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
   const auto weighted_sum = [&] {
     Saved saved;
-    return layer_->forward(input, saved).mul(grad_output).sum().item<double>();
+    return forward_of(*layer_, input, saved).mul(grad_output).sum().item<double>();
   };
   const Results actual = run_layer(*layer_, input, grad_output);
 

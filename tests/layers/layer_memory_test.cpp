@@ -30,8 +30,8 @@ class LayerMemoryTest : public LayerTest {
     return case_.input(dtype_, random_);
   }
   SavedBytes declared() const {
-    return layer_->saved_bytes(case_.input_shape,
-                               static_cast<std::int64_t>(at::elementSize(dtype_)));
+    return layer_->describe({case_.input_shape}, static_cast<std::int64_t>(at::elementSize(dtype_)))
+        .bytes;
   }
 };
 
@@ -40,11 +40,11 @@ TEST_P(LayerMemoryTest, KeepsTheDeclaredBytesBetweenItsCalls) {
   const SavedBytes bytes = declared();
   const MemoryOwner owner(kRank);
   Saved saved;
-  layer_->forward(make_input(), saved);
+  forward_of(*layer_, make_input(), saved);
   EXPECT_EQ(live_bytes(kRank), bytes.until_input + bytes.until_weight);
-  layer_->backward_input(case_.grad_output(*layer_, dtype_, random_), saved);
+  input_gradient_of(*layer_, case_.grad_output(*layer_, dtype_, random_), saved);
   EXPECT_EQ(live_bytes(kRank), bytes.until_weight + bytes.gradients);
-  layer_->backward_weight(saved);
+  weight_gradients_of(*layer_, saved);
   EXPECT_EQ(live_bytes(kRank), 0);
 }
 
@@ -55,15 +55,15 @@ TEST_P(LayerMemoryTest, KeepsAMultipleForSeveralMicroBatches) {
   Saved first;
   Saved second;
   for (Saved* saved : {&first, &second}) {
-    layer_->forward(make_input(), *saved);
+    forward_of(*layer_, make_input(), *saved);
   }
   EXPECT_EQ(live_bytes(kRank), 2 * (bytes.until_input + bytes.until_weight));
   for (Saved* saved : {&first, &second}) {
-    layer_->backward_input(case_.grad_output(*layer_, dtype_, random_), *saved);
+    input_gradient_of(*layer_, case_.grad_output(*layer_, dtype_, random_), *saved);
   }
   EXPECT_EQ(live_bytes(kRank), 2 * (bytes.until_weight + bytes.gradients));
   std::vector<Saved*> both{&first, &second};
-  layer_->backward_weight_concatenated(both);
+  layer_->backward_weight(both);
   EXPECT_EQ(live_bytes(kRank), 0);
 }
 
@@ -72,7 +72,7 @@ TEST_P(LayerMemoryTest, FreesAForwardThatIsDropped) {
   {
     const MemoryOwner owner(kRank);
     Saved saved;
-    layer_->forward(make_input(), saved);
+    forward_of(*layer_, make_input(), saved);
   }
   EXPECT_EQ(live_bytes(kRank), 0);
 }
@@ -91,14 +91,14 @@ TEST(ConcatenatedProductTest, MakesNoTemporariesButTheRowsSideBySide) {
   std::array<Saved, 4> saved;
   std::vector<Saved*> all;
   for (Saved& one : saved) {
-    layer.forward(random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
-    layer.backward_input(random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
+    forward_of(layer, random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
+    input_gradient_of(layer, random.normal({kNumSequences, 1, kWidth}, at::kFloat), one);
     all.push_back(&one);
   }
   const std::int64_t kept = live_bytes(kRank);
   ASSERT_LT(kept, layer.parameters().front()->numel() * 4);
   reset_peak(kRank);
-  layer.backward_weight_concatenated(all);
+  layer.backward_weight(all);
   EXPECT_LE(peak_bytes(kRank), 2 * kept);
   EXPECT_EQ(live_bytes(kRank), 0);
 }

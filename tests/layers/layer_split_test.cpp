@@ -43,16 +43,16 @@ class LayerSplitTest : public LayerTest {
       for (MicroBatch& one : micro_batches_) {
         all.push_back(&one.saved);
       }
-      layer_->backward_weight_concatenated(all);
+      layer_->backward_weight(all);
       return;
     }
     MicroBatch& one = micro_batches_.at(static_cast<std::size_t>(action[1] - '0'));
     if (action[0] == 'F') {
-      one.output = layer_->forward(one.input, one.saved);
+      one.output = forward_of(*layer_, one.input, one.saved);
     } else if (action[0] == 'I') {
-      one.grad_input = layer_->backward_input(one.grad_output, one.saved);
+      one.grad_input = input_gradient_of(*layer_, one.grad_output, one.saved);
     } else {
-      layer_->backward_weight(one.saved);
+      weight_gradients_of(*layer_, one.saved);
     }
   }
 
@@ -183,7 +183,10 @@ TEST_P(LayerSplitTest, LeavesTensorsOfTheCallerAlone) {
 
 TEST_P(LayerSplitTest, StatesTheShapeOfItsOutput) {
   act("F0");
-  EXPECT_EQ(micro_batches_[0].output.sizes().vec(), layer_->output_shape(case_.input_shape));
+  EXPECT_EQ(
+      micro_batches_[0].output.sizes().vec(),
+      layer_->describe({case_.input_shape}, static_cast<std::int64_t>(at::elementSize(dtype_)))
+          .shapes.front());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LayerSplitTest, in_both_types(all_cases()), typed_case_name);

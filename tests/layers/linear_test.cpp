@@ -38,10 +38,10 @@ TEST(LinearLengthsTest, ConcatenatesMicroBatchesOfDifferentLengths) {
     Random same(kSeed + 2);
     forget_gradients(layer.parameters());
     for (auto& [saved, length] : {std::pair{&short_one, 2}, std::pair{&long_one, 7}}) {
-      layer.forward(same.normal({2, length, 6}, at::kDouble), *saved);
-      layer.backward_input(same.normal({2, length, 5}, at::kDouble), *saved);
+      forward_of(layer, same.normal({2, length, 6}, at::kDouble), *saved);
+      input_gradient_of(layer, same.normal({2, length, 5}, at::kDouble), *saved);
       if (!concatenated) {
-        layer.backward_weight(*saved);
+        weight_gradients_of(layer, *saved);
       }
     }
     if (!concatenated) {
@@ -49,7 +49,7 @@ TEST(LinearLengthsTest, ConcatenatesMicroBatchesOfDifferentLengths) {
     }
   }
   std::vector<Saved*> both{&short_one, &long_one};
-  layer.backward_weight_concatenated(both);
+  layer.backward_weight(both);
   for (std::size_t i = 0; i < looped.size(); ++i) {
     EXPECT_LT(relative_error(layer.parameters()[i]->gradient, looped[i]), 1e-13);
   }

@@ -56,11 +56,11 @@ class MambaBlockTest : public testing::Test {
 TEST_F(MambaBlockTest, IsCausal) {
   make(kShape, at::kFloat);
   Saved saved;
-  const at::Tensor expected = layer_->forward(input_, saved);
+  const at::Tensor expected = forward_of(*layer_, input_, saved);
   for (const std::int64_t changed : {0, 3, 63, 64, 69}) {
     const at::Tensor input = input_.clone();
     input.select(1, changed).add_(1.0);
-    const at::Tensor output = layer_->forward(input, saved);
+    const at::Tensor output = forward_of(*layer_, input, saved);
     EXPECT_TRUE(same_bits(output.narrow(1, 0, changed), expected.narrow(1, 0, changed)));
     for (std::int64_t later = changed; later < kShape.length; ++later) {
       EXPECT_FALSE(same_bits(output.select(1, later), expected.select(1, later))) << later;
@@ -71,10 +71,10 @@ TEST_F(MambaBlockTest, IsCausal) {
 TEST_F(MambaBlockTest, KeepsSamplesApart) {
   make(kShape, at::kFloat);
   Saved saved;
-  const at::Tensor expected = layer_->forward(input_, saved);
+  const at::Tensor expected = forward_of(*layer_, input_, saved);
   const at::Tensor input = input_.clone();
   input[1].add_(1.0);
-  const at::Tensor output = layer_->forward(input, saved);
+  const at::Tensor output = forward_of(*layer_, input, saved);
   EXPECT_TRUE(same_bits(output[0], expected[0]));
   EXPECT_TRUE(same_bits(output[2], expected[2]));
 }
@@ -118,8 +118,8 @@ TEST_F(MambaBlockTest, AddsTheGradientsOfEveryMicroBatchToThoseOfAutograd) {
   forget_gradients(parameters);
   for (Saved& one : saved) {
     const at::Tensor input = case_.input(dtype_, random_);
-    layer_->forward(input, one);
-    layer_->backward_input(grad_output_, one);
+    forward_of(*layer_, input, one);
+    input_gradient_of(*layer_, grad_output_, one);
     const Results alone = run_autograd(case_.reference, parameters, input, grad_output_);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       sums.resize(parameters.size());
@@ -131,7 +131,7 @@ TEST_F(MambaBlockTest, AddsTheGradientsOfEveryMicroBatchToThoseOfAutograd) {
     EXPECT_FALSE(parameter->has_gradient) << parameter->name << " before the first W";
   }
   for (Saved& one : saved) {
-    layer_->backward_weight(one);
+    weight_gradients_of(*layer_, one);
   }
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     EXPECT_LT(relative_error(parameters[i]->gradient, sums[i]), 1e-12) << parameters[i]->name;

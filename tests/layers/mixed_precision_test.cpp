@@ -63,17 +63,17 @@ TEST_P(MixedPrecisionTest, ConcatenatesTheSameGradients) {
       const at::Tensor input = case_.input(dtype_, random_);
       const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
       for (Saved* saved : {&kept[i], &again[i]}) {
-        layer_->forward(input, *saved);
-        layer_->backward_input(grad_output.clone(), *saved);
+        forward_of(*layer_, input, *saved);
+        input_gradient_of(*layer_, grad_output.clone(), *saved);
       }
     }
     for (Saved& saved : kept) {
-      layer_->backward_weight(saved);
+      weight_gradients_of(*layer_, saved);
     }
     const std::vector<at::Tensor> looped = copy_gradients(layer_->parameters());
     forget_gradients(layer_->parameters());
     std::vector<Saved*> all = {&again[0], &again[1]};
-    layer_->backward_weight_concatenated(all);
+    layer_->backward_weight(all);
     const std::vector<at::Tensor> concatenated = copy_gradients(layer_->parameters());
     for (std::size_t i = 0; i < looped.size(); ++i) {
       EXPECT_LT(relative_error(concatenated[i], looped[i]), tolerance)

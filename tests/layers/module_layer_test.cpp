@@ -61,11 +61,11 @@ TEST(ModuleLayerTest, DoesWhatTheModuleDoes) {
   const at::Tensor gradient = random.normal({2, 2, 3, 3}, at::kFloat);
   Saved saved[2];
   for (int i = 0; i < 2; ++i) {
-    layer->forward(inputs[i], saved[i]);
+    forward_of(*layer, inputs[i], saved[i]);
   }
   for (int i = 0; i < 2; ++i) {
-    layer->backward_input(gradient, saved[i]);
-    layer->backward_weight(saved[i]);
+    input_gradient_of(*layer, gradient, saved[i]);
+    weight_gradients_of(*layer, saved[i]);
     alone->forward(inputs[i]).backward(gradient);
   }
   const std::vector<Parameter*> parameters = layer->parameters();
@@ -80,18 +80,19 @@ TEST(ModuleLayerTest, DoesWhatTheModuleDoes) {
         << i;
   }
   alone->eval();
-  Saved evaluation{.is_training = false};
-  EXPECT_LT(relative_error(layer->forward(inputs[0], evaluation), alone->forward(inputs[0])), 1e-5);
+  Saved evaluation;
+  const at::Tensor output = forward_of(*layer, inputs[0], evaluation, {.is_training = false});
+  EXPECT_LT(relative_error(output, alone->forward(inputs[0])), 1e-5);
 }
 
 TEST(ModuleLayerTest, RefusesDropoutInTraining) {
   const auto layer = module_layer("d", nn::Sequential(nn::Linear(3, 3), nn::Dropout(0.5)));
   start(layer->parameters());
-  Saved evaluation{.is_training = false};
-  layer->forward(at::ones({2, 3}), evaluation);
+  Saved evaluation;
+  forward_of(*layer, at::ones({2, 3}), evaluation, {.is_training = false});
   Saved saved;
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
-                         layer->forward(at::ones({2, 3}), saved);
+                         forward_of(*layer, at::ones({2, 3}), saved);
                        }),
                        "draws from libtorch's global generator"));
 }
@@ -104,13 +105,13 @@ TEST(ModuleLayerTest, RefusesAnAverageOverCalls) {
 }
 
 TEST(ModuleLayerTest, TakesAFunctionOfTheModule) {
-  const auto layer = module_layer(
-      "m", nn::Linear(3, 2), [](nn::Linear& module, const Tensors& inputs, const CallContext&) {
-        return Tensors{module->forward(inputs[0] + inputs[1])};
-      });
+  const auto layer = module_layer("m", nn::Linear(3, 2),
+                                  [](nn::Linear& module, const Tensors& inputs, const Call&) {
+                                    return Tensors{module->forward(inputs[0] + inputs[1])};
+                                  });
   start(layer->parameters());
   Saved saved;
-  EXPECT_EQ(layer->forward_all({at::ones({4, 3}), at::ones({3})}, saved).front().sizes(),
+  EXPECT_EQ(layer->forward({at::ones({4, 3}), at::ones({3})}, saved, {}).front().sizes(),
             (at::IntArrayRef{4, 2}));
 }
 

@@ -23,9 +23,9 @@ class SelfAttentionTest : public testing::Test {
     forget_gradients(layer_.parameters());
     Saved saved;
     Results results;
-    results.output = layer_.forward_all({input, mask}, saved).front();
-    results.grad_input = layer_.backward_input_all({grad_output, {}}, saved).front();
-    layer_.backward_weight(saved);
+    results.output = layer_.forward({input, mask}, saved, {}).front();
+    results.grad_input = layer_.backward_input({grad_output, {}}, saved, {}).front();
+    weight_gradients_of(layer_, saved);
     results.grad_parameters = copy_gradients(layer_.parameters());
     return results;
   }

@@ -19,10 +19,10 @@ class SeveralGradientsTest : public LayerTest {
   Outcome run(Saved& first, Saved& second) {
     forget_gradients(layer_->parameters());
     Outcome outcome;
-    outcome.grad_inputs = {layer_->backward_input(gradients_[0], first),
-                           layer_->backward_input(gradients_[1], second)};
-    layer_->backward_weight(second);
-    layer_->backward_weight(first);
+    outcome.grad_inputs = {input_gradient_of(*layer_, gradients_[0], first),
+                           input_gradient_of(*layer_, gradients_[1], second)};
+    weight_gradients_of(*layer_, second);
+    weight_gradients_of(*layer_, first);
     EXPECT_TRUE(first.is_empty() && second.is_empty());
     outcome.grad_parameters = copy_gradients(layer_->parameters());
     return outcome;
@@ -36,12 +36,12 @@ class SeveralGradientsTest : public LayerTest {
 TEST_P(SeveralGradientsTest, HaveTheBitsOfTwoForwards) {
   Saved one;
   Saved another;
-  layer_->forward(input_, one);
-  layer_->forward(input_, another);
+  forward_of(*layer_, input_, one);
+  forward_of(*layer_, input_, another);
   const Outcome expected = run(one, another);
 
   Saved saved;
-  layer_->forward(input_, saved);
+  forward_of(*layer_, input_, saved);
   Saved copy = copy_for_another_gradient(saved);
   const Outcome found = run(saved, copy);
   for (std::size_t i = 0; i < expected.grad_inputs.size(); ++i) {
@@ -67,17 +67,17 @@ TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
     return values;
   };
   Saved saved;
-  layer_->forward(input_, saved);
+  forward_of(*layer_, input_, saved);
   Saved copy = copy_for_another_gradient(saved);
   const Tensors before = statistics();
-  layer_->backward_input(gradients_[1], copy);
-  layer_->backward_weight(copy);
+  input_gradient_of(*layer_, gradients_[1], copy);
+  weight_gradients_of(*layer_, copy);
   const Tensors after = statistics();
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_TRUE(same_bits(before[i], after[i])) << i;
   }
-  layer_->backward_input(gradients_[0], saved);
-  layer_->backward_weight(saved);
+  input_gradient_of(*layer_, gradients_[0], saved);
+  weight_gradients_of(*layer_, saved);
   const Tensors moved = statistics();
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_FALSE(same_bits(before[i], moved[i])) << i;
@@ -95,7 +95,7 @@ TEST(SeveralGradientsOfModulesTest, AreRefused) {
   const std::unique_ptr<Layer> layer = foreign.make(at::kFloat);
   give_memory(layer->parameters(), at::kFloat, random);
   Saved saved;
-  layer->forward(foreign.input(at::kFloat, random), saved);
+  forward_of(*layer, foreign.input(at::kFloat, random), saved);
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { copy_for_another_gradient(saved); }),
                        "pass a module of libtorch, whose graph runs once"));
 }

@@ -187,11 +187,11 @@ TEST(LocalHeadsTest, FitEveryStageOfAResnet) {
       give_memory(stage.parameters(), at::kFloat, random);
       for (const auto& layer : stage.layers) {
         Saved dropped;
-        x = layer->forward(x, dropped);
+        x = forward_of(*layer, x, dropped);
       }
       Saved saved;
-      stage.loss->forward(x, Random(6).ids({6}, 3), saved);
-      EXPECT_EQ(stage.loss->backward_input(1.0, saved).sizes(), x.sizes());
+      stage.loss->forward(x, Random(6).ids({6}, 3), saved, {});
+      EXPECT_EQ(stage.loss->backward_input(1.0, saved, {}).sizes(), x.sizes());
     }
   }
 }

@@ -120,12 +120,12 @@ TEST(ResnetTest, CountsItsBlocks) {
 }
 
 TEST(ResnetTest, StatesShapesFromImagesToFeatures) {
-  std::vector<std::int64_t> shape = {2, 3, 224, 224};
+  std::vector<Shape> shapes = {{2, 3, 224, 224}};
   const std::vector<StageLayers> stages = build_resnet({.depth = 50}, {16});
   for (const auto& layer : stages.front().layers) {
-    shape = layer->output_shape(shape);
+    shapes = layer->describe(shapes, 4).shapes;
   }
-  EXPECT_EQ(shape, (std::vector<std::int64_t>{2, 2048}));
+  EXPECT_EQ(shapes, (std::vector<Shape>{{2, 2048}}));
 }
 
 TEST(ResnetTest, RefusesDepthsAndSizesThatNobodyHas) {

@@ -167,7 +167,7 @@ ForeignModule make_module(const std::string& name,
     values.push_back(at::zeros(shape, dtype).set_requires_grad(true));
     module.parameters.push_back({std::to_string(module.parameters.size()), values.back()});
   }
-  module.forward = [values, call = function.function](const Tensors& inputs, const CallContext&) {
+  module.forward = [values, call = function.function](const Tensors& inputs, const Call&) {
     Tensors outputs = inputs;
     outputs.front() = call(values, inputs.front());
     return outputs;

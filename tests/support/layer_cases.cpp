@@ -151,7 +151,8 @@ at::Tensor LayerCase::grad_output(const Layer& layer,
                                   at::ScalarType dtype,
                                   Random& random,
                                   std::int64_t growth) const {
-  const Shape shape = layer.output_shape(grown_shape(growth));
+  const auto element_bytes = static_cast<std::int64_t>(at::elementSize(dtype));
+  const Shape shape = layer.describe({grown_shape(growth)}, element_bytes).shapes.front();
   return random.normal(shape, shape.empty() ? at::kDouble : dtype);
 }
 

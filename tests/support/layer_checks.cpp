@@ -90,26 +90,45 @@ std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters
 LossAsLayer::LossAsLayer(std::unique_ptr<LossLayer> layer, Targets targets)
     : layer_(std::move(layer)), targets_(std::move(targets)) {}
 
-at::Tensor LossAsLayer::forward(const at::Tensor& input, Saved& saved) {
+at::Tensor LossAsLayer::forward(const at::Tensor& input, Saved& saved, const Call& call) {
   at::Tensor targets;
   {
     const MemoryOwner mini_batch(kNoRank);
     targets = targets_(input.sizes());
   }
-  return at::scalar_tensor(layer_->forward(input, targets, saved), at::TensorOptions(at::kDouble));
+  return at::scalar_tensor(layer_->forward(input, targets, saved, call),
+                           at::TensorOptions(at::kDouble));
 }
 
-at::Tensor LossAsLayer::backward_input(const at::Tensor& grad_output, Saved& saved) {
-  return layer_->backward_input(grad_output.item<double>(), saved);
+at::Tensor LossAsLayer::backward_input(const at::Tensor& grad_output,
+                                       Saved& saved,
+                                       const Call& call) {
+  return layer_->backward_input(grad_output.item<double>(), saved, call);
+}
+
+at::Tensor forward_of(Layer& layer, const at::Tensor& input, Saved& saved, const Call& call) {
+  return layer.forward({input}, saved, call).front();
+}
+
+at::Tensor input_gradient_of(Layer& layer,
+                             const at::Tensor& grad_output,
+                             Saved& saved,
+                             const Call& call) {
+  return layer.backward_input({grad_output}, saved, call).front();
+}
+
+void weight_gradients_of(Layer& layer, Saved& saved) {
+  Saved* one = &saved;
+  layer.backward_weight({&one, 1});
 }
 
 Results run_layer(Layer& layer, const at::Tensor& input, const at::Tensor& grad_output) {
   forget_gradients(layer.parameters());
   Saved saved;
   Results results;
-  results.output = layer.forward(input, saved);
-  results.grad_input = layer.backward_input(grad_output, saved);
-  layer.backward_weight(saved);
+  results.output = forward_of(layer, input, saved);
+  results.grad_input = input_gradient_of(layer, grad_output, saved);
+  weight_gradients_of(layer, saved);
   results.grad_parameters = copy_gradients(layer.parameters());
   return results;
 }

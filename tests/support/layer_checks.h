@@ -48,30 +48,32 @@ std::vector<at::Tensor> copy_gradients(const std::vector<Parameter*>& parameters
 
 // Lets a loss layer take part in the checks of layers: the output is the loss, a double without
 // dimensions, and its gradient the scale. Inputs of one shape have the same targets.
-class LossAsLayer : public Layer {
+class LossAsLayer : public OneTensorLayer {
  public:
   using Targets = std::function<at::Tensor(at::IntArrayRef input_shape)>;
   LossAsLayer(std::unique_ptr<LossLayer> layer, Targets targets);
 
   std::vector<Parameter*> parameters() override { return layer_->parameters(); }
-  at::Tensor forward(const at::Tensor& input, Saved& saved) override;
-  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved) override;
-  void backward_weight(Saved& saved) override { layer_->backward_weight(saved); }
-  void backward_weight_concatenated(std::span<Saved*> saved) override {
-    layer_->backward_weight_concatenated(saved);
-  }
-  SavedBytes saved_bytes(std::span<const std::int64_t> input_shape,
-                         std::int64_t element_bytes) const override {
+  at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
+  at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
+  void backward_weight(std::span<Saved*> saved) override { layer_->backward_weight(saved); }
+  SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override {
     return layer_->saved_bytes(input_shape, element_bytes);
   }
-  std::vector<std::int64_t> output_shape(std::span<const std::int64_t>) const override {
-    return {};
-  }
+  Shape output_shape(const Shape& /*input_shape*/) const override { return {}; }
 
  private:
   std::unique_ptr<LossLayer> layer_;
   Targets targets_;
 };
+
+// F, I and W of one micro-batch, without side inputs.
+at::Tensor forward_of(Layer& layer, const at::Tensor& input, Saved& saved, const Call& call = {});
+at::Tensor input_gradient_of(Layer& layer,
+                             const at::Tensor& grad_output,
+                             Saved& saved,
+                             const Call& call = {});
+void weight_gradients_of(Layer& layer, Saved& saved);
 
 // What comes out of one micro-batch; grad_input is undefined where the input has no gradient.
 struct Results {

@@ -20,7 +20,7 @@ struct NamedModel {
   std::string name;
   ModelConfig config;
   Checkpointing checkpointing = {};
-  Tensors riders = {};  // behind the input of every micro-batch, for 3 samples
+  Tensors side_inputs = {};  // behind the input of every micro-batch, for 3 samples
 };
 
 inline std::ostream& operator<<(std::ostream& out, const NamedModel& model) {

@@ -1,0 +1,30 @@
+// What a layer may know about a call besides its tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace halfback {
+
+// What travels between layers. Most layers work on the first tensor. The others are side inputs,
+// such as a mask: they belong to the micro-batch, pass by, and have no gradient.
+using Tensors = std::vector<at::Tensor>;
+
+// What a layer hands on from one slice of a sequence to the next. A layer that sees each position
+// alone leaves it empty.
+struct Carry {
+  std::int64_t position = 0;  // positions seen so far
+  Tensors state = {};         // what they left; the layer says which tensors
+};
+
+struct Call {
+  std::uint64_t key = 0;     // of the micro-batch in its step: random masks are drawn from it
+  bool is_training = true;   // false: no dropout, running statistics are read
+  int slice = 0;             // of the sequence
+  std::int64_t version = 0;  // of the weights: updates made before
+  Carry* carry = nullptr;    // in and out; none where the sequence is whole
+};
+
+}  // namespace halfback
