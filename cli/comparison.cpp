@@ -151,7 +151,7 @@ class Comparison {
                          .product_dtype = config_.pipeline.stage.product_dtype,
                          .seed = config_.seed,
                          .gradient_groups = pipeline.gradient_groups()},
-          0.0, config_.pipeline.loss_scale);
+          UpdateOptions{.loss_scale = config_.pipeline.update.loss_scale});
       plain_->initialize(config_.seed);
       // As many threads as a rank has: convolutions choose their algorithm by that number.
       const int previous = at::get_num_threads();

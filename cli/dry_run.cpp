@@ -31,7 +31,7 @@ constexpr ProfileRounds kRounds{.num_measured = 3, .num_warmup = 1};
 
 // What Training refuses before its first step.
 void refuse(const TrainingConfig& config) {
-  check_runnable(config.schedule);
+  check_runnable(config.schedule, config.pipeline.update);
   open_data(config);
   const std::filesystem::path source =
       config.resumes_from ? config.resumes_from->directory : config.initial;

@@ -63,8 +63,11 @@ void add_optimizer(TrainingOptions& options, CLI::App& verb) {
   add("--beta2", options.optimizer_settings.beta2, "Of adamw")->type_name("X");
   add("--epsilon", options.optimizer_settings.epsilon, "Of adamw")->type_name("X");
   add("--momentum", options.optimizer_settings.momentum, "Of sgd")->type_name("X");
-  add("--clip", options.clip_norm, "Largest gradient norm of the whole model; 0: any")
-      ->type_name("NORM");
+  add("--clip", options.clip_norm, "Largest gradient norm; 0: any")->type_name("NORM");
+  add("--clip-scope", options.clip_scope,
+      "Whose norm --clip limits: model (of all parameters together) or stage (of each stage on its "
+      "own, which --stage-updates needs)")
+      ->type_name("SCOPE");
 }
 
 void add_execution(TrainingOptions& options, CLI::App& verb) {
@@ -245,6 +248,7 @@ TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
 
 TrainingConfig TrainingOptions::config_without_model(const Schedule& schedule) const {
   require_choice("--optimizer", optimizer, {"adamw", "sgd"});
+  require_choice("--clip-scope", clip_scope, {"model", "stage"});
   require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
   require_choice("--precision", precision, {"float32", "bfloat16", "float16"});
   require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
@@ -280,7 +284,7 @@ TrainingConfig TrainingOptions::config_without_model(const Schedule& schedule) c
   if (precision != "float32") {
     config.pipeline.stage.product_dtype = precision == "float16" ? at::kHalf : at::kBFloat16;
   }
-  config.pipeline.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
+  config.pipeline.update.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
   config.pipeline.stage.weight_gradients =
       weight_gradients == "concatenated" ? WeightGradients::Concatenated : WeightGradients::Looped;
   if (gradient_groups != 0) {  // fails for what the schedule cannot have
@@ -288,7 +292,9 @@ TrainingConfig TrainingOptions::config_without_model(const Schedule& schedule) c
   }
   config.pipeline.gradient_groups = gradient_groups;
   config.pipeline.shards_optimizer = shards_optimizer;
-  config.pipeline.clip_norm = clip_norm;
+  config.pipeline.update.clip_norm = clip_norm;
+  config.pipeline.update.clip_scope = clip_scope == "stage" ? ClipScope::Stage : ClipScope::Model;
+  check_runnable(schedule, config.pipeline.update);
   config.pipeline.threads_per_rank = resolve_threads(threads_per_rank, schedule.num_ranks());
   config.pipeline.channel_capacity = channel_capacity;
   config.pipeline.timeout_seconds = timeout_seconds;

@@ -23,6 +23,7 @@ struct TrainingOptions {
   OptimizerOptions optimizer_settings;
   double learning_rate = 1e-3;
   double clip_norm = 1.0;
+  std::string clip_scope = "model";
   std::string weight_gradients = "looped";
   int gradient_groups = 0;
   bool shards_optimizer = false;

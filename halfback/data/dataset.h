@@ -2,16 +2,11 @@
 // position in the endless training order, whatever ranks, stages or micro-batches there are.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include "halfback/data/micro_batch.h"
 
 #include <cstdint>
 
 namespace halfback {
-
-struct Batch {
-  at::Tensor inputs;
-  at::Tensor targets;
-};
 
 struct DataIdentity {
   std::int64_t num_bytes = 0;
@@ -31,10 +26,10 @@ class Dataset {
 
   // Returns the samples `position` ... `position + num_samples - 1` of the training order, where
   // epochs follow each other; `position` is the number of samples consumed so far.
-  virtual Batch train_batch(std::int64_t position, std::int64_t num_samples) const = 0;
+  virtual MicroBatch train_batch(std::int64_t position, std::int64_t num_samples) const = 0;
 
   // Returns validation samples `index` ... in file order; all must be there.
-  virtual Batch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
+  virtual MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
   virtual std::int64_t num_validation_samples() const = 0;
 
   // Returns what tells this data, and what of it is for training, from other data. Reads all of it.

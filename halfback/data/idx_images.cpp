@@ -159,15 +159,18 @@ IdxImages::IdxImages(const IdxImagesOptions& options)
   }
 }
 
-Batch IdxImages::empty_batch(std::int64_t num_images) const {
-  return {.inputs = at::empty({num_images, 1, height(), width()}, at::kFloat),
+MicroBatch IdxImages::empty_batch(std::int64_t num_images) const {
+  return {.inputs = {at::empty({num_images, 1, height(), width()}, at::kFloat)},
           .targets = at::empty({num_images}, at::kLong)};
 }
 
-void IdxImages::fill(Batch& batch, std::int64_t row, const Set& set, std::int64_t image) const {
+void IdxImages::fill(MicroBatch& batch,
+                     std::int64_t row,
+                     const Set& set,
+                     std::int64_t image) const {
   const std::int64_t pixels = set.height * set.width;
   const char* const from = set.pixels.data() + image * pixels;
-  std::transform(from, from + pixels, batch.inputs.mutable_data_ptr<float>() + row * pixels,
+  std::transform(from, from + pixels, batch.inputs.front().mutable_data_ptr<float>() + row * pixels,
                  [this](char byte) { return normalized_[static_cast<unsigned char>(byte)]; });
   batch.targets.mutable_data_ptr<std::int64_t>()[row] =
       label_of(set.labels[static_cast<std::size_t>(image)]);
@@ -183,10 +186,10 @@ DataIdentity IdxImages::identity() const {
   return identity;
 }
 
-Batch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) const {
+MicroBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) const {
   HALFBACK_CHECK(position >= 0 && num_images >= 0,
                  fmt::format("position {}, {} images", position, num_images));
-  Batch batch = empty_batch(num_images);
+  MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
     const auto epoch = static_cast<std::uint64_t>((position + row) / train_.num_images);
     const KeyedPermutation order(train_.num_images, keyed_hash({seed_, epoch, kOrderKey}));
@@ -195,11 +198,11 @@ Batch IdxImages::train_batch(std::int64_t position, std::int64_t num_images) con
   return batch;
 }
 
-Batch IdxImages::validation_batch(std::int64_t index, std::int64_t num_images) const {
+MicroBatch IdxImages::validation_batch(std::int64_t index, std::int64_t num_images) const {
   HALFBACK_CHECK(index >= 0 && num_images >= 0 && index <= test_.num_images &&
                      num_images <= test_.num_images - index,
                  fmt::format("images {} to {} of {}", index, index + num_images, test_.num_images));
-  Batch batch = empty_batch(num_images);
+  MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
     fill(batch, row, test_, index + row);
   }

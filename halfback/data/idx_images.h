@@ -47,9 +47,9 @@ class IdxImages final : public Dataset {
   double standard_deviation() const { return standard_deviation_; }
 
   // Inputs [N, 1, H, W] float32, targets [N], labels from 0. Epochs may meet in a batch.
-  Batch train_batch(std::int64_t position, std::int64_t num_images) const override;
+  MicroBatch train_batch(std::int64_t position, std::int64_t num_images) const override;
   // Of the test images.
-  Batch validation_batch(std::int64_t index, std::int64_t num_images) const override;
+  MicroBatch validation_batch(std::int64_t index, std::int64_t num_images) const override;
 
  private:
   struct Set {
@@ -63,8 +63,8 @@ class IdxImages final : public Dataset {
   void check_fit(const std::filesystem::path& directory) const;
   void measure_pixels(const std::filesystem::path& directory);
   void randomize_labels();
-  Batch empty_batch(std::int64_t num_images) const;
-  void fill(Batch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
+  MicroBatch empty_batch(std::int64_t num_images) const;
+  void fill(MicroBatch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
 
   std::uint64_t seed_;
   Set train_;

@@ -28,19 +28,19 @@ MaskedText::MaskedText(std::unique_ptr<Dataset> text, const MaskedTextOptions& o
                  fmt::format("{} of {} tokens", options.num_masked, options.num_tokens));
 }
 
-Batch MaskedText::train_batch(std::int64_t position, std::int64_t num_samples) const {
+MicroBatch MaskedText::train_batch(std::int64_t position, std::int64_t num_samples) const {
   return mask(text_->train_batch(position, num_samples), {kTraining, position});
 }
 
-Batch MaskedText::validation_batch(std::int64_t index, std::int64_t num_samples) const {
+MicroBatch MaskedText::validation_batch(std::int64_t index, std::int64_t num_samples) const {
   return mask(text_->validation_batch(index, num_samples), {kValidation, index});
 }
 
-Batch MaskedText::mask(Batch batch, const Keys& keys) const {
-  batch.targets = at::full_like(batch.inputs, -1);
-  const std::int64_t length = batch.inputs.size(1);
-  for (std::int64_t row = 0; row < batch.inputs.size(0); ++row) {
-    auto* tokens = batch.inputs.mutable_data_ptr<std::int64_t>() + row * length;
+MicroBatch MaskedText::mask(MicroBatch batch, const Keys& keys) const {
+  batch.targets = at::full_like(batch.inputs.front(), -1);
+  const std::int64_t length = batch.inputs.front().size(1);
+  for (std::int64_t row = 0; row < batch.inputs.front().size(0); ++row) {
+    auto* tokens = batch.inputs.front().mutable_data_ptr<std::int64_t>() + row * length;
     auto* targets = batch.targets.mutable_data_ptr<std::int64_t>() + row * length;
     const auto sample = static_cast<std::uint64_t>(keys.first + row);
     const std::uint64_t key = keyed_hash({options_.seed, kMasking, keys.part, sample});

@@ -23,8 +23,8 @@ class MaskedText final : public Dataset {
   MaskedText(std::unique_ptr<Dataset> text, const MaskedTextOptions& options);
 
   // Targets [N, T] are the tokens that were masked, -1 elsewhere.
-  Batch train_batch(std::int64_t position, std::int64_t num_samples) const override;
-  Batch validation_batch(std::int64_t index, std::int64_t num_samples) const override;
+  MicroBatch train_batch(std::int64_t position, std::int64_t num_samples) const override;
+  MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const override;
   std::int64_t num_validation_samples() const override { return text_->num_validation_samples(); }
   DataIdentity identity() const override { return text_->identity(); }
 
@@ -33,7 +33,7 @@ class MaskedText final : public Dataset {
     std::uint64_t part;  // of the data
     std::int64_t first;  // number of the first sample
   };
-  Batch mask(Batch batch, const Keys& keys) const;
+  MicroBatch mask(MicroBatch batch, const Keys& keys) const;
 
   std::unique_ptr<Dataset> text_;
   MaskedTextOptions options_;

@@ -36,8 +36,8 @@ double checked_fraction(double fraction) {
   return fraction;
 }
 
-Batch empty_batch(std::int64_t num_sequences, std::int64_t length) {
-  return {.inputs = at::empty({num_sequences, length}, at::kLong),
+MicroBatch empty_batch(std::int64_t num_sequences, std::int64_t length) {
+  return {.inputs = {at::empty({num_sequences, length}, at::kLong)},
           .targets = at::empty({num_sequences, length}, at::kLong)};
 }
 
@@ -92,32 +92,32 @@ std::int64_t Text::train_begin(std::int64_t position) const {
   return static_cast<std::int64_t>(offset) + order(position % num_train_windows_) * length;
 }
 
-void Text::fill(Batch& batch, std::int64_t row, Part part, std::int64_t begin) const {
+void Text::fill(MicroBatch& batch, std::int64_t row, Part part, std::int64_t begin) const {
   const std::int64_t length = options_.sequence_length;
   std::vector<std::int64_t> window(static_cast<std::size_t>(length) + 1);
   copy_tokens(part, begin, window);
   std::copy(window.begin(), window.end() - 1,
-            batch.inputs.mutable_data_ptr<std::int64_t>() + row * length);
+            batch.inputs.front().mutable_data_ptr<std::int64_t>() + row * length);
   std::copy(window.begin() + 1, window.end(),
             batch.targets.mutable_data_ptr<std::int64_t>() + row * length);
 }
 
-Batch Text::train_batch(std::int64_t position, std::int64_t num_sequences) const {
+MicroBatch Text::train_batch(std::int64_t position, std::int64_t num_sequences) const {
   HALFBACK_CHECK(position >= 0 && num_sequences >= 0,
                  fmt::format("position {}, {} sequences", position, num_sequences));
-  Batch batch = empty_batch(num_sequences, options_.sequence_length);
+  MicroBatch batch = empty_batch(num_sequences, options_.sequence_length);
   for (std::int64_t row = 0; row < num_sequences; ++row) {
     fill(batch, row, Part::Training, train_begin(position + row));
   }
   return batch;
 }
 
-Batch Text::validation_batch(std::int64_t index, std::int64_t num_sequences) const {
+MicroBatch Text::validation_batch(std::int64_t index, std::int64_t num_sequences) const {
   HALFBACK_CHECK(
       index >= 0 && num_sequences >= 0 && index <= num_validation_windows_ &&
           num_sequences <= num_validation_windows_ - index,
       fmt::format("windows {} to {} of {}", index, index + num_sequences, num_validation_windows_));
-  Batch batch = empty_batch(num_sequences, options_.sequence_length);
+  MicroBatch batch = empty_batch(num_sequences, options_.sequence_length);
   for (std::int64_t row = 0; row < num_sequences; ++row) {
     fill(batch, row, Part::Validation, (index + row) * options_.sequence_length);
   }

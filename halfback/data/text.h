@@ -49,8 +49,8 @@ class Text : public Dataset {
   DataIdentity identity() const override;
 
   // Inputs [N, T] and, as targets, the token after each. Epochs may meet in a batch.
-  Batch train_batch(std::int64_t position, std::int64_t num_sequences) const final;
-  Batch validation_batch(std::int64_t index, std::int64_t num_sequences) const final;
+  MicroBatch train_batch(std::int64_t position, std::int64_t num_sequences) const final;
+  MicroBatch validation_batch(std::int64_t index, std::int64_t num_sequences) const final;
 
  protected:
   enum class Part { Training, Validation };
@@ -72,7 +72,7 @@ class Text : public Dataset {
 
  private:
   std::int64_t train_begin(std::int64_t position) const;
-  void fill(Batch& batch, std::int64_t row, Part part, std::int64_t begin) const;
+  void fill(MicroBatch& batch, std::int64_t row, Part part, std::int64_t begin) const;
 
   TextOptions options_;
   TextFile file_;

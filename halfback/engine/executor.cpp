@@ -1,6 +1,7 @@
 #include "halfback/engine/executor.h"
 
 #include "halfback/base/error.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/memory.h"
 #include "halfback/schedule/dataflow.h"
 
@@ -32,42 +33,32 @@ void hand_over_all(const Tensors& tensors, int rank) {
 
 }  // namespace
 
-std::int64_t num_targets(std::span<const MicroBatch> micro_batches) {
-  std::int64_t count = 0;
-  for (const MicroBatch& one : micro_batches) {
-    const auto* const targets = one.targets.const_data_ptr<std::int64_t>();
-    count += std::count_if(targets, targets + one.targets.numel(),
-                           [](std::int64_t target) { return target >= 0; });
-  }
-  return count;
-}
+Executor::Executor(int rank, ActionRunner& runner, Transport& transport, const RankDevice& device)
+    : rank_(rank), runner_(runner), transport_(transport), device_(device) {}
 
-Executor::Executor(int rank, Stages& stages, Transport& transport, at::Device device)
-    : rank_(rank), stages_(stages), transport_(transport), device_(rank, device) {}
-
-void Executor::run(const StepContext& context) {
-  context_ = &context;
-  const std::size_t count = context.micro_batches.size();
+void Executor::run(const Schedule& schedule, double origin_seconds) {
+  schedule_ = &schedule;
+  origin_seconds_ = origin_seconds;
+  const auto count = static_cast<std::size_t>(schedule.num_micro_batches);
   mail_.clear();
-  for (const auto& [number, stage] : stages_) {
-    mail_[number] = {.activations_in = std::vector<Tensors>(count),
-                     .activations_out = std::vector<Tensors>(count),
-                     .gradients_in = std::vector<Tensors>(count),
-                     .gradients_out = std::vector<Tensors>(count)};
+  for (const int stage : schedule.placement.stages_of(rank_)) {
+    mail_[stage] = {.activations_in = std::vector<Tensors>(count),
+                    .activations_out = std::vector<Tensors>(count),
+                    .gradients_in = std::vector<Tensors>(count),
+                    .gradients_out = std::vector<Tensors>(count)};
   }
   reductions_.clear();
-  losses_.assign(context.is_training ? count : 2 * count, 0.0);
-  const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank_)];
+  const auto& list = schedule.ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
-  spans_.reserve(list.size() + stages_.size());
+  spans_.reserve(list.size() + 2 * mail_.size());  // and a sum and an update behind the list
   peak_between_actions_ = device_.live_bytes();
   for (std::size_t i = 0; i < list.size();) {
     position_.store(static_cast<int>(i), std::memory_order_relaxed);
     require_possible(list[i]);
     if (list[i].kind == ActionKind::BackwardWeight) {
-      i += weight_run(list, i);
+      i += run_weights(list, i);
     } else if (list[i].kind == ActionKind::ReduceGradient) {
-      begin_reduction(list[i]);  // its span is that of the sum, not of its begin
+      begin_reduction(list[i]);
       ++i;
     } else {
       timed(list[i], [&] { run_action(list[i]); });
@@ -76,190 +67,121 @@ void Executor::run(const StepContext& context) {
     peak_between_actions_ = std::max(peak_between_actions_, device_.live_bytes());
   }
   position_.store(static_cast<int>(list.size()), std::memory_order_relaxed);
-  if (context.is_training) {
-    for (const auto& [number, stage] : stages_) {
-      if (const auto micro_batch = stage->finish_step(own_micro_batches(number))) {
-        throw ScheduleError(fmt::format(
-            "the list ends and stage {} is not through with micro-batch {}; it must run F and "
-            "either B or I and W",
-            number, *micro_batch));
-      }
-    }
-  }
+}
+
+void Executor::run_behind(const Action& action) {
+  timed(action, [&] { run_action(action); });
 }
 
 void Executor::require_possible(const Action& action) const {
-  const auto count = static_cast<int>(context_->micro_batches.size());
-  HALFBACK_CHECK(action.micro_batch >= 0 && action.micro_batch < count, to_string(action));
-  if (stages_.count(action.stage) == 0 || !is_local(action.stage, action.micro_batch)) {
+  const Placement& placement = schedule_->placement;
+  HALFBACK_CHECK(action.micro_batch >= 0 && action.micro_batch < schedule_->num_micro_batches,
+                 to_string(action));
+  const bool is_here = action.stage >= 0 && action.stage < placement.num_stages() &&
+                       placement.rank_of(action) == rank_;
+  if (!is_here) {
     throw ScheduleError(
         fmt::format("stage {} is not on this rank; verify the schedule", action.stage));
   }
-  if (is_message(action.kind) && !other_stage(context_->schedule->placement, action)) {
+  if (is_message(action.kind) && !other_stage(placement, action)) {
     throw ScheduleError(
         fmt::format("there is no stage {}; verify the schedule", counterpart(action).stage));
   }
 }
 
-void Executor::note(const Action& action, double start, double cpu_start) {
+template <typename Work>
+void Executor::timed(const Action& action, Work work) {
+  const double start = now_seconds();
+  const double cpu_start = thread_cpu_seconds();
+  work();
+  device_.wait();
   spans_.push_back({.rank = rank_,
                     .action = action,
-                    .start_seconds = start - context_->origin_seconds,
-                    .end_seconds = now_seconds() - context_->origin_seconds,
+                    .start_seconds = start - origin_seconds_,
+                    .end_seconds = now_seconds() - origin_seconds_,
                     .cpu_seconds = thread_cpu_seconds() - cpu_start});
 }
 
 void Executor::run_action(const Action& action) {
   switch (action.kind) {
     case ActionKind::Forward:
-      return forward(action);
     case ActionKind::Backward:
     case ActionKind::BackwardInput:
-      return backward(action);
+      return compute(action);
     case ActionKind::SendForward:
     case ActionKind::SendBackward:
       return send(action);
     case ActionKind::RecvForward:
     case ActionKind::RecvBackward:
       return receive(action);
+    case ActionKind::Update:
+      return runner_.update(action);
     case ActionKind::BackwardWeight:
     case ActionKind::ReduceGradient:
-    case ActionKind::Update:
       break;
   }
-  HALFBACK_CHECK(false, "no update in a list that runs");
+  HALFBACK_CHECK(false, to_string(action));
 }
 
-void Executor::forward(const Action& action) {
-  const MicroBatch& batch = context_->micro_batches[static_cast<std::size_t>(action.micro_batch)];
-  Stage& stage = *stages_.at(action.stage);
-  Tensors inputs = action.stage == 0 ? batch.inputs
-                                     : take(mail_.at(action.stage).activations_in,
-                                            action.micro_batch, "activation");
-  if (stage.has_loss()) {
-    const auto index = static_cast<std::size_t>(action.micro_batch);
-    if (context_->is_training) {
-      losses_[index] = stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets);
-    } else {
-      const Stage::Score score = stage.infer_loss(std::move(inputs), batch.targets);
-      losses_[index] = score.loss;
-      losses_[losses_.size() / 2 + index] = static_cast<double>(score.num_correct);
-    }
-    return;
+void Executor::compute(const Action& action) {
+  Tensors taken;
+  if (takes_from_neighbor(*schedule_, action)) {
+    Mail& mail = mail_.at(action.stage);
+    taken = is_forward(action.kind) ? take(mail.activations_in, action.micro_batch, "activation")
+                                    : take(mail.gradients_in, action.micro_batch, "gradient");
   }
-  deliver(action, context_->is_training ? stage.forward(action.micro_batch, std::move(inputs))
-                                        : stage.infer(std::move(inputs)));
+  deliver(action, runner_.compute(action, std::move(taken)));
 }
 
-void Executor::backward(const Action& action) {
-  Stage& stage = *stages_.at(action.stage);
-  Tensors gradients =
-      stage.has_loss() ? Tensors()
-                       : take(mail_.at(action.stage).gradients_in, action.micro_batch, "gradient");
-  const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
-  gradients = (stage.*half)(action.micro_batch, std::move(gradients), context_->loss_scale);
-  if (action.kind == ActionKind::Backward) {
-    end_weight(action);
-  }
-  deliver(action, std::move(gradients));
-}
-
-GroupEnd Executor::group_end(const Action& action) const {
-  return context_->group_ends.empty()
-             ? GroupEnd::No
-             : context_->group_ends[static_cast<std::size_t>(action.micro_batch)];
-}
-
-void Executor::end_weight(const Action& action) {
-  if (const GroupEnd end = group_end(action); end != GroupEnd::No) {
-    stages_.at(action.stage)->store().end_gradient_group(end == GroupEnd::LastOfStep);
-  }
-}
-
+// Its span is that of the sum, not of its begin: filled in at the end of the sum.
 void Executor::begin_reduction(const Action& action) {
-  ParameterStore& store = stages_.at(action.stage)->store();
-  store.complete_gradients();
-  device_.wait();
-  if (!reduction_) {
-    reduction_.emplace(rank_, transport_, device_);
-  }
-  reduction_->begin({.action = action,
-                     .gradients = store.gradients(),
-                     .copies = context_->schedule->placement.ranks_of(action.stage)});
+  runner_.begin_reduction(action);
   reductions_[action.stage] = spans_.size();
-  spans_.push_back({.rank = rank_, .action = action});  // filled in at its end
+  spans_.push_back({.rank = rank_, .action = action});
 }
 
-void Executor::finish_reductions() {
-  if (context_->schedule->placement.num_replicas() == 1) {
-    return;
-  }
-  for (const auto& [number, stage] : stages_) {
-    if (reductions_.count(number) == 0) {
-      begin_reduction({ActionKind::ReduceGradient, number, own_micro_batches(number).front()});
+void Executor::add_reductions(std::span<const Span> spans) {
+  for (Span span : spans) {
+    span.start_seconds -= origin_seconds_;
+    span.end_seconds -= origin_seconds_;
+    const auto place = reductions_.find(span.action.stage);
+    if (place == reductions_.end()) {
+      spans_.push_back(span);
+    } else {
+      spans_[place->second] = span;
     }
   }
-  for (Span span : reduction_->finish()) {
-    span.start_seconds -= context_->origin_seconds;
-    span.end_seconds -= context_->origin_seconds;
-    spans_[reductions_.at(span.action.stage)] = span;
-  }
 }
 
-std::vector<int> Executor::own_micro_batches(int stage) const {
-  std::vector<int> own;
-  for (int i = 0; i < static_cast<int>(context_->micro_batches.size()); ++i) {
-    if (is_local(stage, i)) {
-      own.push_back(i);
-    }
-  }
-  return own;
-}
-
-bool Executor::is_local(int stage, int micro_batch) const {
-  const Placement& placement = context_->schedule->placement;
-  return stage >= 0 && stage < placement.num_stages() &&
-         placement.rank_of(stage, placement.replica_of(micro_batch)) == rank_;
-}
-
-std::size_t Executor::weight_run(const std::vector<Action>& list, std::size_t begin) {
-  std::size_t end = begin + 1;
-  Stage& stage = *stages_.at(list[begin].stage);
-  if (stage.concatenates()) {
-    while (end < list.size() && list[end].kind == ActionKind::BackwardWeight &&
-           list[end].stage == list[begin].stage && group_end(list[end - 1]) == GroupEnd::No) {
-      ++end;
-    }
-  }
-  std::vector<int> micro_batches;
-  for (std::size_t i = begin; i < end; ++i) {
-    micro_batches.push_back(list[i].micro_batch);
-  }
-  timed(list[begin], [&] {
-    stage.backward_weight(micro_batches);
-    end_weight(list[end - 1]);
+std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t begin) {
+  const auto first = list.begin() + static_cast<std::ptrdiff_t>(begin);
+  const auto last = std::find_if(first, list.end(), [&](const Action& action) {
+    return action.kind != first->kind || action.stage != first->stage;
   });
+  const std::span<const Action> together(first, last);
+  const std::span<const Action> joined = together.first(runner_.num_joined(together));
+  timed(*first, [&] { runner_.compute_weights(joined); });
   // One product made several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();
-  const auto parts = static_cast<double>(end - begin);
+  const auto parts = static_cast<double>(joined.size());
   const double length = (whole.end_seconds - whole.start_seconds) / parts;
   whole.cpu_seconds /= parts;
-  for (std::size_t i = begin; i < end; ++i) {
-    whole.action = list[i];
+  for (const Action& action : joined) {
+    whole.action = action;
     whole.end_seconds = whole.start_seconds + length;
     spans_.push_back(whole);
     whole.start_seconds = whole.end_seconds;
   }
-  return end - begin;
+  return joined.size();
 }
 
 void Executor::deliver(const Action& action, Tensors tensors) {
-  if (!gives_to_neighbor(*context_->schedule, action)) {
+  if (!gives_to_neighbor(*schedule_, action)) {
     return;
   }
   const Action receive = counterpart(send_for(action));
-  const bool stays = context_->schedule->placement.rank_of(receive) == rank_;
+  const bool stays = schedule_->placement.rank_of(receive) == rank_;
   Mail& mail = mail_.at(stays ? receive.stage : action.stage);
   const bool forward = is_forward(action.kind);
   auto& box = stays ? (forward ? mail.activations_in : mail.gradients_in)
@@ -272,13 +194,13 @@ void Executor::send(const Action& action) {
   Tensors tensors = is_forward(action.kind)
                         ? take(mail.activations_out, action.micro_batch, "activation")
                         : take(mail.gradients_out, action.micro_batch, "gradient");
-  const int to = context_->schedule->placement.rank_of(counterpart(action));
+  const int to = schedule_->placement.rank_of(counterpart(action));
   hand_over_all(tensors, kNoRank);
   transport_.send({.from = rank_, .to = to}, action, std::move(tensors));
 }
 
 void Executor::receive(const Action& action) {
-  const int from = context_->schedule->placement.rank_of(counterpart(action));
+  const int from = schedule_->placement.rank_of(counterpart(action));
   Tensors tensors = device_.take(transport_.receive({.from = from, .to = rank_}, action));
   hand_over_all(tensors, rank_);
   Mail& mail = mail_.at(action.stage);

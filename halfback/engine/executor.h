@@ -1,11 +1,9 @@
-// Walks one rank's list of actions: computes through its stages, sends and receives through the
+// Walks one rank's list of actions: has its stages compute, sends and receives through the
 // transport, notes a span per action. It never reorders, drops or invents an action.
 #pragma once
 
-#include "halfback/engine/clock.h"
+#include "halfback/engine/action_runner.h"
 #include "halfback/engine/device.h"
-#include "halfback/engine/gradient_reduction.h"
-#include "halfback/engine/stage.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/timeline/timeline.h"
 #include "halfback/transport/transport.h"
@@ -14,67 +12,33 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 namespace halfback {
 
-// Inputs and targets of one micro-batch: token ids [N, T] for language models, images [N, C, H, W]
-// and their classes [N], on the CPU. Behind the first input may stand others, such as a mask.
-struct MicroBatch {
-  Tensors inputs;
-  at::Tensor targets;
-};
-
-// Returns how many targets have a loss: those that are not below 0.
-std::int64_t num_targets(std::span<const MicroBatch> micro_batches);
-
-enum class GroupEnd : std::uint8_t { No, Yes, LastOfStep };
-
-// What the ranks share during a step.
-struct StepContext {
-  const Schedule* schedule = nullptr;
-  std::span<const MicroBatch> micro_batches;
-  double loss_scale = 1.0;  // that of loss_scale.h / number of targets of the step
-  std::int64_t step = 0;    // number, from 1
-  // By micro-batch, whether its weight gradient ends a gradient group of its copy of a stage. Empty
-  // where a copy has one group only.
-  std::span<const GroupEnd> group_ends = {};
-  bool is_training = true;  // false: forward only, nothing is kept
-  double origin_seconds = 0.0;
-};
-
 class Executor {
  public:
-  using Stages = std::map<int, std::unique_ptr<Stage>>;  // of this rank, by number
+  // All must outlive it.
+  Executor(int rank, ActionRunner& runner, Transport& transport, const RankDevice& device);
 
-  Executor(int rank, Stages& stages, Transport& transport, at::Device device = at::kCPU);
+  // Runs the whole list of the schedule, which must outlive what follows. Spans count from
+  // `origin_seconds` of now_seconds(). Throws what an action throws; position() is then that of the
+  // action.
+  void run(const Schedule& schedule, double origin_seconds);
 
-  // Where this rank's stages are.
-  const RankDevice& device() const { return device_; }
+  // Runs an action behind the list, such as an update that had to wait for all ranks.
+  void run_behind(const Action& action);
 
-  // Runs the whole list. Throws what an action throws; position() is then that of the action.
-  // Throws ScheduleError at the end of a list that leaves something undone.
-  void run(const StepContext& context);
+  // Notes the spans of sums that ran beside the list, on the clock of now_seconds().
+  void add_reductions(std::span<const Span> spans);
 
   // Where the list is, for messages of other ranks: may be called from any thread.
   int position() const { return position_.load(std::memory_order_relaxed); }
 
-  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation as many
-  // numbers of correct answers stand behind them.
-  const std::vector<double>& losses() const { return losses_; }
   const std::vector<Span>& spans() const { return spans_; }
   // The most bytes of this rank, or of its device, between two actions of the last run.
   std::int64_t peak_between_actions() const { return peak_between_actions_; }
-
-  // Begins the sums over copies of the weights that the list has not begun, and waits for all.
-  void finish_reductions();
-
-  // Runs `work` as an action of its own in the spans.
-  template <typename Work>
-  void timed(const Action& action, Work work);
 
  private:
   // Tensors of a stage that are on their way, by micro-batch.
@@ -85,48 +49,35 @@ class Executor {
     std::vector<Tensors> gradients_out;
   };
 
-  // Throws ScheduleError for what no rank could do here; only schedules that nobody verified.
+  // Throws ScheduleError for an action that this rank cannot run, which only an unverified schedule
+  // has.
   void require_possible(const Action& action) const;
   void run_action(const Action& action);
-  void forward(const Action& action);
-  void backward(const Action& action);
+  void compute(const Action& action);
   void send(const Action& action);
   void receive(const Action& action);
   void begin_reduction(const Action& action);
-  GroupEnd group_end(const Action& action) const;
-  void end_weight(const Action& action);
   // Runs the W actions of one stage that stand together at `begin`; returns how many.
-  std::size_t weight_run(const std::vector<Action>& list, std::size_t begin);
+  std::size_t run_weights(const std::vector<Action>& list, std::size_t begin);
 
   // Puts what an F, I or B makes where another stage of this rank or a send takes it.
   void deliver(const Action& action, Tensors tensors);
-  // Whether this rank holds a stage of the replica that a micro-batch passes.
-  bool is_local(int stage, int micro_batch) const;
-  // Returns the micro-batches that pass a stage of this rank, ascending.
-  std::vector<int> own_micro_batches(int stage) const;
-  void note(const Action& action, double start, double cpu_start);
+
+  // Runs `work` and notes the span of an action.
+  template <typename Work>
+  void timed(const Action& action, Work work);
 
   int rank_;
-  Stages& stages_;
+  ActionRunner& runner_;
   Transport& transport_;
-  RankDevice device_;
-  const StepContext* context_ = nullptr;
+  const RankDevice& device_;
+  const Schedule* schedule_ = nullptr;
+  double origin_seconds_ = 0.0;
   std::atomic<int> position_{0};
-  std::map<int, Mail> mail_;
-  std::vector<double> losses_;
+  std::map<int, Mail> mail_;  // by stage
   std::vector<Span> spans_;
   std::int64_t peak_between_actions_ = 0;
-  std::map<int, std::size_t> reductions_;  // by stage, of those that have begun: place in the spans
-  std::optional<GradientReduction> reduction_;
+  std::map<int, std::size_t> reductions_;  // by stage, of those in the list: place in the spans
 };
-
-template <typename Work>
-void Executor::timed(const Action& action, Work work) {
-  const double start = now_seconds();
-  const double cpu_start = thread_cpu_seconds();
-  work();
-  device_.wait();
-  note(action, start, cpu_start);
-}
 
 }  // namespace halfback

@@ -1,11 +1,8 @@
 #include "halfback/engine/pipeline.h"
 
 #include "halfback/base/error.h"
-#include "halfback/engine/exchange_keys.h"
-#include "halfback/engine/memory.h"
 #include "halfback/engine/pipeline_rank.h"
 #include "halfback/engine/runtime.h"
-#include "halfback/engine/shards.h"
 #include "halfback/schedule/gradient_groups.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
@@ -51,7 +48,7 @@ void require_same_on_replicas(const std::vector<StageLayers>& stages) {
 
 }  // namespace
 
-void check_runnable(const Schedule& schedule) {
+void check_runnable(const Schedule& schedule, const UpdateOptions& update) {
   for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
     std::vector<int> stages = schedule.placement.stages_of(rank);
     std::sort(stages.begin(), stages.end());
@@ -69,16 +66,12 @@ void check_runnable(const Schedule& schedule) {
         "supported yet; use a family of backprop, or leave losses= out of a file",
         brief_losses(schedule.cuts)));
   }
-  for (const auto& list : schedule.ranks) {
-    const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {
-      return action.kind == ActionKind::Update;
-    });
-    if (update != list.end()) {
-      throw ScheduleError(
-          fmt::format("schedule: {} updates a stage inside the step; running that is not supported "
-                      "yet; leave the updates out, and every stage is updated at the end",
-                      to_string(*update)));
-    }
+  if (has_updates(schedule) && StageUpdate(update).needs_model_norm()) {
+    throw ScheduleError(fmt::format(
+        "schedule: its lists update stages (U) before the gradient norm of the whole model is "
+        "known, which {} needs; use {}, or leave the updates out",
+        update.loss_scale.is_dynamic ? "--loss-scale dynamic" : "--clip",
+        update.loss_scale.is_dynamic ? "a fixed --loss-scale" : "--clip 0 or --clip-scope stage"));
   }
 }
 
@@ -89,8 +82,8 @@ Pipeline::Pipeline(const BuildStages& build,
     : options_(options),
       schedule_(with_messages(schedule, {options.channel_capacity})),
       transport_(transport ? std::move(transport) : in_process(schedule, options)),
-      loss_scale_(options.loss_scale) {
-  check_runnable(schedule);
+      update_(options.update) {
+  check_runnable(schedule, options.update);
   initialize_runtime();
   choose_gradient_groups();
   std::vector<StageLayers> first = build();
@@ -104,7 +97,8 @@ Pipeline::Pipeline(const BuildStages& build,
         "use --data-parallel D or a schedule with replicas");
   }
   layout_ = lay_out(first);
-  place_gathered();
+  check_ties();
+  totals_.emplace(schedule_.placement, layout_);
   make_ranks(std::move(first), build);
 }
 
@@ -142,14 +136,20 @@ void Pipeline::choose_gradient_groups() {
   }
 }
 
-void Pipeline::place_gathered() {
-  norms_begin_.resize(static_cast<std::size_t>(num_stages()));
-  num_norms_.resize(static_cast<std::size_t>(schedule_.num_ranks()));
-  for (int stage = 0; stage < num_stages(); ++stage) {
-    norms_begin_[static_cast<std::size_t>(stage)] =
-        num_norms_[static_cast<std::size_t>(schedule_.placement.rank_of(stage))];
-    for (const int rank : schedule_.placement.ranks_of(stage)) {
-      num_norms_[static_cast<std::size_t>(rank)] += layout_.num_parameters(stage);
+// Tied parameters are equal only if their stages are updated together, by one sum and one norm.
+void Pipeline::check_ties() const {
+  const bool in_lists = has_updates(schedule_);
+  if (!in_lists && options_.update.clip_scope == ClipScope::Model) {
+    return;
+  }
+  for (const TiedPair& pair : layout_.tied) {
+    if (pair.original.stage != pair.copy.stage) {
+      throw ConfigError(fmt::format(
+          "model: stages {} and {} share a parameter, and {} treats each stage on its own; use "
+          "{}, or a model without tied parameters",
+          pair.original.stage, pair.copy.stage,
+          in_lists ? "a schedule with U" : "--clip-scope stage",
+          in_lists ? "a schedule without U" : "--clip-scope model"));
     }
   }
 }
@@ -157,8 +157,7 @@ void Pipeline::place_gathered() {
 void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& build) {
   const std::vector<int> local = transport_->local_ranks();
   for (const int rank : local) {
-    ranks_[rank] =
-        std::make_unique<Rank>(rank, *transport_, device_of_rank(options_.stage.device, rank));
+    ranks_[rank] = std::make_unique<Rank>(rank, *this, device_of_rank(options_.stage.device, rank));
   }
   threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
   const int num_replicas = schedule_.placement.num_replicas();
@@ -178,19 +177,19 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
     threads_->run([&](int number) {
       Rank& rank = *ranks_.at(number);
       Stage::Options stage_options = options_.stage;
-      stage_options.device = rank.executor.device().device();
+      stage_options.device = rank.device.device();
       if (options_.shards_optimizer) {
         stage_options.optimizer_shard = replica;
         stage_options.num_optimizer_shards = num_replicas;
       }
-      rank.executor.device().enter();
+      rank.device.enter();
       for (std::size_t stage = 0; stage < stages.size(); ++stage) {
         if (rank_of_stage[stage] == number) {
           rank.stages[static_cast<int>(stage)] =
               std::make_unique<Stage>(std::move(stages[stage]), stage_options);
         }
       }
-      rank.executor.device().wait();
+      rank.device.wait();
     });
   }
 }
@@ -220,65 +219,36 @@ void Pipeline::initialize(std::uint64_t seed) {
     local.stage->store().initialize(seed, layout_.numbers[static_cast<std::size_t>(local.number)]);
   }
   if (schedule_.placement.num_replicas() > 1) {
-    copy_values_to_replicas();
+    threads_->run([&](int number) { ranks_.at(number)->replicas.copy_values(); });
   }
 }
 
-void Pipeline::copy_values_to_replicas() {
-  threads_->run([&](int number) {
-    for (const auto& [stage, held] : ranks_.at(number)->stages) {
-      const std::vector<int> copies = schedule_.placement.ranks_of(stage);
-      const at::Tensor& values = held->store().values();
-      const bool is_source = copies.front() == number;
-      const std::vector<at::Tensor> given(copies.size(), is_source ? values : at::Tensor());
-      std::vector<at::Tensor> got(copies.size());
-      got.front() = values;  // of the source itself: nothing
-      transport_
-          ->begin_exchange(number, exchange_keys::of_values(stage),
-                           trades_with_copies(number, copies, given, got))
-          ->wait();
-    }
-  });
-}
-
-void Pipeline::gather_optimizer_state(
-    const std::function<bool(int stage, int replica)>& is_chosen) {
+std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsChosen& is_chosen) {
+  std::map<int, GatheredStage> chosen;
   if (!options_.shards_optimizer) {
-    return;
-  }
-  threads_->run([&](int number) {
-    const MemoryOwner nobody(kNoRank);
-    for (const auto& [stage, held] : ranks_.at(number)->stages) {
-      gather_optimizer_state(number, stage, *held, is_chosen);
-    }
-  });
-}
-
-void Pipeline::gather_optimizer_state(
-    int number,
-    int stage,
-    Stage& held,
-    const std::function<bool(int stage, int replica)>& is_chosen) {
-  const std::vector<int> copies = schedule_.placement.ranks_of(stage);
-  const auto own = std::find(copies.begin(), copies.end(), number) - copies.begin();
-  const auto own_state = held.optimizer().state();
-  for (std::size_t kind = 0; kind < own_state.size(); ++kind) {
-    std::vector<at::Tensor> given(copies.size());
-    for (std::size_t copy = 0; copy < copies.size(); ++copy) {
-      if (is_chosen(stage, static_cast<int>(copy))) {
-        given[copy] = own_state[kind].second;
+    for (const LocalStage& local : local_stages()) {
+      if (is_chosen(local.number, local.replica)) {
+        chosen[local.number] = {local.stage, local.stage->optimizer_state()};
       }
     }
-    const std::vector<at::Tensor> got =
-        is_chosen(stage, static_cast<int>(own))
-            ? shards_of(held.whole_state()[kind].second, copies.size())
-            : std::vector<at::Tensor>(copies.size());
-    transport_
-        ->begin_exchange(
-            number, exchange_keys::of_reduction({.stage = stage, .bucket = static_cast<int>(kind)}),
-            trades_with_copies(number, copies, given, got))
-        ->wait();
+  } else {
+    std::mutex mutex;
+    threads_->run([&](int number) {
+      Rank& rank = *ranks_.at(number);
+      for (const auto& [stage, held] : rank.stages) {
+        std::vector<ShardedBuffer> state = rank.replicas.gather_optimizer_state(stage, is_chosen);
+        if (!state.empty()) {
+          const std::lock_guard lock(mutex);
+          chosen[stage] = {held.get(), std::move(state)};
+        }
+      }
+    });
   }
+  std::vector<GatheredStage> all;
+  for (auto& [number, gathered] : chosen) {
+    all.push_back(std::move(gathered));
+  }
+  return all;
 }
 
 }  // namespace halfback

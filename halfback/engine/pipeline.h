@@ -7,11 +7,12 @@
 // gradients and parameters equal the plain run bit for bit.
 #pragma once
 
-#include "halfback/engine/executor.h"
-#include "halfback/engine/loss_scale.h"
 #include "halfback/engine/model_layout.h"
 #include "halfback/engine/rank_report.h"
+#include "halfback/engine/rank_stages.h"
 #include "halfback/engine/rank_threads.h"
+#include "halfback/engine/stage_update.h"
+#include "halfback/engine/step_totals.h"
 
 #include <atomic>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,14 +29,13 @@ namespace halfback {
 
 struct PipelineOptions {
   Stage::Options stage;  // its device may lack a number: ranks are then dealt out over all
-  LossScaleOptions loss_scale;
+  UpdateOptions update;
   // Contiguous blocks of the micro-batches whose gradients are summed on their own and then added
   // pairwise: a multiple of the copies of the weights, by a power of two. 0: one for each copy.
   int gradient_groups = 0;
   // Each copy of the weights holds an equal part of the optimizer's state, updates that part of the
   // parameters and gives it to the others (ZeRO stage 1: Rajbhandari et al., arXiv:1910.02054).
   bool shards_optimizer = false;
-  double clip_norm = 0.0;  // largest gradient norm of the whole model; 0 does not clip
   int threads_per_rank = 1;
   int channel_capacity = 16;
   double timeout_seconds = 60.0;
@@ -60,8 +61,9 @@ struct Evaluation {
 };
 
 // Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run: gradient cuts,
-// updates inside the step, and two copies of a stage on one rank.
-void check_runnable(const Schedule& schedule);
+// two copies of a stage on one rank, and updates inside the step that need the gradient norm of the
+// whole model.
+void check_runnable(const Schedule& schedule, const UpdateOptions& update = {});
 
 // Makes the layers of the whole model, stage by stage, alike every time.
 using BuildStages = std::function<std::vector<StageLayers>()>;
@@ -71,6 +73,12 @@ struct LocalStage {
   int number = 0;
   int replica = 0;
   Stage* stage = nullptr;
+};
+
+// One with the optimizer's state of all its elements.
+struct GatheredStage {
+  Stage* stage = nullptr;
+  std::vector<ShardedBuffer> state;
 };
 
 class Pipeline {
@@ -111,8 +119,8 @@ class Pipeline {
   Evaluation evaluate(std::span<const MicroBatch> micro_batches);
 
   // Part of the state of training, where it is dynamic.
-  const LossScale& loss_scale() const { return loss_scale_; }
-  void restore_loss_scale(const LossScaleState& state) { loss_scale_.restore(state); }
+  const LossScale& loss_scale() const { return update_.loss_scale(); }
+  void restore_loss_scale(const LossScaleState& state) { update_.loss_scale().restore(state); }
 
   int num_stages() const { return schedule_.num_stages(); }
   // Returns a stage of the first copy of the weights, which must be in this process.
@@ -121,9 +129,9 @@ class Pipeline {
   std::vector<LocalStage> local_stages();
   int gradient_groups() const { return gradient_groups_; }
 
-  // Completes Stage::whole_state() of the stages that are chosen, from the shards of all copies.
-  // All processes must call it alike.
-  void gather_optimizer_state(const std::function<bool(int stage, int replica)>& is_chosen);
+  // Returns the copies of stages in this process that are chosen, by number, with the optimizer's
+  // state from the shards of all copies. All processes must call it alike.
+  std::vector<GatheredStage> gather_optimizer_state(const Replicas::IsChosen& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }
 
@@ -138,20 +146,10 @@ class Pipeline {
   struct Rank;
   void make_ranks(std::vector<StageLayers> first, const BuildStages& build);
   void choose_gradient_groups();
-  void copy_values_to_replicas();
-  void gather_optimizer_state(int number,
-                              int stage,
-                              Stage& held,
-                              const std::function<bool(int stage, int replica)>& is_chosen);
-  void place_gathered();
+  void check_ties() const;
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
   void run_all(const StepContext& context, const StepOptions* update);
   void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
-  void share_gradients(Rank& rank);
-  void share_tied_gradients(const Rank& rank);
-  void sum_up(Rank& rank, const StepContext& context);
-  void update_stages(Rank& rank, const StepOptions& options);
-  void share_updates(const Rank& rank);
   void exchange_reports(Rank& rank, RankReport own);
   void collect(StepResult& result);
   void set_running(const Schedule* schedule);
@@ -162,12 +160,10 @@ class Pipeline {
   std::unique_ptr<Transport> transport_;
   ModelLayout layout_;
   int gradient_groups_ = 1;
-  // In what a rank tells of a step: where the norms of a stage begin, and how many there are.
-  std::vector<std::size_t> norms_begin_;        // by stage, on the rank of its first copy
-  std::vector<std::size_t> num_norms_;          // by rank
+  std::optional<StepTotals> totals_;
+  StageUpdate update_;
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
-  LossScale loss_scale_;
   mutable std::mutex running_mutex_;
   const Schedule* running_ = nullptr;  // under way, or that of the error
   Schedule forward_;                   // of the last evaluation

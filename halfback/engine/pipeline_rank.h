@@ -1,6 +1,7 @@
 // A rank of a pipeline in this process: internal to Pipeline.
 #pragma once
 
+#include "halfback/engine/executor.h"
 #include "halfback/engine/pipeline.h"
 
 #include <cstdint>
@@ -10,21 +11,27 @@
 namespace halfback {
 
 struct Pipeline::Rank {
-  Rank(int rank_number, Transport& transport, at::Device device)
-      : number(rank_number), executor(rank_number, stages, transport, device) {}
+  Rank(int rank_number, const Pipeline& pipeline, at::Device computes_on)
+      : number(rank_number),
+        device(rank_number, computes_on),
+        replicas(rank_number,
+                 {.placement = pipeline.schedule_.placement,
+                  .layout = pipeline.layout_,
+                  .stages = stages,
+                  .transport = *pipeline.transport_,
+                  .device = device}),
+        runner(rank_number, stages, replicas, pipeline.update_),
+        executor(rank_number, runner, *pipeline.transport_, device) {}
 
   int number;
-  Executor::Stages stages;
+  RankDevice device;
+  RankStageMap stages;
+  Replicas replicas;
+  RankStages runner;
   Executor executor;
   std::int64_t idle_bytes = 0;  // alive before the step
 
-  // Sums, as they come out of the exchange at the end of a step: the same on every rank.
-  struct Totals {
-    double loss = 0.0;
-    double squared_norm = 0.0;
-    double num_correct = 0.0;  // of an evaluation
-  };
-  Totals totals;
+  StepTotals::Sums totals;          // the same on every rank
   std::vector<RankReport> reports;  // its own, or of all where some are in other processes
 
   std::map<int, Link> sent;  // all that went out to a rank before the step

@@ -1,11 +1,9 @@
 // The steps of a pipeline.
 #include "halfback/base/error.h"
-#include "halfback/engine/exchange_keys.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/pipeline_rank.h"
-#include "halfback/engine/shards.h"
 #include "halfback/schedule/passes.h"
 
-#include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
@@ -27,7 +25,7 @@ RankReport Pipeline::Rank::report(const Transport& transport) {
     made.memory.optimizer_state += bytes.optimizer;
   }
   made.memory.activations = executor.peak_between_actions() - idle_bytes;
-  made.memory.peak = executor.device().peak_bytes();
+  made.memory.peak = device.peak_bytes();
   made.spans = executor.spans();
   for (const LinkUse& use : transport.links(number)) {
     Link& before = sent[use.route.to];
@@ -62,22 +60,27 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
   HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
                  fmt::format("{} micro-batches", micro_batches.size()));
   const auto targets = static_cast<double>(num_targets(micro_batches));
-  const StepContext context{.schedule = &schedule_,
-                            .micro_batches = micro_batches,
-                            .loss_scale = loss_scale_.value() / targets,
-                            .step = update != nullptr ? update->number : 0,
-                            .group_ends = group_ends_,
-                            .origin_seconds = now_seconds()};
+  const StepContext context{
+      .schedule = &schedule_,
+      .micro_batches = micro_batches,
+      .loss_scale = update_.loss_scale().value() / targets,
+      .group_ends = group_ends_,
+      .updates = update != nullptr,
+      .updates_in_lists = has_updates(schedule_),
+      .update = update != nullptr ? StageUpdate::Step{.number = update->number,
+                                                      .learning_rate = update->learning_rate}
+                                  : StageUpdate::Step{.number = 0},
+      .origin_seconds = now_seconds()};
   run_all(context, update);
   StepResult result;
-  result.loss_scale = loss_scale_.value();
+  result.loss_scale = update_.loss_scale().value();
   result.seconds = now_seconds() - context.origin_seconds;
-  const Rank::Totals& totals = ranks_.begin()->second->totals;
+  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
   result.loss = totals.loss / targets;
   result.gradient_norm = std::sqrt(totals.squared_norm);
   if (update != nullptr) {
-    result.was_skipped = loss_scale_.skips(result.gradient_norm);
-    loss_scale_.finish_step(result.was_skipped);
+    result.was_skipped = update_.loss_scale().skips(result.gradient_norm);
+    update_.loss_scale().finish_step(result.was_skipped);
   }
   collect(result);
   return result;
@@ -91,7 +94,7 @@ Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
            .is_training = false,
            .origin_seconds = now_seconds()},
           nullptr);
-  const Rank::Totals& totals = ranks_.begin()->second->totals;
+  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
   const auto count = static_cast<double>(num_targets(micro_batches));
   return {.loss = totals.loss / count, .accuracy = totals.num_correct / count};
 }
@@ -121,8 +124,8 @@ std::string Pipeline::positions() const {
 
 void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
   for (const auto& [number, rank] : ranks_) {
-    rank->executor.device().reset_peak();
-    rank->idle_bytes = rank->executor.device().live_bytes();
+    rank->device.reset_peak();
+    rank->idle_bytes = rank->device.live_bytes();
   }
   set_running(context.schedule);
   std::atomic<bool> was_stopped{false};
@@ -160,69 +163,25 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
   }
 }
 
-void Pipeline::share_gradients(Rank& rank) {
-  for (const auto& [number, stage] : rank.stages) {
-    stage->store().complete_gradients();
-  }
-  rank.executor.finish_reductions();
-  share_tied_gradients(rank);
-  for (const auto& [number, stage] : rank.stages) {
-    stage->store().scale_gradients(1.0 / loss_scale_.value());
-  }
-}
-
-void Pipeline::share_tied_gradients(const Rank& rank) {
-  const Placement& placement = schedule_.placement;
-  const auto gradient_of = [&](const TiedPair::Place& place) -> at::Tensor& {
-    return rank.stages.at(place.stage)->store().parameters()[place.parameter]->gradient;
-  };
-  for (std::size_t i = 0; i < layout_.tied.size(); ++i) {
-    const TiedPair& pair = layout_.tied[i];
-    for (int replica = 0; replica < placement.num_replicas(); ++replica) {
-      const int first = placement.rank_of(pair.original.stage, replica);
-      const int second = placement.rank_of(pair.copy.stage, replica);
-      if (first != rank.number && second != rank.number) {
-        continue;
-      }
-      if (first == second) {
-        gradient_of(pair.original).add_(gradient_of(pair.copy));
-        gradient_of(pair.copy).copy_(gradient_of(pair.original));
-        continue;
-      }
-      at::Tensor& own = gradient_of(first == rank.number ? pair.original : pair.copy);
-      const at::Tensor given = own.clone();
-      const at::Tensor got = at::empty_like(own);
-      rank.executor.device().wait();
-      transport_
-          ->begin_exchange(
-              rank.number,
-              exchange_keys::of_tied_gradient({.pair = static_cast<int>(i), .replica = replica},
-                                              num_stages(), placement.num_replicas()),
-              {{.peer = first == rank.number ? second : first, .gives = given, .gets = got}})
-          ->wait();
-      own.add_(got);
-    }
-  }
-}
-
 void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOptions* update) {
-  rank.executor.device().wait_for_others();
-  for (const auto& [number, stage] : rank.stages) {
-    if (context.is_training) {
-      stage->begin_step(context.step);
-    } else {
-      stage->begin_inference();
-    }
-  }
-  rank.executor.run(context);
+  rank.device.wait_for_others();
+  rank.runner.begin(context);
+  rank.executor.run(*context.schedule, context.origin_seconds);
+  rank.runner.end_list();
   if (context.is_training) {
-    share_gradients(rank);
+    rank.executor.add_reductions(rank.runner.finish_gradients());
   }
-  sum_up(rank, context);
-  if (update != nullptr && !loss_scale_.skips(rank.totals.squared_norm)) {
-    update_stages(rank, *update);
+  rank.totals = totals_->add_up(
+      transport_->all_gather(rank.number, StepTotals::of_rank(rank.runner, context.is_training)),
+      context);
+  if (context.updates && !context.updates_in_lists &&
+      !update_.loss_scale().skips(rank.totals.squared_norm)) {
+    rank.runner.set_model_norm(std::sqrt(rank.totals.squared_norm));
+    for (const auto& [number, stage] : rank.stages) {
+      rank.executor.run_behind({ActionKind::Update, number, 0});
+    }
     if (options_.shards_optimizer) {
-      share_updates(rank);
+      rank.replicas.share_updates();
     }
   }
   if (context.is_training) {
@@ -242,69 +201,6 @@ void Pipeline::exchange_reports(Rank& rank, RankReport own) {
   }
   for (const auto& numbers : transport_->all_gather(rank.number, to_numbers(own))) {
     rank.reports.push_back(rank_report_of(static_cast<int>(rank.reports.size()), numbers));
-  }
-}
-
-// Adds in model order on every rank, so that all have the same bits whatever the placement.
-void Pipeline::sum_up(Rank& rank, const StepContext& context) {
-  std::vector<double> own;
-  for (const auto& [number, stage] : rank.stages) {
-    if (context.is_training) {
-      const std::vector<double> norms = stage->store().squared_gradient_norms();
-      own.insert(own.end(), norms.begin(), norms.end());
-    }
-  }
-  const auto& losses = rank.executor.losses();
-  own.insert(own.end(), losses.begin(), losses.end());
-  const std::vector<std::vector<double>> all = transport_->all_gather(rank.number, std::move(own));
-
-  const Placement& placement = context.schedule->placement;
-  rank.totals = {};
-  for (int stage = 0; stage < num_stages() && context.is_training; ++stage) {
-    const int owner = placement.rank_of(stage);
-    const double* norms =
-        &all[static_cast<std::size_t>(owner)][norms_begin_[static_cast<std::size_t>(stage)]];
-    for (std::size_t i = 0; i < layout_.num_parameters(stage); ++i) {
-      rank.totals.squared_norm += norms[i];
-    }
-  }
-  const std::size_t count = context.micro_batches.size();
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    const auto micro_batch = static_cast<int>(i % count);
-    const auto owner = static_cast<std::size_t>(
-        placement.rank_of(num_stages() - 1, placement.replica_of(micro_batch)));
-    const double value = all[owner][(context.is_training ? num_norms_[owner] : 0) + i];
-    (i < count ? rank.totals.loss : rank.totals.num_correct) += value;
-  }
-}
-
-void Pipeline::update_stages(Rank& rank, const StepOptions& options) {
-  const double norm = std::sqrt(rank.totals.squared_norm);
-  const bool clips = options_.clip_norm > 0.0 && norm > options_.clip_norm;
-  for (const auto& [number, stage] : rank.stages) {
-    rank.executor.timed({ActionKind::Update, number, 0}, [&] {
-      stage->optimizer().step(stage->store(),
-                              {.step = loss_scale_.update_number(options.number),
-                               .learning_rate = options.learning_rate,
-                               .gradient_divisor = clips ? norm / options_.clip_norm : 1.0});
-    });
-  }
-}
-
-void Pipeline::share_updates(const Rank& rank) {
-  rank.executor.device().wait();
-  std::vector<std::unique_ptr<Exchange>> exchanges;
-  for (const auto& [number, stage] : rank.stages) {
-    const std::vector<int> copies = schedule_.placement.ranks_of(number);
-    const at::Tensor& values = stage->store().values();
-    const ElementRange& own = stage->own_elements();
-    const std::vector<at::Tensor> given(copies.size(), values.narrow(0, own.begin, own.size()));
-    exchanges.push_back(transport_->begin_exchange(
-        rank.number, exchange_keys::of_values(number),
-        trades_with_copies(rank.number, copies, given, shards_of(values, copies.size()))));
-  }
-  for (const auto& exchange : exchanges) {
-    exchange->wait();
   }
 }
 

@@ -20,19 +20,20 @@ std::vector<StageLayers> list_of(StageLayers one) {
 
 PlainRun::PlainRun(StageLayers whole,
                    const Stage::Options& options,
-                   double clip_norm,
-                   const LossScaleOptions& loss_scale)
-    : PlainRun(list_of(std::move(whole)), options, clip_norm, loss_scale) {}
+                   const UpdateOptions& update,
+                   std::vector<std::size_t> num_parameters)
+    : PlainRun(list_of(std::move(whole)), options, update, std::move(num_parameters)) {}
 
 PlainRun::PlainRun(std::vector<StageLayers> whole,
                    const Stage::Options& options,
-                   double clip_norm,
-                   const LossScaleOptions& loss_scale)
+                   const UpdateOptions& update,
+                   std::vector<std::size_t> num_parameters)
     : layout_(lay_out(whole)),
       gradient_groups_(options.gradient_groups),
       stage_(std::move(whole.front()), options),
-      clip_norm_(clip_norm),
-      loss_scale_(loss_scale) {}
+      update_(update),
+      loss_scale_(update.loss_scale),
+      num_parameters_(std::move(num_parameters)) {}
 
 void PlainRun::initialize(std::uint64_t seed) {
   const c10::InferenceMode no_graph;
@@ -67,11 +68,24 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
     copy.gradient.copy_(original.gradient);
   }
   stage_.store().scale_gradients(1.0 / loss_scale_.value());
-  double squares = 0.0;
-  for (const double square : stage_.store().squared_gradient_norms()) {
-    squares += square;
+  return {.loss = loss / targets,
+          .gradient_norm = norm_of(stage_.store().squared_gradient_norms())};
+}
+
+void PlainRun::clip_stages() {
+  const std::vector<double> squares = stage_.store().squared_gradient_norms();
+  std::size_t first = 0;
+  for (const std::size_t count : num_parameters_) {
+    const double norm = norm_of(std::span(squares).subspan(first, count));
+    // The optimizer, too, divides by a float.
+    const auto divisor = static_cast<float>(clip_divisor(norm, update_.clip_norm));
+    for (std::size_t i = first; i < first + count; ++i) {
+      if (Parameter* const parameter = stage_.store().parameters()[i]; parameter->trains) {
+        parameter->gradient.div_(divisor);
+      }
+    }
+    first += count;
   }
-  return {.loss = loss / targets, .gradient_norm = std::sqrt(squares)};
 }
 
 PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
@@ -85,11 +99,15 @@ PlainRun::Result PlainRun::train_step(std::span<const MicroBatch> micro_batches,
   if (is_skipped) {
     return result;
   }
-  const bool clips = clip_norm_ > 0.0 && result.gradient_norm > clip_norm_;
-  stage_.optimizer().step(stage_.store(),
-                          {.step = update,
-                           .learning_rate = learning_rate,
-                           .gradient_divisor = clips ? result.gradient_norm / clip_norm_ : 1.0});
+  const bool is_whole = update_.clip_scope == ClipScope::Model;
+  if (!is_whole) {
+    clip_stages();
+  }
+  stage_.optimizer().step(
+      stage_.store(),
+      {.step = update,
+       .learning_rate = learning_rate,
+       .gradient_divisor = is_whole ? clip_divisor(result.gradient_norm, update_.clip_norm) : 1.0});
   return result;
 }
 

@@ -2,10 +2,10 @@
 // without schedule, transport, ranks or split actions. Pipelines must equal it bit for bit.
 #pragma once
 
-#include "halfback/engine/executor.h"
-#include "halfback/engine/loss_scale.h"
+#include "halfback/data/micro_batch.h"
 #include "halfback/engine/model_layout.h"
 #include "halfback/engine/stage.h"
+#include "halfback/engine/stage_update.h"
 
 #include <span>
 #include <vector>
@@ -15,11 +15,12 @@ namespace halfback {
 class PlainRun {
  public:
   // `whole` is the model as one stage. Gradients of a step are summed in the groups that its
-  // options ask for.
+  // options ask for. Where each stage's norm is limited on its own, `num_parameters` has how many
+  // of the parameters, in order, each stage of the pipeline holds.
   PlainRun(StageLayers whole,
            const Stage::Options& options,
-           double clip_norm,
-           const LossScaleOptions& loss_scale = {});
+           const UpdateOptions& update,
+           std::vector<std::size_t> num_parameters = {});
 
   void initialize(std::uint64_t seed);
 
@@ -39,14 +40,16 @@ class PlainRun {
  private:
   PlainRun(std::vector<StageLayers> whole,
            const Stage::Options& options,
-           double clip_norm,
-           const LossScaleOptions& loss_scale);
+           const UpdateOptions& update,
+           std::vector<std::size_t> num_parameters);
+  void clip_stages();
 
   ModelLayout layout_;
   int gradient_groups_;
   Stage stage_;
-  double clip_norm_;
+  UpdateOptions update_;
   LossScale loss_scale_;
+  std::vector<std::size_t> num_parameters_;
 };
 
 }  // namespace halfback

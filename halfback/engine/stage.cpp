@@ -4,7 +4,6 @@
 #include "halfback/base/keyed_random.h"
 #include "halfback/engine/device.h"
 
-#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -195,26 +194,12 @@ Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
   return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
 }
 
-std::vector<std::pair<std::string, at::Tensor>> Stage::whole_state() {
-  if (options_.num_optimizer_shards == 1) {
-    return optimizer_->state();
+std::vector<ShardedBuffer> Stage::optimizer_state() {
+  std::vector<ShardedBuffer> state;
+  for (const auto& [name, own] : optimizer_->state()) {
+    state.emplace_back(name, own, own_elements_, store_.values().numel());
   }
-  if (whole_state_.empty()) {
-    for (const auto& [name, own] : optimizer_->state()) {
-      const at::Tensor whole = at::zeros_like(store_.values());
-      whole.narrow(0, own_elements_.begin, own_elements_.size()).copy_(own);
-      whole_state_.emplace_back(name, whole);
-    }
-  }
-  return whole_state_;
-}
-
-void Stage::take_own_state() {
-  const auto state = optimizer_->state();
-  for (std::size_t i = 0; i < whole_state_.size(); ++i) {
-    state[i].second.copy_(
-        whole_state_[i].second.narrow(0, own_elements_.begin, own_elements_.size()));
-  }
+  return state;
 }
 
 StateBytes Stage::state_bytes() const {

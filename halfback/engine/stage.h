@@ -4,6 +4,7 @@
 
 #include "halfback/engine/optimizer.h"
 #include "halfback/engine/parameter_store.h"
+#include "halfback/engine/sharded_buffer.h"
 #include "halfback/layers/stage_layers.h"
 
 #include <ATen/core/Tensor.h>
@@ -13,8 +14,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
-#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -54,12 +53,8 @@ class Stage {
   // The elements of the store that the optimizer has.
   const ElementRange& own_elements() const { return own_elements_; }
 
-  // For checkpoints, the optimizer's state of all elements. Where this copy has a shard of it, that
-  // is room for the rest, and lasts until it is closed; take_own_state() takes the own part out of
-  // it.
-  std::vector<std::pair<std::string, at::Tensor>> whole_state();
-  void take_own_state();
-  void close_whole_state() { whole_state_.clear(); }
+  // Returns the optimizer's state, buffer by buffer.
+  std::vector<ShardedBuffer> optimizer_state();
   const StageLayers& layers() const { return layers_; }
   // Returns the bytes of parameters, their gradients and the optimizer's state.
   StateBytes state_bytes() const;
@@ -125,7 +120,6 @@ class Stage {
   ParameterStore store_;
   ElementRange own_elements_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::vector<std::pair<std::string, at::Tensor>> whole_state_;
   std::int64_t step_ = 0;
   std::deque<InFlight> in_flight_;  // by micro-batch; growing moves none of them
 };

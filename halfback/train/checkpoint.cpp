@@ -79,7 +79,7 @@ void load_parameters(const std::filesystem::path& directory, const StageList& st
 void load_parameters(const ModelTensors& tensors, const StageList& stages) {
   const c10::InferenceMode no_graph;
   for (Stage* const stage : stages) {
-    for (const NamedTensor& named : value_tensors(buffers_of(*stage), Copies::With)) {
+    for (const NamedTensor& named : value_tensors(value_buffers_of(*stage), Copies::With)) {
       if (tensors.contains(named.name)) {
         tensors.copy(named.name, named.tensor);
       }
@@ -90,12 +90,7 @@ void load_parameters(const ModelTensors& tensors, const StageList& stages) {
 void require_finite(const StageList& stages, const std::filesystem::path& source) {
   const c10::InferenceMode no_graph;
   for (Stage* const stage : stages) {
-    const StageBuffers values{// without the state, which would be made whole
-                              .store = &stage->store(),
-                              .values = stage->store().values(),
-                              .statistics = stage->store().statistics(),
-                              .state = {}};
-    for (const NamedTensor& named : value_tensors(values, Copies::With)) {
+    for (const NamedTensor& named : value_tensors(value_buffers_of(*stage), Copies::With)) {
       if (!at::isfinite(named.tensor).all().item<bool>()) {
         throw FileError(fmt::format(
             "{}: tensor {} holds NaN or infinity, or a value beyond float32; expected finite "
@@ -118,17 +113,20 @@ TrainingState load_training_state(const std::filesystem::path& directory,
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory, kStateTensors);
   for (Stage* const stage : stages) {
-    for (const NamedTensor& named : state_tensors({buffers_of(*stage)}, Copies::With)) {
+    std::vector<ShardedBuffer> state_buffers = stage->optimizer_state();
+    for (const NamedTensor& named :
+         state_tensors({buffers_of(*stage, state_buffers)}, Copies::With)) {
       named.tensor.copy_(
           files.expect(named.name, named.tensor.sizes(), named.tensor.scalar_type()));
     }
-    for (const NamedTensor& named : value_tensors(buffers_of(*stage), Copies::With)) {
+    for (const NamedTensor& named : value_tensors(value_buffers_of(*stage), Copies::With)) {
       if (const std::string exact = kExactValue + named.name; files.contains(exact)) {
         named.tensor.copy_(files.expect(exact, named.tensor.sizes(), named.tensor.scalar_type()));
       }
     }
-    stage->take_own_state();
-    stage->close_whole_state();
+    for (ShardedBuffer& buffer : state_buffers) {
+      buffer.take_own();
+    }
   }
   return state;
 }

@@ -192,7 +192,8 @@ void save_checkpoint(const fs::path& directory,
                      const CheckpointOptions& options) {
   std::vector<StageBuffers> buffers;
   for (Stage* const stage : stages) {
-    buffers.push_back(buffers_of(*stage));
+    std::vector<ShardedBuffer> held = stage->optimizer_state();
+    buffers.push_back(buffers_of(*stage, held));
   }
   save_checkpoint(directory, config, buffers, state, options);
 }

@@ -29,11 +29,19 @@ void copy_buffer(const at::Tensor& from, at::Tensor& to) {
 
 }  // namespace
 
-StageBuffers buffers_of(Stage& stage) {
+StageBuffers value_buffers_of(Stage& stage) {
   return {.store = &stage.store(),
           .values = stage.store().values(),
           .statistics = stage.store().statistics(),
-          .state = stage.whole_state()};
+          .state = {}};
+}
+
+StageBuffers buffers_of(Stage& stage, std::vector<ShardedBuffer>& state) {
+  StageBuffers buffers = value_buffers_of(stage);
+  for (ShardedBuffer& one : state) {
+    buffers.state.emplace_back(one.name(), one.whole());
+  }
+  return buffers;
 }
 
 void copy_buffers(const StageBuffers& from, StageBuffers& to) {

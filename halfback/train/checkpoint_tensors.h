@@ -28,8 +28,9 @@ struct StageBuffers {
   std::vector<std::pair<std::string, at::Tensor>> state;  // of the optimizer, by kind
 };
 
-// Returns the stage's own buffers.
-StageBuffers buffers_of(Stage& stage);
+// Returns the stage's own buffers, without the optimizer's state and with all of it.
+StageBuffers value_buffers_of(Stage& stage);
+StageBuffers buffers_of(Stage& stage, std::vector<ShardedBuffer>& state);
 
 // Copies buffers into others on the CPU. Those are made at the first time and used again after it;
 // their memory is counted to no rank when the thread is none's.

@@ -10,11 +10,11 @@ CheckpointWriter::CheckpointWriter(std::filesystem::path directory,
                                    CheckpointOptions options)
     : directory_(std::move(directory)), config_(std::move(config)), options_(std::move(options)) {}
 
-void CheckpointWriter::begin(const StageList& stages, const TrainingState& state) {
+void CheckpointWriter::begin(const std::vector<StageBuffers>& stages, const TrainingState& state) {
   finish();
   copies_.resize(stages.size());
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    copy_buffers(buffers_of(*stages[i]), copies_[i]);
+    copy_buffers(stages[i], copies_[i]);
   }
   under_way_ = std::async(std::launch::async, [this, state] {
     save_checkpoint(directory_, config_, copies_, state, options_);

@@ -25,7 +25,7 @@ class CheckpointWriter {
 
   // Waits for the checkpoint that is under way, then begins one of these stages: those that this
   // process writes. Returns when the copies are made. The stages must outlive the writing.
-  void begin(const StageList& stages, const TrainingState& state);
+  void begin(const std::vector<StageBuffers>& stages, const TrainingState& state);
 
   // Throws the error of a checkpoint that could not be written, once.
   void check();

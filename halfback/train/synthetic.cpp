@@ -26,16 +26,16 @@ at::Tensor random_integers(const std::vector<std::int64_t>& shape,
 
 }  // namespace
 
-Batch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key) {
+MicroBatch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key) {
   const std::vector<std::int64_t> shape = input_shape(config, num_samples);
   const std::int64_t outcomes = num_outcomes(config);
   if (task_of(config) == Task::Classes) {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(keyed_hash({key, 1}));
-    return {.inputs = at::randn(shape, generator, at::kFloat),
+    return {.inputs = {at::randn(shape, generator, at::kFloat)},
             .targets = random_integers({num_samples}, outcomes, keyed_hash({key, 2}))};
   }
-  Batch batch{.inputs = random_integers(shape, outcomes, keyed_hash({key, 1})),
-              .targets = random_integers(shape, outcomes, keyed_hash({key, 2}))};
+  MicroBatch batch{.inputs = {random_integers(shape, outcomes, keyed_hash({key, 1}))},
+                   .targets = random_integers(shape, outcomes, keyed_hash({key, 2}))};
   if (const auto* const bert = std::get_if<BertConfig>(&config)) {
     const std::int64_t num_masked = bert->num_masked(bert->sequence);
     batch.targets.narrow(1, num_masked, bert->sequence - num_masked).fill_(-1);
@@ -49,8 +49,7 @@ std::vector<MicroBatch> synthetic_micro_batches(const ModelConfig& config,
   std::vector<MicroBatch> all;
   for (int i = 0; i < sizes.count; ++i) {
     const std::uint64_t key = keyed_hash({seed, kMicroBatches, static_cast<std::uint64_t>(i)});
-    Batch batch = synthetic_batch(config, sizes.num_samples, key);
-    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+    all.push_back(synthetic_batch(config, sizes.num_samples, key));
   }
   return all;
 }

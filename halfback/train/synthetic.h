@@ -2,7 +2,7 @@
 #pragma once
 
 #include "halfback/data/dataset.h"
-#include "halfback/engine/executor.h"
+#include "halfback/data/micro_batch.h"
 #include "halfback/models/model.h"
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace halfback {
 
 // Returns a batch for the model; equal keys give equal batches.
-Batch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key);
+MicroBatch synthetic_batch(const ModelConfig& config, std::int64_t num_samples, std::uint64_t key);
 
 // Returns `count` micro-batches of `num_samples` each; equal seeds give equal ones.
 struct MicroBatchSizes {

@@ -43,11 +43,13 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
       {"--warmup", text(config.learning_rate.warmup_steps)},
       {"--learning-rate", text(config.learning_rate.peak)},
       {"--learning-rate-floor", text(config.learning_rate.floor_fraction)},
-      {"--clip", text(pipeline.clip_norm)},
+      {"--clip", text(pipeline.update.clip_norm)},
+      {"--clip-scope", pipeline.update.clip_scope == ClipScope::Stage ? "stage" : "model"},
       {"--weight-decay", text(optimizer.weight_decay)},
       {"--precision", dtype_name(pipeline.stage.product_dtype.value_or(at::kFloat))},
-      {"--loss-scale",
-       pipeline.loss_scale.is_dynamic ? "dynamic" : text(pipeline.loss_scale.initial)}};
+      {"--loss-scale", pipeline.update.loss_scale.is_dynamic
+                           ? "dynamic"
+                           : text(pipeline.update.loss_scale.initial)}};
   if (optimizer.kind == OptimizerKind::Sgd) {
     all["--momentum"] = text(optimizer.momentum);
   } else {
@@ -283,9 +285,8 @@ std::vector<MicroBatch> Training::micro_batches(std::int64_t step) const {
   const std::int64_t first = position_ + (step - state_step_ - 1) * samples_per_step();
   std::vector<MicroBatch> all;
   for (int i = 0; i < pipeline_->num_micro_batches(); ++i) {
-    Batch batch =
-        data_->train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size);
-    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+    all.push_back(
+        data_->train_batch(first + i * config_.micro_batch_size, config_.micro_batch_size));
   }
   return all;
 }
@@ -298,8 +299,8 @@ void Training::validate(StepReport& report) {
   const std::int64_t count = std::min(config_.evaluate_samples, data_->num_validation_samples());
   std::vector<MicroBatch> all;
   for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
-    Batch batch = data_->validation_batch(first, std::min(config_.micro_batch_size, count - first));
-    all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+    all.push_back(
+        data_->validation_batch(first, std::min(config_.micro_batch_size, count - first)));
   }
   report.validation = pipeline_->evaluate(all);
   if (task_of(config_.model) != Task::Classes) {
@@ -310,10 +311,14 @@ void Training::validate(StepReport& report) {
 
 void Training::save(std::int64_t step) {
   const int num_replicas = config_.schedule.placement.num_replicas();
-  pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
-    return writes_stage(stage, replica, num_replicas);
-  });
-  const StageList written = written_stages();
+  std::vector<GatheredStage> gathered =
+      pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
+        return writes_stage(stage, replica, num_replicas);
+      });
+  std::vector<StageBuffers> written;
+  for (GatheredStage& one : gathered) {
+    written.push_back(buffers_of(*one.stage, one.state));
+  }
   writer_->begin(written, {.step = step,
                            .position = position_ + (step - state_step_) * samples_per_step(),
                            .seed = config_.seed,
@@ -328,9 +333,6 @@ void Training::save(std::int64_t step) {
                            .gradient_groups = pipeline_->gradient_groups(),
                            .samples_per_step = samples_per_step(),
                            .options = options_of(config_)});
-  for (Stage* const stage : written) {
-    stage->close_whole_state();
-  }
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,

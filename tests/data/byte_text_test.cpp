@@ -46,21 +46,21 @@ class ByteTextTest : public testing::Test {
 };
 
 // Returns the first token of each sequence.
-std::vector<std::int64_t> firsts(const Batch& batch) {
+std::vector<std::int64_t> firsts(const MicroBatch& batch) {
   std::vector<std::int64_t> result;
-  for (std::int64_t row = 0; row < batch.inputs.size(0); ++row) {
-    result.push_back(batch.inputs[row][0].item<std::int64_t>());
+  for (std::int64_t row = 0; row < batch.inputs.front().size(0); ++row) {
+    result.push_back(batch.inputs.front()[row][0].item<std::int64_t>());
   }
   return result;
 }
 
 TEST_F(ByteTextTest, TargetsAreTheBytesAfterTheInputs) {
   const ByteText text = make(240, 8, 0.1, 1);
-  const Batch batch = text.train_batch(0, 5);
-  EXPECT_EQ(batch.inputs.sizes(), (at::IntArrayRef{5, 8}));
-  EXPECT_EQ(batch.inputs.scalar_type(), at::kLong);
+  const MicroBatch batch = text.train_batch(0, 5);
+  EXPECT_EQ(batch.inputs.front().sizes(), (at::IntArrayRef{5, 8}));
+  EXPECT_EQ(batch.inputs.front().scalar_type(), at::kLong);
   EXPECT_EQ(batch.targets.sizes(), (at::IntArrayRef{5, 8}));
-  EXPECT_TRUE(batch.targets.equal(batch.inputs.add(1)));
+  EXPECT_TRUE(batch.targets.equal(batch.inputs.front().add(1)));
 }
 
 TEST_F(ByteTextTest, VisitsEachWindowOnceAnEpoch) {
@@ -97,16 +97,16 @@ TEST_F(ByteTextTest, OrderAndStartDifferByEpochAndSeed) {
 
 TEST_F(ByteTextTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
   const ByteText text = make(240, 8, 0.1, 3);
-  const Batch whole = text.train_batch(20, 24);  // into the next epoch
+  const MicroBatch whole = text.train_batch(20, 24);  // into the next epoch
   for (const std::int64_t size : {1, 2, 3, 4, 6, 12}) {
     std::vector<at::Tensor> inputs;
     std::vector<at::Tensor> targets;
     for (std::int64_t done = 0; done < 24; done += size) {
-      const Batch part = text.train_batch(20 + done, size);
-      inputs.push_back(part.inputs);
+      const MicroBatch part = text.train_batch(20 + done, size);
+      inputs.push_back(part.inputs.front());
       targets.push_back(part.targets);
     }
-    EXPECT_TRUE(at::cat(inputs).equal(whole.inputs));
+    EXPECT_TRUE(at::cat(inputs).equal(whole.inputs.front()));
     EXPECT_TRUE(at::cat(targets).equal(whole.targets));
   }
 }
@@ -114,13 +114,14 @@ TEST_F(ByteTextTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
 TEST_F(ByteTextTest, SplitsTheFileWithoutOverlap) {
   const ByteText text = make(200, 4, 0.25, 0);
   EXPECT_EQ(text.num_validation_samples(), 12);  // (50 - 1) / 4
-  const Batch validation = text.validation_batch(0, 12);
-  EXPECT_EQ(validation.inputs[0][0].item<std::int64_t>(), 150);
+  const MicroBatch validation = text.validation_batch(0, 12);
+  EXPECT_EQ(validation.inputs.front()[0][0].item<std::int64_t>(), 150);
   EXPECT_EQ(validation.targets[11][3].item<std::int64_t>(), 198);
-  EXPECT_TRUE(text.validation_batch(5, 2).inputs.equal(validation.inputs.slice(0, 5, 7)));
+  EXPECT_TRUE(
+      text.validation_batch(5, 2).inputs.front().equal(validation.inputs.front().slice(0, 5, 7)));
   for (std::int64_t epoch = 0; epoch < 10; ++epoch) {
     const std::int64_t num_windows = text.num_train_windows();
-    const Batch batch = text.train_batch(epoch * num_windows, num_windows);
+    const MicroBatch batch = text.train_batch(epoch * num_windows, num_windows);
     EXPECT_LT(batch.targets.max().item<std::int64_t>(), 150);
   }
 }
@@ -134,7 +135,7 @@ TEST_F(ByteTextTest, WorksWithExactlyOneSequence) {
 
 TEST_F(ByteTextTest, ReadsBytesAbove127) {
   const ByteText text = make(251, 249, 0.0, 0);
-  EXPECT_EQ(text.train_batch(0, 1).inputs.max().item<std::int64_t>() / 10, 24);
+  EXPECT_EQ(text.train_batch(0, 1).inputs.front().max().item<std::int64_t>() / 10, 24);
 }
 
 TEST_F(ByteTextTest, SaysWhatIsTooShort) {
@@ -166,7 +167,7 @@ TEST_F(ByteTextTest, RefusesOptionsOutOfRange) {
 
 TEST_F(ByteTextTest, ChecksWhatItIsAskedFor) {
   const ByteText text = make(200, 4, 0.25, 0);
-  EXPECT_EQ(text.train_batch(7, 0).inputs.size(0), 0);
+  EXPECT_EQ(text.train_batch(7, 0).inputs.front().size(0), 0);
   EXPECT_THROW(text.train_batch(-1, 1), std::logic_error);
   EXPECT_THROW(text.validation_batch(11, 2), std::logic_error);
   EXPECT_THROW(text.validation_batch(13, 0), std::logic_error);

@@ -92,11 +92,11 @@ class IdxImagesTest : public testing::Test {
 };
 
 // Which image each row is.
-std::vector<std::int64_t> images_of(const IdxImages& data, const Batch& batch) {
+std::vector<std::int64_t> images_of(const IdxImages& data, const MicroBatch& batch) {
   std::vector<std::int64_t> images;
-  for (std::int64_t row = 0; row < batch.inputs.size(0); ++row) {
+  for (std::int64_t row = 0; row < batch.inputs.front().size(0); ++row) {
     const double level =
-        batch.inputs[row][0][0][0].item<double>() * data.standard_deviation() + data.mean();
+        batch.inputs.front()[row][0][0][0].item<double>() * data.standard_deviation() + data.mean();
     images.push_back(std::lround(level * 255.0 / 10.0));
   }
   return images;
@@ -109,19 +109,19 @@ TEST_F(IdxImagesTest, ReadsSizesPlainAndCompressed) {
   EXPECT_EQ(data.height(), 2);
   EXPECT_EQ(data.width(), 3);
   EXPECT_EQ(data.num_classes(), 3);
-  const Batch batch = data.train_batch(0, 7);
-  EXPECT_EQ(batch.inputs.sizes(), (at::IntArrayRef{7, 1, 2, 3}));
-  EXPECT_EQ(batch.inputs.scalar_type(), at::kFloat);
+  const MicroBatch batch = data.train_batch(0, 7);
+  EXPECT_EQ(batch.inputs.front().sizes(), (at::IntArrayRef{7, 1, 2, 3}));
+  EXPECT_EQ(batch.inputs.front().scalar_type(), at::kFloat);
   EXPECT_EQ(batch.targets.sizes(), at::IntArrayRef{7});
   EXPECT_EQ(batch.targets.scalar_type(), at::kLong);
 }
 
 TEST_F(IdxImagesTest, NormalizesByTheTrainingSet) {
   const IdxImages data = read();
-  const at::Tensor train = data.train_batch(0, kTrain).inputs.to(at::kDouble);
+  const at::Tensor train = data.train_batch(0, kTrain).inputs.front().to(at::kDouble);
   EXPECT_NEAR(train.mean().item<double>(), 0.0, 1e-6);
   EXPECT_NEAR(train.std(/*unbiased=*/false).item<double>(), 1.0, 1e-6);
-  const double first = data.validation_batch(0, 1).inputs[0][0][1][2].item<double>();
+  const double first = data.validation_batch(0, 1).inputs.front()[0][0][1][2].item<double>();
   EXPECT_NEAR(first, (5.0 / 255.0 - data.mean()) / data.standard_deviation(), 1e-6);
 }
 
@@ -129,7 +129,7 @@ TEST_F(IdxImagesTest, VisitsEachImageOnceAnEpochInAnOrderOfItsOwn) {
   const IdxImages data = read();
   std::set<std::vector<std::int64_t>> orders;
   for (std::int64_t epoch = 0; epoch < 5; ++epoch) {
-    const Batch batch = data.train_batch(epoch * kTrain, kTrain);
+    const MicroBatch batch = data.train_batch(epoch * kTrain, kTrain);
     const std::vector<std::int64_t> images = images_of(data, batch);
     EXPECT_EQ(std::set<std::int64_t>(images.begin(), images.end()).size(), kTrain);
     for (std::size_t row = 0; row < images.size(); ++row) {
@@ -145,15 +145,15 @@ TEST_F(IdxImagesTest, VisitsEachImageOnceAnEpochInAnOrderOfItsOwn) {
 
 TEST_F(IdxImagesTest, ABatchIsItsMicroBatchesOneAfterTheOther) {
   const IdxImages data = read();
-  const Batch whole = data.train_batch(6, 12);  // into the next epoch
+  const MicroBatch whole = data.train_batch(6, 12);  // into the next epoch
   std::vector<at::Tensor> inputs;
   std::vector<at::Tensor> targets;
   for (std::int64_t done = 0; done < 12; done += 4) {
-    const Batch part = data.train_batch(6 + done, 4);
-    inputs.push_back(part.inputs);
+    const MicroBatch part = data.train_batch(6 + done, 4);
+    inputs.push_back(part.inputs.front());
     targets.push_back(part.targets);
   }
-  EXPECT_TRUE(at::cat(inputs).equal(whole.inputs));
+  EXPECT_TRUE(at::cat(inputs).equal(whole.inputs.front()));
   EXPECT_TRUE(at::cat(targets).equal(whole.targets));
 }
 
@@ -161,7 +161,7 @@ TEST_F(IdxImagesTest, TestImagesComeInFileOrder) {
   const IdxImages data = read();
   EXPECT_EQ(images_of(data, data.validation_batch(1, 3)), (std::vector<std::int64_t>{1, 2, 3}));
   EXPECT_EQ(data.validation_batch(2, 1).targets[0].item<std::int64_t>(), 2);
-  EXPECT_EQ(data.validation_batch(4, 0).inputs.size(0), 0);
+  EXPECT_EQ(data.validation_batch(4, 0).inputs.front().size(0), 0);
   EXPECT_THROW(data.validation_batch(2, 3), std::logic_error);
   EXPECT_THROW(data.train_batch(-1, 3), std::logic_error);
 }
@@ -169,7 +169,7 @@ TEST_F(IdxImagesTest, TestImagesComeInFileOrder) {
 TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
   const IdxImages data = read(1, true);
   const auto by_image = [](const IdxImages& from, std::int64_t epoch) {
-    const Batch batch = from.train_batch(epoch * kTrain, kTrain);
+    const MicroBatch batch = from.train_batch(epoch * kTrain, kTrain);
     const std::vector<std::int64_t> images = images_of(from, batch);
     std::vector<std::int64_t> found(kTrain);
     for (std::size_t row = 0; row < images.size(); ++row) {

@@ -27,10 +27,10 @@ class TokenTextTest : public ::testing::Test {
   }
 
   // The text of the tokens of a batch, from its first to its last window.
-  std::string text_of(const Batch& batch) const {
+  std::string text_of(const MicroBatch& batch) const {
     std::string text;
-    for (std::int64_t i = 0; i < batch.inputs.numel(); ++i) {
-      text += tokenizer_->text_of(batch.inputs.const_data_ptr<std::int64_t>()[i]);
+    for (std::int64_t i = 0; i < batch.inputs.front().numel(); ++i) {
+      text += tokenizer_->text_of(batch.inputs.front().const_data_ptr<std::int64_t>()[i]);
     }
     return text;
   }
@@ -69,7 +69,8 @@ TEST_F(TokenTextTest, OfBytesItIsByteText) {
   const ByteText bytes(options(8));
   EXPECT_EQ(tokens.num_train_windows(), bytes.num_train_windows());
   EXPECT_EQ(tokens.num_validation_samples(), bytes.num_validation_samples());
-  EXPECT_TRUE(tokens.train_batch(300, 200).inputs.equal(bytes.train_batch(300, 200).inputs));
+  EXPECT_TRUE(tokens.train_batch(300, 200).inputs.front().equal(
+      bytes.train_batch(300, 200).inputs.front()));
   EXPECT_TRUE(tokens.train_batch(300, 200).targets.equal(bytes.train_batch(300, 200).targets));
   EXPECT_TRUE(tokens.validation_batch(7, 9).targets.equal(bytes.validation_batch(7, 9).targets));
 }

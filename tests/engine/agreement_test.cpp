@@ -1,6 +1,7 @@
 // Verifier and executor never disagree: a schedule that validates runs to its end, and one that is
 // refused fails. Layers compute nothing, so that thousands of drawn schedules run for real.
 #include "halfback/engine/executor.h"
+#include "halfback/engine/rank_stages.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
@@ -76,8 +77,19 @@ class NullRun {
  private:
   void run_rank(int rank) {
     try {
-      Executor executor(rank, stages_[static_cast<std::size_t>(rank)], transport_);
-      executor.run({.schedule = &schedule_, .micro_batches = batches_});
+      RankStageMap& stages = stages_[static_cast<std::size_t>(rank)];
+      const RankDevice device(rank, at::kCPU);
+      Replicas replicas(rank, {.placement = schedule_.placement,
+                               .layout = layout_,
+                               .stages = stages,
+                               .transport = transport_,
+                               .device = device});
+      RankStages runner(rank, stages, replicas, update_);
+      Executor executor(rank, runner, transport_, device);
+      const StepContext context{.schedule = &schedule_, .micro_batches = batches_};
+      runner.begin(context);
+      executor.run(schedule_, 0.0);
+      runner.end_list();
     } catch (const StoppedError&) {
       // Another rank has the error.
     } catch (const std::exception& failure) {
@@ -91,7 +103,9 @@ class NullRun {
   const Schedule& schedule_;
   MeetingTransport transport_;
   std::vector<MicroBatch> batches_;
-  std::vector<Executor::Stages> stages_;
+  std::vector<RankStageMap> stages_;
+  ModelLayout layout_;
+  StageUpdate update_{{}};
   std::mutex mutex_;
   std::string error_ = "no error";
 };

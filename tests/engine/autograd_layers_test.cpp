@@ -120,7 +120,7 @@ std::vector<PipelineRequest> requests() {
 void expect_bits_and_bytes(const PipelineRequest& request, const Checkpointing& checkpointing) {
   SCOPED_TRACE(request.schedule + " on " + std::to_string(request.num_ranks));
   const PipelineOptions options = parity_options();
-  PlainRun plain(std::move(build(1).front()), options.stage, options.clip_norm);
+  PlainRun plain(std::move(build(1).front()), options.stage, options.update);
   plain.initialize(kSeed);
   const Schedule schedule = schedule_of(request);
   Pipeline pipeline(build(schedule.num_stages(), checkpointing), schedule, options);

@@ -109,7 +109,7 @@ class GraphModel {
 
 PlainRun make_plain(const PipelineOptions& options) {
   return PlainRun(std::move(build_llama(small_llama(), {4}).front()), options.stage,
-                  options.clip_norm);
+                  options.update);
 }
 
 std::vector<double> numbers(const at::Tensor& tensor) {

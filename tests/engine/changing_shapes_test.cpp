@@ -121,7 +121,7 @@ class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
 
 TEST_P(ChangingShapesTest, HasTheBitsOfThePlainRunAndThePredictedBytes) {
   const int count = GetParam().num_micro_batches;
-  PlainRun plain(std::move(build(1).front()), parity_options().stage, parity_options().clip_norm);
+  PlainRun plain(std::move(build(1).front()), parity_options().stage, parity_options().update);
   plain.initialize(kSeed);
   const auto pipeline = make(GetParam());
   for (int step = 1; step <= kNumSteps; ++step) {

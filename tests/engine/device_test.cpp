@@ -56,9 +56,9 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
   std::vector<MicroBatch> batches(std::int64_t step) const {
     std::vector<MicroBatch> all;
     for (int i = 0; i < kNumMicroBatches; ++i) {
-      Batch batch = synthetic_batch(model().config, kNumSamples,
-                                    static_cast<std::uint64_t>(step * kNumMicroBatches + i));
-      all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+      MicroBatch batch = synthetic_batch(model().config, kNumSamples,
+                                         static_cast<std::uint64_t>(step * kNumMicroBatches + i));
+      all.push_back(std::move(batch));
       for (const at::Tensor& side : model().side_inputs) {
         all.back().inputs.push_back(side);
       }
@@ -69,7 +69,7 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
   PlainRun plain(PipelineOptions options) const {
     options.stage.device = device_of_rank(options.stage.device, 0);
     PlainRun made(std::move(build_model(model().config, {num_blocks(model().config)}).front()),
-                  options.stage, options.clip_norm, options.loss_scale);
+                  options.stage, options.update);
     made.initialize(kSeed);
     return made;
   }
@@ -121,7 +121,7 @@ TEST_P(DeviceTest, HasTheBitsOfThePlainRun) {
 TEST_P(DeviceTest, HasTheBitsOfThePlainRunInFloat16) {
   PipelineOptions float16 = options(device());
   float16.stage.product_dtype = at::kHalf;
-  float16.loss_scale = {.initial = 0x1p20, .is_dynamic = true};
+  float16.update.loss_scale = {.initial = 0x1p20, .is_dynamic = true};
   expect_bits({"1f1b-2", 2, kNumMicroBatches, true}, float16);
 }
 

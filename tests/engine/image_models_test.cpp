@@ -106,7 +106,7 @@ TEST_F(ImageModelsTest, EveryScheduleHasTheBitsOfThePlainRun) {
       SCOPED_TRACE(model.name + ", " + request.schedule + ", " + std::to_string(request.num_ranks) +
                    " ranks");
       PlainRun plain(std::move(model.build({model.num_blocks}).front()), parity_options().stage,
-                     parity_options().clip_norm);
+                     parity_options().update);
       plain.initialize(kSeed);
       const auto pipeline = make(model, request);
       for (int step = 1; step <= kNumSteps; ++step) {

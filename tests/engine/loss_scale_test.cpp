@@ -53,14 +53,14 @@ TEST(LossScaleTest, OneThatIsNotDynamicStays) {
 PipelineOptions float16(const LossScaleOptions& loss_scale) {
   PipelineOptions options = parity_options();
   options.stage.product_dtype = at::kHalf;
-  options.loss_scale = loss_scale;
+  options.update.loss_scale = loss_scale;
   return options;
 }
 
 PlainRun plain(const PipelineOptions& options) {
   const LlamaConfig config = small_llama();
   PlainRun run(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
-               options.stage, options.clip_norm, options.loss_scale);
+               options.stage, options.update);
   run.initialize(kSeed);
   return run;
 }
@@ -72,7 +72,7 @@ StepResult step_of(Pipeline& pipeline, std::int64_t step) {
 
 TEST(LossScalingTest, APowerOfTwoLeavesTheBitsOfFloat32) {
   PipelineOptions scaled = parity_options();
-  scaled.loss_scale.initial = 1024.0;
+  scaled.update.loss_scale.initial = 1024.0;
   const auto expected = make_pipeline(PipelineRequest{});
   const auto found = make_pipeline(PipelineRequest{}, scaled);
   for (std::int64_t step = 1; step <= 3; ++step) {

@@ -39,9 +39,9 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
   std::vector<MicroBatch> batches(std::int64_t step) const {
     std::vector<MicroBatch> all;
     for (int i = 0; i < kNumMicroBatches; ++i) {
-      Batch batch = synthetic_batch(config(), kNumSamples,
-                                    static_cast<std::uint64_t>(step * kNumMicroBatches + i));
-      all.push_back({{std::move(batch.inputs)}, std::move(batch.targets)});
+      MicroBatch batch = synthetic_batch(config(), kNumSamples,
+                                         static_cast<std::uint64_t>(step * kNumMicroBatches + i));
+      all.push_back(std::move(batch));
       for (const at::Tensor& side : GetParam().side_inputs) {
         all.back().inputs.push_back(side);
       }
@@ -51,7 +51,7 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
 
   PlainRun plain(const PipelineOptions& options, at::ScalarType dtype = at::kFloat) const {
     return {std::move(build_model(config(), {num_blocks(config())}, {.dtype = dtype}).front()),
-            options.stage, options.clip_norm};
+            options.stage, options.update};
   }
 
   std::unique_ptr<Pipeline> pipeline(const Schedule& schedule, const PipelineOptions& options) {

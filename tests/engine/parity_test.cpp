@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
 #include "tests/support/small_model.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +33,7 @@ struct PlainHistory {
 PlainHistory run_plain(int num_micro_batches, const PipelineOptions& options, int num_layers = 4) {
   const LlamaConfig config = small_llama(num_layers);
   PlainRun plain(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
-                 options.stage, options.clip_norm);
+                 options.stage, options.update);
   plain.initialize(kSeed);
   PlainHistory history;
   for (int step = 1; step <= kNumSteps; ++step) {
@@ -63,16 +64,12 @@ std::string describe(const PipelineRequest& request) {
          (request.two_stage ? "on" : "off");
 }
 
-void expect_bits_of(const PlainHistory& plain,
-                    const PipelineRequest& request,
-                    const PipelineOptions& options) {
-  SCOPED_TRACE(describe(request));
-  const auto pipeline = make_pipeline(request, options);
+void expect_bits_of(const PlainHistory& plain, Pipeline* pipeline) {
   for (int step = 1; step <= kNumSteps; ++step) {
     const PlainStep& expected = plain.steps[static_cast<std::size_t>(step - 1)];
-    const StepResult found =
-        pipeline->train_step(make_batches({.num_micro_batches = request.num_micro_batches}, step),
-                             {.number = step, .learning_rate = kLearningRate});
+    const StepResult found = pipeline->train_step(
+        make_batches({.num_micro_batches = pipeline->num_micro_batches()}, step),
+        {.number = step, .learning_rate = kLearningRate});
     ASSERT_EQ(found.loss, expected.loss) << "step " << step;
     ASSERT_EQ(found.gradient_norm, expected.gradient_norm) << "step " << step;
     ASSERT_TRUE(bytes_of(*pipeline, Buffer::Gradients) == expected.gradients) << "step " << step;
@@ -81,6 +78,13 @@ void expect_bits_of(const PlainHistory& plain,
       ASSERT_TRUE(pipeline->stage(stage).is_idle()) << "step " << step << ", stage " << stage;
     }
   }
+}
+
+void expect_bits_of(const PlainHistory& plain,
+                    const PipelineRequest& request,
+                    const PipelineOptions& options) {
+  SCOPED_TRACE(describe(request));
+  expect_bits_of(plain, make_pipeline(request, options).get());
 }
 
 // Every family of backprop with one copy of the weights, at every shape that it admits.
@@ -125,10 +129,67 @@ TEST(ParityTest, EveryScheduleHasTheBitsOfThePlainRun) {
   }
 }
 
+Schedule with_updates(const PipelineRequest& request) {
+  return add_updates(
+      build_schedule(request.schedule, {.num_ranks = request.num_ranks,
+                                        .num_micro_batches = request.num_micro_batches,
+                                        .two_stage = request.two_stage}));
+}
+
+TEST(ParityTest, UpdatesInListsHaveTheBitsOfThePlainRunWithoutClipping) {
+  PipelineOptions options = parity_options();
+  options.update = {};
+  std::map<int, PlainHistory> plain;  // by number of layers
+  int num_schedules = 0;
+  for (const PipelineRequest& request : all_requests()) {
+    if (request.num_micro_batches != 4 || request.num_ranks < 2) {
+      continue;
+    }
+    SCOPED_TRACE(describe(request));
+    const Schedule schedule = with_updates(request);
+    const int num_layers = layers_for(schedule.num_stages());
+    if (plain.count(num_layers) == 0) {
+      plain[num_layers] = run_plain(4, options, num_layers);
+    }
+    expect_bits_of(plain.at(num_layers), make_pipeline(schedule, options).get());
+    ++num_schedules;
+  }
+  EXPECT_GE(num_schedules, 30);
+}
+
+// Each stage has its own norm; some are above the limit and some below, in lists and behind them.
+TEST(ParityTest, StagesThatAreClippedOnTheirOwnHaveTheBitsOfThePlainRun) {
+  PipelineOptions options = parity_options();
+  options.update = {.clip_norm = 0.5, .clip_scope = ClipScope::Stage};
+  const PipelineRequest request{.schedule = "1f1b", .num_ranks = 4};
+  for (const bool in_lists : {false, true}) {
+    const auto pipeline =
+        in_lists ? make_pipeline(with_updates(request), options) : make_pipeline(request, options);
+    std::vector<std::size_t> num_parameters;
+    for (int stage = 0; stage < pipeline->num_stages(); ++stage) {
+      num_parameters.push_back(pipeline->stage(stage).store().parameters().size());
+    }
+    PlainRun plain(std::move(build_llama(small_llama(), {4}).front()), options.stage,
+                   options.update, num_parameters);
+    plain.initialize(kSeed);
+    for (int step = 1; step <= kNumSteps; ++step) {
+      const auto batches = make_batches({.num_micro_batches = 4}, step);
+      const auto expected = plain.train_step(batches, step, kLearningRate);
+      const StepResult found =
+          pipeline->train_step(batches, {.number = step, .learning_rate = kLearningRate});
+      EXPECT_EQ(found.loss, expected.loss) << step;
+      EXPECT_EQ(found.gradient_norm, expected.gradient_norm) << step;
+      EXPECT_TRUE(bytes_of(*pipeline, Buffer::Values) == bytes_of(plain.stage(), Buffer::Values))
+          << step;
+    }
+    EXPECT_FALSE(bytes_of(*pipeline, Buffer::Values) == plain_history(4).steps.back().values);
+  }
+}
+
 TEST(ParityTest, ClippingIsOnInSomeStepsAndOffInOthers) {
   int clipped = 0;
   for (const PlainStep& step : plain_history(4).steps) {
-    clipped += step.gradient_norm > parity_options().clip_norm ? 1 : 0;
+    clipped += step.gradient_norm > parity_options().update.clip_norm ? 1 : 0;
   }
   std::string norms;
   for (const PlainStep& step : plain_history(4).steps) {
@@ -156,7 +217,7 @@ TEST(ParityTest, LargeProductsHaveTheBitsOfThePlainRunOnAnyNumberOfThreads) {
   config.width = 64;
   config.hidden = 1600;
   PlainRun plain(std::move(build_llama(config, {static_cast<int>(config.num_layers)}).front()),
-                 parity_options().stage, parity_options().clip_norm);
+                 parity_options().stage, parity_options().update);
   plain.initialize(kSeed);
   const auto batches = make_batches({.num_micro_batches = 2, .num_sequences = 250}, 1);
   const auto expected = plain.train_step(batches, 1, kLearningRate);

@@ -52,7 +52,7 @@ void expect_plain_bits(const Schedule& schedule,
   Stage::Options plain_options = options.stage;
   plain_options.gradient_groups = gradient_groups;
   PlainRun plain(std::move(build_llama(small_llama(num_layers), {num_layers}).front()),
-                 plain_options, options.clip_norm);
+                 plain_options, options.update);
   plain.initialize(kSeed);
   for (int step = 1; step <= kNumSteps; ++step) {
     const auto batches = make_batches({.num_micro_batches = schedule.num_micro_batches}, step);
@@ -130,17 +130,18 @@ TEST(ReplicasTest, AShardOfTheOptimizerIsWholeForACheckpoint) {
     pipeline->train_step(make_batches({.num_micro_batches = 4}, 1),
                          {.number = 1, .learning_rate = kLearningRate});
   }
-  other->gather_optimizer_state([](int /*stage*/, int replica) { return replica == 1; });
-  for (const LocalStage& local : other->local_stages()) {
-    if (local.replica == 0) {
-      continue;
-    }
-    const auto expected = one->stage(local.number).whole_state();
-    const auto found = local.stage->whole_state();
+  const auto is_second = [](int /*stage*/, int replica) { return replica == 1; };
+  std::vector<GatheredStage> gathered = other->gather_optimizer_state(is_second);
+  ASSERT_EQ(gathered.size(), 2U);
+  for (int number = 0; number < 2; ++number) {
+    std::vector<ShardedBuffer> expected = one->stage(number).optimizer_state();
+    std::vector<ShardedBuffer>& found = gathered[static_cast<std::size_t>(number)].state;
     ASSERT_EQ(found.size(), expected.size());
     for (std::size_t i = 0; i < found.size(); ++i) {
-      EXPECT_EQ(found[i].first, expected[i].first);
-      EXPECT_TRUE(found[i].second.equal(expected[i].second)) << found[i].first;
+      EXPECT_EQ(found[i].name(), expected[i].name());
+      EXPECT_TRUE(found[i].is_sharded());
+      EXPECT_FALSE(expected[i].is_sharded());
+      EXPECT_TRUE(found[i].whole().equal(expected[i].whole())) << found[i].name();
     }
   }
 }

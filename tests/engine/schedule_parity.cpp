@@ -23,7 +23,7 @@ std::string compare_with_plain_run(const Schedule& schedule) {
   const auto pipeline = make_pipeline(schedule, options);
   const int num_layers = layers_for(schedule.num_stages());
   PlainRun plain(std::move(build_llama(small_llama(num_layers), {num_layers}).front()),
-                 options.stage, options.clip_norm);
+                 options.stage, options.update);
   plain.initialize(kSeed);
   bool is_equal = true;
   double difference = 0.0;

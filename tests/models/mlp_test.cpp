@@ -58,7 +58,7 @@ TEST(MlpTest, RefusesToRecomputeLayersThatItDoesNotHave) {
 TEST(MlpTest, GradientsEqualAutograd) {
   Stage::Options options;
   options.dtype = at::kDouble;
-  PlainRun run(std::move(build_mlp(tiny(), {3}).front()), options, 0.0);
+  PlainRun run(std::move(build_mlp(tiny(), {3}).front()), options, {});
   run.initialize(7);
   Random random;
   std::vector<MicroBatch> batches;

@@ -232,7 +232,7 @@ TEST_P(ResnetGradientTest, EqualsTheSameNetworkInTorchsOperators) {
   const ResnetConfig config = tiny(depth, has_small_stem);
   Stage::Options options;
   options.dtype = at::kDouble;
-  PlainRun run(std::move(build_resnet(config, {num_blocks(config)}).front()), options, 0.0);
+  PlainRun run(std::move(build_resnet(config, {num_blocks(config)}).front()), options, {});
   run.initialize(7);
   const std::vector<MicroBatch> batches = {some_images(config, 1), some_images(config, 2)};
   run.train_step(batches, 1, 1e-2);
@@ -254,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(All,
 
 TEST(ResnetTest, LearnsItsImages) {
   const ResnetConfig config = tiny(18, true);
-  PlainRun run(std::move(build_resnet(config, {8}).front()), {.dtype = at::kDouble}, 0.0);
+  PlainRun run(std::move(build_resnet(config, {8}).front()), {.dtype = at::kDouble}, {});
   run.initialize(3);
   const std::vector<MicroBatch> batches = {some_images(config, 1), some_images(config, 2)};
   const double first = run.train_step(batches, 1, 1e-2).loss;

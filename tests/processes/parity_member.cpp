@@ -48,7 +48,7 @@ std::vector<PlainStep> run_plain(const PlainShape& shape) {
   PipelineOptions options = parity_options();
   options.stage.gradient_groups = shape.gradient_groups;
   PlainRun plain(std::move(build_llama(small_llama(shape.num_layers), {shape.num_layers}).front()),
-                 options.stage, options.clip_norm);
+                 options.stage, options.update);
   plain.initialize(kSeed);
   std::vector<PlainStep> steps;
   for (int step = 1; step <= kNumSteps; ++step) {
@@ -74,7 +74,7 @@ std::vector<Schedule> schedules_for(int num_processes) {
   const auto add = [&](const std::string& family, const PipelineShape& shape, int num_pipelines) {
     try {
       Schedule schedule = data_parallel(build_schedule(family, shape), num_pipelines);
-      check_runnable(schedule);
+      check_runnable(schedule, parity_options().update);
       if (schedule.num_ranks() % num_processes == 0 && schedule.num_stages() <= kMostStages) {
         all.push_back(std::move(schedule));
       }

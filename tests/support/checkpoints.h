@@ -54,6 +54,10 @@ class TinyStage {
     stage_.store().initialize(seed, numbers_from(0, stage_.store()));
   }
   StageList list() { return {&stage_}; }
+  std::vector<StageBuffers> buffers() {
+    std::vector<ShardedBuffer> state = stage_.optimizer_state();
+    return {buffers_of(stage_, state)};
+  }
   Stage& stage() { return stage_; }
 
  private:

@@ -49,7 +49,7 @@ MicroBatch token_batch(std::int64_t sequence, std::int64_t vocabulary, std::uint
 PlainRun plain_run_of(std::vector<StageLayers> whole) {
   Stage::Options options;
   options.dtype = at::kDouble;
-  return {std::move(whole.front()), options, 0.0};
+  return {std::move(whole.front()), options, {}};
 }
 
 void expect_finite_differences(PlainRun run, const std::vector<MicroBatch>& batches) {

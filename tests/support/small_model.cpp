@@ -77,7 +77,7 @@ std::vector<MicroBatch> make_batches(const BatchShape& shape, std::int64_t step)
 
 PipelineOptions parity_options() {
   PipelineOptions options;
-  options.clip_norm = 1.03;
+  options.update.clip_norm = 1.03;
   options.timeout_seconds = 30.0;
   return options;
 }

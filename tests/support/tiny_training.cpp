@@ -33,7 +33,7 @@ TrainingConfig tiny_training(const std::filesystem::path& data, const TinySchedu
   config.schedule = build_schedule(
       schedule.name,
       {.num_ranks = schedule.num_ranks, .num_micro_batches = 4, .two_stage = schedule.two_stage});
-  config.pipeline.clip_norm = 1.0;
+  config.pipeline.update.clip_norm = 1.0;
   config.pipeline.timeout_seconds = 60.0;
   config.learning_rate = {.peak = 1e-2, .floor_fraction = 0.1, .warmup_steps = 2, .num_steps = 6};
   config.data = data;

@@ -48,7 +48,7 @@ TEST_F(CheckpointWriterTest, HoldsWhatWasThereWhenItBeganAndTrainingGoesOn) {
   const auto meeting = std::make_shared<Meeting>(2);
   CheckpointWriter one = writer(std::make_shared<ThreadPeers>(meeting, 0));
   CheckpointWriter other = writer(std::make_shared<ThreadPeers>(meeting, 1));
-  one.begin(tiny_.list(), state_of(1));
+  one.begin(tiny_.buffers(), state_of(1));
   tiny_.draw(2);
   one.check();
   EXPECT_FALSE(fs::exists(path_));
@@ -62,10 +62,10 @@ TEST_F(CheckpointWriterTest, TheNextOneWaitsForTheOneUnderWay) {
   const auto meeting = std::make_shared<Meeting>(2);
   CheckpointWriter one = writer(std::make_shared<ThreadPeers>(meeting, 0), 2);
   CheckpointWriter other = writer(std::make_shared<ThreadPeers>(meeting, 1), 2);
-  one.begin(tiny_.list(), state_of(1));
+  one.begin(tiny_.buffers(), state_of(1));
   auto second = std::async(std::launch::async, [&] {
     tiny_.draw(2);
-    one.begin(tiny_.list(), state_of(2));
+    one.begin(tiny_.buffers(), state_of(2));
   });
   other.begin({}, state_of(1));
   other.begin({}, state_of(2));
@@ -78,12 +78,12 @@ TEST_F(CheckpointWriterTest, TheNextOneWaitsForTheOneUnderWay) {
 
 TEST_F(CheckpointWriterTest, UsesItsCopiesAgainAndCountsThemToNoRank) {
   CheckpointWriter one = writer();
-  one.begin(tiny_.list(), state_of(1));
+  one.begin(tiny_.buffers(), state_of(1));
   one.finish();
   const std::int64_t before = live_bytes(kNoRank);
   for (const std::int64_t step : {2, 3}) {
     tiny_.draw(static_cast<std::uint64_t>(step));
-    one.begin(tiny_.list(), state_of(step));
+    one.begin(tiny_.buffers(), state_of(step));
     one.finish();
     expect_values(path_, static_cast<std::uint64_t>(step));
   }
@@ -94,7 +94,7 @@ TEST_F(CheckpointWriterTest, KeepsThoseOfItsRun) {
   save_checkpoint(path_, TinyStage::config(), tiny_.list(), state_of(7));
   CheckpointWriter one = writer(alone(), 3);
   for (const std::int64_t step : {1, 2, 3, 4}) {
-    one.begin(tiny_.list(), state_of(step));
+    one.begin(tiny_.buffers(), state_of(step));
   }
   one.finish();
   EXPECT_EQ(read_manifest(path_).step, 4);
@@ -113,11 +113,11 @@ TEST_F(CheckpointWriterTest, TellsWhenACheckpointIsInPlace) {
                          EXPECT_EQ(read_manifest(disk.path() / "run").step, step);
                          told.push_back(step);
                        }});
-  one.begin(tiny_.list(), state_of(1));
-  one.begin(tiny_.list(), state_of(2));
+  one.begin(tiny_.buffers(), state_of(1));
+  one.begin(tiny_.buffers(), state_of(2));
   one.finish();
   spit(disk.path() / "filler", std::string(20'000, 'x'));
-  one.begin(tiny_.list(), state_of(3));
+  one.begin(tiny_.buffers(), state_of(3));
   EXPECT_THROW(one.finish(), FileError);
   EXPECT_EQ(told, (std::vector<std::int64_t>{1, 2}));
 }
@@ -126,10 +126,10 @@ TEST_F(CheckpointWriterTest, AFullDiskIsToldOnceAndTheOldCheckpointStays) {
   const SmallDisk disk;
   path_ = disk.path() / "run";
   CheckpointWriter one = writer();
-  one.begin(tiny_.list(), state_of(1));
+  one.begin(tiny_.buffers(), state_of(1));
   one.finish();
   spit(disk.path() / "filler", std::string(20'000, 'x'));
-  one.begin(tiny_.list(), state_of(2));
+  one.begin(tiny_.buffers(), state_of(2));
   const std::string text = text_of_thrown<FileError>([&] { one.finish(); });
   EXPECT_TRUE(contains(text, "No space left on device; make room there")) << text;
   one.check();
@@ -137,7 +137,7 @@ TEST_F(CheckpointWriterTest, AFullDiskIsToldOnceAndTheOldCheckpointStays) {
   EXPECT_EQ(read_manifest(path_).step, 1);
   EXPECT_EQ(num_entries(disk.path()), 2);
   fs::remove(disk.path() / "filler");
-  one.begin(tiny_.list(), state_of(3));
+  one.begin(tiny_.buffers(), state_of(3));
   one.finish();
   EXPECT_EQ(read_manifest(path_).step, 3);
 }
@@ -145,15 +145,15 @@ TEST_F(CheckpointWriterTest, AFullDiskIsToldOnceAndTheOldCheckpointStays) {
 TEST_F(CheckpointWriterTest, TheErrorOfTheOneUnderWayIsThrownByTheNext) {
   spit(directory_ / "run", "a file is in the way");
   CheckpointWriter one = writer();
-  one.begin(tiny_.list(), state_of(1));
-  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { one.begin(tiny_.list(), state_of(2)); }),
+  one.begin(tiny_.buffers(), state_of(1));
+  EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { one.begin(tiny_.buffers(), state_of(2)); }),
                        "run: is"));
 }
 
 TEST_F(CheckpointWriterTest, ItsEndWaitsForTheOneUnderWay) {
   {
     CheckpointWriter one = writer();
-    one.begin(tiny_.list(), state_of(1));
+    one.begin(tiny_.buffers(), state_of(1));
   }
   require_complete(path_);
 }

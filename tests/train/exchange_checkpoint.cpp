@@ -97,8 +97,9 @@ void train(const std::vector<std::string>& arguments) {
   pipeline.initialize(3);
   std::vector<MicroBatch> batches;
   for (int i = 0; i < num_stages; ++i) {
-    halfback::Batch batch = halfback::synthetic_batch(config, 2, static_cast<std::uint64_t>(i));
-    batches.push_back({{batch.inputs}, batch.targets});
+    halfback::MicroBatch batch =
+        halfback::synthetic_batch(config, 2, static_cast<std::uint64_t>(i));
+    batches.push_back(batch);
   }
   for (int step = 1; step <= 2; ++step) {
     pipeline.train_step(batches, {.number = step, .learning_rate = 0.02});
@@ -114,7 +115,7 @@ void train(const std::vector<std::string>& arguments) {
     }
   }
   write_logits(halfback::testing::stages_of(pipeline),
-               {halfback::synthetic_batch(config, 2, 99).inputs}, arguments[3]);
+               halfback::synthetic_batch(config, 2, 99).inputs, arguments[3]);
 }
 
 // load DIRECTORY LOGITS STAGES [INPUTS]
@@ -134,7 +135,7 @@ void load(const std::vector<std::string>& arguments) {
     const halfback::SafetensorsFile file(arguments[4]);
     inputs = {file.get("tokens"), file.get("mask")};
   } else {
-    inputs = {halfback::synthetic_batch(config, 2, 99).inputs};
+    inputs = halfback::synthetic_batch(config, 2, 99).inputs;
   }
   write_logits(stages, std::move(inputs), arguments[2]);
 }

@@ -41,7 +41,7 @@ MicroBatch images_of(const ResnetConfig& config, std::uint64_t key) {
 
 PlainRun make_run(const ResnetConfig& config) {
   return {
-      std::move(halfback::build_resnet(config, {halfback::num_blocks(config)}).front()), {}, 0.0};
+      std::move(halfback::build_resnet(config, {halfback::num_blocks(config)}).front()), {}, {}};
 }
 
 void write_logits(const ResnetConfig& config, PlainRun& run, const std::string& path) {

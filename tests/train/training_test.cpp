@@ -119,7 +119,7 @@ TEST_F(TrainingTest, ResumesToTheBitWithADynamicLossScale) {
   const auto float16 = [&](const std::string& checkpoint, const TinySchedule& schedule) {
     TrainingConfig made = config(checkpoint, schedule);
     made.pipeline.stage.product_dtype = at::kHalf;
-    made.pipeline.loss_scale = {.initial = 0x1p24, .is_dynamic = true};
+    made.pipeline.update.loss_scale = {.initial = 0x1p24, .is_dynamic = true};
     return made;
   };
   losses_of(float16("straight", kSchedules[0]));
@@ -140,7 +140,7 @@ TEST_F(TrainingTest, ResumesToTheBitWithADynamicLossScale) {
 TEST_F(TrainingTest, ALossScaleThatIsTooLargeAndStaysEndsTheRun) {
   TrainingConfig fixed = config("a");
   fixed.pipeline.stage.product_dtype = at::kHalf;
-  fixed.pipeline.loss_scale = {.initial = 0x1p24};
+  fixed.pipeline.update.loss_scale = {.initial = 0x1p24};
   EXPECT_TRUE(contains(text_of_thrown<Error>([&] { losses_of(fixed); }),
                        "--clip, or a --loss-scale below 16777216; there is no checkpoint"));
 }
@@ -182,7 +182,7 @@ TEST_F(TrainingTest, OptionsThatChangeWhenResumingAreNoted) {
   const Training unchanged(second);
   EXPECT_TRUE(notes.empty());
   second.learning_rate.warmup_steps = 1;
-  second.pipeline.clip_norm = 0.5;
+  second.pipeline.update.clip_norm = 0.5;
   second.pipeline.stage.product_dtype = at::kBFloat16;
   const Training changed(second);
   const std::string where = second.checkpoint.string() + ": the run was with ";
@@ -329,8 +329,8 @@ TEST_F(TrainingTest, ValidatesOnTheTextsEndAfterEveryNthAndTheLastStep) {
         steps.push_back(report.step);
         std::vector<MicroBatch> batches;
         for (int i = 0; i < 8; ++i) {
-          const Batch batch = text.validation_batch(2 * i, i < 7 ? 2 : 1);
-          batches.push_back({{batch.inputs}, batch.targets});
+          const MicroBatch batch = text.validation_batch(2 * i, i < 7 ? 2 : 1);
+          batches.push_back(batch);
         }
         EXPECT_EQ(*report.validation, training.pipeline().evaluate(batches));
       },

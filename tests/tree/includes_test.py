@@ -21,7 +21,7 @@ ARROWS = {
     "layers": "base",
     "models": "layers base",
     "transport": "schedule base",
-    "engine": "layers transport schedule timeline base",
+    "engine": "layers data transport schedule timeline base",
     "data": "base",
     "train": "engine models data transport schedule timeline base",
 }

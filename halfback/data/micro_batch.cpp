@@ -1,0 +1,17 @@
+#include "halfback/data/micro_batch.h"
+
+#include <algorithm>
+
+namespace halfback {
+
+std::int64_t num_targets(std::span<const MicroBatch> micro_batches) {
+  std::int64_t count = 0;
+  for (const MicroBatch& one : micro_batches) {
+    const auto* const targets = one.targets.const_data_ptr<std::int64_t>();
+    count += std::count_if(targets, targets + one.targets.numel(),
+                           [](std::int64_t target) { return target >= 0; });
+  }
+  return count;
+}
+
+}  // namespace halfback

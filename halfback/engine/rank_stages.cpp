@@ -1,0 +1,151 @@
+#include "halfback/engine/rank_stages.h"
+
+#include "halfback/base/error.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace halfback {
+
+RankStages::RankStages(int rank,
+                       RankStageMap& stages,
+                       Replicas& replicas,
+                       const StageUpdate& update)
+    : rank_(rank), stages_(stages), replicas_(replicas), update_(update) {}
+
+void RankStages::begin(const StepContext& context) {
+  context_ = &context;
+  const std::size_t count = context.micro_batches.size();
+  losses_.assign(context.is_training ? count : 2 * count, 0.0);
+  for (const auto& [number, stage] : stages_) {
+    if (context.is_training) {
+      stage->begin_step(context.update.number);
+    } else {
+      stage->begin_inference();
+    }
+  }
+}
+
+Tensors RankStages::compute(const Action& action, Tensors taken) {
+  if (action.kind == ActionKind::Forward) {
+    return forward(action, std::move(taken));
+  }
+  const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
+  Stage& stage = *stages_.at(action.stage);
+  taken = (stage.*half)(action.micro_batch, std::move(taken), context_->loss_scale);
+  if (action.kind == ActionKind::Backward) {
+    end_weight(action);
+  }
+  return taken;
+}
+
+Tensors RankStages::forward(const Action& action, Tensors inputs) {
+  const auto index = static_cast<std::size_t>(action.micro_batch);
+  const MicroBatch& batch = context_->micro_batches[index];
+  Stage& stage = *stages_.at(action.stage);
+  if (action.stage == 0) {
+    inputs = batch.inputs;
+  }
+  if (!stage.has_loss()) {
+    return context_->is_training ? stage.forward(action.micro_batch, std::move(inputs))
+                                 : stage.infer(std::move(inputs));
+  }
+  if (context_->is_training) {
+    losses_[index] = stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets);
+  } else {
+    const Stage::Score score = stage.infer_loss(std::move(inputs), batch.targets);
+    losses_[index] = score.loss;
+    losses_[losses_.size() / 2 + index] = static_cast<double>(score.num_correct);
+  }
+  return {};
+}
+
+GroupEnd RankStages::group_end(const Action& action) const {
+  return context_->group_ends.empty()
+             ? GroupEnd::No
+             : context_->group_ends[static_cast<std::size_t>(action.micro_batch)];
+}
+
+void RankStages::end_weight(const Action& action) {
+  if (const GroupEnd end = group_end(action); end != GroupEnd::No) {
+    stages_.at(action.stage)->store().end_gradient_group(end == GroupEnd::LastOfStep);
+  }
+}
+
+std::size_t RankStages::num_joined(std::span<const Action> weights) const {
+  std::size_t count = 1;
+  if (stages_.at(weights.front().stage)->concatenates()) {
+    while (count < weights.size() && group_end(weights[count - 1]) == GroupEnd::No) {
+      ++count;
+    }
+  }
+  return count;
+}
+
+void RankStages::compute_weights(std::span<const Action> weights) {
+  std::vector<int> micro_batches;
+  for (const Action& action : weights) {
+    micro_batches.push_back(action.micro_batch);
+  }
+  stages_.at(weights.front().stage)->backward_weight(micro_batches);
+  end_weight(weights.back());
+}
+
+// Behind the sums over other ranks, where there are any.
+void RankStages::finish_gradient(int stage) {
+  Stage& held = *stages_.at(stage);
+  update_.unscale(held);
+  squared_norms_[stage] = held.store().squared_gradient_norms();
+}
+
+void RankStages::update(const Action& action) {
+  if (context_->updates_in_lists) {
+    replicas_.finish_gradient(action.stage);
+    finish_gradient(action.stage);
+  }
+  if (context_->updates) {
+    update_.update(*stages_.at(action.stage), context_->update,
+                   update_.clip_scope() == ClipScope::Stage
+                       ? norm_of(squared_norms_.at(action.stage))
+                       : model_norm_);
+  }
+}
+
+std::vector<int> RankStages::own_micro_batches(int stage) const {
+  const Placement& placement = context_->schedule->placement;
+  std::vector<int> own;
+  for (int i = 0; i < static_cast<int>(context_->micro_batches.size()); ++i) {
+    if (placement.rank_of(stage, placement.replica_of(i)) == rank_) {
+      own.push_back(i);
+    }
+  }
+  return own;
+}
+
+void RankStages::end_list() {
+  if (!context_->is_training) {
+    return;
+  }
+  for (const auto& [number, stage] : stages_) {
+    if (const auto micro_batch = stage->finish_step(own_micro_batches(number))) {
+      throw ScheduleError(fmt::format(
+          "the list ends and stage {} is not through with micro-batch {}; it must run F and "
+          "either B or I and W",
+          number, *micro_batch));
+    }
+  }
+}
+
+std::vector<Span> RankStages::finish_gradients() {
+  if (context_->updates_in_lists) {
+    return {};
+  }
+  std::vector<Span> spans = replicas_.finish_gradients();
+  for (const auto& [number, stage] : stages_) {
+    finish_gradient(number);
+  }
+  return spans;
+}
+
+}  // namespace halfback

@@ -1,0 +1,83 @@
+// The stages of one rank: they do what the actions of a step say.
+#pragma once
+
+#include "halfback/data/micro_batch.h"
+#include "halfback/engine/action_runner.h"
+#include "halfback/engine/replicas.h"
+#include "halfback/engine/stage_update.h"
+#include "halfback/schedule/schedule.h"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+namespace halfback {
+
+enum class GroupEnd : std::uint8_t { No, Yes, LastOfStep };
+
+// What the ranks share during a step.
+struct StepContext {
+  const Schedule* schedule = nullptr;
+  std::span<const MicroBatch> micro_batches;
+  double loss_scale = 1.0;  // that of the update / number of targets of the step
+  // By micro-batch, whether its weight gradient ends a gradient group of its copy of a stage. Empty
+  // where a copy has one group only.
+  std::span<const GroupEnd> group_ends = {};
+  bool is_training = true;        // false: forward only, nothing is kept
+  bool updates = false;           // false: gradients add up and values stay
+  bool updates_in_lists = false;  // false: behind them, when all gradients are finished
+  StageUpdate::Step update = {};
+  double origin_seconds = 0.0;
+};
+
+class RankStages final : public ActionRunner {
+ public:
+  // All must outlive it.
+  RankStages(int rank, RankStageMap& stages, Replicas& replicas, const StageUpdate& update);
+
+  // Begins a run of the schedule; the context must outlive it.
+  void begin(const StepContext& context);
+
+  Tensors compute(const Action& action, Tensors taken) override;
+  void compute_weights(std::span<const Action> weights) override;
+  std::size_t num_joined(std::span<const Action> weights) const override;
+  void begin_reduction(const Action& action) override { replicas_.begin_reduction(action); }
+  void update(const Action& action) override;
+
+  // What an update behind the lists needs, where anything does.
+  void set_model_norm(double norm) { model_norm_ = norm; }
+
+  // Ends the list. Throws ScheduleError where it has left something undone.
+  void end_list();
+
+  // Finishes the gradients of all stages behind a list without updates, with those of other ranks.
+  // Returns the spans of sums over replicas.
+  std::vector<Span> finish_gradients();
+
+  // Of the finished gradients of each parameter, stage by stage: before an update clips them.
+  const std::map<int, std::vector<double>>& squared_norms() const { return squared_norms_; }
+
+  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation as many
+  // numbers of correct answers stand behind them.
+  const std::vector<double>& losses() const { return losses_; }
+
+ private:
+  GroupEnd group_end(const Action& action) const;
+  void end_weight(const Action& action);
+  void finish_gradient(int stage);
+  Tensors forward(const Action& action, Tensors inputs);
+  // Returns the micro-batches that pass a stage of this rank, ascending.
+  std::vector<int> own_micro_batches(int stage) const;
+
+  int rank_;
+  RankStageMap& stages_;
+  Replicas& replicas_;
+  const StageUpdate& update_;
+  const StepContext* context_ = nullptr;
+  std::vector<double> losses_;
+  std::map<int, std::vector<double>> squared_norms_;
+  double model_norm_ = 0.0;
+};
+
+}  // namespace halfback

@@ -1,0 +1,72 @@
+// What copies of the weights need each other for, seen from one rank: equal values, one gradient
+// for all replicas of a stage and for parameters that are tied, shards of the optimizer's state.
+#pragma once
+
+#include "halfback/engine/device.h"
+#include "halfback/engine/gradient_reduction.h"
+#include "halfback/engine/model_layout.h"
+#include "halfback/engine/sharded_buffer.h"
+#include "halfback/engine/stage.h"
+#include "halfback/schedule/placement.h"
+#include "halfback/transport/transport.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace halfback {
+
+// The stages of a rank, by number.
+using RankStageMap = std::map<int, std::unique_ptr<Stage>>;
+
+// All ranks that hold a copy of a stage call its functions alike, from their own threads.
+class Replicas {
+ public:
+  // What it works on; all must outlive it.
+  struct Parts {
+    const Placement& placement;
+    const ModelLayout& layout;
+    RankStageMap& stages;
+    Transport& transport;
+    const RankDevice& device;
+  };
+  Replicas(int rank, const Parts& parts);
+
+  // Gives the values of each stage's first copy to the others.
+  void copy_values();
+
+  // Begins the sum of a stage's gradients over its copies, and does not wait. `action` is for its
+  // span.
+  void begin_reduction(const Action& action);
+
+  // Finishes the gradients of all stages: zero what nothing has written, sums over the replicas,
+  // begun or not, then over tied parameters. Returns the spans of the sums over replicas, by stage.
+  std::vector<Span> finish_gradients();
+
+  // The same for one stage that has neither replicas nor parameters tied to another's.
+  void finish_gradient(int stage);
+
+  // Gives the values that this rank's shard of the optimizer has updated to the other replicas, and
+  // takes theirs.
+  void share_updates();
+
+  // Completes the optimizer's state of the copies of a stage that are chosen, from the shards that
+  // all of them hold. Returns that of the own copy; empty if it is not chosen.
+  using IsChosen = std::function<bool(int stage, int replica)>;
+  std::vector<ShardedBuffer> gather_optimizer_state(int stage, const IsChosen& is_chosen);
+
+ private:
+  // Returns the lowest micro-batch that passes the own copy of a stage.
+  int first_micro_batch(int stage) const;
+  void share_tied_gradient(std::size_t pair, int replica);
+
+  int rank_;
+  Parts parts_;
+  std::optional<GradientReduction> reduction_;
+  std::set<int> begun_;  // stages whose sums are under way
+};
+
+}  // namespace halfback
