@@ -142,6 +142,22 @@ TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {
       << result.output;
 }
 
+TEST_F(TrainTest, ListsWithUpdatesGiveTheSameModelWhereNoNormIsNeeded) {
+  for (const std::string limit : {" --clip 0", " --clip-scope stage"}) {
+    output_of(train("--checkpoint " + path("a") + limit));
+    output_of(train("--stage-updates on --checkpoint " + path("b") + limit));
+    EXPECT_TRUE(model_bytes("a") == model_bytes("b")) << limit;
+    std::filesystem::remove_all(directory_ / "a");
+    std::filesystem::remove_all(directory_ / "b");
+  }
+  const CommandResult result = run_halfback(train("--stage-updates on") + " 2>&1");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(contains(result.output, "use --clip 0 or --clip-scope stage")) << result.output;
+  const CommandResult wrong = run_halfback(train("--clip-scope rank") + " 2>&1");
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(contains(wrong.output, "--clip-scope: 'rank'")) << wrong.output;
+}
+
 TEST_F(TrainTest, ARunThatIsDoneHasNothingToDo) {
   output_of(train("--checkpoint " + path("a")));
   const std::string model = model_bytes("a");

@@ -1,5 +1,6 @@
 // The gradients of two losses through what one forward has kept: as through two forwards.
 #include "halfback/base/error.h"
+#include "halfback/layers/checkpointed.h"
 #include "tests/support/errors.h"
 #include "tests/support/layer_fixture.h"
 
@@ -56,10 +57,12 @@ TEST_P(SeveralGradientsTest, HaveTheBitsOfTwoForwards) {
 }
 
 // Running statistics count a micro-batch once, whatever number of gradients passes it.
-TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
-  const auto statistics = [this] {
+void expect_moves_statistics_once(Layer& layer,
+                                  const at::Tensor& input,
+                                  const at::Tensor* gradients) {
+  const auto statistics = [&layer] {
     Tensors values;
-    for (const Parameter* parameter : layer_->parameters()) {
+    for (const Parameter* parameter : layer.parameters()) {
       if (!parameter->trains) {
         values.push_back(parameter->value.clone());
       }
@@ -67,21 +70,32 @@ TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
     return values;
   };
   Saved saved;
-  forward_of(*layer_, input_, saved);
+  forward_of(layer, input, saved);
   Saved copy = copy_for_another_gradient(saved);
   const Tensors before = statistics();
-  input_gradient_of(*layer_, gradients_[1], copy);
-  weight_gradients_of(*layer_, copy);
+  input_gradient_of(layer, gradients[1], copy);
+  weight_gradients_of(layer, copy);
   const Tensors after = statistics();
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_TRUE(same_bits(before[i], after[i])) << i;
   }
-  input_gradient_of(*layer_, gradients_[0], saved);
-  weight_gradients_of(*layer_, saved);
+  input_gradient_of(layer, gradients[0], saved);
+  weight_gradients_of(layer, saved);
   const Tensors moved = statistics();
   for (std::size_t i = 0; i < before.size(); ++i) {
     EXPECT_FALSE(same_bits(before[i], moved[i])) << i;
   }
+}
+
+TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
+  expect_moves_statistics_once(*layer_, input_, gradients_);
+}
+
+TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnceWhereForwardsAreRecomputed) {
+  std::vector<std::unique_ptr<Layer>> inside;
+  inside.push_back(std::move(layer_));
+  Checkpointed recomputed(std::move(inside), {.recomputes_forward = true});
+  expect_moves_statistics_once(recomputed, input_, gradients_);
 }
 
 INSTANTIATE_TEST_SUITE_P(Native,
