@@ -17,56 +17,59 @@ namespace {
 
 constexpr std::string_view kMetadataKey = "__metadata__";
 
-enum class Place { Start, Header, Metadata, Tensor, Shape, Offsets, End };
-
-std::string_view expected_at(Place place) {
-  switch (place) {
-    case Place::Start:
-      return "expected an object of tensors";
-    case Place::Header:
-      return "expected an object";
-    case Place::Metadata:
-      return "expected a text for each key";
-    case Place::Tensor:
-      return "expected a text for dtype, a list of sizes for shape, two offsets for data_offsets";
-    case Place::Shape:
-      return "expected sizes from 0 to 2^63-1, at most 64 of them";
-    default:
-      return "expected two offsets, begin and end";
+// What a message calls a value.
+std::string name_of(const nlohmann::json& value) {
+  if (value.is_string()) {
+    return fmt::format("the text {}", quote(value.get_ref<const std::string&>()));
   }
+  if (value.is_number_float()) {
+    return "a number that is not whole";
+  }
+  return value.is_boolean() ? "true or false" : value.dump();
 }
 
-// Receives the events of the JSON parser; anything that is not expected at its place throws.
+// Receives the events of the JSON parser; anything that is not expected at its depth throws.
 class HeaderReader {
  public:
   HeaderReader(std::string_view source, SafetensorsHeader& header)
       : source_(source), header_(header) {}
 
-  bool null() { wrong("null"); }
-  bool boolean(bool) { wrong("true or false"); }
-  bool number_integer(std::int64_t value) { wrong(fmt::format("{}", value)); }
-  bool number_float(double, const std::string&) { wrong("a number that is not whole"); }
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(std::int64_t value) { return add(value); }
+  bool number_unsigned(std::uint64_t value) { return add(value); }
+  bool number_float(double value, const std::string&) { return add(value); }
+  bool string(std::string& value) { return add(std::move(value)); }
   bool binary(std::vector<std::uint8_t>&) { wrong("binary data"); }
-  bool number_unsigned(std::uint64_t value);
-  bool string(std::string& value);
   bool start_object(std::size_t);
   bool key(std::string& name);
   bool end_object();
+
   bool start_array(std::size_t);
   bool end_array();
   bool parse_error(std::size_t position,
-                   const std::string& last_token,
-                   const nlohmann::json::exception& error);
+                   const std::string&,
+                   const nlohmann::json::exception& error) {
+    fail_safetensors(source_,
+                     fmt::format("the header is not JSON at its byte {}: {}", position,
+                                 json_reason(error.what())),
+                     "expected an object of tensors");
+  }
 
  private:
-  [[noreturn]] void wrong(const std::string& found) const;
+  bool add(nlohmann::json value);
+  bool add_number(std::uint64_t value);
+  [[noreturn]] void wrong(const std::string& found) const {
+    fail_safetensors(source_, fmt::format("{} has {}", where(), found), expected());
+  }
   std::string where() const;
-  void start_tensor();
-  void check_field() const;
+  std::string_view expected() const;
+  bool is_in_metadata() const { return name_ == kMetadataKey; }
+  void add_field();
 
   std::string_view source_;
   SafetensorsHeader& header_;
-  Place place_ = Place::Start;
+  int depth_ = 0;      // 1 in the header, 2 in a tensor or the metadata, 3 in a list
   std::string name_;   // of the tensor
   std::string field_;  // of the tensor or the metadata
   TensorEntry entry_;
@@ -76,67 +79,62 @@ class HeaderReader {
 };
 
 std::string HeaderReader::where() const {
-  if (place_ == Place::Start) {
-    return "the header";
-  }
   const std::string subject =
-      name_ == kMetadataKey ? std::string(kMetadataKey) : fmt::format("tensor {}", quote(name_));
+      is_in_metadata() ? std::string(kMetadataKey) : fmt::format("tensor {}", quote(name_));
   return field_.empty() ? subject : fmt::format("{}, {}", subject, quote(field_));
 }
 
-void HeaderReader::wrong(const std::string& found) const {
-  fail_safetensors(source_, fmt::format("{} has {}", where(), found), expected_at(place_));
-}
-
-bool HeaderReader::number_unsigned(std::uint64_t value) {
-  constexpr auto kMaxSize = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (place_ == Place::Shape && value <= kMaxSize && entry_.shape.size() < kMaxTensorDimensions) {
-    entry_.shape.push_back(static_cast<std::int64_t>(value));
-  } else if (place_ == Place::Offsets && offsets_.size() < 2) {
-    offsets_.push_back(value);
-  } else {
-    wrong(fmt::format("{}", value));
+std::string_view HeaderReader::expected() const {
+  if (depth_ < 3) {
+    return depth_ == 1        ? "expected an object"
+           : is_in_metadata() ? "expected a text for each key"
+                              : "expected a text for dtype, a list of sizes for shape, two offsets "
+                                "for data_offsets";
   }
-  return true;
+  return field_ == "shape" ? "expected sizes from 0 to 2^63-1, at most 64 of them"
+                           : "expected two offsets, begin and end";
 }
 
-bool HeaderReader::string(std::string& value) {
-  if (place_ == Place::Metadata) {
+bool HeaderReader::add_number(std::uint64_t value) {
+  constexpr auto kMaxSize = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (field_ != "shape") {
+    offsets_.push_back(value);
+    return offsets_.size() <= 2;
+  }
+  entry_.shape.push_back(static_cast<std::int64_t>(value));
+  return value <= kMaxSize && entry_.shape.size() <= kMaxTensorDimensions;
+}
+
+bool HeaderReader::add(nlohmann::json value) {
+  const bool is_text = depth_ == 2 && value.is_string();
+  if (is_text && is_in_metadata()) {
     if (!header_.metadata.emplace(field_, std::move(value)).second) {
       fail_safetensors(source_, fmt::format("{} has the key {} twice", kMetadataKey, quote(field_)),
                        "each may come once");
     }
-  } else if (place_ == Place::Tensor && field_ == "dtype") {
-    entry_.dtype = std::move(value);
-  } else {
-    wrong(fmt::format("the text {}", quote(value)));
+  } else if (is_text && field_ == "dtype") {
+    entry_.dtype = std::move(value.get_ref<std::string&>());
+  } else if (depth_ != 3 || !value.is_number_unsigned() || !add_number(value)) {
+    wrong(name_of(value));
   }
   return true;
-}
-
-void HeaderReader::start_tensor() {
-  entry_ = TensorEntry{.name = name_, .dtype = {}, .shape = {}};
-  seen_fields_.clear();
-  offsets_.clear();
-  place_ = Place::Tensor;
 }
 
 bool HeaderReader::start_object(std::size_t) {
-  if (place_ == Place::Start) {
-    place_ = Place::Header;
-  } else if (place_ != Place::Header) {
+  if (depth_ > 1) {
     wrong("an object");
-  } else if (name_ != kMetadataKey) {
-    start_tensor();
-  } else if (std::exchange(has_metadata_, true)) {
-    fail_safetensors(source_, fmt::format("{} comes twice", kMetadataKey), "it may come once");
-  } else {
-    place_ = Place::Metadata;
   }
+  if (is_in_metadata() && std::exchange(has_metadata_, true)) {
+    fail_safetensors(source_, fmt::format("{} comes twice", kMetadataKey), "it may come once");
+  }
+  entry_ = {.name = name_, .dtype = {}, .shape = {}};
+  seen_fields_.clear();
+  offsets_.clear();
+  ++depth_;
   return true;
 }
 
-void HeaderReader::check_field() const {
+void HeaderReader::add_field() {
   const bool is_known = field_ == "dtype" || field_ == "shape" || field_ == "data_offsets";
   const bool is_seen =
       std::find(seen_fields_.begin(), seen_fields_.end(), field_) != seen_fields_.end();
@@ -146,24 +144,20 @@ void HeaderReader::check_field() const {
                                  is_seen ? " twice" : ""),
                      "expected dtype, shape and data_offsets, once each");
   }
+  seen_fields_.push_back(field_);
 }
 
 bool HeaderReader::key(std::string& name) {
-  if (place_ == Place::Header) {
-    name_ = std::move(name);
-    return true;
-  }
-  field_ = std::move(name);
-  if (place_ == Place::Tensor) {
-    check_field();
-    seen_fields_.push_back(field_);
+  (depth_ == 1 ? name_ : field_) = std::move(name);
+  if (depth_ == 2 && !is_in_metadata()) {
+    add_field();
   }
   return true;
 }
 
 bool HeaderReader::end_object() {
   field_.clear();
-  if (place_ == Place::Tensor) {
+  if (--depth_ == 1 && !is_in_metadata()) {
     if (seen_fields_.size() != 3) {
       fail_safetensors(source_,
                        fmt::format("{} has only [{}]", where(), fmt::join(seen_fields_, ", ")),
@@ -173,33 +167,23 @@ bool HeaderReader::end_object() {
     entry_.end = offsets_[1];
     header_.tensors.push_back(std::move(entry_));
   }
-  place_ = place_ == Place::Header ? Place::End : Place::Header;
   return true;
 }
 
 bool HeaderReader::start_array(std::size_t) {
-  if (place_ != Place::Tensor || field_ == "dtype") {
+  if (depth_ != 2 || is_in_metadata() || field_ == "dtype") {
     wrong("a list");
   }
-  place_ = field_ == "shape" ? Place::Shape : Place::Offsets;
+  ++depth_;
   return true;
 }
 
 bool HeaderReader::end_array() {
-  if (place_ == Place::Offsets && offsets_.size() != 2) {
+  if (field_ == "data_offsets" && offsets_.size() != 2) {
     wrong(fmt::format("{} of them", offsets_.size()));
   }
-  place_ = Place::Tensor;
+  --depth_;
   return true;
-}
-
-bool HeaderReader::parse_error(std::size_t position,
-                               const std::string& /*last_token*/,
-                               const nlohmann::json::exception& error) {
-  fail_safetensors(
-      source_,
-      fmt::format("the header is not JSON at its byte {}: {}", position, json_reason(error.what())),
-      "expected an object of tensors");
 }
 
 }  // namespace
