@@ -9,10 +9,12 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import array
 import json
 import pathlib
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,8 @@ OTHERS = ["\U0001f469\u200d\U0001f4bb", "\U0001f1e9\U0001f1ea", "\U0001f44d\U000
           "'S'LL'\u017f", "123456 \u0663\u0664\u00b2\u2167", "\x00\x07\x7f\xad", "\u2581\u2581a\u2581", "<0x41>", "\u200c\u200d_\u203f"]
 MARKS = ["<s>", "</s>", "<|endoftext|>", " <|begin_of_text|> ", "[CLS]", "[MASK]", "  <mask>  ", "[SEP]x", "<unk>", "<extra>", "extra",
          "ExTra\u0301"]
+
+NUM_SKIPPED = 29  # of the texts, by the checks that the fast ways of the other side are its slow ones
 
 
 def bible():
@@ -257,14 +261,26 @@ def make_all(directory, texts):
             *make_classes(directory)]  # fmt: skip
 
 
-def ours(exchange, directory, lines):
-    path = directory.parent / "lines"
+def write_lines(path, lines):
     path.write_bytes(b"".join(b"%d\n%s" % (len(line), line) for line in lines))
-    run = subprocess.run([exchange, directory, path], check=True, capture_output=True, text=True)
-    around, mask, *rest = run.stdout.split("\n")
-    prefix, suffix = ([int(one) for one in part.split()] for part in around.split("|"))
-    ids = [[int(one) for one in line.split()] for line in rest[0:-1:2]]
-    return prefix, suffix, int(mask), ids, [bytes.fromhex(line).decode() for line in rest[1::2]]
+
+
+def read_answers(path):
+    """What exchange_tokens has written: what stands around a text, the mask, and the tokens and texts."""
+    around, mask, answers = path.read_bytes().split(b"\n", 2)
+    prefix, suffix = ([int(one) for one in part.split()] for part in around.split(b"|"))
+    all_ids, all_texts, at = [], [], 0
+
+    def take(size):
+        nonlocal at
+        (count,) = struct.unpack_from("=i", answers, at)
+        at += 4 + count * size
+        return answers[at - count * size : at]
+
+    while at < len(answers):
+        all_ids.append(array.array("i", take(4)).tolist())
+        all_texts.append(take(1).decode())
+    return prefix, suffix, int(mask), all_ids, all_texts
 
 
 def theirs(directory):
@@ -273,22 +289,39 @@ def theirs(directory):
     return transformers.PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"))
 
 
-def compare(exchange, directory, lines):
+def texts_of(tokenizer, all_ids):
+    """What tokenizer.decode makes of each, all at once."""
+    texts = tokenizer._tokenizer.decode_batch(all_ids, skip_special_tokens=True)
+    if tokenizer.clean_up_tokenization_spaces and not isinstance(tokenizer._tokenizer.model, models.BPE):
+        texts = [tokenizer.clean_up_tokenization(text) for text in texts]
+    for ids, text in [*zip(all_ids, texts)][::NUM_SKIPPED]:
+        assert text == tokenizer.decode(ids, skip_special_tokens=True), ids
+    return texts
+
+
+def tokens_of(tokenizer, texts):
+    """Without their places in the text, which cost much."""
+    all_ids = [one.ids for one in tokenizer._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    for text, ids in [*zip(texts, all_ids)][::NUM_SKIPPED]:
+        assert ids == tokenizer._tokenizer.encode(text, add_special_tokens=False).ids, text
+    return all_ids
+
+
+def compare(directory, lines):
     """Returns the first lines whose tokens or texts differ."""
     tokenizer = theirs(directory)
     tokenizer._tokenizer.no_padding()
     tokenizer._tokenizer.no_truncation()
-    prefix, suffix, mask, all_ids, all_texts = ours(exchange, directory, lines)
+    prefix, suffix, mask, all_ids, all_texts = read_answers(directory / "answers")
     assert len(all_ids) == len(lines) == len(all_texts), (len(all_ids), len(lines))
     problems = []
     texts = [line.decode(errors="replace") for line in lines]
-    wanted = [one.ids for one in tokenizer._tokenizer.encode_batch(texts, add_special_tokens=False)]
-    for text, ids, decoded, right in zip(texts, all_ids, all_texts, wanted):
+    for text, ids, right, decoded, right_text in zip(texts, all_ids, tokens_of(tokenizer, texts), all_texts, texts_of(tokenizer, all_ids)):
         if ids != right:
             at = next(i for i, (a, b) in enumerate(zip(ids + [-1], right + [-1])) if a != b)
             near = (tokenizer.convert_ids_to_tokens(ids[max(at - 2, 0) : at + 4]), tokenizer.convert_ids_to_tokens(right[max(at - 2, 0) : at + 4]))
             problems.append(f"tokens of {text[:100]!a}: ours and theirs from {at}: {near!a}")
-        elif decoded != (right_text := tokenizer.decode(ids, skip_special_tokens=True)):
+        elif decoded != right_text:
             problems.append(f"text of {ids[:20]}: {decoded[:200]!a} for {right_text[:200]!a}")
     for text, ids in zip(texts[:5], all_ids):
         assert prefix + ids + suffix == tokenizer(text)["input_ids"], (directory.name, prefix, suffix, tokenizer(text)["input_ids"])
@@ -307,11 +340,17 @@ def main(arguments):
     learned = [text.decode(errors="replace")[:150_000] for text in texts] + ["".join(OTHERS) * 3]
     with tempfile.TemporaryDirectory() as name:
         problems = []
+        samples = {}
         for directory in make_all(pathlib.Path(name), learned):
             whole = texts[0] if directory.name in ("llama2", "llama3") else texts[0][:200_000]
             # A class has the parts of the others, put together anew.
             some = lines[::4] if (directory / "as_class").exists() else lines
-            problems += compare(arguments[0], directory, some + [whole, b"".join(lines[:1000])])
+            samples[directory] = some + [whole, b"".join(lines[:1000])]
+            write_lines(directory / "texts", samples[directory])
+        places = [directory / part for directory in samples for part in ("", "texts", "answers")]
+        subprocess.run([arguments[0], *places], check=True)
+        for directory, sample in samples.items():
+            problems += compare(directory, sample)
     print(*problems, sep="\n")
     return 1 if problems else 0
 

@@ -1,6 +1,7 @@
-// For tokenizers_agree.py: prints what a tokenizer makes of texts, which stand in a file, each
-// behind a line with its length: its tokens, and what they decode to in digits. The first line has
-// what stands in front of a text and behind it, the second the mask.
+// For tokenizers_agree.py: writes what tokenizers make of texts, which stand in a file, each behind a
+// line with its length. The first line of the answers has what stands in front of a text and behind
+// it, the second the mask. Then come for each text its tokens, and the bytes that they decode to:
+// counts and tokens are numbers of 32 bits. One start takes many tokenizers: torch starts slowly.
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
@@ -9,9 +10,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cstdint>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -26,17 +30,24 @@ std::string decoded(const Tokenizer& tokenizer, const std::vector<std::int32_t>&
   return text + decoder->finish();
 }
 
-void print_texts(const Tokenizer& tokenizer, std::string_view texts) {
+void write_count(std::ostream& answers, std::size_t count) {
+  const auto number = static_cast<std::int32_t>(count);
+  answers.write(reinterpret_cast<const char*>(&number), sizeof(number));
+}
+
+void write_answers(const Tokenizer& tokenizer, std::string_view texts, std::ostream& answers) {
+  answers << fmt::format("{}|{}\n{}\n", fmt::join(tokenizer.prefix(), " "),
+                         fmt::join(tokenizer.suffix(), " "), tokenizer.mask_token());
   while (!texts.empty()) {
     const std::size_t line = texts.find('\n');
     const auto length = static_cast<std::size_t>(*halfback::parse_integer(texts.substr(0, line)));
-    const auto tokens = tokenizer.encode(texts.substr(line + 1, length));
+    const std::vector<std::int32_t> tokens = tokenizer.encode(texts.substr(line + 1, length));
+    write_count(answers, tokens.size());
+    answers.write(reinterpret_cast<const char*>(tokens.data()),
+                  static_cast<std::streamsize>(tokens.size() * sizeof(std::int32_t)));
     const std::string text = decoded(tokenizer, tokens);
-    std::cout << fmt::format(
-        "{}\n{:02x}\n", fmt::join(tokens, " "),
-        fmt::join(std::basic_string_view<unsigned char>(
-                      reinterpret_cast<const unsigned char*>(text.data()), text.size()),
-                  ""));
+    write_count(answers, text.size());
+    answers << text;
     texts.remove_prefix(line + 1 + length);
   }
 }
@@ -44,14 +55,19 @@ void print_texts(const Tokenizer& tokenizer, std::string_view texts) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 3) {
-    std::cerr << "usage: exchange_tokens TOKENIZER TEXTS\n";
+  if (argc < 4 || argc % 3 != 1) {
+    std::cerr << "usage: exchange_tokens (TOKENIZER TEXTS ANSWERS)...\n";
     return 2;
   }
-  const halfback::TokenizerPointer tokenizer = halfback::load_tokenizer_of(argv[1]);
-  std::cout << fmt::format("{}|{}\n{}\n", fmt::join(tokenizer->prefix(), " "),
-                           fmt::join(tokenizer->suffix(), " "), tokenizer->mask_token());
-  print_texts(*tokenizer, halfback::read_file(argv[2]));
+  for (int i = 1; i < argc; i += 3) {
+    const halfback::TokenizerPointer tokenizer = halfback::load_tokenizer_of(argv[i]);
+    std::ofstream answers(argv[i + 2], std::ios::binary);
+    write_answers(*tokenizer, halfback::read_file(argv[i + 1]), answers);
+    if (!answers.flush()) {
+      std::cerr << "error: " << argv[i + 2] << " cannot be written\n";
+      return 1;
+    }
+  }
   return 0;
 } catch (const halfback::Error& error) {
   std::cerr << "error: " << error.what() << '\n';
