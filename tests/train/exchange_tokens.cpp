@@ -1,7 +1,8 @@
-// For tokenizers_agree.py: writes what tokenizers make of texts, which stand in a file, each behind a
-// line with its length. The first line of the answers has what stands in front of a text and behind
-// it, the second the mask. Then come for each text its tokens, and the bytes that they decode to:
-// counts and tokens are numbers of 32 bits. One start takes many tokenizers: torch starts slowly.
+// For tokenizers_agree.py: writes what tokenizers make of texts, which stand in a file, each behind
+// a line with its length. The first line of the answers has what stands in front of a text and
+// behind it, the second the mask. Then come for each text its tokens, and the bytes that they
+// decode to: counts and tokens are numbers of 32 bits. One start takes many tokenizers: torch
+// starts slowly.
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
