@@ -16,8 +16,6 @@
 
 namespace halfback::kernels::rows {
 
-namespace body {
-
 namespace {
 
 constexpr std::int64_t kLanes = 16;  // of one block of channels
@@ -68,25 +66,6 @@ template <typename Real>
     }
   }
   std::copy_n(h, kLanes, state);
-}
-
-template <typename Real>
-[[gnu::always_inline]] inline void scan(const ScanRows<Real>& rows) {
-  ForwardTile<Real> tile;
-  pack(rows, tile);
-  for (std::int64_t s = 0; s < rows.num_states; ++s) {
-    for (std::int64_t first = 0; first < rows.num_channels; first += kLanes) {
-      scan_block(rows, tile, s, first);
-    }
-  }
-  for (std::int64_t t = 0; t < rows.num_steps; ++t) {
-    const Real* __restrict input = rows.input + t * rows.row;
-    const Real* __restrict gate = rows.gate + t * rows.gate_row;
-    Real* __restrict gated = rows.step + t * rows.row;
-    for (std::int64_t i = 0; i < rows.num_channels; ++i) {
-      gated[i] = (tile.output[t][i] + rows.skip[i] * input[i]) * (gate[i] * logistic(gate[i]));
-    }
-  }
 }
 
 template <typename Real>
@@ -226,27 +205,6 @@ template <typename Real>
   }
 }
 
-template <typename Real>
-[[gnu::always_inline]] inline void scan_backward(const ScanRows<Real>& rows,
-                                                 const ScanGradientRows<Real>& gradients) {
-  BackwardTile<Real> tile;
-  pack(rows, gradients, tile);
-  BackwardBlock<Real> block;
-  for (std::int64_t s = 0; s < rows.num_states; ++s) {
-    std::fill_n(&block.grad_to_state[0][0], rows.num_steps * kLanes, Real{0});
-    std::fill_n(&block.grad_from_state[0][0], rows.num_steps * kLanes, Real{0});
-    for (std::int64_t first = 0; first < rows.num_channels; first += kLanes) {
-      recompute_states(rows, tile, block, s, first);
-      scan_block_backward(rows, gradients, tile, block, s, first);
-    }
-    for (std::int64_t t = 0; t < rows.num_steps; ++t) {
-      gradients.grad_to_state[t * 2 * rows.num_states + s] += total(block.grad_to_state[t]);
-      gradients.grad_from_state[t * 2 * rows.num_states + s] += total(block.grad_from_state[t]);
-    }
-  }
-  unpack(rows, gradients, tile);
-}
-
 // sums = bias + the taps of step t, before silu.
 template <typename Real>
 [[gnu::always_inline]] inline void convolve(const ConvolutionRows<Real>& rows,
@@ -259,18 +217,6 @@ template <typename Real>
     const Real* __restrict input = rows.input + (oldest + k) * rows.input_row;
     for (std::int64_t i = 0; i < rows.num_channels; ++i) {
       sums[i] += weight[i] * input[i];
-    }
-  }
-}
-
-template <typename Real>
-[[gnu::always_inline]] inline void convolution(const ConvolutionRows<Real>& rows) {
-  Real sums[kConvolutionChannels];
-  for (std::int64_t t = 0; t < rows.num_steps; ++t) {
-    convolve(rows, t, sums);
-    Real* __restrict output = rows.output + t * rows.output_row;
-    for (std::int64_t i = 0; i < rows.num_channels; ++i) {
-      output[i] = sums[i] * logistic(sums[i]);
     }
   }
 }
@@ -305,53 +251,13 @@ template <typename Real>
   }
 }
 
-template <typename Real>
-[[gnu::always_inline]] inline void convolution_backward(const ConvolutionRows<Real>& rows,
-                                                        Real* grad_weight,
-                                                        Real* __restrict grad_bias) {
-  Real sums[kConvolutionChannels];
-  for (std::int64_t t = 0; t < rows.num_steps; ++t) {
-    convolve(rows, t, sums);
-    Real* __restrict g = rows.output + t * rows.output_row;
-    for (std::int64_t i = 0; i < rows.num_channels; ++i) {
-      const Real sigmoid = logistic(sums[i]);
-      g[i] *= sigmoid * (Real{1} + sums[i] * (Real{1} - sigmoid));
-      grad_bias[i] += g[i];
-    }
-    convolution_backward_weight(rows, t, g, grad_weight);
-  }
-  for (std::int64_t t = 0; t < rows.num_steps; ++t) {
-    convolution_backward_input(rows, t);
-  }
-}
-
 }  // namespace
 
-}  // namespace body
-
-#define HALFBACK_MAMBA_ROWS(Real)                                                       \
-  template <>                                                                           \
-  HALFBACK_FOR_EACH_CPU void scan(const ScanRows<Real>& rows) {                         \
-    body::scan(rows);                                                                   \
-  }                                                                                     \
-  template <>                                                                           \
-  HALFBACK_FOR_EACH_CPU void scan_backward(const ScanRows<Real>& rows,                  \
-                                           const ScanGradientRows<Real>& gradients) {   \
-    body::scan_backward(rows, gradients);                                               \
-  }                                                                                     \
-  template <>                                                                           \
-  HALFBACK_FOR_EACH_CPU void convolution(const ConvolutionRows<Real>& rows) {           \
-    body::convolution(rows);                                                            \
-  }                                                                                     \
-  template <>                                                                           \
-  HALFBACK_FOR_EACH_CPU void convolution_backward(const ConvolutionRows<Real>& rows,    \
-                                                  Real* grad_weight, Real* grad_bias) { \
-    body::convolution_backward(rows, grad_weight, grad_bias);                           \
-  }
-
-HALFBACK_MAMBA_ROWS(float)
-HALFBACK_MAMBA_ROWS(double)
-
-#undef HALFBACK_MAMBA_ROWS
-
 }  // namespace halfback::kernels::rows
+
+#define Real float
+#include "halfback/layers/mamba_row_bodies.h"
+#undef Real
+#define Real double
+#include "halfback/layers/mamba_row_bodies.h"
+#undef Real
