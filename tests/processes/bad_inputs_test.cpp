@@ -67,15 +67,25 @@ class BadInputsTest : public BadInputTest {
     return all;
   }
 
-  // Checks one process; returns its line.
-  std::string line_of_one(const BadInput& bad) { return line_of(train(bad.arguments), bad); }
+  // Checks the program in a copy of this process, which starts faster; returns its line.
+  std::string line_of_one(const BadInput& bad) {
+    const CommandResult run = run_halfback(train(bad.arguments) + " 2>&1");
+    EXPECT_EQ(run.exit_code, bad.exit_code) << bad.arguments;
+    expect_line(run.output, bad);
+    return run.output;
+  }
 
+  static void expect_line(const std::string& line, const BadInput& bad) {
+    EXPECT_TRUE(line.starts_with("error: ") && line.find('\n') == line.size() - 1) << line;
+    EXPECT_TRUE(contains(line, bad.text)) << line;
+  }
+
+  // Checks the binary; returns its line.
   std::string line_of(const std::string& arguments, const BadInput& bad) {
     RunningProcess run(command(arguments), {mark_.text()});
     EXPECT_EQ(run.wait(), bad.exit_code) << arguments;
-    const std::string line = without_notes(run.text());
-    EXPECT_TRUE(line.starts_with("error: ") && line.find('\n') == line.size() - 1) << line;
-    EXPECT_TRUE(contains(line, bad.text)) << line;
+    std::string line = without_notes(run.text());
+    expect_line(line, bad);
     EXPECT_TRUE(mark_.processes().empty()) << arguments;
     return line;
   }
@@ -110,6 +120,7 @@ TEST_F(BadInputsTest, OptionsAreRefusedBeforeProcessesMeet) {
     const std::string line = line_of_one(all[i]);
     EXPECT_EQ(line_of(train(all[i].arguments + " --processes 2"), all[i]), line);
     if (i % 6 == 0) {
+      EXPECT_EQ(line_of(train(all[i].arguments), all[i]), line);
       const Launcher& launcher = kLaunchers[i / 6 % kLaunchers.size()];
       const std::string command = train(all[i].arguments);
       EXPECT_EQ(lines_of_two(launcher, command, command, all[i].exit_code), line + line);
@@ -123,6 +134,9 @@ TEST_F(BadInputsTest, FilesAreRefusedByAllAndToldOnce) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const std::string line = line_of_one(all[i]);
     EXPECT_EQ(line_of(train(all[i].arguments + " --processes 2"), all[i]), line);
+    if (i % 6 == 0) {
+      EXPECT_EQ(line_of(train(all[i].arguments), all[i]), line);
+    }
     if (i % 3 == 0) {
       const Launcher& launcher = kLaunchers[i / 3 % kLaunchers.size()];
       const std::string command = train(all[i].arguments);
