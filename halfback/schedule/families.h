@@ -16,13 +16,12 @@ struct Family {
   std::string summary;     // one line
   std::string conditions;  // on N ranks and M micro-batches
   std::string idle;        // of a rank in a step: two_stage, F = I = W = 1 on 1/N, no communication
-  std::string peak_memory;  // M_B until W on the worst rank, with two_stage
-  std::string messages;     // between ranks for one micro-batch
-  int replicas = 1;         // copies of the weights
+  std::string peak_memory;          // M_B until W on the worst rank, with two_stage
+  std::string messages = "2(N-1)";  // between ranks for one micro-batch
+  int replicas = 1;                 // copies of the weights
   std::string paper;
   int micro_batches_per_rank = 1;  // the natural number; 0: one in all
-  int stages_per_rank = 0;         // where it takes the number and none is given
-  bool takes_stages_per_rank = false;
+  int stages_per_rank = 0;         // where none is given; 0: it takes no number of them
   bool takes_group_size = false;
   bool takes_memory_limit = false;  // and what is released at I
   bool takes_times = false;
