@@ -101,19 +101,15 @@ void add_compare_verb(CLI::App& app) {
       app.add_subcommand("compare", "Run the same steps under several schedules, 2BP off and on");
   const auto options = std::make_shared<Options>();
   ComparisonRequest& request = options->request;
-  verb->add_option("--schedules", request.schedules, "Names or files, with commas between")
-      ->delimiter(',')
-      ->type_name("LIST");
-  verb->add_option("--ranks", request.shape.num_ranks, "Ranks (4)")->type_name("N");
-  verb->add_option("--micro-batches", request.shape.num_micro_batches,
-                   "Micro-batches of a step (as each family has them)")
-      ->type_name("M");
-  verb->add_option("--data-parallel", request.shape.num_pipelines,
-                   "Pipelines that share a step, each with a copy of the weights")
-      ->type_name("D");
-  verb->add_option("--rounds", request.num_rounds, "Measured steps of each row")->type_name("N");
-  verb->add_option("--warmup-rounds", request.num_warmup_rounds, "Steps before those")
-      ->type_name("N");
+  add_option(*verb, "--schedules", request.schedules, "LIST", "Names or files, with commas between")
+      ->delimiter(',');
+  add_option(*verb, "--ranks", request.shape.num_ranks, "N", "Ranks (4)");
+  add_option(*verb, "--micro-batches", request.shape.num_micro_batches, "M",
+             "Micro-batches of a step (as each family has them)");
+  add_option(*verb, "--data-parallel", request.shape.num_pipelines, "D",
+             "Pipelines that share a step, each with a copy of the weights");
+  add_option(*verb, "--rounds", request.num_rounds, "N", "Measured steps of each row");
+  add_option(*verb, "--warmup-rounds", request.num_warmup_rounds, "N", "Steps before those");
   verb->add_flag("--json", options->as_json, "Print JSON");
   options->training.add_to(*verb);
   verb->footer("Example: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20");

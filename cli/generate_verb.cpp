@@ -1,4 +1,5 @@
 // halfback generate: samples text from a checkpoint.
+#include "cli/options.h"
 #include "cli/training_options.h"
 #include "cli/verbs.h"
 #include "halfback/engine/device.h"
@@ -18,20 +19,16 @@ namespace halfback::cli {
 void add_generate_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("generate", "Sample text from a checkpoint");
   const auto options = std::make_shared<GenerationOptions>();
-  verb->add_option("--checkpoint", options->checkpoint, "Directory that train wrote")
-      ->required()
-      ->type_name("DIR");
-  verb->add_option("--prompt", options->prompt, "Text to continue (a new line)")->type_name("TEXT");
-  verb->add_option("--tokens", options->num_tokens,
-                   "Tokens to add at most; bytes without a tokenizer")
-      ->type_name("N");
-  verb->add_option("--temperature", options->temperature, "0 takes the likeliest token")
-      ->type_name("X");
-  verb->add_option("--top-k", options->top_k, "Only the k likeliest tokens; 0: all")
-      ->type_name("K");
+  add_option(*verb, "--checkpoint", options->checkpoint, "DIR", "Directory that train wrote")
+      ->required();
+  add_option(*verb, "--prompt", options->prompt, "TEXT", "Text to continue (a new line)");
+  add_option(*verb, "--tokens", options->num_tokens, "N",
+             "Tokens to add at most; bytes without a tokenizer");
+  add_option(*verb, "--temperature", options->temperature, "X", "0 takes the likeliest token");
+  add_option(*verb, "--top-k", options->top_k, "K", "Only the k likeliest tokens; 0: all");
   const auto device = std::make_shared<std::string>("cpu");
-  verb->add_option("--device", *device, "Where to compute: cpu, cuda or cuda:K")->type_name("NAME");
-  verb->add_option("--seed", options->seed, "Equal seeds give equal text")->type_name("N");
+  add_option(*verb, "--device", *device, "NAME", "Where to compute: cpu, cuda or cuda:K");
+  add_option(*verb, "--seed", options->seed, "N", "Equal seeds give equal text");
   verb->footer("Example: halfback generate --checkpoint run/checkpoint --prompt 'In the' --seed 7");
   verb->callback([options, device] {
     initialize_runtime();

@@ -12,53 +12,40 @@
 namespace halfback::cli {
 
 void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
-  verb.add_option(source_option.empty() ? "schedule" : source_option, source,
-                  "Name of a family ('halfback schedule list'), or a CSV file")
-      ->required(source_option.empty())
-      ->type_name("NAME|FILE");
-  verb.add_option("--ranks", num_ranks, "Ranks (a family: 4; a file: its own)")->type_name("N");
-  verb.add_option("--micro-batches", num_micro_batches,
-                  "Micro-batches of a step (a family: as its name says, else one a rank)")
-      ->type_name("M");
-  verb.add_option("--two-stage", two_stage,
-                  "Backward split into I and W, on or off (a family: on; a file: its own)")
-      ->type_name("on|off");
-  verb.add_option("--stages-per-rank", stages_per_rank,
-                  "Stages on each rank, for the looped and the wave families")
-      ->type_name("V");
-  verb.add_option("--group-size", group_size,
-                  "Micro-batches that pass one stage of a rank before its next, for gis (N)")
-      ->type_name("G");
-  verb.add_option("--memory-limit", memory_limit,
-                  "Micro-batches that a rank may hold until their W, counted on 1/N of the model, "
-                  "for the families that search within a limit (N)")
-      ->type_name("K");
-  verb.add_option("--released-at-input", released_at_input,
-                  "Part of that memory that I frees, 0 to 1 (0)")
-      ->type_name("PART");
-  verb.add_option(
-          "--data-parallel", num_pipelines,
-          "Pipelines that share a step, each with a replica of the weights, its --ranks and "
-          "its --micro-batches (1)")
-      ->type_name("D");
+  add_option(verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
+             "Name of a family ('halfback schedule list'), or a CSV file")
+      ->required(source_option.empty());
+  add_option(verb, "--ranks", num_ranks, "N", "Ranks (a family: 4; a file: its own)");
+  add_option(verb, "--micro-batches", num_micro_batches, "M",
+             "Micro-batches of a step (a family: as its name says, else one a rank)");
+  add_option(verb, "--two-stage", two_stage, "on|off",
+             "Backward split into I and W, on or off (a family: on; a file: its own)");
+  add_option(verb, "--stages-per-rank", stages_per_rank, "V",
+             "Stages on each rank, for the looped and the wave families");
+  add_option(verb, "--group-size", group_size, "G",
+             "Micro-batches that pass one stage of a rank before its next, for gis (N)");
+  add_option(verb, "--memory-limit", memory_limit, "K",
+             "Micro-batches that a rank may hold until their W, counted on 1/N of the model, "
+             "for the families that search within a limit (N)");
+  add_option(verb, "--released-at-input", released_at_input, "PART",
+             "Part of that memory that I frees, 0 to 1 (0)");
+  add_option(verb, "--data-parallel", num_pipelines, "D",
+             "Pipelines that share a step, each with a replica of the weights, its --ranks and "
+             "its --micro-batches (1)");
   add_local_options(verb);
 }
 
 void ScheduleOptions::add_local_options(CLI::App& verb) {
-  verb.add_option("--stage-updates", stage_updates,
-                  "Update each stage right after its own last weight gradient, on or off (families "
-                  "of local updates: on; others: off; a file: its own)")
-      ->type_name("on|off");
-  verb.add_option("--chunks", chunks, "Chunks of stages with a loss each, for local-chunked (2)")
-      ->type_name("K");
-  verb.add_option("--window", window,
-                  "Stages that the gradient of a loss passes, for local-overlapping (2)")
-      ->type_name("W");
-  verb.add_option("--distance", distance,
-                  "Stages above, whose loss a stage trains by, for local-interlocking (1)")
-      ->type_name("D");
-  verb.add_option("--trained", trained, "Last stages that train, for local-last (1)")
-      ->type_name("K");
+  add_option(verb, "--stage-updates", stage_updates, "on|off",
+             "Update each stage right after its own last weight gradient, on or off (families "
+             "of local updates: on; others: off; a file: its own)");
+  add_option(verb, "--chunks", chunks, "K",
+             "Chunks of stages with a loss each, for local-chunked (2)");
+  add_option(verb, "--window", window, "W",
+             "Stages that the gradient of a loss passes, for local-overlapping (2)");
+  add_option(verb, "--distance", distance, "D",
+             "Stages above, whose loss a stage trains by, for local-interlocking (1)");
+  add_option(verb, "--trained", trained, "K", "Last stages that train, for local-last (1)");
 }
 
 Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
@@ -88,8 +75,7 @@ void FormatOption::add_to(CLI::App& verb,
                           std::vector<std::string> formats,
                           const std::string& help) {
   formats_ = std::move(formats);
-  verb.add_option("--format", format_, fmt::format("{} ({})", help, formats_.front()))
-      ->type_name("FORMAT");
+  add_option(verb, "--format", format_, "FORMAT", fmt::format("{} ({})", help, formats_.front()));
   verb.add_flag("--json", is_json_, "Print JSON, as --format json does");
 }
 

@@ -11,6 +11,16 @@
 
 namespace halfback::cli {
 
+// Adds an option that takes a `type`, as the help calls it.
+template <typename Value>
+CLI::Option* add_option(CLI::App& verb,
+                        const std::string& name,
+                        Value& value,
+                        const char* type,
+                        const std::string& help) {
+  return verb.add_option(name, value, help)->type_name(type);
+}
+
 // Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, what some
 // families take, and how many pipelines of it share a step.
 struct ScheduleOptions {

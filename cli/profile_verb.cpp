@@ -1,4 +1,5 @@
 // halfback profile: what the stages of a model cost, as a file for halfback simulate --cost-file.
+#include "cli/options.h"
 #include "cli/profile.h"
 #include "cli/status_line.h"
 #include "cli/verbs.h"
@@ -132,17 +133,13 @@ void add_profile_verb(CLI::App& app) {
       app.add_subcommand("profile", "Measure what the stages of a model cost, for simulate");
   const auto options = std::make_shared<Options>();
   ProfileRequest& request = options->request;
-  verb->add_option("--ranks", request.num_ranks, "Ranks that the model will run on")
-      ->type_name("N");
-  verb->add_option("--stages-per-rank", request.stages_per_rank, "Stages on each of them")
-      ->type_name("V");
-  verb->add_option("--rounds", request.rounds.num_measured, "Measured rounds")->type_name("N");
-  verb->add_option("--warmup-rounds", request.rounds.num_warmup, "Rounds before those")
-      ->type_name("N");
-  verb->add_option("--output", options->output,
-                   "File to write: times in seconds and bytes of each stage, for simulate "
-                   "--cost-file")
-      ->type_name("FILE");
+  add_option(*verb, "--ranks", request.num_ranks, "N", "Ranks that the model will run on");
+  add_option(*verb, "--stages-per-rank", request.stages_per_rank, "V", "Stages on each of them");
+  add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured rounds");
+  add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N", "Rounds before those");
+  add_option(*verb, "--output", options->output, "FILE",
+             "File to write: times in seconds and bytes of each stage, for simulate "
+             "--cost-file");
   verb->add_flag("--json", options->as_json, "Print that file instead of a table");
   options->training.add_to(*verb);
   verb->footer(

@@ -127,9 +127,8 @@ void add_schedule_verb(CLI::App& app) {
       *verb, {"grid", "numbers", "csv", "torch", "torch-comm", "json"},
       "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), torch-comm (with "
       "messages) or json");
-  verb->add_option("--cost", options->cost,
-                   "Times of F, I, W and if given B for the grids, of 1/N of the model for N ranks")
-      ->type_name("f,i,w[,b]");
+  add_option(*verb, "--cost", options->cost, "f,i,w[,b]",
+             "Times of F, I, W and if given B for the grids, of 1/N of the model for N ranks");
   verb->footer("Example: halfback schedule 1f1b-1 --ranks 4 --format csv > plan.csv");
   verb->callback([options] { run(*options); });
 }

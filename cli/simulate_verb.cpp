@@ -287,34 +287,25 @@ void add_simulate_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("simulate", "Simulate a schedule: time and what is held");
   const auto options = std::make_shared<Options>();
   options->schedule.add_to(*verb);
-  verb->add_option("--cost", options->cost,
-                   "Times of F, I, W and if given B (1,1,1), of 1/N of the model for N ranks; a "
-                   "stage of S takes N/S of them")
-      ->type_name("f,i,w[,b]");
-  verb->add_option("--reduce-cost", options->reduce_cost,
-                   "Time to sum the gradients of 1/N of the model over replicas (0)")
-      ->type_name("TIME");
-  verb->add_option("--cost-file", options->cost_file,
-                   "JSON file with the times of each stage, and if given its memory, links and "
-                   "speeds of ranks")
-      ->type_name("FILE");
-  verb->add_option("--latency", options->latency, "Time of a hop between two ranks (0)")
-      ->type_name("TIME");
-  verb->add_option("--bandwidth", options->bandwidth,
-                   "Bytes a unit of time between two ranks (unlimited); bytes of messages come "
-                   "from a file")
-      ->type_name("RATE");
-  verb->add_option("--channel", options->channel,
-                   "What a channel holds: buffered, rendezvous or a number of messages")
-      ->type_name("RULE");
-  verb->add_option("--memory-file", options->memory_file,
-                   "JSON file with the bytes of each stage, for a table of bytes")
-      ->type_name("FILE");
-  verb->add_option(
-          "--repeat", options->repeat,
-          "Steps back to back, each stage updating on its own: needs U in the schedule, as "
-          "--stage-updates on gives")
-      ->type_name("STEPS");
+  add_option(*verb, "--cost", options->cost, "f,i,w[,b]",
+             "Times of F, I, W and if given B (1,1,1), of 1/N of the model for N ranks; a "
+             "stage of S takes N/S of them");
+  add_option(*verb, "--reduce-cost", options->reduce_cost, "TIME",
+             "Time to sum the gradients of 1/N of the model over replicas (0)");
+  add_option(*verb, "--cost-file", options->cost_file, "FILE",
+             "JSON file with the times of each stage, and if given its memory, links and "
+             "speeds of ranks");
+  add_option(*verb, "--latency", options->latency, "TIME", "Time of a hop between two ranks (0)");
+  add_option(*verb, "--bandwidth", options->bandwidth, "RATE",
+             "Bytes a unit of time between two ranks (unlimited); bytes of messages come "
+             "from a file");
+  add_option(*verb, "--channel", options->channel, "RULE",
+             "What a channel holds: buffered, rendezvous or a number of messages");
+  add_option(*verb, "--memory-file", options->memory_file, "FILE",
+             "JSON file with the bytes of each stage, for a table of bytes");
+  add_option(*verb, "--repeat", options->repeat, "STEPS",
+             "Steps back to back, each stage updating on its own: needs U in the schedule, as "
+             "--stage-updates on gives");
   options->format.add_to(*verb, {"grid", "json", "trace", "svg", "html"},
                          "grid, json, trace (Chrome, Perfetto), svg, or html (a page)");
   verb->footer("Example: halfback simulate zb-v --ranks 8 --latency 0.1 --format html > zb-v.html");

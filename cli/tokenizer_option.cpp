@@ -1,5 +1,6 @@
 #include "cli/tokenizer_option.h"
 
+#include "cli/options.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/data/sentence_piece.h"
@@ -40,12 +41,11 @@ TokenizerPointer learned(const TrainingConfig& config, std::int64_t vocabulary) 
 }  // namespace
 
 void TokenizerOption::add_to(CLI::App& verb) {
-  option_ = verb.add_option(
-                    "--tokenizer", name_,
-                    "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
-                    "--vocabulary (4096); or a tokenizer.json, a vocab.txt, a SentencePiece model "
-                    "or a directory that holds one")
-                ->type_name("bytes|sentencepiece|FILE");
+  option_ =
+      add_option(verb, "--tokenizer", name_, "bytes|sentencepiece|FILE",
+                 "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
+                 "--vocabulary (4096); or a tokenizer.json, a vocab.txt, a SentencePiece model "
+                 "or a directory that holds one");
 }
 
 TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given& given) const {

@@ -356,56 +356,46 @@ int run(Options& options, const CLI::App& verb) {
 void add_train_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("train", "Train a model over pipeline stages");
   const auto options = std::make_shared<Options>();
-  verb->add_option("--data", options->training.data,
-                   "A text file; for resnet and mlp a directory of images in the IDX format, as "
-                   "MNIST has them")
-      ->required()
-      ->type_name("PATH");
+  add_option(*verb, "--data", options->training.data, "PATH",
+             "A text file; for resnet and mlp a directory of images in the IDX format, as "
+             "MNIST has them")
+      ->required();
   options->tokenizer.add_to(*verb);
   options->schedule.add_to(*verb, "--schedule");
   verb->add_flag("--no-verify", options->skips_verification, "Run a schedule without checking it");
-  verb->add_option("--steps", options->num_steps, "Optimizer steps")->type_name("N");
-  verb->add_option("--warmup", options->warmup_steps, "Steps until the peak learning rate")
-      ->type_name("N");
-  verb->add_option("--learning-rate-floor", options->floor_fraction, "Last rate over the peak")
-      ->type_name("X");
-  verb->add_option("--evaluate-every", options->evaluate_every,
-                   "Steps between validations; 0: never")
-      ->type_name("N");
-  verb->add_option("--evaluate-samples", options->evaluate_samples,
-                   fmt::format("Samples of a validation ({}; images: {}); 0: all",
-                               kDefaultSequences, kDefaultImages))
-      ->type_name("N");
-  verb->add_option("--validation-fraction", options->validation_fraction,
-                   "Part of a text for validation, its end; images have a test set")
-      ->type_name("X");
-  verb->add_option("--checkpoint", options->checkpoint, "Directory to write at the end")
-      ->type_name("DIR");
-  verb->add_option("--checkpoint-every", options->checkpoint_every,
-                   "Steps between checkpoints; 0: at the end")
-      ->type_name("N");
-  verb->add_option("--keep", options->keep,
-                   "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)")
-      ->type_name("N");
-  verb->add_option("--initial", options->initial, "Start from the parameters of a checkpoint")
-      ->type_name("DIR");
+  add_option(*verb, "--steps", options->num_steps, "N", "Optimizer steps");
+  add_option(*verb, "--warmup", options->warmup_steps, "N", "Steps until the peak learning rate");
+  add_option(*verb, "--learning-rate-floor", options->floor_fraction, "X",
+             "Last rate over the peak");
+  add_option(*verb, "--evaluate-every", options->evaluate_every, "N",
+             "Steps between validations; 0: never");
+  add_option(*verb, "--evaluate-samples", options->evaluate_samples, "N",
+             fmt::format("Samples of a validation ({}; images: {}); 0: all", kDefaultSequences,
+                         kDefaultImages));
+  add_option(*verb, "--validation-fraction", options->validation_fraction, "X",
+             "Part of a text for validation, its end; images have a test set");
+  add_option(*verb, "--checkpoint", options->checkpoint, "DIR", "Directory to write at the end");
+  add_option(*verb, "--checkpoint-every", options->checkpoint_every, "N",
+             "Steps between checkpoints; 0: at the end");
+  add_option(*verb, "--keep", options->keep, "N",
+             "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)");
+  add_option(*verb, "--initial", options->initial, "DIR",
+             "Start from the parameters of a checkpoint");
   verb->add_flag(
       "--new-head", options->has_new_head,
       "Start with a new head on the checkpoint of --initial: for an encoder without one, "
       "or for other --classes");
-  verb->add_option("--checkpoint-dtype", options->checkpoint_dtype,
-                   "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial: "
-                   "as the one has them that the run begins with; resuming is exact with any")
-      ->type_name("TYPE");
+  add_option(*verb, "--checkpoint-dtype", options->checkpoint_dtype, "TYPE",
+             "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial: "
+             "as the one has them that the run begins with; resuming is exact with any");
   verb->add_flag("--resume", options->resumes,
                  "Go on from --checkpoint, or the newest before it that is complete");
-  verb->add_option("--report", options->report, "Directory for metrics, TensorBoard events, trace")
-      ->type_name("DIR");
+  add_option(*verb, "--report", options->report, "DIR",
+             "Directory for metrics, TensorBoard events, trace");
   verb->add_flag("--dry-run", options->is_dry_run,
                  "Print where everything would go, what it would take and how long, and end");
-  verb->add_option("--cost-file", options->cost_file,
-                   "Times of stages for --dry-run, as profile writes them (measured)")
-      ->type_name("FILE");
+  add_option(*verb, "--cost-file", options->cost_file, "FILE",
+             "Times of stages for --dry-run, as profile writes them (measured)");
   options->training.add_to(*verb);
   options->launch.add_to(*verb);
   verb->footer(

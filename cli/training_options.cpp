@@ -51,67 +51,56 @@ LossScaleOptions parse_loss_scale(const std::string& text, bool is_float16) {
 }
 
 void add_optimizer(TrainingOptions& options, CLI::App& verb) {
-  const auto add = [&verb](const char* name, auto& value, const char* help) {
-    return verb.add_option(name, value, help)->group("Optimizer");
+  const auto add = [&verb](const char* name, auto& value, const char* type, const char* help) {
+    return add_option(verb, name, value, type, help)->group("Optimizer");
   };
-  add("--optimizer", options.optimizer, "adamw or sgd (with momentum)")->type_name("NAME");
-  add("--learning-rate", options.learning_rate, "Peak learning rate")->type_name("RATE");
-  add("--weight-decay", options.optimizer_settings.weight_decay,
-      "Weight decay; norms and biases have none")
-      ->type_name("RATE");
-  add("--beta1", options.optimizer_settings.beta1, "Of adamw")->type_name("X");
-  add("--beta2", options.optimizer_settings.beta2, "Of adamw")->type_name("X");
-  add("--epsilon", options.optimizer_settings.epsilon, "Of adamw")->type_name("X");
-  add("--momentum", options.optimizer_settings.momentum, "Of sgd")->type_name("X");
-  add("--clip", options.clip_norm, "Largest gradient norm; 0: any")->type_name("NORM");
-  add("--clip-scope", options.clip_scope,
+  add("--optimizer", options.optimizer, "NAME", "adamw or sgd (with momentum)");
+  add("--learning-rate", options.learning_rate, "RATE", "Peak learning rate");
+  add("--weight-decay", options.optimizer_settings.weight_decay, "RATE",
+      "Weight decay; norms and biases have none");
+  add("--beta1", options.optimizer_settings.beta1, "X", "Of adamw");
+  add("--beta2", options.optimizer_settings.beta2, "X", "Of adamw");
+  add("--epsilon", options.optimizer_settings.epsilon, "X", "Of adamw");
+  add("--momentum", options.optimizer_settings.momentum, "X", "Of sgd");
+  add("--clip", options.clip_norm, "NORM", "Largest gradient norm; 0: any");
+  add("--clip-scope", options.clip_scope, "SCOPE",
       "Whose norm --clip limits: model (of all parameters together) or stage (of each stage on its "
-      "own, which --stage-updates needs)")
-      ->type_name("SCOPE");
+      "own, which --stage-updates needs)");
 }
 
 void add_execution(TrainingOptions& options, CLI::App& verb) {
-  const auto add = [&verb](const char* name, auto& value, const char* help) {
-    return verb.add_option(name, value, help)->group("Execution");
+  const auto add = [&verb](const char* name, auto& value, const char* type, const char* help) {
+    return add_option(verb, name, value, type, help)->group("Execution");
   };
-  add("--weight-gradients", options.weight_gradients,
+  add("--weight-gradients", options.weight_gradients, "HOW",
       "looped (bit-equal to the plain run) or concatenated (one product over "
-      "neighboring W actions)")
-      ->type_name("HOW");
-  add("--gradient-groups", options.gradient_groups,
+      "neighboring W actions)");
+  add("--gradient-groups", options.gradient_groups, "G",
       "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
       "have the same bits on any number of pipelines (0: one for each copy of the weights, or as "
-      "the checkpoint has them)")
-      ->type_name("G");
+      "the checkpoint has them)");
   verb.add_flag("--shard-optimizer", options.shards_optimizer,
                 "Each copy of the weights holds a part of the optimizer's state (ZeRO-1)")
       ->group("Execution");
-  add("--device", options.device,
+  add("--device", options.device, "NAME",
       "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
-      "one)")
-      ->type_name("NAME");
-  add("--precision", options.precision,
+      "one)");
+  add("--precision", options.precision, "TYPE",
       "Of matrix products: float32, bfloat16 or float16; parameters, sums and all else stay "
-      "float32")
-      ->type_name("TYPE");
-  add("--loss-scale", options.loss_scale,
+      "float32");
+  add("--loss-scale", options.loss_scale, "X",
       "Gradients are computed times this: a power of two, or dynamic (halved where they overflow, "
-      "doubled after 2000 good steps); auto: dynamic for float16, else 1")
-      ->type_name("X");
-  add("--recompute", options.recompute,
-      "What backward computes again instead of keeping it: none, block, attention or feed-forward")
-      ->type_name("WHAT");
+      "doubled after 2000 good steps); auto: dynamic for float16, else 1");
+  add("--recompute", options.recompute, "WHAT",
+      "What backward computes again instead of keeping it: none, block, attention or feed-forward");
   verb.add_flag(
           "--recompute-gradients", options.recomputes_gradients,
           "Keep gradients between I and W at the ends of blocks only; W computes the others again")
       ->group("Execution");
-  add("--threads", options.threads_per_rank, "Threads a rank; 0: its share of the cores")
-      ->type_name("N");
-  add("--channel-capacity", options.channel_capacity,
-      "Messages that wait between two ranks before a send waits")
-      ->type_name("N");
-  add("--timeout", options.timeout_seconds, "Longest wait of a rank for another")
-      ->type_name("SECONDS");
+  add("--threads", options.threads_per_rank, "N", "Threads a rank; 0: its share of the cores");
+  add("--channel-capacity", options.channel_capacity, "N",
+      "Messages that wait between two ranks before a send waits");
+  add("--timeout", options.timeout_seconds, "SECONDS", "Longest wait of a rank for another");
 }
 
 }  // namespace
@@ -133,12 +122,11 @@ int resolve_threads(int asked, int num_ranks) {
 
 void TrainingOptions::add_to(CLI::App& verb) {
   add_model(verb);
-  verb.add_option("--cut", cut, "Blocks of each stage, as in 3,2,3 (equal)")->type_name("LIST");
-  verb.add_option("--micro-batch-size", micro_batch_size,
-                  fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences,
-                              kDefaultImages))
-      ->type_name("N");
-  verb.add_option("--seed", seed, "Of initialization, data order and dropout")->type_name("N");
+  add_option(verb, "--cut", cut, "LIST", "Blocks of each stage, as in 3,2,3 (equal)");
+  add_option(
+      verb, "--micro-batch-size", micro_batch_size, "N",
+      fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences, kDefaultImages));
+  add_option(verb, "--seed", seed, "N", "Of initialization, data order and dropout");
   add_optimizer(*this, verb);
   add_execution(*this, verb);
 }
@@ -146,10 +134,9 @@ void TrainingOptions::add_to(CLI::App& verb) {
 // One option for all models that have a size of that name; its help says each one's default.
 void TrainingOptions::add_model(CLI::App& verb) {
   const std::string group = "Model";
-  model_option_ =
-      verb.add_option("--model", model_name, fmt::format("{}", fmt::join(model_names(), ", ")))
-          ->type_name("NAME")
-          ->group(group);
+  model_option_ = add_option(verb, "--model", model_name, "NAME",
+                             fmt::format("{}", fmt::join(model_names(), ", ")))
+                      ->group(group);
   std::map<std::string, std::string> defaults;
   std::vector<ModelConfig> models;
   for (const std::string& name : model_names()) {

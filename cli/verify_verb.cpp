@@ -231,23 +231,18 @@ Findings verify_or_say(const Options& options) {
 void add_verify_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("verify", "Check a schedule file, ours or PyTorch's");
   const auto options = std::make_shared<Options>();
-  verb->add_option("file", options->file, "CSV file, with or without messages")
-      ->required()
-      ->type_name("FILE");
-  verb->add_option(
-          "--channel", options->channel,
-          "How messages pass: buffered (sends never wait), rendezvous (a send waits for its "
-          "receive), a number of messages that a channel holds, nccl (posted to a stream "
-          "for each pair and direction), or nccl-pair (a stream for each pair)")
-      ->type_name("RULE");
-  verb->add_option("--for", options->reader,
-                   "Also what another program makes of the file: torch, its schedule runtime; "
-                   "exits with 1 where that refuses the file or runs it wrongly")
-      ->type_name("torch");
-  verb->add_option("--activation-limit", options->activation_limit,
-                   "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
-                   "model for N ranks")
-      ->type_name("M_B");
+  add_option(*verb, "file", options->file, "FILE", "CSV file, with or without messages")
+      ->required();
+  add_option(*verb, "--channel", options->channel, "RULE",
+             "How messages pass: buffered (sends never wait), rendezvous (a send waits for its "
+             "receive), a number of messages that a channel holds, nccl (posted to a stream "
+             "for each pair and direction), or nccl-pair (a stream for each pair)");
+  add_option(*verb, "--for", options->reader, "torch",
+             "Also what another program makes of the file: torch, its schedule runtime; "
+             "exits with 1 where that refuses the file or runs it wrongly");
+  add_option(*verb, "--activation-limit", options->activation_limit, "M_B",
+             "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
+             "model for N ranks");
   verb->add_flag("--json", options->json, "Print JSON, also of a file that is not valid");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {
