@@ -9,13 +9,12 @@
 #include "halfback/layers/residual.h"
 #include "halfback/layers/rms_norm.h"
 #include "halfback/layers/self_attention.h"
+#include "halfback/models/cut.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -165,17 +164,14 @@ std::vector<StageLayers> build_bert(const BertConfig& config,
                                     const std::vector<int>& blocks_per_stage,
                                     at::ScalarType dtype) {
   check(config);
-  HALFBACK_CHECK(
-      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
-      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  const std::vector<std::size_t> stage_of_blocks =
+      stages_of_blocks(blocks_per_stage, config.num_layers);
   Builder builder(config, dtype);
   std::vector<StageLayers> stages(blocks_per_stage.size());
   builder.add_embedding(stages.front());
   std::int64_t block = 0;
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (int i = 0; i < blocks_per_stage[stage]; ++i) {
-      builder.add_block(block++, stages[stage]);
-    }
+  for (const std::size_t stage : stage_of_blocks) {
+    builder.add_block(block++, stages[stage]);
   }
   if (config.has_head) {
     stages.back().loss = builder.head();

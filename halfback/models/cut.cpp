@@ -53,4 +53,14 @@ std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
   return cut;
 }
 
+std::vector<std::size_t> stages_of_blocks(const std::vector<int>& cut, std::int64_t num_blocks) {
+  std::vector<std::size_t> stages;
+  for (std::size_t stage = 0; stage < cut.size(); ++stage) {
+    stages.resize(stages.size() + static_cast<std::size_t>(cut[stage]), stage);
+  }
+  HALFBACK_CHECK(static_cast<std::int64_t>(stages.size()) == num_blocks,
+                 fmt::format("cut {}", fmt::join(cut, ",")));
+  return stages;
+}
+
 }  // namespace halfback

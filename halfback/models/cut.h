@@ -1,6 +1,8 @@
 // How the blocks of a model are dealt out to stages.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,5 +19,8 @@ struct CutShape {
   int num_stages = 0;
 };
 std::vector<int> parse_cut(const std::string& text, const CutShape& shape);
+
+// Returns the stage of each block. The cut has to add up to num_blocks.
+std::vector<std::size_t> stages_of_blocks(const std::vector<int>& cut, std::int64_t num_blocks);
 
 }  // namespace halfback

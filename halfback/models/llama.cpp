@@ -5,12 +5,11 @@
 #include "halfback/layers/embedding.h"
 #include "halfback/layers/feed_forward.h"
 #include "halfback/layers/language_model_head.h"
+#include "halfback/models/cut.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 namespace halfback {
@@ -135,9 +134,8 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
                                      const std::vector<int>& blocks_per_stage,
                                      at::ScalarType dtype) {
   check(config);
-  HALFBACK_CHECK(
-      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
-      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  const std::vector<std::size_t> stage_of_blocks =
+      stages_of_blocks(blocks_per_stage, config.num_layers);
   const RotaryAngles angles = rotary_angles({.length = config.sequence,
                                              .head_size = config.channels_of_head(),
                                              .theta = config.rope_theta,
@@ -149,10 +147,8 @@ std::vector<StageLayers> build_llama(const LlamaConfig& config,
                                      .num_channels = config.width,
                                      .standard_deviation = kStandardDeviation}));
   std::int64_t block = 0;
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (int i = 0; i < blocks_per_stage[stage]; ++i) {
-      add_block(config, block++, angles, stages[stage]);
-    }
+  for (const std::size_t stage : stage_of_blocks) {
+    add_block(config, block++, angles, stages[stage]);
   }
   stages.back().loss = std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
       .num_channels = config.width,

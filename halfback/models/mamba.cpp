@@ -1,15 +1,13 @@
 #include "halfback/models/mamba.h"
 
-#include "halfback/base/error.h"
 #include "halfback/layers/embedding.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/mamba_block.h"
+#include "halfback/models/cut.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
-#include <numeric>
 #include <string>
 
 namespace halfback {
@@ -78,20 +76,17 @@ std::vector<StageLayers> build_mamba(const MambaConfig& config,
                                      const std::vector<int>& blocks_per_stage,
                                      at::ScalarType /*dtype*/) {
   check(config);
-  HALFBACK_CHECK(
-      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == config.num_layers,
-      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  const std::vector<std::size_t> stage_of_blocks =
+      stages_of_blocks(blocks_per_stage, config.num_layers);
   std::vector<StageLayers> stages(blocks_per_stage.size());
   stages.front().add(std::make_unique<Embedding>(
       kEmbedding, Embedding::Options{.vocabulary = config.vocabulary,
                                      .num_channels = config.width,
                                      .standard_deviation = kStandardDeviation}));
   int block = 0;
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (int i = 0; i < blocks_per_stage[stage]; ++i) {
-      stages[stage].add(build_block(config, block), {.block = block});
-      ++block;
-    }
+  for (const std::size_t stage : stage_of_blocks) {
+    stages[stage].add(build_block(config, block), {.block = block});
+    ++block;
   }
   stages.back().loss = std::make_unique<LanguageModelHead>(LanguageModelHead::Options{
       .num_channels = config.width,

@@ -1,16 +1,14 @@
 #include "halfback/models/mlp.h"
 
-#include "halfback/base/error.h"
 #include "halfback/layers/classifier_head.h"
 #include "halfback/layers/linear.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/relu.h"
+#include "halfback/models/cut.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 namespace halfback {
@@ -55,16 +53,13 @@ std::int64_t num_parameters(const MlpConfig& config) {
 std::vector<StageLayers> build_mlp(const MlpConfig& config,
                                    const std::vector<int>& layers_per_stage) {
   check(config);
-  HALFBACK_CHECK(
-      std::accumulate(layers_per_stage.begin(), layers_per_stage.end(), 0) == config.num_layers,
-      fmt::format("cut {}", fmt::join(layers_per_stage, ",")));
+  const std::vector<std::size_t> stage_of_blocks =
+      stages_of_blocks(layers_per_stage, config.num_layers);
   std::vector<StageLayers> stages(layers_per_stage.size());
   stages.front().add(std::make_unique<Flatten>());
   std::int64_t index = 0;
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (int i = 0; i < layers_per_stage[stage]; ++i) {
-      add_hidden(config, index++, stages[stage]);
-    }
+  for (const std::size_t stage : stage_of_blocks) {
+    add_hidden(config, index++, stages[stage]);
   }
   stages.back().loss = std::make_unique<ClassifierHead>(
       "head",

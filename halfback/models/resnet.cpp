@@ -6,9 +6,9 @@
 #include "halfback/layers/convolution.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/residual_block.h"
+#include "halfback/models/cut.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <array>
 #include <map>
@@ -177,19 +177,16 @@ std::int64_t num_parameters(const ResnetConfig& config) {
 std::vector<StageLayers> build_resnet(const ResnetConfig& config,
                                       const std::vector<int>& blocks_per_stage) {
   check(config);
-  HALFBACK_CHECK(
-      std::accumulate(blocks_per_stage.begin(), blocks_per_stage.end(), 0) == num_blocks(config),
-      fmt::format("cut {}", fmt::join(blocks_per_stage, ",")));
+  const std::vector<std::size_t> stage_of_blocks =
+      stages_of_blocks(blocks_per_stage, num_blocks(config));
   const std::vector<BlockPlan> plans = plan_blocks(config);
   const Variant& variant = variants().at(config.depth);
   std::vector<StageLayers> stages(blocks_per_stage.size());
   add_stem(config, stages.front());
   auto plan = plans.begin();
-  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-    for (int i = 0; i < blocks_per_stage[stage]; ++i) {
-      const auto block = static_cast<int>(plan - plans.begin());
-      stages[stage].add(make_block(*plan++, variant.has_bottlenecks), {.block = block});
-    }
+  for (const std::size_t stage : stage_of_blocks) {
+    const auto block = static_cast<int>(plan - plans.begin());
+    stages[stage].add(make_block(*plan++, variant.has_bottlenecks), {.block = block});
   }
   stages.back().add(std::make_unique<GlobalAveragePool>());
   stages.back().loss = std::make_unique<ClassifierHead>(
