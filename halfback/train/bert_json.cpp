@@ -68,30 +68,9 @@ BertConfig bert_from_json(const nlohmann::json& json, const std::string& source)
   config.has_rms_norm = reader.read<bool>("halfback_rms_norm", false);
   config.has_sinusoid_positions = reader.read<bool>("halfback_sinusoid_positions", false);
   config.has_head = !is_encoder_alone(json);
-  reader.require_known({"hidden_act",
-                        "position_embedding_type",
-                        "tie_word_embeddings",
-                        "num_hidden_layers",
-                        "hidden_size",
-                        "num_attention_heads",
-                        "intermediate_size",
-                        "max_position_embeddings",
-                        "vocab_size",
-                        "type_vocab_size",
-                        "layer_norm_eps",
-                        "hidden_dropout_prob",
-                        "attention_probs_dropout_prob",
-                        "classifier_dropout",
-                        "pooler_fc_size",
-                        "pooler_num_attention_heads",
-                        "pooler_num_fc_layers",
-                        "pooler_size_per_head",
-                        "pooler_type",
-                        "directionality",
-                        "halfback_masked_fraction",
-                        "halfback_rms_norm",
-                        "halfback_sinusoid_positions",
-                        kSequenceKey});
+  reader.require_known({"attention_probs_dropout_prob", "classifier_dropout", "pooler_fc_size",
+                        "pooler_num_attention_heads", "pooler_num_fc_layers",
+                        "pooler_size_per_head", "pooler_type", "directionality"});
   reader.require_possible(config);
   return config;
 }

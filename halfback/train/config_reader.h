@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -35,6 +36,7 @@ class ConfigReader {
   // Reads one value; `otherwise` (null: none) stands for one that is not there.
   template <typename Value>
   Value read(const std::string& key, const nlohmann::json& otherwise = nullptr) const {
+    known_.insert(key);
     const auto found = json_.find(key);
     const nlohmann::json value = found == json_.end() || found->is_null() ? otherwise : *found;
     if (value.is_null()) {
@@ -48,6 +50,7 @@ class ConfigReader {
 
   // Throws unless the key is absent or has the only value that this model can have.
   void require(const std::string& key, const nlohmann::json& only) const {
+    known_.insert(key);
     const auto found = json_.find(key);
     if (found != json_.end() && !found->is_null() && *found != only) {
       refuse(fmt::format("\"{}\" is {}, and only {} is supported", key, quote(found->dump()),
@@ -57,8 +60,9 @@ class ConfigReader {
 
   std::int64_t read_sequence(std::int64_t longest) const;
 
-  // Throws for a key that is neither among these nor one of those that all models have and that do
-  // not change what a model computes. What is switched off (null, false, empty) may have any name.
+  // Throws for a key that was not asked for yet, is not among these, and is none of those that all
+  // models have and that do not change what a model computes. What is switched off (null, false,
+  // empty) may have any name.
   void require_known(std::initializer_list<std::string_view> keys) const;
 
   // Throws what check(config) throws, as an error of the file.
@@ -94,6 +98,7 @@ class ConfigReader {
   const nlohmann::json& json_;
   const std::string& source_;
   const char* what_;
+  mutable std::set<std::string> known_;  // what was asked for
 };
 
 }  // namespace halfback

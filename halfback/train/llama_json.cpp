@@ -144,30 +144,9 @@ LlamaConfig llama_from_json(const nlohmann::json& json, const std::string& sourc
   require_one_kind_of_attention(json, reader, window);
   config.exact_length = window;
   read_rope(json, source, config);
-  reader.require_known({"hidden_act",
-                        "hidden_size",
-                        "intermediate_size",
-                        "num_hidden_layers",
-                        "num_attention_heads",
-                        "num_key_value_heads",
-                        "head_dim",
-                        "max_position_embeddings",
-                        "vocab_size",
-                        "rms_norm_eps",
-                        "tie_word_embeddings",
-                        "attention_bias",
-                        "mlp_bias",
-                        "sliding_window",
-                        "use_sliding_window",
-                        "max_window_layers",
-                        "layer_types",
-                        "rope_theta",
-                        "rope_scaling",
-                        "rope_parameters",
-                        "partial_rotary_factor",
-                        "original_max_position_embeddings",
-                        "pretraining_tp",
-                        "attention_dropout",
+  reader.require_known({"sliding_window", "use_sliding_window", "max_window_layers", "layer_types",
+                        "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor",
+                        "original_max_position_embeddings", "pretraining_tp", "attention_dropout",
                         kSequenceKey});
   config.sequence = reader.read_sequence(longest_sequence(config));
   reader.require_possible(config);

@@ -71,18 +71,9 @@ MambaConfig mamba_from_json(const nlohmann::json& json, const std::string& sourc
   config.has_tied_head = reader.read<bool>("tie_word_embeddings", true);
   reader.require_possible(config);
   reader.require("intermediate_size", config.expand * config.width);
-  reader.require_known({"hidden_act",           "use_bias",
-                        "use_conv_bias",        "num_hidden_layers",
-                        "hidden_size",          "state_size",
-                        "conv_kernel",          "expand",
-                        "time_step_rank",       "max_position_embeddings",
-                        "vocab_size",           "layer_norm_epsilon",
-                        "tie_word_embeddings",  "intermediate_size",
-                        "residual_in_fp32",     "rescale_prenorm_residual",
-                        "time_step_floor",      "time_step_init_scheme",
-                        "time_step_max",        "time_step_min",
-                        "time_step_scale",      "use_mambapy",
-                        "use_associative_scan", kSequenceKey});
+  reader.require_known({"time_step_rank", "residual_in_fp32", "rescale_prenorm_residual",
+                        "time_step_floor", "time_step_init_scheme", "time_step_max",
+                        "time_step_min", "time_step_scale", "use_mambapy", "use_associative_scan"});
   return resolved(config);
 }
 
