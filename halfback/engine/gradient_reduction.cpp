@@ -2,10 +2,9 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/clock.h"
-#include "halfback/engine/exchange_keys.h"
 #include "halfback/engine/memory.h"
-#include "halfback/engine/pairwise_sum.h"
-#include "halfback/engine/shards.h"
+#include "halfback/group/pairwise_sum.h"
+#include "halfback/group/shards.h"
 
 #include <ATen/ops/empty_like.h>
 
@@ -17,6 +16,7 @@ namespace halfback {
 namespace {
 
 constexpr std::int64_t kBucketElements = std::int64_t{1} << 20;
+constexpr std::int64_t kMostBuckets = 64;  // of one stage
 
 std::int64_t divided_up(std::int64_t value, std::int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -26,8 +26,8 @@ std::int64_t divided_up(std::int64_t value, std::int64_t divisor) {
 
 // One on its way through the two exchanges.
 struct GradientReduction::Bucket {
-  std::vector<at::Tensor> shards;  // views of the gradients, by copy
-  std::vector<at::Tensor> parts;   // of the own shard, by copy; the own one in place
+  Group::Parts shards;  // views of the gradients, by replica
+  Group::Parts parts;   // of the own shard, by replica; the own one in place
   std::unique_ptr<Exchange> scatter;
   std::unique_ptr<Exchange> gather;
 };
@@ -36,27 +36,21 @@ struct GradientReduction::Task {
   Job job;
   double start_seconds = 0.0;
   double cpu_seconds = 0.0;
-  std::size_t own = 0;  // which of the copies is here
   std::vector<Bucket> buckets;
+
+  std::size_t own() const { return static_cast<std::size_t>(job.replicas.rank()); }
 };
 
-GradientReduction::GradientReduction(int rank, Transport& transport, const RankDevice& device)
+GradientReduction::GradientReduction(int rank, const RankDevice& device)
     : rank_(rank),
-      transport_(transport),
       device_(device),
       gathers_([this] { device_.enter(); }),
       scatters_([this] { device_.enter(); }) {}
 
 void GradientReduction::begin(const Job& job) {
-  const auto task = std::make_shared<Task>();
-  task->job = job;
-  task->start_seconds = now_seconds();
-  const auto own = std::find(job.copies.begin(), job.copies.end(), rank_);
-  HALFBACK_CHECK(own != job.copies.end(), "the rank holds a copy");
-  task->own = static_cast<std::size_t>(own - job.copies.begin());
+  const auto task = std::make_shared<Task>(Task{.job = job, .start_seconds = now_seconds()});
   const std::int64_t total = job.gradients.numel();
-  const std::int64_t size =
-      std::max(kBucketElements, divided_up(total, exchange_keys::kMaxBuckets));
+  const std::int64_t size = std::max(kBucketElements, divided_up(total, kMostBuckets));
   for (std::int64_t begin = 0; begin < total; begin += size) {
     scatter(*task, job.gradients.narrow(0, begin, std::min(size, total - begin)));
   }
@@ -76,31 +70,28 @@ std::vector<Span> GradientReduction::finish() {
 // Gives every copy its shard of a new bucket, gets what they have of the own one.
 void GradientReduction::scatter(Task& task, const at::Tensor& elements) {
   const MemoryOwner on_its_way(kNoRank);
-  Bucket bucket{.shards = shards_of(elements, task.job.copies.size())};
-  const at::Tensor& own = bucket.shards[task.own];
+  Bucket bucket{.shards = shards_of(elements, static_cast<std::size_t>(task.job.replicas.size()))};
+  const at::Tensor& own = bucket.shards[task.own()];
   for (std::size_t copy = 0; copy < bucket.shards.size(); ++copy) {
-    bucket.parts.push_back(copy == task.own ? own : at::empty_like(own));
+    bucket.parts.push_back(copy == task.own() ? own : at::empty_like(own));
   }
-  bucket.scatter =
-      begin_exchange(task, static_cast<int>(task.buckets.size()), 0, bucket.shards, bucket.parts);
+  bucket.scatter = task.job.replicas.begin_exchange(bucket.shards, bucket.parts);
   task.buckets.push_back(std::move(bucket));
 }
 
 // Adds up the own shard of each bucket as it comes, gives it to every copy, gets theirs.
 void GradientReduction::sum_up(Task& task) {
   const double cpu_start = thread_cpu_seconds();
-  for (std::size_t i = 0; i < task.buckets.size(); ++i) {
-    Bucket& bucket = task.buckets[i];
+  for (Bucket& bucket : task.buckets) {
     bucket.scatter->wait();
     PairwiseSum sum;
     for (const at::Tensor& part : bucket.parts) {
       sum.add(part);
     }
-    bucket.shards[task.own].copy_(sum.finish());
+    bucket.shards[task.own()].copy_(sum.finish());
     device_.wait();
     bucket.parts.clear();
-    const std::vector<at::Tensor> same(bucket.shards.size(), bucket.shards[task.own]);
-    bucket.gather = begin_exchange(task, static_cast<int>(i), 1, same, bucket.shards);
+    bucket.gather = task.job.replicas.begin_all_gather(bucket.shards);
   }
   task.cpu_seconds += thread_cpu_seconds() - cpu_start;
 }
@@ -116,17 +107,6 @@ void GradientReduction::gather(Task& task) {
                     .start_seconds = task.start_seconds,
                     .end_seconds = now_seconds(),
                     .cpu_seconds = task.cpu_seconds + thread_cpu_seconds() - cpu_start});
-}
-
-std::unique_ptr<Exchange> GradientReduction::begin_exchange(const Task& task,
-                                                            int bucket,
-                                                            int phase,
-                                                            const std::vector<at::Tensor>& given,
-                                                            const std::vector<at::Tensor>& got) {
-  const int key = exchange_keys::of_reduction(
-      {.stage = task.job.action.stage, .bucket = bucket, .phase = phase});
-  return transport_.begin_exchange(rank_, key,
-                                   trades_with_copies(rank_, task.job.copies, given, got));
 }
 
 }  // namespace halfback

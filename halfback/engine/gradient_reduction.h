@@ -13,8 +13,8 @@
 
 #include "halfback/engine/device.h"
 #include "halfback/engine/job_thread.h"
+#include "halfback/group/group.h"
 #include "halfback/timeline/timeline.h"
-#include "halfback/transport/transport.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -26,15 +26,14 @@ namespace halfback {
 
 class GradientReduction {
  public:
-  // What it needs is counted to no rank, as messages are. Both must outlive it.
-  GradientReduction(int rank, Transport& transport, const RankDevice& device);
+  // What it needs is counted to no rank, as messages are. The device must outlive it.
+  GradientReduction(int rank, const RankDevice& device);
 
-  // Begins the sum of one stage into `gradients`, a flat buffer, and does not wait. `copies` are
-  // the ranks that hold the stage, by replica; this one is among them once.
+  // Begins the sum of one stage into `gradients`, a flat buffer, and does not wait.
   struct Job {
     Action action;  // for its span
     at::Tensor gradients;
-    std::vector<int> copies;
+    Group& replicas;  // of the stage; must last until finish()
   };
   void begin(const Job& job);
 
@@ -45,17 +44,11 @@ class GradientReduction {
  private:
   struct Task;
   struct Bucket;
-  std::unique_ptr<Exchange> begin_exchange(const Task& task,
-                                           int bucket,
-                                           int phase,
-                                           const std::vector<at::Tensor>& given,
-                                           const std::vector<at::Tensor>& got);
   void scatter(Task& task, const at::Tensor& elements);
   void sum_up(Task& task);
   void gather(Task& task);
 
   int rank_;
-  Transport& transport_;
   const RankDevice& device_;
   std::mutex mutex_;
   std::vector<Span> spans_;

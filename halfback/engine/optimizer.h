@@ -4,7 +4,7 @@
 #pragma once
 
 #include "halfback/engine/parameter_store.h"
-#include "halfback/engine/shards.h"
+#include "halfback/group/shards.h"
 
 #include <memory>
 #include <string>

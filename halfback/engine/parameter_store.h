@@ -3,7 +3,7 @@
 // do not train stand behind, in a buffer of their own without gradients.
 #pragma once
 
-#include "halfback/engine/pairwise_sum.h"
+#include "halfback/group/pairwise_sum.h"
 #include "halfback/layers/layer.h"
 
 #include <ATen/core/Tensor.h>

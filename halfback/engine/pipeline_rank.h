@@ -14,11 +14,12 @@ struct Pipeline::Rank {
   Rank(int rank_number, const Pipeline& pipeline, at::Device computes_on)
       : number(rank_number),
         device(rank_number, computes_on),
+        world(Group::world(*pipeline.transport_, rank_number, pipeline.schedule_.num_ranks())),
         replicas(rank_number,
                  {.placement = pipeline.schedule_.placement,
                   .layout = pipeline.layout_,
                   .stages = stages,
-                  .transport = *pipeline.transport_,
+                  .world = world,
                   .device = device}),
         runner(rank_number, stages, replicas, pipeline.update_),
         executor(rank_number, runner, *pipeline.transport_, device) {}
@@ -26,6 +27,7 @@ struct Pipeline::Rank {
   int number;
   RankDevice device;
   RankStageMap stages;
+  Group world;  // of all ranks
   Replicas replicas;
   RankStages runner;
   Executor executor;

@@ -7,14 +7,15 @@
 #include "halfback/engine/model_layout.h"
 #include "halfback/engine/sharded_buffer.h"
 #include "halfback/engine/stage.h"
+#include "halfback/group/group.h"
 #include "halfback/schedule/placement.h"
-#include "halfback/transport/transport.h"
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -30,7 +31,7 @@ class Replicas {
     const Placement& placement;
     const ModelLayout& layout;
     RankStageMap& stages;
-    Transport& transport;
+    Group& world;  // of all ranks
     const RankDevice& device;
   };
   Replicas(int rank, const Parts& parts);
@@ -61,10 +62,15 @@ class Replicas {
  private:
   // Returns the lowest micro-batch that passes the own copy of a stage.
   int first_micro_batch(int stage) const;
-  void share_tied_gradient(std::size_t pair, int replica);
+  // The own copy of a stage is the group's own member.
+  Group& copies_of(int stage) { return copies_.at(stage); }
+  void share_tied_gradient(const TiedPair& tied, Group& both);
 
   int rank_;
   Parts parts_;
+  std::map<int, Group> copies_;  // by stage of this rank: those that hold it
+  // By pair and replica, where this rank has an end: the ranks of original and copy.
+  std::map<std::pair<std::size_t, int>, Group> ties_;
   std::optional<GradientReduction> reduction_;
   std::set<int> begun_;  // stages whose sums are under way
 };

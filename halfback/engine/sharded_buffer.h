@@ -1,7 +1,7 @@
 // A flat buffer over all elements of a stage of which this replica holds a shard, or all.
 #pragma once
 
-#include "halfback/engine/shards.h"
+#include "halfback/group/shards.h"
 
 #include <ATen/core/Tensor.h>
 

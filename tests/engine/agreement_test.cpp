@@ -79,10 +79,11 @@ class NullRun {
     try {
       RankStageMap& stages = stages_[static_cast<std::size_t>(rank)];
       const RankDevice device(rank, at::kCPU);
+      Group world = Group::world(transport_, rank, schedule_.num_ranks());
       Replicas replicas(rank, {.placement = schedule_.placement,
                                .layout = layout_,
                                .stages = stages,
-                               .transport = transport_,
+                               .world = world,
                                .device = device});
       RankStages runner(rank, stages, replicas, update_);
       Executor executor(rank, runner, transport_, device);

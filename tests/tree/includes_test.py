@@ -21,7 +21,8 @@ ARROWS = {
     "layers": "base",
     "models": "layers base",
     "transport": "schedule base",
-    "engine": "layers data transport schedule timeline base",
+    "group": "transport base",
+    "engine": "layers data group transport schedule timeline base",
     "data": "base",
     "train": "engine models data transport schedule timeline base",
 }

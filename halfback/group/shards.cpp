@@ -1,16 +1,8 @@
-#include "halfback/engine/shards.h"
+#include "halfback/group/shards.h"
 
 #include <algorithm>
 
 namespace halfback {
-
-namespace {
-
-at::Tensor unless_empty(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.numel() > 0 ? tensor : at::Tensor();
-}
-
-}  // namespace
 
 std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t count) {
   const auto parts = static_cast<std::int64_t>(count);
@@ -29,21 +21,6 @@ std::vector<at::Tensor> shards_of(const at::Tensor& buffer, std::size_t count) {
     shards.push_back(buffer.narrow(0, range.begin, range.size()));
   }
   return shards;
-}
-
-std::vector<Trade> trades_with_copies(int rank,
-                                      const std::vector<int>& copies,
-                                      const std::vector<at::Tensor>& given,
-                                      const std::vector<at::Tensor>& got) {
-  std::vector<Trade> trades;
-  for (std::size_t copy = 0; copy < copies.size(); ++copy) {
-    if (copies[copy] != rank) {
-      trades.push_back({.peer = copies[copy],
-                        .gives = unless_empty(given[copy]),
-                        .gets = unless_empty(got[copy])});
-    }
-  }
-  return trades;
 }
 
 }  // namespace halfback

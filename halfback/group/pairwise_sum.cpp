@@ -1,4 +1,4 @@
-#include "halfback/engine/pairwise_sum.h"
+#include "halfback/group/pairwise_sum.h"
 
 #include "halfback/base/error.h"
 

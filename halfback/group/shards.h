@@ -1,7 +1,5 @@
-// Equal parts of a flat buffer, one for each copy of a stage, and what copies give each other.
+// Equal parts of a flat buffer, one for each member of a group.
 #pragma once
-
-#include "halfback/transport/transport.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -27,12 +25,5 @@ std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t co
 
 // Returns these as parts of a flat buffer.
 std::vector<at::Tensor> shards_of(const at::Tensor& buffer, std::size_t count);
-
-// Returns the trades of a rank with the other copies: given[c] for got[c] of copy c, on rank
-// copies[c]. What is empty or undefined does not travel.
-std::vector<Trade> trades_with_copies(int rank,
-                                      const std::vector<int>& copies,
-                                      const std::vector<at::Tensor>& given,
-                                      const std::vector<at::Tensor>& got);
 
 }  // namespace halfback

@@ -1,0 +1,109 @@
+#include "halfback/group/group.h"
+
+#include "halfback/base/error.h"
+#include "halfback/group/pairwise_sum.h"
+#include "halfback/group/shards.h"
+
+#include <ATen/ops/empty_like.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+constexpr int kMostUnderWay = 256;  // exchanges of one group at a time
+constexpr int kMostSplits = 1 << 16;
+
+bool travels(const at::Tensor& tensor) { return tensor.defined() && tensor.numel() > 0; }
+
+}  // namespace
+
+Group::Group(Transport& transport, std::vector<int> ranks, int rank, int id)
+    : transport_(&transport), ranks_(std::move(ranks)), rank_(rank), id_(id) {}
+
+Group Group::world(Transport& transport, int rank, int num_ranks) {
+  std::vector<int> ranks(static_cast<std::size_t>(num_ranks));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return {transport, std::move(ranks), rank, 0};
+}
+
+std::optional<Group> Group::split(const std::vector<int>& members) {
+  HALFBACK_CHECK(++num_splits_ < kMostSplits, fmt::format("{} splits", num_splits_));
+  const auto own = std::find(members.begin(), members.end(), rank_);
+  if (own == members.end()) {
+    return std::nullopt;
+  }
+  std::vector<int> ranks;
+  for (const int member : members) {
+    ranks.push_back(ranks_.at(static_cast<std::size_t>(member)));
+  }
+  return Group(*transport_, std::move(ranks), static_cast<int>(own - members.begin()),
+               id_ * kMostSplits + num_splits_);
+}
+
+bool Group::is_of_one_rank() const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [&](int rank) { return rank == ranks_[0]; });
+}
+
+std::unique_ptr<Exchange> Group::begin_exchange(const Parts& gives, const Parts& gets) {
+  std::vector<Trade> trades;
+  for (std::size_t member = 0; member < ranks_.size(); ++member) {
+    if (static_cast<int>(member) == rank_) {
+      continue;
+    }
+    Trade trade{.peer = ranks_[member], .gives = {}, .gets = {}};
+    if (travels(gives[member])) {
+      trade.gives = gives[member];
+    }
+    if (travels(gets[member])) {
+      trade.gets = gets[member];
+    }
+    trades.push_back(std::move(trade));
+  }
+  const int key = id_ * kMostUnderWay + num_exchanges_;
+  num_exchanges_ = (num_exchanges_ + 1) % kMostUnderWay;
+  const int own = ranks_[static_cast<std::size_t>(rank_)];
+  return transport_->begin_exchange(own, key, std::move(trades));
+}
+
+void Group::broadcast(const at::Tensor& tensor, int root) {
+  Parts gives(ranks_.size(), rank_ == root ? tensor : at::Tensor());
+  Parts gets(ranks_.size());
+  gets[static_cast<std::size_t>(root)] = tensor;
+  exchange(gives, gets);
+}
+
+std::unique_ptr<Exchange> Group::begin_all_gather(const Parts& parts) {
+  const Parts own(ranks_.size(), parts[static_cast<std::size_t>(rank_)]);
+  return begin_exchange(own, parts);
+}
+
+void Group::reduce_scatter(const Parts& parts) {
+  const at::Tensor& own = parts[static_cast<std::size_t>(rank_)];
+  Parts terms;
+  for (std::size_t member = 0; member < ranks_.size(); ++member) {
+    terms.push_back(static_cast<int>(member) == rank_ ? own : at::empty_like(own));
+  }
+  exchange(parts, terms);
+  PairwiseSum sum;
+  for (const at::Tensor& term : terms) {
+    sum.add(term);
+  }
+  own.copy_(sum.finish());
+}
+
+void Group::all_reduce(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.view({-1});
+  Parts parts;
+  for (const ElementRange& range : equal_shards(flat.numel(), ranks_.size())) {
+    parts.push_back(flat.narrow(0, range.begin, range.size()));
+  }
+  reduce_scatter(parts);
+  all_gather(parts);
+}
+
+}  // namespace halfback
