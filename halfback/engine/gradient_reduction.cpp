@@ -84,11 +84,7 @@ void GradientReduction::sum_up(Task& task) {
   const double cpu_start = thread_cpu_seconds();
   for (Bucket& bucket : task.buckets) {
     bucket.scatter->wait();
-    PairwiseSum sum;
-    for (const at::Tensor& part : bucket.parts) {
-      sum.add(part);
-    }
-    bucket.shards[task.own()].copy_(sum.finish());
+    bucket.shards[task.own()].copy_(pairwise_sum(bucket.parts));
     device_.wait();
     bucket.parts.clear();
     bucket.gather = task.job.replicas.begin_all_gather(bucket.shards);

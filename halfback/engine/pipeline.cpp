@@ -82,7 +82,8 @@ Pipeline::Pipeline(const BuildStages& build,
     : options_(options),
       schedule_(with_messages(schedule, {options.channel_capacity})),
       transport_(transport ? std::move(transport) : in_process(schedule, options)),
-      update_(options.update) {
+      update_(options.update),
+      updates_in_lists_(has_updates(schedule_)) {
   check_runnable(schedule, options.update);
   initialize_runtime();
   choose_gradient_groups();
@@ -138,8 +139,7 @@ void Pipeline::choose_gradient_groups() {
 
 // Tied parameters are equal only if their stages are updated together, by one sum and one norm.
 void Pipeline::check_ties() const {
-  const bool in_lists = has_updates(schedule_);
-  if (!in_lists && options_.update.clip_scope == ClipScope::Model) {
+  if (!updates_in_lists_ && options_.update.clip_scope == ClipScope::Model) {
     return;
   }
   for (const TiedPair& pair : layout_.tied) {
@@ -148,8 +148,8 @@ void Pipeline::check_ties() const {
           "model: stages {} and {} share a parameter, and {} treats each stage on its own; use "
           "{}, or a model without tied parameters",
           pair.original.stage, pair.copy.stage,
-          in_lists ? "a schedule with U" : "--clip-scope stage",
-          in_lists ? "a schedule without U" : "--clip-scope model"));
+          updates_in_lists_ ? "a schedule with U" : "--clip-scope stage",
+          updates_in_lists_ ? "a schedule without U" : "--clip-scope model"));
     }
   }
 }
@@ -236,10 +236,9 @@ std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsCh
     threads_->run([&](int number) {
       Rank& rank = *ranks_.at(number);
       for (const auto& [stage, held] : rank.stages) {
-        std::vector<ShardedBuffer> state = rank.replicas.gather_optimizer_state(stage, is_chosen);
-        if (!state.empty()) {
+        if (auto state = rank.replicas.gather_optimizer_state(stage, is_chosen)) {
           const std::lock_guard lock(mutex);
-          chosen[stage] = {held.get(), std::move(state)};
+          chosen[stage] = {held.get(), *std::move(state)};
         }
       }
     });

@@ -162,6 +162,7 @@ class Pipeline {
   int gradient_groups_ = 1;
   std::optional<StepTotals> totals_;
   StageUpdate update_;
+  bool updates_in_lists_ = false;
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   mutable std::mutex running_mutex_;

@@ -66,7 +66,7 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
       .loss_scale = update_.loss_scale().value() / targets,
       .group_ends = group_ends_,
       .updates = update != nullptr,
-      .updates_in_lists = has_updates(schedule_),
+      .updates_in_lists = updates_in_lists_,
       .update = update != nullptr ? StageUpdate::Step{.number = update->number,
                                                       .learning_rate = update->learning_rate}
                                   : StageUpdate::Step{.number = 0},

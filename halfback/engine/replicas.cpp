@@ -112,7 +112,8 @@ void Replicas::share_updates() {
   }
 }
 
-std::vector<ShardedBuffer> Replicas::gather_optimizer_state(int stage, const IsChosen& is_chosen) {
+std::optional<std::vector<ShardedBuffer>> Replicas::gather_optimizer_state(
+    int stage, const IsChosen& is_chosen) {
   const MemoryOwner nobody(kNoRank);
   Group& copies = copies_of(stage);
   const auto count = static_cast<std::size_t>(copies.size());
@@ -127,7 +128,7 @@ std::vector<ShardedBuffer> Replicas::gather_optimizer_state(int stage, const IsC
     }
     copies.exchange(given, is_here ? shards_of(buffer.whole(), count) : Group::Parts(count));
   }
-  return is_here ? std::move(state) : std::vector<ShardedBuffer>();
+  return is_here ? std::optional(std::move(state)) : std::nullopt;
 }
 
 }  // namespace halfback

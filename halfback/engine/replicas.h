@@ -55,9 +55,10 @@ class Replicas {
   void share_updates();
 
   // Completes the optimizer's state of the copies of a stage that are chosen, from the shards that
-  // all of them hold. Returns that of the own copy; empty if it is not chosen.
+  // all of them hold. Returns that of the own copy; nothing if it is not chosen.
   using IsChosen = std::function<bool(int stage, int replica)>;
-  std::vector<ShardedBuffer> gather_optimizer_state(int stage, const IsChosen& is_chosen);
+  std::optional<std::vector<ShardedBuffer>> gather_optimizer_state(int stage,
+                                                                   const IsChosen& is_chosen);
 
  private:
   // Returns the lowest micro-batch that passes the own copy of a stage.

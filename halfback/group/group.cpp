@@ -89,11 +89,7 @@ void Group::reduce_scatter(const Parts& parts) {
     terms.push_back(static_cast<int>(member) == rank_ ? own : at::empty_like(own));
   }
   exchange(parts, terms);
-  PairwiseSum sum;
-  for (const at::Tensor& term : terms) {
-    sum.add(term);
-  }
-  own.copy_(sum.finish());
+  own.copy_(pairwise_sum(terms));
 }
 
 void Group::all_reduce(const at::Tensor& tensor) {

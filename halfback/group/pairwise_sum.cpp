@@ -33,4 +33,12 @@ void PairwiseSum::take_part(at::Tensor& sum, std::vector<at::Tensor>* freed) {
   parts_.pop_back();
 }
 
+at::Tensor pairwise_sum(const std::vector<at::Tensor>& terms) {
+  PairwiseSum sum;
+  for (const at::Tensor& term : terms) {
+    sum.add(term);
+  }
+  return sum.finish();
+}
+
 }  // namespace halfback

@@ -29,4 +29,7 @@ class PairwiseSum {
   std::vector<Part> parts_;
 };
 
+// Returns the sum of these, which lies in one of them.
+at::Tensor pairwise_sum(const std::vector<at::Tensor>& terms);
+
 }  // namespace halfback
