@@ -1,9 +1,9 @@
 #include "cli/launcher.h"
 
-#include "cli/process_team.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/launch/process_team.h"
 #include "halfback/train/kept_checkpoints.h"
 #include "halfback/transport/store.h"
 #include "halfback/transport/world.h"

@@ -11,9 +11,6 @@ struct Exit {
   int code = 0;
 };
 
-// Exit code of work that Ctrl-C ended.
-inline constexpr int kInterruptedExit = 130;
-
 // Exit code, for the launcher of --processes alone, of a process that refuses what it was given for
 // another reason than usage. The launcher's is 1.
 inline constexpr int kRefusedExit = 3;

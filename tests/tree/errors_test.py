@@ -44,6 +44,7 @@ AREAS = {
     "halfback/layers": "Layers and your own modules",
     "halfback/engine": "Running a step",
     "halfback/train": "Training and checkpoints",
+    "halfback/launch": "Starting processes",
     "halfback/transport": "Several processes",
 }
 # What takes a second machine that does not answer.

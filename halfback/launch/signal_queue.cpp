@@ -1,4 +1,4 @@
-#include "halfback/base/signal_queue.h"
+#include "halfback/launch/signal_queue.h"
 
 #include "halfback/base/error.h"
 

@@ -1,11 +1,11 @@
-#include "cli/process_team.h"
+#include "halfback/launch/process_team.h"
 
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
-namespace halfback::cli {
+namespace halfback {
 namespace {
 
 struct Said {
@@ -131,4 +131,4 @@ TEST_F(ProcessTeamTest, ThoseThatDoNotEndAtTheSecondSignalAreEnded) {
 }
 
 }  // namespace
-}  // namespace halfback::cli
+}  // namespace halfback

@@ -1,6 +1,6 @@
-#include "halfback/base/subprocess.h"
+#include "halfback/launch/subprocess.h"
 
-#include "halfback/base/signal_queue.h"
+#include "halfback/launch/signal_queue.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "halfback/base/subprocess.h"
+#include "halfback/launch/subprocess.h"
 
 #include "halfback/base/error.h"
 

@@ -1,10 +1,10 @@
-#include "cli/merged_output.h"
+#include "halfback/launch/merged_output.h"
 
 #include <fmt/format.h>
 
 #include <unistd.h>
 
-namespace halfback::cli {
+namespace halfback {
 
 MergedOutput::MergedOutput(int descriptor)
     : descriptor_(descriptor), is_terminal_(::isatty(descriptor) == 1) {}
@@ -40,4 +40,4 @@ void MergedOutput::write(const std::string& bytes) const {
   }
 }
 
-}  // namespace halfback::cli
+}  // namespace halfback

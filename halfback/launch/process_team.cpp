@@ -1,11 +1,10 @@
-#include "cli/process_team.h"
+#include "halfback/launch/process_team.h"
 
-#include "cli/merged_output.h"
-#include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
-#include "halfback/base/line_reader.h"
-#include "halfback/base/subprocess.h"
+#include "halfback/launch/line_reader.h"
+#include "halfback/launch/merged_output.h"
+#include "halfback/launch/subprocess.h"
 
 #include <fmt/format.h>
 
@@ -20,7 +19,7 @@
 #include <system_error>
 #include <unistd.h>
 
-namespace halfback::cli {
+namespace halfback {
 
 namespace {
 
@@ -297,4 +296,4 @@ TeamOutcome run_team(const TeamRequest& request, SignalQueue& signals) {
   return Team(request, signals).run();
 }
 
-}  // namespace halfback::cli
+}  // namespace halfback

@@ -1,13 +1,16 @@
 // Several processes that work together and stand and fall together.
 #pragma once
 
-#include "halfback/base/signal_queue.h"
+#include "halfback/launch/signal_queue.h"
 
 #include <chrono>
 #include <string>
 #include <vector>
 
-namespace halfback::cli {
+namespace halfback {
+
+// Exit code of work that Ctrl-C ended.
+inline constexpr int kInterruptedExit = 130;
 
 struct TeamRequest {
   struct Process {
@@ -42,4 +45,4 @@ SignalQueue team_signals();
 // after the second one they have a moment to end.
 TeamOutcome run_team(const TeamRequest& request, SignalQueue& signals);
 
-}  // namespace halfback::cli
+}  // namespace halfback

@@ -1,4 +1,4 @@
-#include "halfback/base/line_reader.h"
+#include "halfback/launch/line_reader.h"
 
 #include <utility>
 

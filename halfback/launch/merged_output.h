@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace halfback::cli {
+namespace halfback {
 
 // Whole lines, each in one write. On a terminal one program's unfinished line, such as a progress
 // bar, stays beneath them.
@@ -29,4 +29,4 @@ class MergedOutput {
   std::string unfinished_;
 };
 
-}  // namespace halfback::cli
+}  // namespace halfback
