@@ -2,9 +2,9 @@
 
 #include "cli/config.h"
 #include "cli/options.h"
-#include "cli/verbs.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
+#include "halfback/launch/launcher.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/train/checksum.h"
 #include "halfback/transport/world.h"

@@ -2,7 +2,7 @@
 #include "cli/config.h"
 #include "cli/dry_run.h"
 #include "cli/joined_run.h"
-#include "cli/launcher.h"
+#include "cli/launch_options.h"
 #include "cli/options.h"
 #include "cli/places.h"
 #include "cli/report.h"
@@ -315,9 +315,9 @@ int run(Options& options, const CLI::App& verb) {
     options.has_new_head = false;
   }
   TrainingConfig config = config_of(options);
-  const Launch run{.num_ranks = config.schedule.num_ranks(),
-                   .checkpoint = options.checkpoint,
-                   .resumes = options.resumes};
+  const LaunchedRun run{.num_ranks = config.schedule.num_ranks(),
+                        .checkpoint = options.checkpoint,
+                        .resumes = options.resumes};
   options.launch.check(run);
   if (options.is_dry_run) {
     const World world = detect_world();
@@ -330,7 +330,7 @@ int run(Options& options, const CLI::App& verb) {
     return 0;
   }
   if (options.launch.are_for_launch()) {
-    return launch(options.launch, run);
+    return options.launch.launch(run);
   }
   int exit_code = 0;
   try {

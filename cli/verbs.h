@@ -11,10 +11,6 @@ struct Exit {
   int code = 0;
 };
 
-// Exit code, for the launcher of --processes alone, of a process that refuses what it was given for
-// another reason than usage. The launcher's is 1.
-inline constexpr int kRefusedExit = 3;
-
 void add_schedule_verb(CLI::App& app);
 void add_verify_verb(CLI::App& app);
 void add_simulate_verb(CLI::App& app);

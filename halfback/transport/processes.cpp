@@ -34,13 +34,6 @@ std::string here() {
   return fmt::format("pid {} on {}", ::getpid(), host);
 }
 
-std::string ranks_of(int process, int num_ranks, int num_processes) {
-  const int count = num_ranks / num_processes;
-  const int first = process * count;
-  return count == 1 ? fmt::format("rank {}", first)
-                    : fmt::format("ranks {}-{}", first, first + count - 1);
-}
-
 // Texts with their lengths in front, so that they may hold anything.
 std::string packed(const Processes::Entries& entries) {
   std::string text;
@@ -128,6 +121,13 @@ std::optional<std::size_t> first_refusal(const std::vector<std::string>& texts) 
 
 }  // namespace
 
+std::string process_name(int process, int num_processes, int num_ranks) {
+  const int count = num_ranks / num_processes;
+  const int first = process * count;
+  return count == 1 ? fmt::format("process {} (rank {})", process, first)
+                    : fmt::format("process {} (ranks {}-{})", process, first, first + count - 1);
+}
+
 // Is there while the processes are together.
 class Processes::LastWords {
  public:
@@ -149,8 +149,7 @@ Processes::Processes(World world, ProcessesOptions options)
         options_.num_ranks, world_.count, world_.count));
   }
   for (int i = 0; i < world_.count; ++i) {
-    names_.push_back(
-        fmt::format("process {} ({})", i, ranks_of(i, options_.num_ranks, world_.count)));
+    names_.push_back(process_name(i, world_.count, options_.num_ranks));
   }
   if (world_.count > 1) {
     place_.key_prefix = fmt::format("halfback/{}/", world_.restart);

@@ -31,6 +31,9 @@ struct ProcessesOptions {
   std::chrono::duration<double> note_after{5};
 };
 
+// Returns a process's number and ranks, for messages: "process 1 (ranks 2-3)".
+std::string process_name(int process, int num_processes, int num_ranks);
+
 class Processes {
  public:
   // Waits until all processes of the world are there. Throws ConfigError when they cannot belong

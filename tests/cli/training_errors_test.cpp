@@ -40,7 +40,8 @@ TEST_F(TrainErrorTest, OptionsOfProcessesAreRefused) {
       {{"--processes 3", "--processes is 3; expected a number that divides the 2 ranks"},
        {"--processes 0", "--processes is 0; expected a number that divides"},
        {"--max-restarts 1", "--max-restarts and --log-dir are for the processes of --processes P"},
-       {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"}});
+       {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"},
+       {"--processes 2 --max-restarts -1", "--max-restarts is -1; expected 0 or more"}});
   expect_error("train --steps 3", 2, "--data is required");
   for (const std::string option : {"--checkpoint", "--initial", "--report"}) {
     expect_error(train(option + " ''"), 2, option + ": is empty; expected a path");

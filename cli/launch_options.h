@@ -1,5 +1,4 @@
-// Runs over several processes of this machine: starts them, lets them meet, watches over them and
-// starts them again.
+// The options of a run over several processes of this machine, which this program then starts.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -10,8 +9,7 @@
 
 namespace halfback::cli {
 
-// What is launched.
-struct Launch {
+struct LaunchedRun {
   int num_ranks = 1;
   std::filesystem::path checkpoint;  // to start again from; "" for none
   bool resumes = false;              // from it in any case
@@ -26,17 +24,16 @@ struct LaunchOptions {
   // The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Throws ConfigError for options that do not go together, or not with what is launched, and where
-  // another launcher has started this process.
-  void check(const Launch& run) const;
+  // Throws ConfigError for options that do not go together, or not with the run, and where another
+  // launcher has started this process.
+  void check(const LaunchedRun& run) const;
 
   // Returns whether this process is to launch others, and is not one of them.
   bool are_for_launch() const;
-};
 
-// Starts this program as often as asked for, with the arguments that it was started with. Returns 0
-// or kInterruptedExit; throws ConfigError or Error with the reason of the last failure, as the
-// process that failed would have thrown it.
-int launch(const LaunchOptions& options, const Launch& run);
+  // Starts this program as often as asked for, with the arguments that it was started with. Returns
+  // and throws what launch() of halfback/launch does.
+  int launch(const LaunchedRun& run) const;
+};
 
 }  // namespace halfback::cli

@@ -1,0 +1,33 @@
+// A team of processes that all start again after a failure.
+#pragma once
+
+#include "halfback/launch/process_team.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// Exit code of a process that refuses what it was given for another reason than usage. It is for
+// the launcher alone, whose own is 1.
+inline constexpr int kRefusedExit = 3;
+
+struct LaunchRequest {
+  TeamRequest team;  // of every start; each process gets its number besides, and the restart's
+  int max_restarts = 0;
+
+  // Makes a place for the processes of the next start to meet at, and returns it as NAME=VALUE.
+  std::function<std::string()> make_meeting_place;
+
+  // Hears the number of a restart, from 1, and the failure before it. Returns the arguments that
+  // this start gets besides the team's.
+  std::function<std::vector<std::string>(int restart, const std::string& failure)> on_restart;
+};
+
+// Runs the processes to their ends, and leaves none. Returns 0 or kInterruptedExit; throws
+// ConfigError or Error with the reason of the last failure, as the process that failed would have
+// thrown it, and FileError where the log directory cannot be made.
+int launch(const LaunchRequest& request);
+
+}  // namespace halfback
