@@ -4,13 +4,8 @@
 
 namespace halfback {
 
-namespace {
-
-constexpr std::size_t kMaxLine = 1 << 16;  // a program that never ends its line is cut
-
-}  // namespace
-
 void LineReader::add(std::string_view bytes) {
+  constexpr std::size_t kMaxLine = 1 << 16;  // a program that never ends its line is cut
   for (std::size_t end = bytes.find('\n'); end != std::string_view::npos; end = bytes.find('\n')) {
     unfinished_ += bytes.substr(0, end);
     bytes.remove_prefix(end + 1);

@@ -9,14 +9,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <poll.h>
-#include <system_error>
 #include <unistd.h>
 
 namespace halfback {

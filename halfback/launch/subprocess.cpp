@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <system_error>
 #include <unistd.h>
-#include <utility>
 
 namespace halfback {
 
@@ -156,16 +155,7 @@ Subprocess::Subprocess(const Command& command) {
   }
 }
 
-Subprocess::Subprocess(Subprocess&& other) noexcept
-    : id_(std::exchange(other.id_, -1)),
-      output_(std::exchange(other.output_, -1)),
-      error_output_(std::exchange(other.error_output_, -1)),
-      end_(other.end_) {}
-
 Subprocess::~Subprocess() {
-  if (id_ < 0) {
-    return;
-  }
   if (!end_.has_ended) {
     ::kill(-id_, SIGKILL);
     ::waitpid(id_, nullptr, 0);

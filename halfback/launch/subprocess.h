@@ -32,8 +32,8 @@ class Subprocess {
   explicit Subprocess(const Command& command);
   // Kills it and all that it started, if they still run.
   ~Subprocess();
-  Subprocess(Subprocess&& other) noexcept;
-  Subprocess& operator=(Subprocess&&) = delete;
+  Subprocess(const Subprocess&) = delete;
+  Subprocess& operator=(const Subprocess&) = delete;
 
   pid_t id() const { return id_; }
 
