@@ -1,7 +1,6 @@
 #include "halfback/transport/processes.h"
 
 #include "halfback/base/error.h"
-#include "halfback/base/text.h"
 #include "halfback/transport/monitor.h"
 #include "halfback/transport/refusal.h"
 #include "halfback/transport/route_to.h"
@@ -9,13 +8,13 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <net/if.h>
-#include <string_view>
 #include <thread>
 #include <unistd.h>
 
@@ -34,34 +33,15 @@ std::string here() {
   return fmt::format("pid {} on {}", ::getpid(), host);
 }
 
-// Texts with their lengths in front, so that they may hold anything.
+// In binary form, so that texts may hold anything.
 std::string packed(const Processes::Entries& entries) {
   std::string text;
-  for (const auto& [name, value] : entries) {
-    text += fmt::format("{} {} {}{}", name.size(), value.size(), name, value);
-  }
+  nlohmann::json::to_cbor(entries, text);
   return text;
 }
 
-Processes::Entries unpacked(std::string_view text) {
-  Processes::Entries entries;
-  const auto next = [&](std::size_t size) {
-    const auto part = text.substr(0, size);
-    text.remove_prefix(part.size());
-    return std::string(part);
-  };
-  const auto next_size = [&] {
-    const auto size = parse_integer(next(text.find(' '))).value_or(0);
-    next(1);
-    return static_cast<std::size_t>(size);
-  };
-  while (!text.empty()) {
-    const std::size_t name_size = next_size();
-    const std::size_t value_size = next_size();
-    entries.emplace_back(next(name_size), std::string());
-    entries.back().second = next(value_size);
-  }
-  return entries;
+Processes::Entries unpacked(const std::string& text) {
+  return nlohmann::json::from_cbor(text).get<Processes::Entries>();
 }
 
 // What to do with an exception that nobody catches, as on a thread of Gloo's.
@@ -103,16 +83,6 @@ std::optional<std::size_t> first_other(const std::vector<Processes::Entries>& al
                                        const std::string& name) {
   for (std::size_t process = 1; process < all.size(); ++process) {
     if (value_of(all[process], name) != value_of(all.front(), name)) {
-      return process;
-    }
-  }
-  return std::nullopt;
-}
-
-// Returns the first of those who refuse, if any.
-std::optional<std::size_t> first_refusal(const std::vector<std::string>& texts) {
-  for (std::size_t process = 0; process < texts.size(); ++process) {
-    if (texts[process].front() != kValue) {
       return process;
     }
   }
@@ -330,12 +300,14 @@ std::vector<std::string> Processes::exchange(const std::string& what,
     wait_for_all(what, keys, std::max(options_.timeout, patience));
     texts = store_->get(keys);
   }
-  if (const auto process = first_refusal(texts)) {
-    const std::string& first = texts[*process];
+  const auto refusal = std::find_if(texts.begin(), texts.end(),
+                                    [](const std::string& one) { return one.front() != kValue; });
+  if (refusal != texts.end()) {
+    const std::string& first = *refusal;
     const auto count = std::count(texts.begin(), texts.end(), first);
     const bool is_of_all = count == static_cast<std::ptrdiff_t>(texts.size());
     leave();
-    throw RefusedError((is_of_all ? "" : prefix(static_cast<int>(*process))) + first.substr(1),
+    throw RefusedError((is_of_all ? "" : prefix(static_cast<int>(refusal - texts.begin()))) + first.substr(1),
                        first.front() == kUsage);
   }
   for (std::string& one : texts) {
