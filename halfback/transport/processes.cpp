@@ -1,7 +1,7 @@
 #include "halfback/transport/processes.h"
 
 #include "halfback/base/error.h"
-#include "halfback/transport/monitor.h"
+#include "halfback/transport/membership.h"
 #include "halfback/transport/refusal.h"
 #include "halfback/transport/route_to.h"
 #include "halfback/transport/store.h"
@@ -111,7 +111,7 @@ class Processes::LastWords {
 };
 
 Processes::Processes(World world, ProcessesOptions options)
-    : world_(std::move(world)), options_(std::move(options)) {
+    : world_(std::move(world)), options_(std::move(options)), policy_(options_.backstop) {
   if (options_.num_ranks % world_.count != 0) {
     throw ConfigError(fmt::format(
         "processes: {} ranks cannot be dealt out to {} processes; the number of ranks must be a "
@@ -137,10 +137,10 @@ Processes::~Processes() {
   last_words_.reset();
   if (server_ && failure()) {
     // The others look for a failure every half second. One that is dead or stopped never will.
-    serve_until(Monitor::heard_keys(place_.key_prefix, world_.count),
-                std::chrono::milliseconds(1500));
+    serve_until(keys_of_all("heard"), std::chrono::milliseconds(1500));
   }
-  monitor_.reset();
+  policy_.on_failure(nullptr);
+  membership_.reset();
 }
 
 std::string Processes::store_owner() const {
@@ -210,25 +210,27 @@ void Processes::take_place() {
 }
 
 void Processes::meet() {
-  Monitor::announce(*store_, place_.key_prefix, world_.index);
-  const std::vector<std::string> here = keys_of_all("here");
-  store_->set(here[static_cast<std::size_t>(world_.index)], "");
+  const auto self = static_cast<std::size_t>(world_.index);
+  const std::vector<std::string> heartbeats = keys_of_all("heartbeat");
+  store_->set(heartbeats[self], kFirstHeartbeat);
   WaitNotes notes(options_.on_wait, options_.note_after);
-  wait_for_all("to join", here, options_.join_timeout,
-               [&] { notes.look([&] { return note_of_absent(here); }); });
+  wait_for_all("to join", heartbeats, options_.join_timeout,
+               [&] { notes.look([&] { return note_of_absent(heartbeats); }); });
   const std::vector<std::string> members = store_->get(keys_of_all("member"));
   const auto host_of = [](const std::string& member) { return member.substr(member.find(" on ")); };
   for (std::size_t i = 0; i < names_.size(); ++i) {
     names_[i].insert(names_[i].size() - 1, ", " + members[i]);
     are_on_one_host_ = are_on_one_host_ && host_of(members[i]) == host_of(members.front());
   }
-  const MonitorOptions options{.process = world_.index,
-                               .names = names_,
-                               .key_prefix = place_.key_prefix,
-                               .store_owner = store_owner(),
-                               .timeout = options_.timeout,
-                               .backstop = options_.backstop};
-  monitor_ = std::make_unique<Monitor>(connect(), options);
+  const MembershipOptions options{.process = self,
+                                  .names = names_,
+                                  .heartbeat_keys = heartbeats,
+                                  .failure_key = place_.key_prefix + "failure",
+                                  .heard_key = keys_of_all("heard")[self],
+                                  .store_owner = store_owner(),
+                                  .timeout = options_.timeout};
+  membership_ = std::make_unique<Membership>(
+      connect(), options, [this](const std::string& failure) { policy_.stop(failure); });
   last_words_ = std::make_unique<LastWords>([this](const std::string& text) { return fail(text); });
 }
 
@@ -307,8 +309,9 @@ std::vector<std::string> Processes::exchange(const std::string& what,
     const auto count = std::count(texts.begin(), texts.end(), first);
     const bool is_of_all = count == static_cast<std::ptrdiff_t>(texts.size());
     leave();
-    throw RefusedError((is_of_all ? "" : prefix(static_cast<int>(refusal - texts.begin()))) + first.substr(1),
-                       first.front() == kUsage);
+    throw RefusedError(
+        (is_of_all ? "" : prefix(static_cast<int>(refusal - texts.begin()))) + first.substr(1),
+        first.front() == kUsage);
   }
   for (std::string& one : texts) {
     one.erase(0, 1);
@@ -349,12 +352,12 @@ void Processes::serve_until(const std::vector<std::string>& keys,
 }
 
 void Processes::leave() {
-  if (!monitor_) {
+  if (!membership_) {
     return;
   }
-  monitor_->leave();
+  membership_->leave();
   gather("leave", "");
-  monitor_->end();
+  membership_->end();
   const std::vector<std::string> done = keys_of_all("done");
   const std::string& own = done[static_cast<std::size_t>(world_.index)];
   store_->set(own, "");
@@ -367,31 +370,29 @@ void Processes::leave() {
 }
 
 std::string Processes::fail(const std::string& text) {
-  return monitor_ ? monitor_->fail(fmt::format("{}: {}", name(world_.index), text)) : text;
+  return membership_ ? membership_->report(fmt::format("{}: {}", name(world_.index), text)) : text;
 }
 
 void Processes::report_gone(int process, const std::string& reason) {
-  if (monitor_ && !monitor_->has_left(process)) {
-    monitor_->fail(fmt::format("{} is gone: {}", name(process), reason));
+  if (membership_ && !membership_->has_left(process)) {
+    membership_->report(fmt::format("{} is gone: {}", name(process), reason));
   }
 }
 
 std::optional<std::string> Processes::failure() const {
-  return monitor_ ? monitor_->failure() : std::nullopt;
+  return membership_ ? membership_->failure() : std::nullopt;
 }
 
-bool Processes::is_own_failure() const { return monitor_ && monitor_->is_own_failure(); }
+bool Processes::is_own_failure() const { return membership_ && membership_->is_own_failure(); }
 
 void Processes::on_position(std::function<std::string()> callback) {
-  if (monitor_) {
-    monitor_->on_position(std::move(callback));
+  if (membership_) {
+    membership_->on_position(std::move(callback));
   }
 }
 
 void Processes::on_failure(std::function<void(const std::string&)> callback) {
-  if (monitor_) {
-    monitor_->on_failure(std::move(callback));
-  }
+  policy_.on_failure(std::move(callback));
 }
 
 }  // namespace halfback

@@ -2,9 +2,11 @@
 // each other's failures, and leave together.
 //
 // Every wait has a deadline. A process that is killed, hangs or loses the store's host ends the
-// whole run: the first failure is everybody's (monitor.h).
+// whole run: the first failure is everybody's (membership.h), and all
+// stop (stop_together.h).
 #pragma once
 
+#include "halfback/transport/stop_together.h"
 #include "halfback/transport/wait_notes.h"
 #include "halfback/transport/world.h"
 
@@ -18,7 +20,7 @@
 
 namespace halfback {
 
-class Monitor;
+class Membership;
 class StoreClient;
 class StoreServer;
 
@@ -86,8 +88,8 @@ class Processes {
   std::optional<std::string> failure() const;
   bool is_own_failure() const;
 
-  // Calls back once when a failure is known, from another thread. An empty function takes the
-  // callback back, and returns once none runs.
+  // Calls back once when a failure is known, from another thread, or at once where it is known
+  // already. An empty function takes the callback back, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
   // Asks for what this process is doing, in a line as "rank 2: position 7, 1RECV_F3": at once, and
@@ -132,7 +134,8 @@ class Processes {
   bool are_on_one_host_ = true;
   std::unique_ptr<StoreServer> server_;
   std::unique_ptr<StoreClient> store_;
-  std::unique_ptr<Monitor> monitor_;
+  StopTogether policy_;
+  std::unique_ptr<Membership> membership_;
   std::unique_ptr<LastWords> last_words_;
   int num_gathers_ = 0;
 };
