@@ -1,6 +1,6 @@
 #include "bench/autograd_layers.h"
 
-#include "halfback/layers/selective_scan.h"
+#include "halfback/kernels/selective_scan.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/batch_norm.h>

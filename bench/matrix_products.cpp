@@ -1,8 +1,8 @@
 // halfback_matrix_products: GFLOP/s of the three float32 products of a linear map, by ATen and by
-// halfback/layers/matrix_product.h, in alternating rounds, as JSON.
+// halfback/kernels/matrix_product.h, in alternating rounds, as JSON.
 #include "halfback/engine/executor.h"
 #include "halfback/engine/runtime.h"
-#include "halfback/layers/matrix_product.h"
+#include "halfback/kernels/matrix_product.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/mm.h>

@@ -6,12 +6,12 @@
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/engine/stage.h"
 #include "halfback/models/cut.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
-#include "halfback/train/checkpoint.h"
 #include "halfback/train/progress.h"
 #include "halfback/train/training_data.h"
 

@@ -4,9 +4,9 @@
 #include "cli/options.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
+#include "halfback/checkpoint/checksum.h"
 #include "halfback/launch/launcher.h"
 #include "halfback/schedule/csv.h"
-#include "halfback/train/checksum.h"
 #include "halfback/transport/world.h"
 
 #include <fmt/format.h>

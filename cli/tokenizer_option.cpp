@@ -3,9 +3,9 @@
 #include "cli/options.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/data/sentence_piece.h"
 #include "halfback/data/tokens/tokenizer_files.h"
-#include "halfback/train/checkpoint.h"
 #include "halfback/train/training_data.h"
 
 #include <fmt/format.h>

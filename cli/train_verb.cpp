@@ -12,8 +12,8 @@
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/launch/process_team.h"
-#include "halfback/train/checkpoint.h"
 #include "halfback/train/progress.h"
 #include "halfback/transport/world.h"
 

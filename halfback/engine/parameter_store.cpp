@@ -2,7 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
-#include "halfback/layers/kernels.h"
+#include "halfback/kernels/rows.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/arange.h>

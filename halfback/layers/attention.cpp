@@ -1,9 +1,9 @@
 #include "halfback/layers/attention.h"
 
 #include "halfback/base/error.h"
-#include "halfback/layers/kernels.h"
+#include "halfback/kernels/rows.h"
+#include "halfback/kernels/scaled_dot_product.h"
 #include "halfback/layers/products.h"
-#include "halfback/layers/scaled_dot_product.h"
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/cat.h>

@@ -1,7 +1,7 @@
 #include "halfback/layers/batch_norm.h"
 
 #include "halfback/base/error.h"
-#include "halfback/layers/image_kernels.h"
+#include "halfback/kernels/images.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
 

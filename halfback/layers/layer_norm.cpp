@@ -1,6 +1,6 @@
 #include "halfback/layers/layer_norm.h"
 
-#include "halfback/layers/kernels.h"
+#include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
 
 #include <ATen/ops/empty.h>

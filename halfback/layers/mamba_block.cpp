@@ -1,8 +1,8 @@
 #include "halfback/layers/mamba_block.h"
 
-#include "halfback/layers/causal_convolution.h"
+#include "halfback/kernels/causal_convolution.h"
+#include "halfback/kernels/selective_scan.h"
 #include "halfback/layers/products.h"
-#include "halfback/layers/selective_scan.h"
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/empty.h>

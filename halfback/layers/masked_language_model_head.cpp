@@ -1,6 +1,6 @@
 #include "halfback/layers/masked_language_model_head.h"
 
-#include "halfback/layers/kernels.h"
+#include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
 

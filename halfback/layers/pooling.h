@@ -3,7 +3,7 @@
 // N images, C channels, H x W pixels.
 #pragma once
 
-#include "halfback/layers/image_kernels.h"
+#include "halfback/kernels/images.h"
 #include "halfback/layers/layer.h"
 
 namespace halfback {

@@ -1,6 +1,6 @@
 #include "halfback/layers/products.h"
 
-#include "halfback/layers/matrix_product.h"
+#include "halfback/kernels/matrix_product.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>

@@ -1,6 +1,6 @@
 #include "halfback/layers/relu.h"
 
-#include "halfback/layers/image_kernels.h"
+#include "halfback/kernels/images.h"
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/empty.h>

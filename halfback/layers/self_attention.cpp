@@ -1,8 +1,8 @@
 #include "halfback/layers/self_attention.h"
 
-#include "halfback/layers/kernels.h"
+#include "halfback/kernels/rows.h"
+#include "halfback/kernels/scaled_dot_product.h"
 #include "halfback/layers/products.h"
-#include "halfback/layers/scaled_dot_product.h"
 #include "halfback/layers/shapes.h"
 
 #include <ATen/ops/zeros.h>

@@ -4,10 +4,10 @@
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
 #include "halfback/base/keyed_random.h"
+#include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_files.h"
+#include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/models/llama_decoder.h"
-#include "halfback/train/checkpoint.h"
-#include "halfback/train/checkpoint_files.h"
-#include "halfback/train/kept_checkpoints.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>

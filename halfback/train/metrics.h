@@ -2,7 +2,7 @@
 #pragma once
 
 #include "halfback/base/file.h"
-#include "halfback/train/checksum.h"
+#include "halfback/checkpoint/checksum.h"
 
 #include <nlohmann/json_fwd.hpp>
 

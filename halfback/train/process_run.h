@@ -3,8 +3,8 @@
 // once and in full.
 #pragma once
 
+#include "halfback/checkpoint/peers.h"
 #include "halfback/engine/pipeline.h"
-#include "halfback/train/peers.h"
 #include "halfback/transport/c10d.h"
 #include "halfback/transport/processes.h"
 

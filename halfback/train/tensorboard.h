@@ -5,7 +5,7 @@
 #pragma once
 
 #include "halfback/base/file.h"
-#include "halfback/train/checksum.h"
+#include "halfback/checkpoint/checksum.h"
 
 #include <cstdint>
 #include <filesystem>

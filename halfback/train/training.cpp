@@ -2,11 +2,11 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/manifest.h"
 #include "halfback/data/crc32.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"
-#include "halfback/train/checkpoint.h"
-#include "halfback/train/manifest.h"
 #include "halfback/train/training_data.h"
 
 #include <fmt/format.h>

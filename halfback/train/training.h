@@ -1,13 +1,13 @@
 // Training of a model, from data to checkpoint.
 #pragma once
 
+#include "halfback/checkpoint/checkpoint_writer.h"
+#include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/data/dataset.h"
 #include "halfback/data/token_text.h"
 #include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/model.h"
-#include "halfback/train/checkpoint_writer.h"
-#include "halfback/train/kept_checkpoints.h"
 #include "halfback/train/learning_rate.h"
 #include "halfback/train/process_run.h"
 

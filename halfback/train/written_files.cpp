@@ -2,7 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
-#include "halfback/train/checkpoint_files.h"
+#include "halfback/checkpoint/checkpoint_files.h"
 
 #include <fmt/format.h>
 

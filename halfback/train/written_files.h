@@ -2,7 +2,7 @@
 // checkpoint.json), by which a later run tells what it may replace. Nothing else is replaced.
 #pragma once
 
-#include "halfback/train/manifest.h"
+#include "halfback/checkpoint/manifest.h"
 
 #include <filesystem>
 #include <set>

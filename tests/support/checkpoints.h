@@ -1,9 +1,9 @@
 // What tests of checkpoints compare, and a small stage that a checkpoint holds.
 #pragma once
 
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/llama.h"
-#include "halfback/train/checkpoint.h"
 #include "tests/support/parameter_numbers.h"
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 // differentiates it: a convolution is a product of unfolded windows, a batch norm its formula.
 #pragma once
 
-#include "halfback/layers/image_kernels.h"
+#include "halfback/kernels/images.h"
 #include "tests/support/layer_references.h"
 
 namespace halfback {

@@ -1,8 +1,8 @@
 // Tiny training runs over several real processes, and what has to hold of their ends.
 #pragma once
 
-#include "halfback/train/checkpoint_files.h"
-#include "halfback/train/safetensors.h"
+#include "halfback/checkpoint/checkpoint_files.h"
+#include "halfback/checkpoint/safetensors.h"
 #include "tests/support/errors.h"
 #include "tests/support/marked_processes.h"
 #include "tests/support/process_run.h"

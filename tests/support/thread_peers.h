@@ -2,7 +2,7 @@
 #pragma once
 
 #include "halfback/base/error.h"
-#include "halfback/train/peers.h"
+#include "halfback/checkpoint/peers.h"
 
 #include <chrono>
 #include <condition_variable>

@@ -2,9 +2,9 @@
 #include "halfback/train/generation.h"
 
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/models/mlp.h"
-#include "halfback/train/checkpoint.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_training.h"

@@ -1,7 +1,7 @@
 // Training runs on the pieces of a SentencePiece model, and text generated from them.
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/data/sentence_piece.h"
-#include "halfback/train/checkpoint.h"
 #include "halfback/train/generation.h"
 #include "halfback/train/training.h"
 #include "tests/support/errors.h"

@@ -2,10 +2,10 @@
 #include "halfback/train/training.h"
 
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/safetensors.h"
 #include "halfback/data/byte_text.h"
 #include "halfback/schedule/families.h"
-#include "halfback/train/checkpoint.h"
-#include "halfback/train/safetensors.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/temporary_directory.h"

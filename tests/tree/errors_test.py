@@ -43,8 +43,9 @@ AREAS = {
     "halfback/models": "Models",
     "halfback/layers": "Layers and your own modules",
     "halfback/engine": "Running a step",
-    "halfback/train": "Training and checkpoints",
     "halfback/launch": "Starting processes",
+    "halfback/checkpoint": "Checkpoints",
+    "halfback/train": "Training",
     "halfback/transport": "Several processes",
 }
 # What takes a second machine that does not answer.

@@ -19,13 +19,15 @@ ARROWS = {
     "timeline": "schedule base",
     "simulate": "timeline schedule base",
     "plan": "simulate timeline schedule base",
-    "layers": "base",
+    "kernels": "",
+    "layers": "kernels base",
     "models": "layers base",
     "transport": "schedule base",
     "group": "transport base",
-    "engine": "layers data group transport schedule timeline base",
     "data": "base",
-    "train": "engine models data transport schedule timeline base",
+    "engine": "layers kernels data group transport schedule timeline base",
+    "checkpoint": "engine models layers data transport base",
+    "train": "checkpoint engine models data transport schedule timeline base",
 }
 ARROWS = {folder: set(targets.split()) for folder, targets in ARROWS.items()}
 ARROWS["cli"] = set(ARROWS)

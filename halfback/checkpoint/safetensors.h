@@ -1,0 +1,125 @@
+// Tensors in safetensors files, as Hugging Face tools read and write them: one file, or a
+// directory with `model.safetensors` or with shards and `model.safetensors.index.json`.
+//
+// The format's rules are checked in halfback/base/safetensors_header.h.
+#pragma once
+
+#include "halfback/base/safetensors_header.h"
+#include "halfback/checkpoint/checksum.h"
+#include "halfback/checkpoint/peers.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace halfback {
+
+class MappedFile;
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+  std::optional<at::ScalarType> stored_as = {};  // converted on the way to a file
+};
+
+// Writes the tensors, whole or not at all, and returns what the file holds. Any device and strides;
+// at most one tensor is copied at a time. Tensors of wider elements come first so that all are
+// aligned; the order is otherwise kept. Throws FileError for a repeated name, a dtype that the
+// format has not, and a failed write. The metadata {"format": "pt"} is what Hugging Face tools ask
+// for.
+FileSummary save_safetensors(const std::filesystem::path& path,
+                             const std::vector<NamedTensor>& tensors,
+                             const SafetensorsMetadata& metadata = {{"format", "pt"}});
+
+// Writes BASENAME.safetensors, or, when the data takes more than `max_shard_bytes`, shards
+// BASENAME-00001-of-0000N.safetensors filled in the given order and
+// BASENAME.safetensors.index.json. A tensor above the limit has a shard of its own. The directory
+// must exist and hold no such files. Returns all files.
+//
+// With peers, which must all call it, each writes shards of the tensors that it gives, all at the
+// same time; a tensor may be given by one only. An error of one is thrown by all.
+FileSummaries save_sharded(const std::filesystem::path& directory,
+                           const std::string& basename,
+                           const std::vector<NamedTensor>& tensors,
+                           std::uint64_t max_shard_bytes,
+                           const PeersPointer& peers = alone());
+
+// One file, mapped for reading. Throws FileError as parse_safetensors_header does.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  // Returns the names in the order of the data.
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const { return index_.count(name) != 0; }
+  const SafetensorsMetadata& metadata() const { return header_.metadata; }
+
+  // Returns a CPU tensor that looks into the mapping and keeps it alive. It must not be written
+  // to (that ends the program): copy it into place. Throws FileError, with a suggestion, for a
+  // name that is not there, and for a dtype that torch has not.
+  at::Tensor get(const std::string& name) const;
+
+  // As get(); also throws FileError when shape or dtype differ, showing both.
+  at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
+
+  // As expect(), and takes values of other types that `dtype` can stand for: F64, F32, F16 and
+  // BF16, and for a single number, as batches are counted, I64 and I32. They are not converted yet.
+  at::Tensor expect_number(const std::string& name,
+                           at::IntArrayRef shape,
+                           at::ScalarType dtype) const;
+
+ private:
+  [[noreturn]] void fail_other(const TensorEntry& found,
+                               at::IntArrayRef shape,
+                               at::ScalarType dtype) const;
+  const TensorEntry& entry(const std::string& name) const;
+
+  std::string source_;
+  std::shared_ptr<const MappedFile> file_;
+  SafetensorsHeader header_;
+  std::unordered_map<std::string, std::size_t> index_;  // into header_.tensors
+};
+
+// The tensors of a directory: BASENAME.safetensors, else the files of the index beside it. File
+// names in an index must not leave the directory.
+class SafetensorsDirectory {
+ public:
+  explicit SafetensorsDirectory(const std::filesystem::path& directory,
+                                const std::string& basename = "model");
+  SafetensorsDirectory(SafetensorsDirectory&&) = default;
+  SafetensorsDirectory& operator=(SafetensorsDirectory&&) = default;
+
+  // Returns the names: in the order of the data for one file, sorted for shards.
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const { return file_of_.count(name) != 0; }
+
+  // As SafetensorsFile.
+  at::Tensor get(const std::string& name) const { return file(name).get(name); }
+  at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+    return file(name).expect(name, shape, dtype);
+  }
+  at::Tensor expect_number(const std::string& name,
+                           at::IntArrayRef shape,
+                           at::ScalarType dtype) const {
+    return file(name).expect_number(name, shape, dtype);
+  }
+
+ private:
+  void read_index(const std::filesystem::path& path);
+  void require_listed(const std::filesystem::path& index) const;
+  const SafetensorsFile& file(const std::string& name) const;
+
+  std::string source_;
+  std::vector<std::string> names_;
+  std::map<std::string, SafetensorsFile> files_;                     // by file name
+  std::unordered_map<std::string, const SafetensorsFile*> file_of_;  // by tensor name
+};
+
+}  // namespace halfback

@@ -1,0 +1,111 @@
+#include "halfback/checkpoint/training_state.h"
+
+#include "halfback/base/error.h"
+#include "halfback/base/file.h"
+#include "halfback/base/json.h"
+#include "halfback/checkpoint/checkpoint_files.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace halfback {
+
+namespace {
+
+constexpr int kVersion = 1;
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& found) {
+  throw FileError(fmt::format(
+      "{}: {}; expected the training state that train writes; resume from another checkpoint",
+      path.string(), found));
+}
+
+template <typename Value>
+std::optional<Value> optional_of(const nlohmann::json& json, const char* key) {
+  return json.contains(key) ? std::optional(json.at(key).get<Value>()) : std::nullopt;
+}
+
+std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
+  const auto found = json.find("loss_scale");
+  if (found == json.end()) {
+    return std::nullopt;
+  }
+  return LossScaleState{.value = found->at("value").get<double>(),
+                        .good_steps = found->at("good_steps").get<std::int64_t>(),
+                        .skipped_steps = found->at("skipped_steps").get<std::int64_t>()};
+}
+
+void check(const TrainingState& state, const std::filesystem::path& path) {
+  if (state.step < 0 || state.position < 0 || state.gradient_groups < 1) {
+    refuse(path, fmt::format("step {}, position {}, {} gradient groups", state.step, state.position,
+                             state.gradient_groups));
+  }
+  if (const auto& scale = state.loss_scale;
+      scale && !(scale->value > 0.0 && scale->good_steps >= 0 && scale->skipped_steps >= 0)) {
+    refuse(path, fmt::format("loss scale {}, {} good steps, {} skipped", scale->value,
+                             scale->good_steps, scale->skipped_steps));
+  }
+}
+
+}  // namespace
+
+std::string to_text(const TrainingState& state) {
+  nlohmann::json json = {{"version", kVersion},
+                         {"step", state.step},
+                         {"position", state.position},
+                         {"seed", state.seed},
+                         {"optimizer", state.optimizer},
+                         {"data_bytes", state.data_bytes},
+                         {"gradient_groups", state.gradient_groups}};
+  if (state.data_crc32) {
+    json["data_crc32"] = *state.data_crc32;
+  }
+  if (state.training_bytes) {
+    json["training_bytes"] = *state.training_bytes;
+  }
+  if (state.tokenizer_crc32) {
+    json["tokenizer_crc32"] = *state.tokenizer_crc32;
+  }
+  if (state.samples_per_step) {
+    json["samples_per_step"] = *state.samples_per_step;
+  }
+  if (!state.options.empty()) {
+    json["options"] = state.options;
+  }
+  if (state.loss_scale) {
+    json["loss_scale"] = {{"value", state.loss_scale->value},
+                          {"good_steps", state.loss_scale->good_steps},
+                          {"skipped_steps", state.loss_scale->skipped_steps}};
+  }
+  return json.dump(2) + "\n";
+}
+
+TrainingState read_training_state(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kTrainingStateFile;
+  const nlohmann::json json = parse_json(read_file(path), path.string());
+  TrainingState state;
+  try {
+    if (json.at("version").get<int>() != kVersion) {
+      throw FileError(fmt::format("{}: version {}; expected {}; use the release that wrote it",
+                                  path.string(), json.at("version").dump(), kVersion));
+    }
+    state = {.step = json.at("step").get<std::int64_t>(),
+             .position = json.at("position").get<std::int64_t>(),
+             .seed = json.at("seed").get<std::uint64_t>(),
+             .optimizer = json.at("optimizer").get<std::string>(),
+             .data_bytes = json.at("data_bytes").get<std::int64_t>(),
+             .data_crc32 = optional_of<std::uint32_t>(json, "data_crc32"),
+             .training_bytes = optional_of<std::int64_t>(json, "training_bytes"),
+             .tokenizer_crc32 = optional_of<std::uint32_t>(json, "tokenizer_crc32"),
+             .loss_scale = loss_scale_of(json),
+             .gradient_groups = json.value("gradient_groups", 1),
+             .samples_per_step = optional_of<std::int64_t>(json, "samples_per_step"),
+             .options = json.value("options", std::map<std::string, std::string>())};
+  } catch (const nlohmann::json::exception& error) {
+    refuse(path, error.what());
+  }
+  check(state, path);
+  return state;
+}
+
+}  // namespace halfback
