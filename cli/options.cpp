@@ -7,68 +7,56 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace halfback::cli {
+
+namespace {
+
+void require_on_or_off(CLI::Option* option) {
+  option->each([name = option->get_name()](const std::string& value) { is_on(name, value); });
+}
+
+void add_parameter(CLI::App& verb, const FamilyParameter& row, GivenParameters& given) {
+  const auto add = [&]<typename Value>(Value PipelineShape::*) {
+    using Given = std::conditional_t<std::is_arithmetic_v<Value>, Value, bool>;
+    const auto take = [&row, &given](const Given& value) { given[&row] = value; };
+    CLI::Option* option = verb.add_option_function<Given>(row.option, take, row.help);
+    option->type_name(row.type);
+    if (std::is_same_v<Given, bool>) {
+      require_on_or_off(option);
+    }
+  };
+  std::visit(add, row.member);
+}
+
+}  // namespace
 
 void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
              "Name of a family ('halfback schedule list'), or a CSV file")
       ->required(source_option.empty());
-  add_option(verb, "--ranks", num_ranks, "N", "Ranks (a family: 4; a file: its own)");
-  add_option(verb, "--micro-batches", num_micro_batches, "M",
+  add_option(verb, "--ranks", request.num_ranks, "N", "Ranks (a family: 4; a file: its own)");
+  add_option(verb, "--micro-batches", request.num_micro_batches, "M",
              "Micro-batches of a step (a family: as its name says, else one a rank)");
-  add_option(verb, "--two-stage", two_stage, "on|off",
-             "Backward split into I and W, on or off (a family: on; a file: its own)");
-  add_option(verb, "--stages-per-rank", stages_per_rank, "V",
-             "Stages on each rank, for the looped and the wave families");
-  add_option(verb, "--group-size", group_size, "G",
-             "Micro-batches that pass one stage of a rank before its next, for gis (N)");
-  add_option(verb, "--memory-limit", memory_limit, "K",
-             "Micro-batches that a rank may hold until their W, counted on 1/N of the model, "
-             "for the families that search within a limit (N)");
-  add_option(verb, "--released-at-input", released_at_input, "PART",
-             "Part of that memory that I frees, 0 to 1 (0)");
-  add_option(verb, "--data-parallel", num_pipelines, "D",
+  require_on_or_off(
+      add_option(verb, "--two-stage", request.two_stage, "on|off",
+                 "Backward split into I and W, on or off (a family: on; a file: its own)"));
+  add_option(verb, "--data-parallel", request.num_pipelines, "D",
              "Pipelines that share a step, each with a replica of the weights, its --ranks and "
              "its --micro-batches (1)");
-  add_local_options(verb);
-}
-
-void ScheduleOptions::add_local_options(CLI::App& verb) {
-  add_option(verb, "--stage-updates", stage_updates, "on|off",
-             "Update each stage right after its own last weight gradient, on or off (families "
-             "of local updates: on; others: off; a file: its own)");
-  add_option(verb, "--chunks", chunks, "K",
-             "Chunks of stages with a loss each, for local-chunked (2)");
-  add_option(verb, "--window", window, "W",
-             "Stages that the gradient of a loss passes, for local-overlapping (2)");
-  add_option(verb, "--distance", distance, "D",
-             "Stages above, whose loss a stage trains by, for local-interlocking (1)");
-  add_option(verb, "--trained", trained, "K", "Last stages that train, for local-last (1)");
+  for (const FamilyParameter& row : family_parameters()) {
+    add_parameter(verb, row, request.parameters);
+  }
 }
 
 Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
-  ShapeRequest request{.num_ranks = num_ranks,
-                       .num_micro_batches = num_micro_batches,
-                       .stages_per_rank = stages_per_rank,
-                       .group_size = group_size,
-                       .memory_limit = memory_limit,
-                       .released_at_input = released_at_input,
-                       .chunks = chunks,
-                       .window = window,
-                       .distance = distance,
-                       .trained = trained,
-                       .num_pipelines = num_pipelines,
-                       .times = times,
-                       .verifies = verifies};
-  if (!two_stage.empty()) {
-    request.two_stage = is_on("--two-stage", two_stage);
-  }
-  if (!stage_updates.empty()) {
-    request.stage_updates = is_on("--stage-updates", stage_updates);
-  }
-  return load_or_build(source, request);
+  ShapeRequest whole = request;
+  whole.times = times;
+  whole.verifies = verifies;
+  return load_or_build(source, whole);
 }
 
 void FormatOption::add_to(CLI::App& verb,

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,23 +20,10 @@ CLI::Option* add_option(CLI::App& verb,
   return verb.add_option(name, value, help)->type_name(type);
 }
 
-// Which schedule: NAME or FILE, --ranks, --micro-batches, --two-stage, --stage-updates, what some
-// families take, and how many pipelines of it share a step.
+// Which schedule: NAME or FILE, and what of a ShapeRequest is asked for by options.
 struct ScheduleOptions {
   std::string source;
-  std::optional<int> num_ranks;
-  std::optional<int> num_micro_batches;
-  std::string two_stage;
-  std::optional<int> stages_per_rank;
-  std::optional<int> group_size;
-  std::optional<double> memory_limit;
-  std::optional<double> released_at_input;
-  std::optional<int> chunks;
-  std::optional<int> window;
-  std::optional<int> distance;
-  std::optional<int> trained;
-  std::string stage_updates;
-  int num_pipelines = 1;
+  ShapeRequest request = {};
 
   // Adds all of them, the source as a required positional or, given its name, as an option. The
   // verb's callback must keep this object alive.
@@ -45,9 +31,6 @@ struct ScheduleOptions {
   // Returns the schedule that they name; a file is validated if `verifies`; families that search an
   // order do so for these times. Throws as load_or_build().
   Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
-
- private:
-  void add_local_options(CLI::App& verb);
 };
 
 // --format, and --json for the one of that name.

@@ -120,7 +120,7 @@ bool reduces(const Simulation& done) {
 Simulation simulate_request(const Options& options) {
   const CostFile given = given_costs(options);
   const ShareTimes times =
-      share_times(given.costs, options.schedule.num_ranks.value_or(kDefaultRanks));
+      share_times(given.costs, options.schedule.request.num_ranks.value_or(kDefaultRanks));
   Simulation done{.schedule = options.schedule.load(true, times)};
   CostFile file = costs_of(options, given, done.schedule);
   require_bytes(options, file.costs);

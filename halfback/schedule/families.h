@@ -1,9 +1,11 @@
 // The table of schedule families. Adding one: a source file with its builder, a declaration in
-// builders.h, a row in families.cpp.
+// builders.h, a row in family_table.cpp.
 #pragma once
 
 #include "halfback/schedule/builders.h"
+#include "halfback/schedule/family_parameters.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,13 @@ namespace halfback {
 
 // Texts are for people, in the terms of builders.h.
 struct Family {
+  // A parameter that it takes, and where none is given, as far as the range goes, its own natural
+  // value; 0: that of the parameter's row.
+  struct Taken {
+    FamilyParameter::Member member;
+    double natural = 0.0;
+  };
+
   std::string name;
   std::string summary;     // one line
   std::string conditions;  // on N ranks and M micro-batches
@@ -21,20 +30,17 @@ struct Family {
   int replicas = 1;                 // copies of the weights
   std::string paper;
   int micro_batches_per_rank = 1;  // the natural number; 0: one in all
-  int stages_per_rank = 0;         // where none is given; 0: it takes no number of them
-  bool takes_group_size = false;
-  bool takes_memory_limit = false;  // and what is released at I
-  bool takes_times = false;
-  bool stage_updates = false;                // has U where nobody says otherwise
-  int PipelineShape::*local_size = nullptr;  // the one of four that it takes
-  int natural_local_size = 0;                // where none is given, as far as ranks allow
+  std::vector<Taken> takes = {};   // besides what all take
   Schedule (*builder)(const PipelineShape& complete) = nullptr;
   double (*peak_of)(const PipelineShape& complete) = nullptr;
 
   // Returns the number of micro-batches to use where none is asked for.
   int default_micro_batches(int num_ranks) const;
-  // Returns the shape with the family's own choice for what is 0. Throws ConfigError for what is
-  // set and not taken, or out of its range.
+  // Returns the value where none is given, or none if the family does not take the parameter.
+  std::optional<double> natural(const FamilyParameter& row, const PipelineShape& shape) const;
+  // Throws ConfigError for a parameter that is not taken, and for a value out of its range.
+  void require_admitted(const FamilyParameter& row, double value, const PipelineShape& shape) const;
+  // Returns the shape with the natural values of what is not set. Throws as require_admitted().
   PipelineShape complete(PipelineShape shape) const;
   // Builds its schedule. Throws ConfigError for a shape that it does not admit.
   Schedule build(const PipelineShape& shape) const;

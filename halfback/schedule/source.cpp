@@ -7,6 +7,7 @@
 #include "halfback/schedule/validate.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -30,29 +31,15 @@ void require_same(const std::string& file, const char* what, int found, std::opt
   }
 }
 
-// Throws unless what was asked for, if anything, is above 0: in a shape 0 means not given.
-template <typename T>
-T positive(std::optional<T> asked, const char* option) {
-  if (asked && !(*asked > T{0})) {
-    throw ConfigError(fmt::format("{}: {}; it must be above 0", option, *asked));
-  }
-  return asked.value_or(T{0});
-}
-
 Schedule load(const std::string& file, const ShapeRequest& request) {
-  if (request.stages_per_rank || request.group_size || request.memory_limit ||
-      request.released_at_input) {
-    throw ConfigError(fmt::format(
-        "{}: a file has its own stages and order; leave --stages-per-rank, --group-size, "
-        "--memory-limit and --released-at-input out",
-        file));
-  }
-  if (request.chunks || request.window || request.distance || request.trained ||
-      request.stage_updates) {
-    throw ConfigError(fmt::format(
-        "{}: a file has its own losses and updates; leave --chunks, --window, --distance, "
-        "--trained and --stage-updates out",
-        file));
+  if (!request.parameters.empty()) {
+    std::vector<std::string> options;
+    for (const auto& [row, value] : request.parameters) {
+      options.push_back(row->option);
+    }
+    throw ConfigError(
+        fmt::format("{}: a file has its own stages, order, losses and updates; leave {} out", file,
+                    fmt::join(options, ", ")));
   }
   Schedule schedule = load_schedule(file);
   if (request.verifies) {
@@ -73,29 +60,22 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
 }
 
 Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& request) {
-  const std::vector<Family>& all = families();
-  const auto family =
-      std::find_if(all.begin(), all.end(), [&](const Family& f) { return f.name == name_or_file; });
-  if (family == all.end() && names_file(name_or_file)) {
+  const std::vector<std::string> names = family_names();
+  if (std::ranges::find(names, name_or_file) == names.end() && names_file(name_or_file)) {
     return load(name_or_file, request);
   }
-  PipelineShape shape{.num_ranks = request.num_ranks.value_or(kDefaultRanks),
-                      .num_micro_batches = request.num_micro_batches.value_or(1),
-                      .two_stage = request.two_stage.value_or(true),
-                      .stages_per_rank = positive(request.stages_per_rank, "--stages-per-rank"),
-                      .group_size = positive(request.group_size, "--group-size"),
-                      .memory_limit = positive(request.memory_limit, "--memory-limit"),
-                      .released_at_input = request.released_at_input.value_or(0.0),
-                      .times = request.times,
-                      .chunks = positive(request.chunks, "--chunks"),
-                      .window = positive(request.window, "--window"),
-                      .distance = positive(request.distance, "--distance"),
-                      .trained = positive(request.trained, "--trained"),
-                      .stage_updates = request.stage_updates};
-  if (family != all.end() && !request.num_micro_batches) {
-    shape.num_micro_batches = family->default_micro_batches(shape.num_ranks);
+  const Family& one = family(name_or_file);
+  const int num_ranks = request.num_ranks.value_or(kDefaultRanks);
+  PipelineShape shape{
+      .num_ranks = num_ranks,
+      .num_micro_batches = request.num_micro_batches.value_or(one.default_micro_batches(num_ranks)),
+      .two_stage = request.two_stage.value_or(true),
+      .times = request.times};
+  for (const auto& [row, value] : request.parameters) {
+    one.require_admitted(*row, value, shape);
+    row->set(shape, value);
   }
-  return build_schedule(name_or_file, shape);
+  return one.build(shape);
 }
 
 }  // namespace

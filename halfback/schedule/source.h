@@ -1,6 +1,7 @@
 // A schedule as people name it: a family, or a file.
 #pragma once
 
+#include "halfback/schedule/family_parameters.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/schedule/search/task_graph.h"
 
@@ -13,25 +14,16 @@ namespace halfback {
 inline constexpr int kDefaultRanks = 4;
 
 // What was asked for; what is not given comes from the file, or from the family's defaults:
-// kDefaultRanks, its natural number of micro-batches, two-stage, and what Family says of the
-// others.
+// kDefaultRanks, its natural number of micro-batches, two-stage, and the natural values of its
+// parameters.
 struct ShapeRequest {
   std::optional<int> num_ranks = std::nullopt;
   std::optional<int> num_micro_batches = std::nullopt;
   std::optional<bool> two_stage = std::nullopt;
-  // Refused for files and for families that do not take them.
-  std::optional<int> stages_per_rank = std::nullopt;
-  std::optional<int> group_size = std::nullopt;
-  std::optional<double> memory_limit = std::nullopt;
-  std::optional<double> released_at_input = std::nullopt;
-  std::optional<int> chunks = std::nullopt;
-  std::optional<int> window = std::nullopt;
-  std::optional<int> distance = std::nullopt;
-  std::optional<int> trained = std::nullopt;
-  std::optional<bool> stage_updates = std::nullopt;
-  int num_pipelines = 1;  // of data_parallel(); what is above is of each
-  ShareTimes times = {};  // for families that search; others and files do not need them
-  bool verifies = true;   // a file; families are valid by construction
+  GivenParameters parameters = {};  // refused for files and for families that do not take them
+  int num_pipelines = 1;            // of data_parallel(); what is above is of each
+  ShareTimes times = {};            // for families that search; others and files do not need them
+  bool verifies = true;             // a file; families are valid by construction
 };
 
 // Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash;

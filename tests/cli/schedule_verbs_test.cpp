@@ -60,7 +60,8 @@ TEST_F(CommandLineTest, OptionsOfFamiliesAreTakenOrRefused) {
   EXPECT_NE(run_halfback("schedule zb-wave --ranks 2 --stages-per-rank 6").output.find("12 stages"),
             std::string::npos);
   expect_error("schedule 1f1b --stages-per-rank 2", 2, "1f1b: it takes no --stages-per-rank");
-  expect_error("schedule v-search --memory-limit 0", 2, "--memory-limit: 0; it must be above 0");
+  expect_error("schedule v-search --memory-limit 0", 2,
+               "v-search: --memory-limit 0 on 4 ranks; it is above 0");
   expect_error("simulate gis --ranks 8 --group-size 3", 2, "4 to 8 are admitted");
   expect_error("verify " + file("a.csv", "0F0,0B0\n") + " --for onnx", 2, "--for: 'onnx'");
   const CommandResult torch =
@@ -204,12 +205,13 @@ TEST_F(CommandLineTest, BuildsAndVerifiesLocalUpdates) {
   EXPECT_EQ(printed.at("losses"), "0:none,1:none,2:0");
   EXPECT_EQ(printed.at("weights"), "furthest");
   expect_error("schedule local-overlapping --window 5", 2, "--window 5 on 4 ranks; it is 1 to 4");
-  expect_error("schedule local-last --trained 0", 2, "--trained: 0; it must be above 0");
+  expect_error("schedule local-last --trained 0", 2,
+               "local-last: --trained 0 on 4 ranks; it is 1 to 4");
   expect_error("schedule local-greedy --format torch", 2,
                "no place for the losses 0:0,1:1,2:2,3:3");
   expect_error("schedule local-greedy --stage-updates maybe", 2, "--stage-updates: 'maybe'");
   expect_error("simulate " + path + " --stage-updates off", 2,
-               "a file has its own losses and updates");
+               "stages, order, losses and updates; leave --stage-updates out");
 }
 
 TEST_F(CommandLineTest, SimulatesStepsBackToBack) {

@@ -237,7 +237,7 @@ TEST(FamiliesTest, ShapesThatAFamilyDoesNotAdmitAreNamed) {
       text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = 3}),
       "hanayo: 3 stages a rank; a wave has two, so the number must be even (--stages-per-rank)");
   EXPECT_EQ(text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = -2}),
-            "hanayo: -2 stages a rank in groups of 0; both must be at least 1");
+            "hanayo: --stages-per-rank -2 on 4 ranks; it is 1 or more");
   EXPECT_EQ(
       text("zb-v", {.num_ranks = 4, .num_micro_batches = 4, .times = {.forward = 0}}),
       "times: forward 0, input gradient 1, weight gradient 1, latency 0; the first three must "

@@ -22,11 +22,12 @@ std::vector<std::pair<std::string, PipelineShape>> local_shapes(int ranks, int m
     const PipelineShape plain{
         .num_ranks = ranks, .num_micro_batches = micro_batches, .two_stage = two_stage};
     for (const Family& family : local_families()) {
-      const int most = family.local_size == nullptr ? 1 : ranks;
+      const auto* place = std::get_if<int PipelineShape::*>(&family.takes.back().member);
+      const int most = place == nullptr ? 1 : ranks;
       for (int size = 1; size <= most; ++size) {
         PipelineShape shape = plain;
-        if (family.local_size != nullptr) {
-          shape.*family.local_size = size;
+        if (place != nullptr) {
+          shape.** place = size;
         }
         if (shape.distance < std::max(ranks, 2)) {
           shapes.emplace_back(family.name, shape);

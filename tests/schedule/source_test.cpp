@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -21,6 +22,10 @@ class SourceTest : public ::testing::Test {
 
   std::string error(const ShapeRequest& request) const {
     return error_of([&] { load_or_build(path_, request); });
+  }
+
+  static const FamilyParameter& parameter(const std::string& option) {
+    return *std::ranges::find(family_parameters(), option, &FamilyParameter::option);
   }
 
   TemporaryDirectory directory_;
@@ -44,14 +49,35 @@ TEST_F(SourceTest, ContradictionsAreNamed) {
   EXPECT_TRUE(has_text(error({.two_stage = false}), "in two stages, but --two-stage off"));
 }
 
+TEST_F(SourceTest, ParametersOfFamiliesAreRefusedOneByOneForAFile) {
+  for (const FamilyParameter& row : family_parameters()) {
+    EXPECT_TRUE(has_text(error({.parameters = {{&row, 0}}}), "leave " + row.option + " out"));
+  }
+  EXPECT_TRUE(has_text(
+      error({.parameters = {{&parameter("--window"), 2}, {&parameter("--group-size"), 1}}}),
+      "stages, order, losses and updates; leave --group-size, --window out"));
+}
+
+TEST_F(SourceTest, AZeroIsGiven) {
+  const auto text = [](const std::string& family, const FamilyParameter& row) {
+    return error_of([&] { load_or_build(family, {.parameters = {{&row, 0}}}); });
+  };
+  EXPECT_EQ(text("gis", parameter("--group-size")),
+            "gis: --group-size 0 on 4 ranks; it is 1 or more");
+  EXPECT_EQ(text("1f1b", parameter("--released-at-input")),
+            "1f1b: it takes no --released-at-input; leave the option out");
+  EXPECT_EQ(text("zb-auto", parameter("--released-at-input")), "no error");
+}
+
 TEST_F(SourceTest, PipelinesOfAFamilyOrAFile) {
   const Schedule family = load_or_build("gpipe", {.num_ranks = 2, .num_pipelines = 3});
   EXPECT_EQ(family, data_parallel(testing::family("gpipe", 2), 3));
   const Schedule file = load_or_build(path_, {.num_ranks = 2, .num_pipelines = 2});
   EXPECT_EQ(file.num_ranks(), 4);
   EXPECT_EQ(testing::list_text(file, 3), "1F1 1I1 1W1 1REDUCE_GRAD");
-  const Schedule local =
-      load_or_build("local-last", {.num_ranks = 2, .stage_updates = false, .num_pipelines = 2});
+  const Schedule local = load_or_build(
+      "local-last",
+      {.num_ranks = 2, .parameters = {{&parameter("--stage-updates"), 0}}, .num_pipelines = 2});
   EXPECT_EQ(testing::list_text(local, 2), "0F2 0F3");
   EXPECT_EQ(testing::list_text(local, 3), "1F2 1I2 1W2 1F3 1I3 1W3 1REDUCE_GRAD");
 }

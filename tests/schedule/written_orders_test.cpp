@@ -107,13 +107,13 @@ TEST(WrittenOrdersTest, WhatAFamilyDoesNotTakeIsRefused) {
   shape.memory_limit = 0.75;
   EXPECT_TRUE(has_text(text("v-search", shape), "no order keeps within 0.75 micro-batches"));
   shape.memory_limit = -1;
-  EXPECT_TRUE(has_text(text("v-search", shape), "must be above 0"));
+  EXPECT_TRUE(has_text(text("v-search", shape), "--memory-limit -1 on 4 ranks; it is above 0"));
   shape = {.num_ranks = 4, .num_micro_batches = 8, .released_at_input = 1.5};
-  EXPECT_TRUE(has_text(text("zb-auto", shape), "the part from 0 to 1"));
+  EXPECT_TRUE(has_text(text("zb-auto", shape), "--released-at-input 1.5 on 4 ranks; it is 0 to 1"));
   shape = {.num_ranks = 4, .num_micro_batches = 8, .stages_per_rank = 3};
   EXPECT_TRUE(has_text(text("hanayo", shape), "must be even"));
   shape = {.num_ranks = 4, .num_micro_batches = 8, .stages_per_rank = -1};
-  EXPECT_TRUE(has_text(text("zb-wave", shape), "at least 1"));
+  EXPECT_TRUE(has_text(text("zb-wave", shape), "--stages-per-rank -1 on 4 ranks; it is 1 or more"));
   shape = {.num_ranks = 4, .num_micro_batches = 8, .times = {1.0, 0.0, 1.0, 0.0}};
   EXPECT_TRUE(has_text(text("zb-auto", shape), "must be above 0"));
 }

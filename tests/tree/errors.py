@@ -220,6 +220,8 @@ class Reader:
         return [Hole(" | ".join(texts) if len(texts) > 1 else f"{texts[0]} | nothing")]
 
     def _format(self, arguments, depth):
+        if not any(t.is_text for t in arguments[0]):
+            return [Hole(hole_name(arguments[0]))]
         pattern = "".join(t for t in arguments[0])
         values = iter(arguments[1:])
         parts = []
