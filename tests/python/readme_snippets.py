@@ -84,7 +84,7 @@ def main(arguments):
         shown = blocks(text)
         grid = outputs["./hb schedule 1f1b-1 --two-stage off"]
         grid += "\n" + run("shell", "./hb schedule 1f1b-1", folder)
-        check(shown[0] == grid, f"the grids are other ones:\n{grid}")
+        check(grid in shown, f"the grids are other ones:\n{grid}")
         plan = (folder / "plan.csv").read_text()
         check(plan in shown, f"plan.csv is another one:\n{plan}")
         simulated = outputs["./hb simulate plan.csv --cost 1,1,0.5 --latency 0.1"]
