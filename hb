@@ -22,10 +22,10 @@ usage: ./hb COMMAND
   build [PRESET]    builds a preset: release (default), dev, asan, tsan, fuzz
   lint              checks the format of all C++ files and lints the folders without torch
   clean             removes what was built, the demo's report included; keeps .venv
-  VERB [ARGS]       runs build/release/cli/halfback VERB, built anew when stale: train, simulate, ...
+  VERB [ARGS]       runs build/release/cli/halfback VERB, rebuilt when stale: train, simulate, ...
   help              prints this text; "./hb --help" lists the verbs
 
-Installs what is missing: Debian packages (as root or by sudo), and torch in .venv unless python3 has one.
+Installs what is missing: Debian packages (as root or with sudo), and torch in .venv unless python3 has one.
 HALFBACK_TORCH=DIR uses the libtorch in DIR instead.
 END
 }

@@ -2,7 +2,7 @@
 """Writes benchmarks.md, which is benchmarks.md.in with the last results and a table of aims, and the results between the
 markers of two_stage_backpropagation.md and running.md.
 
-What has no result yet is said to have none.
+A part without results yet says so.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def scale_aims(record):
 
 
 def fill(path, record):
-    """Puts what was measured between the markers of each table; what stands around them is written by hand."""
+    """Puts the measurements between the markers of each table; the text around them is written by hand."""
     text = path.read_text()
     commands = "".join(f"    {command}\n" for command in record["commands"])
     tables = {"machine": f"{results.describe(record)}.\n", "commands": commands, **record["tables"]}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A ResNet-18 trained on Fashion-MNIST by `halfback train` over 2 ranks: accuracy on the 10,000 test images, and time.
+"""Trains a ResNet-18 on Fashion-MNIST by `halfback train` over 2 ranks: accuracy on the 10,000 test images, and time.
 
-The images are those of Debian's dataset-fashion-mnist. With --steps a shorter run, to see that it works.
+The images come from Debian's dataset-fashion-mnist. --steps makes a shorter run, to see that it works.
 """
 
 import argparse
@@ -53,15 +53,15 @@ def render(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=float, default=6.0, help="(default %(default)s)")
-    parser.add_argument("--steps", type=int, help=f"of {IMAGES_PER_STEP} images each, instead of --epochs")
+    parser.add_argument("--epochs", type=float, default=6.0, help="passes over the training images (default %(default)s)")
+    parser.add_argument("--steps", type=int, help=f"steps of {IMAGES_PER_STEP} images each, instead of --epochs")
     parser.add_argument("--width", type=int, default=16, help="channels of the first group (default %(default)s)")
-    parser.add_argument("--evaluations", type=int, default=6, help="(default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
+    parser.add_argument("--evaluations", type=int, default=6, help="number of evaluations (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the run (default %(default)s)")
     parser.add_argument("--data", type=pathlib.Path, default="/usr/share/datasets/fashion-mnist", metavar="DIR")
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
-    parser.add_argument("--rounds", type=int, help="given by bench/run --quick: a run of so many times 10 steps")
+    parser.add_argument("--rounds", type=int, help="runs this many times 10 steps; bench/run --quick sets it")
     options = parser.parse_args()
     results.require_program(options.halfback)
     if not options.data.is_dir():

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Kills random processes of training runs at random moments, until there were as many kills as rounds; every run has to
-end by itself, by --max-restarts, with the weights of a run that nobody disturbed."""
+"""Kills random processes of training runs at random moments, until there are as many kills as rounds. Every run must end
+by itself, by --max-restarts, with the weights of an undisturbed run."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ def weights(checkpoint):
 
 
 class Run:
-    """A run in a folder of its own, and what it says on stderr, line by line as it comes."""
+    """A run in a folder of its own, and its stderr, line by line as it arrives."""
 
     def __init__(self, command, folder):
         self.process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -78,7 +78,7 @@ class Run:
 
 
 def kill_one(run, chance):
-    """Kills a process of the run; None when there is none any more."""
+    """Kills a process of the run; None when none is left."""
     alive = children(run.process.pid)
     if not alive:
         return None
@@ -91,7 +91,7 @@ def kill_one(run, chance):
 
 
 def disturb(run, chance, life_seconds, most):
-    """Kills at most so many times. Returns the seconds from each kill to the next start."""
+    """Kills at most this many times. Returns the seconds from each kill to the next start."""
     seconds = []
     while len(seconds) < most and not run.ends_within(chance.uniform(0, life_seconds)):
         killed_at = kill_one(run, chance)
@@ -105,9 +105,9 @@ def disturb(run, chance, life_seconds, most):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100, help="kills (default %(default)s)")
-    parser.add_argument("--processes", type=int, default=2, help="(default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=100, help="number of kills (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=2, help="processes of each run (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the kills (default %(default)s)")
     parser.add_argument("--program", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()

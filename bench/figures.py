@@ -91,7 +91,7 @@ def draw_scaling(record):
 
 
 def title_of(row):
-    """What a row of the effects is, in a few words."""
+    """Describes a row of the effects in a few words."""
     if not row["two_stage"]:
         return "2BP off"
     name = row["schedule"].removeprefix("1f1b-2-")
@@ -121,7 +121,7 @@ def draw_effects(record):
 
 
 def draw_many_chunks(record):
-    """The step at N = M = 4 over 1F1B's without two-stage, as stages a rank grow, beside 12 + 3/v units of 21."""
+    """The step at N = M = 4 over 1F1B's without 2BP, as the stages on a rank grow, beside 12 + 3/v units of 21."""
     found = [row for row in record["many_chunks"]]
     names = [f"{row['schedule']}\n{'on' if row['two_stage'] else 'off'}, v = {row['stages_per_rank']}" for row in found]
     figure, axes = plt.subplots(figsize=(6.5, 3))

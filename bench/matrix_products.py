@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rates of float32 matrix products by ATen and by Halfback: runs halfback_matrix_products and keeps its figures."""
+"""Measures float32 matrix products by ATen and by Halfback: runs halfback_matrix_products and keeps its figures."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ def render(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=30, help="measured rounds (default %(default)s)")
     parser.add_argument("--program", type=pathlib.Path,
                         default=results.ROOT / "build/bench/bench/halfback_matrix_products")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Training steps of Halfback and of PyTorch side by side, in alternating rounds.
+"""Measures training steps of Halfback and of PyTorch side by side, in alternating rounds.
 
-All contestants of a size are started first. Then, in each round, every one runs one step in turn while the others
+All contestants of a size start first. Then, in each round, every one runs one step in turn while the others
 sleep; the order rotates from round to round. A ratio is taken within a round, so that a drift of the machine's speed
 cancels out; medians and quartiles are over the rounds. Each contestant has two cores: two threads in one process, or
 one thread in each of two ranks.
@@ -76,7 +76,7 @@ class Contestant:
         self.facts = self.answer()
 
     def answer(self):
-        """The next JSON line. A contestant that says nothing for too long is ended, which ends the wait."""
+        """The next JSON line. A contestant that is silent for too long is killed, which ends the wait."""
         watch = threading.Timer(self.timeout, self.process.kill)
         watch.start()
         line = self.process.stdout.readline()
@@ -212,16 +212,16 @@ def render(record):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default=",".join(SIZES), help="of %(default)s")
+    parser.add_argument("--sizes", default=",".join(SIZES), help="sizes to measure, among %(default)s")
     parser.add_argument("--contestants", default=",".join(DEFAULT),
-                        help=f"(default %(default)s) of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="measured steps of each (default %(default)s)")
-    parser.add_argument("--warmup-rounds", type=int, default=3, help="(default %(default)s)")
+                        help=f"contestants (default %(default)s) among {', '.join(CONTESTANTS)}")
+    parser.add_argument("--rounds", type=int, default=15, help="measured steps of each contestant (default %(default)s)")
+    parser.add_argument("--warmup-rounds", type=int, default=3, help="rounds before these (default %(default)s)")
     parser.add_argument("--pause", type=float, default=0.1, metavar="SECONDS",
-                        help="between steps, so that threads which spin after their work are asleep (default %(default)s)")
+                        help="seconds between steps, so that threads that spin after their work are asleep (default %(default)s)")
     parser.add_argument("--wait-policy", choices=["default", "passive", "active"], default="default",
-                        help="OMP_WAIT_POLICY of all contestants alike (default: as the system has it)")
-    parser.add_argument("--timeout", type=float, default=120.0, help="of a step, in seconds (default %(default)s)")
+                        help="OMP_WAIT_POLICY of all contestants (default: the system's)")
+    parser.add_argument("--timeout", type=float, default=120.0, help="deadline of a step, in seconds (default %(default)s)")
     parser.add_argument("--server", type=pathlib.Path,
                         default=results.ROOT / "build/bench/bench/halfback_step_server", help="Halfback's contestant")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with torch (default: this one)")

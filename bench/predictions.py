@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How far the simulator is off: every family that runs, on as many ranks as there are cores, measured and simulated.
+"""Measures how far the simulator is off: every family that trains is measured and simulated on 2 ranks (--ranks).
 
-Runs `halfback compare --json` over all families with one copy of the weights, backward off and on where they have both.
-The simulator gets the median times of the actions of the same rounds and no number beside them; the error is the
+Runs `halfback compare --json` over all families with one replica, without and with the split backward where they have
+both. The simulator gets the median times of the actions of the same rounds and no other number. The error is the
 measured step over the simulated one, minus 1.
 """
 
@@ -15,14 +15,14 @@ import results
 
 
 def families(halfback):
-    """The names of backprop with one copy of the weights, which schedule list has in its last column."""
+    """The names of backprop with one replica, which schedule list has in its last column."""
     listed = results.run([str(halfback), "schedule", "list"])
     rows = listed.split("\n\n")[0].splitlines()[1:]
     return [row.split()[0] for row in rows if row.split()[-1] == "1" and not row.startswith("local-")]
 
 
 def quantile(values, part):
-    """Linear between the nearest two."""
+    """Interpolates linearly between the nearest two."""
     ordered = sorted(values)
     at = part * (len(ordered) - 1)
     low = int(at)
@@ -35,7 +35,7 @@ def errors_of(rows):
 
 
 def distribution(rows):
-    """Of the errors: median, and of their absolute values the 50th, 90th percentile and the largest."""
+    """The median of the errors, and the 50th percentile, the 90th and the largest of their absolute values."""
     errors = errors_of(rows)
     sizes = [abs(error) for error in errors]
     return {"count": len(rows), "median": quantile(errors, 0.5), "p50": quantile(sizes, 0.5),
@@ -57,9 +57,9 @@ def render(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=2, help="(default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=10, help="(default %(default)s)")
-    parser.add_argument("--warmup-rounds", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--ranks", type=int, default=2, help="number of ranks (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="measured rounds (default %(default)s)")
+    parser.add_argument("--warmup-rounds", type=int, default=2, help="rounds before these (default %(default)s)")
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()

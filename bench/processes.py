@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What it costs to run over processes, and how much of data parallelism's sums two-stage backpropagation hides.
+"""Measures what it costs to run over processes, and how much of data parallelism's sums the split backward hides.
 
-Runs of `halfback train` in alternating rounds; of each the median step, its first steps left out. Ratios are taken
-within a round.
+`halfback train` runs in alternating rounds. The median step of each run counts, without its first steps. Ratios are
+taken within a round.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Trainer:
         self.commands = {}
 
     def __call__(self, name, arguments):
-        """The lines of metrics.jsonl but for the first steps."""
+        """The lines of metrics.jsonl without the first steps."""
         shutil.rmtree(self.report, ignore_errors=True)
         data = os.path.relpath(self.options.data, results.ROOT)
         command = [str(self.options.halfback.resolve()), "train", "--data", data, *SIZE.split(),
@@ -103,8 +103,8 @@ def render_data_parallel(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
-    parser.add_argument("--steps", type=int, default=8, help="counted in each run (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=8, help="steps that count in each run (default %(default)s)")
     parser.add_argument("--data", type=pathlib.Path, default=results.ROOT / "build/data/kjv.txt", metavar="FILE")
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")

@@ -68,7 +68,7 @@ def shown(command):
 
 
 def run(command, folder=None):
-    """Standard output of a command that has to succeed, run in a folder (this one)."""
+    """Standard output of a command that must succeed, run in a folder (this one)."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=folder)
     if done.returncode != 0:
         fail(f"{command[0]} ended with {done.returncode}; its own message is above")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What building, lowering, verifying and simulating a schedule takes, by its size: runs halfback_schedule_scale."""
+"""Measures how long it takes to build, lower, verify and simulate a schedule, by its size: runs halfback_schedule_scale."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ def render(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default %(default)s)")
     parser.add_argument("--program", type=pathlib.Path,
                         default=results.ROOT / "build/bench/bench/halfback_schedule_scale")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the backward in two halves costs, layer by layer: runs halfback_split_cost and keeps its figures."""
+"""Measures what the split backward costs, layer by layer: runs halfback_split_cost and keeps its figures."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ def render(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="measured rounds (default %(default)s)")
     parser.add_argument("--program", type=pathlib.Path,
                         default=results.ROOT / "build/bench/bench/halfback_split_cost")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two-stage backpropagation off and on: models, schedules, numbers of ranks, and each effect by itself.
+"""Measures two-stage backpropagation (2BP) off and on: models, schedules, numbers of ranks, and each effect by itself.
 
 Runs `halfback compare --json` for every table. Up to the number of cores its times are wall clock; beyond, it replays
 the CPU time of each action (emulated). The closed forms are those for F = I = W = 1 and no communication.
@@ -86,7 +86,7 @@ def measure_scaling(compare, ranks):
 
 
 def measure_effects(compare):
-    """On 4 ranks, beside 1F1B with the backward in one and nothing else."""
+    """On 4 ranks, beside 1F1B with the backward unsplit and nothing else."""
     rows = []
     for title, schedules, arguments in EFFECTS:
         found = compare(schedules, ["--ranks", "4", "--model", "llama", *arguments])
@@ -102,8 +102,8 @@ def measured_costs(compare, arguments):
 
 
 def measure_many_chunks(compare, folder):
-    """The smallest step at N = M = 4 with one copy of the weights: v stages a rank, 12 + 3/v units instead of 21. The
-    orders are searched for the costs that the model has."""
+    """The smallest step at N = M = 4 with one replica: v stages on each rank, 12 + 3/v units instead of 21. The search finds
+    orders for the costs that the model has."""
     arguments = [*MANY_CHUNKS, "--micro-batches", "4"]
     costs = measured_costs(compare, MANY_CHUNKS)
     rows = [{"stages_per_rank": 1, "unit_step": 15.0 if row["two_stage"] else 21.0, **row}
@@ -192,12 +192,12 @@ def render_many_chunks(rows):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="models,scaling,effects,many_chunks",
-                        help="to measure; others stay as the last run left them (default %(default)s)")
-    parser.add_argument("--models", default=",".join(MODELS), help="of the models' table, likewise (default %(default)s)")
-    parser.add_argument("--ranks", default="2,4,8", help="of the models' table (default %(default)s)")
-    parser.add_argument("--scaling-ranks", default="2,4,8,16", help="(default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="(default %(default)s)")
-    parser.add_argument("--warmup-rounds", type=int, default=2, help="(default %(default)s)")
+                        help="parts to measure; others keep the results of the last run (default %(default)s)")
+    parser.add_argument("--models", default=",".join(MODELS), help="models of the models' table, likewise (default %(default)s)")
+    parser.add_argument("--ranks", default="2,4,8", help="numbers of ranks of the models' table (default %(default)s)")
+    parser.add_argument("--scaling-ranks", default="2,4,8,16", help="numbers of ranks of the scaling table (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds (default %(default)s)")
+    parser.add_argument("--warmup-rounds", type=int, default=2, help="rounds before these (default %(default)s)")
     parser.add_argument("--halfback", type=pathlib.Path, default=results.ROOT / "build/bench/cli/halfback")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     options = parser.parse_args()

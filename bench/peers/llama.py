@@ -1,7 +1,7 @@
 """The model of the benchmarks in plain PyTorch, and what both peers share around it.
 
 The same mathematics, sizes, tokens, initialization and optimizer as Halfback's: RMSNorm, rotary positions
-(rotate_half, as Hugging Face has them), causal attention by scaled_dot_product_attention, SwiGLU, no biases,
+(rotate_half, as in Hugging Face), causal attention by scaled_dot_product_attention, SwiGLU, no biases,
 untied head. AdamW; weight decay on matrices only.
 """
 
