@@ -10,33 +10,8 @@ namespace halfback {
 
 namespace {
 
-// Returns where the last character of a text begins.
-std::size_t last_begin(std::string_view text) {
-  std::size_t at = text.size() - 1;
-  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80) {
-    --at;
-  }
-  return at;
-}
-
-bool ends_with_word(std::string_view text) {
-  return !text.empty() && is_word(front(text.substr(last_begin(text))));
-}
-
-std::size_t begin_of_space_at_end(std::string_view text) {
-  while (!text.empty() && is_white_space(front(text.substr(last_begin(text))))) {
-    text = text.substr(0, last_begin(text));
-  }
-  return text.size();
-}
-
-std::size_t space_at_start(std::string_view text) {
-  std::size_t length = 0;
-  while (length < text.size() && is_white_space(front(text.substr(length)))) {
-    length += front_length(text.substr(length));
-  }
-  return length;
-}
+bool ends_with_word(std::string_view text) { return !text.empty() && is_word(back(text)); }
+bool begins_with_word(std::string_view text) { return !text.empty() && is_word(front(text)); }
 
 }  // namespace
 
@@ -108,15 +83,15 @@ void AddedTokens::find(std::string_view text, bool is_normalized, const OnPart& 
     std::size_t end = at + length;
     at = end;
     const AddedToken& token = tokens_.at(id);
-    if (token.is_single_word && (ends_with_word(text.substr(0, begin)) ||
-                                 (end < text.size() && is_word(front(text.substr(end)))))) {
+    if (token.is_single_word &&
+        (ends_with_word(text.substr(0, begin)) || begins_with_word(text.substr(end)))) {
       continue;
     }
     if (token.strips_left) {
-      begin = std::max(begin_of_space_at_end(text.substr(0, begin)), done);
+      begin = std::max(without_space_behind(text.substr(0, begin)).size(), done);
     }
     if (token.strips_right) {
-      end += space_at_start(text.substr(end));
+      end = text.size() - without_space_in_front(text.substr(end)).size();
     }
     if (done < begin) {
       on_part(done, begin, -1);

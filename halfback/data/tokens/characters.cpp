@@ -1,46 +1,55 @@
 #include "halfback/data/tokens/characters.h"
 
+#include "halfback/base/error.h"
 #include "halfback/base/utf8.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
+#include <unicode/utf8.h>
 
 namespace halfback {
 
 namespace {
 
-// Those after Unicode 15.
-constexpr auto kYoungest = std::to_array<CharacterRange>(
-    {{0x0897, 0x0897, 'M', 'n'},   {0x1B4E, 0x1B4F, 'P', 'o'},   {0x1B7F, 0x1B7F, 'P', 'o'},
-     {0x1C89, 0x1C89, 'L', 'u'},   {0x1C8A, 0x1C8A, 'L', 'l'},   {0x2427, 0x2429, 'S', 'o'},
-     {0x2FFC, 0x2FFF, 'S', 'o'},   {0x31E4, 0x31E5, 'S', 'o'},   {0x31EF, 0x31EF, 'S', 'o'},
-     {0xA7CB, 0xA7CC, 'L', 'u'},   {0xA7CD, 0xA7CD, 'L', 'l'},   {0xA7DA, 0xA7DA, 'L', 'u'},
-     {0xA7DB, 0xA7DB, 'L', 'l'},   {0xA7DC, 0xA7DC, 'L', 'u'},   {0x105C0, 0x105F3, 'L', 'o'},
-     {0x10D40, 0x10D49, 'N', 'd'}, {0x10D4A, 0x10D4D, 'L', 'o'}, {0x10D4E, 0x10D4E, 'L', 'm'},
-     {0x10D4F, 0x10D4F, 'L', 'o'}, {0x10D50, 0x10D65, 'L', 'u'}, {0x10D69, 0x10D6D, 'M', 'n'},
-     {0x10D6E, 0x10D6E, 'P', 'd'}, {0x10D6F, 0x10D6F, 'L', 'm'}, {0x10D70, 0x10D85, 'L', 'l'},
-     {0x10D8E, 0x10D8F, 'S', 'm'}, {0x10EC2, 0x10EC4, 'L', 'o'}, {0x10EFC, 0x10EFC, 'M', 'n'},
-     {0x11380, 0x11389, 'L', 'o'}, {0x1138B, 0x1138B, 'L', 'o'}, {0x1138E, 0x1138E, 'L', 'o'},
-     {0x11390, 0x113B5, 'L', 'o'}, {0x113B7, 0x113B7, 'L', 'o'}, {0x113B8, 0x113BA, 'M', 'c'},
-     {0x113BB, 0x113C0, 'M', 'n'}, {0x113C2, 0x113C2, 'M', 'c'}, {0x113C5, 0x113C5, 'M', 'c'},
-     {0x113C7, 0x113CA, 'M', 'c'}, {0x113CC, 0x113CD, 'M', 'c'}, {0x113CE, 0x113CE, 'M', 'n'},
-     {0x113CF, 0x113CF, 'M', 'c'}, {0x113D0, 0x113D0, 'M', 'n'}, {0x113D1, 0x113D1, 'L', 'o'},
-     {0x113D2, 0x113D2, 'M', 'n'}, {0x113D3, 0x113D3, 'L', 'o'}, {0x113D4, 0x113D5, 'P', 'o'},
-     {0x113D7, 0x113D8, 'P', 'o'}, {0x113E1, 0x113E2, 'M', 'n'}, {0x116D0, 0x116E3, 'N', 'd'},
-     {0x11BC0, 0x11BE0, 'L', 'o'}, {0x11BE1, 0x11BE1, 'P', 'o'}, {0x11BF0, 0x11BF9, 'N', 'd'},
-     {0x11F5A, 0x11F5A, 'M', 'n'}, {0x13460, 0x143FA, 'L', 'o'}, {0x16100, 0x1611D, 'L', 'o'},
-     {0x1611E, 0x16129, 'M', 'n'}, {0x1612A, 0x1612C, 'M', 'c'}, {0x1612D, 0x1612F, 'M', 'n'},
-     {0x16130, 0x16139, 'N', 'd'}, {0x16D40, 0x16D42, 'L', 'm'}, {0x16D43, 0x16D6A, 'L', 'o'},
-     {0x16D6B, 0x16D6C, 'L', 'm'}, {0x16D6D, 0x16D6F, 'P', 'o'}, {0x16D70, 0x16D79, 'N', 'd'},
-     {0x18CFF, 0x18CFF, 'L', 'o'}, {0x1CC00, 0x1CCEF, 'S', 'o'}, {0x1CCF0, 0x1CCF9, 'N', 'd'},
-     {0x1CD00, 0x1CEB3, 'S', 'o'}, {0x1E5D0, 0x1E5ED, 'L', 'o'}, {0x1E5EE, 0x1E5EF, 'M', 'n'},
-     {0x1E5F0, 0x1E5F0, 'L', 'o'}, {0x1E5F1, 0x1E5FA, 'N', 'd'}, {0x1E5FF, 0x1E5FF, 'P', 'o'},
-     {0x1F8B2, 0x1F8BB, 'S', 'o'}, {0x1F8C0, 0x1F8C1, 'S', 'o'}, {0x1FA89, 0x1FA89, 'S', 'o'},
-     {0x1FA8F, 0x1FA8F, 'S', 'o'}, {0x1FABE, 0x1FABE, 'S', 'o'}, {0x1FAC6, 0x1FAC6, 'S', 'o'},
-     {0x1FADC, 0x1FADC, 'S', 'o'}, {0x1FADF, 0x1FADF, 'S', 'o'}, {0x1FAE9, 0x1FAE9, 'S', 'o'},
-     {0x1FBCB, 0x1FBEF, 'S', 'o'}, {0x2EBF0, 0x2EE5D, 'L', 'o'}});
+// Those after Unicode 15, with their general categories.
+struct Young {
+  UChar32 first;
+  UChar32 last;
+  std::string_view category;
+};
+constexpr auto kYoungest = std::to_array<Young>(
+    {{0x0897, 0x0897, "Mn"},   {0x1B4E, 0x1B4F, "Po"},   {0x1B7F, 0x1B7F, "Po"},
+     {0x1C89, 0x1C89, "Lu"},   {0x1C8A, 0x1C8A, "Ll"},   {0x2427, 0x2429, "So"},
+     {0x2FFC, 0x2FFF, "So"},   {0x31E4, 0x31E5, "So"},   {0x31EF, 0x31EF, "So"},
+     {0xA7CB, 0xA7CC, "Lu"},   {0xA7CD, 0xA7CD, "Ll"},   {0xA7DA, 0xA7DA, "Lu"},
+     {0xA7DB, 0xA7DB, "Ll"},   {0xA7DC, 0xA7DC, "Lu"},   {0x105C0, 0x105F3, "Lo"},
+     {0x10D40, 0x10D49, "Nd"}, {0x10D4A, 0x10D4D, "Lo"}, {0x10D4E, 0x10D4E, "Lm"},
+     {0x10D4F, 0x10D4F, "Lo"}, {0x10D50, 0x10D65, "Lu"}, {0x10D69, 0x10D6D, "Mn"},
+     {0x10D6E, 0x10D6E, "Pd"}, {0x10D6F, 0x10D6F, "Lm"}, {0x10D70, 0x10D85, "Ll"},
+     {0x10D8E, 0x10D8F, "Sm"}, {0x10EC2, 0x10EC4, "Lo"}, {0x10EFC, 0x10EFC, "Mn"},
+     {0x11380, 0x11389, "Lo"}, {0x1138B, 0x1138B, "Lo"}, {0x1138E, 0x1138E, "Lo"},
+     {0x11390, 0x113B5, "Lo"}, {0x113B7, 0x113B7, "Lo"}, {0x113B8, 0x113BA, "Mc"},
+     {0x113BB, 0x113C0, "Mn"}, {0x113C2, 0x113C2, "Mc"}, {0x113C5, 0x113C5, "Mc"},
+     {0x113C7, 0x113CA, "Mc"}, {0x113CC, 0x113CD, "Mc"}, {0x113CE, 0x113CE, "Mn"},
+     {0x113CF, 0x113CF, "Mc"}, {0x113D0, 0x113D0, "Mn"}, {0x113D1, 0x113D1, "Lo"},
+     {0x113D2, 0x113D2, "Mn"}, {0x113D3, 0x113D3, "Lo"}, {0x113D4, 0x113D5, "Po"},
+     {0x113D7, 0x113D8, "Po"}, {0x113E1, 0x113E2, "Mn"}, {0x116D0, 0x116E3, "Nd"},
+     {0x11BC0, 0x11BE0, "Lo"}, {0x11BE1, 0x11BE1, "Po"}, {0x11BF0, 0x11BF9, "Nd"},
+     {0x11F5A, 0x11F5A, "Mn"}, {0x13460, 0x143FA, "Lo"}, {0x16100, 0x1611D, "Lo"},
+     {0x1611E, 0x16129, "Mn"}, {0x1612A, 0x1612C, "Mc"}, {0x1612D, 0x1612F, "Mn"},
+     {0x16130, 0x16139, "Nd"}, {0x16D40, 0x16D42, "Lm"}, {0x16D43, 0x16D6A, "Lo"},
+     {0x16D6B, 0x16D6C, "Lm"}, {0x16D6D, 0x16D6F, "Po"}, {0x16D70, 0x16D79, "Nd"},
+     {0x18CFF, 0x18CFF, "Lo"}, {0x1CC00, 0x1CCEF, "So"}, {0x1CCF0, 0x1CCF9, "Nd"},
+     {0x1CD00, 0x1CEB3, "So"}, {0x1E5D0, 0x1E5ED, "Lo"}, {0x1E5EE, 0x1E5EF, "Mn"},
+     {0x1E5F0, 0x1E5F0, "Lo"}, {0x1E5F1, 0x1E5FA, "Nd"}, {0x1E5FF, 0x1E5FF, "Po"},
+     {0x1F8B2, 0x1F8BB, "So"}, {0x1F8C0, 0x1F8C1, "So"}, {0x1FA89, 0x1FA89, "So"},
+     {0x1FA8F, 0x1FA8F, "So"}, {0x1FABE, 0x1FABE, "So"}, {0x1FAC6, 0x1FAC6, "So"},
+     {0x1FADC, 0x1FADC, "So"}, {0x1FADF, 0x1FADF, "So"}, {0x1FAE9, 0x1FAE9, "So"},
+     {0x1FBCB, 0x1FBEF, "So"}, {0x2EBF0, 0x2EE5D, "Lo"}});
 
 // Letters after Unicode 15 with a lower case: from first to last, and how far it is.
 struct LowerCase {
@@ -59,67 +68,22 @@ constexpr auto kYoungestLowerCase = std::to_array<LowerCase>({{0x1C89, 0x1C89, 1
                                                               {0x10D50, 0x10D65, 32},
                                                               {0x16EA0, 0x16EB8, 27}});
 
-template <typename Ranges>
-const auto* find_range(const Ranges& ranges, char32_t character) {
-  const auto found = std::find_if(ranges.begin(), ranges.end(), [&](const auto& range) {
-    return range.first <= character && character <= range.last;
-  });
-  return found == ranges.end() ? nullptr : &*found;
-}
-
-bool has_category(char32_t character, std::uint32_t mask) {
-  return (U_GET_GC_MASK(static_cast<UChar32>(character)) & mask) != 0;
-}
-
-bool is_youngest(char32_t character, char major) {
-  if (character < kYoungest.front().first || !has_category(character, U_GC_CN_MASK)) {
-    return false;
-  }
-  const auto* const range = find_range(kYoungest, character);
-  return range != nullptr && range->major == major;
-}
-
-int age(char32_t character) {
-  UVersionInfo version;
-  u_charAge(static_cast<UChar32>(character), static_cast<std::uint8_t*>(version));
-  return version[0];
-}
-
-bool had_category(char32_t character, std::uint32_t mask, int newest) {
-  return has_category(character, mask) && age(character) <= newest;
-}
-
-// Returns the length of the longest front that more bytes could make a character; 1 for none.
-std::size_t broken_length(std::string_view text) {
-  const std::size_t whole = front_length(text);
-  for (std::size_t length = std::min(whole - 1, text.size()); length > 1; --length) {
-    const std::string completed =
-        std::string(text.substr(0, length)) + std::string(whole - length, '\x80');
-    if (character_length(completed) == whole) {
-      return length;
+// Returns the characters of a pattern of ICU's, and the youngest of these major categories.
+icu::UnicodeSet set_of(const std::string& pattern, std::string_view youngest = "") {
+  UErrorCode error = U_ZERO_ERROR;
+  icu::UnicodeSet set(icu::UnicodeString::fromUTF8(pattern), error);
+  HALFBACK_CHECK(U_SUCCESS(error), u_errorName(error));
+  for (const Young& young : kYoungest) {
+    if (youngest.find(young.category[0]) != std::string_view::npos) {
+      set.add(young.first, young.last);
     }
   }
-  return 1;
+  set.freeze();
+  return set;
 }
 
-std::vector<CharacterRange> find_young_characters() {
-  constexpr std::string_view kMajors = "-LLLLLMMMNNNZZZCCCCPPPPPSSSSPP";
-  constexpr std::string_view kMinors = "-ultmonecdloslpcfosdsecomckoif";
-  std::vector<CharacterRange> ranges(kYoungest.begin(), kYoungest.end());
-  for (char32_t one = 0x80; one <= 0x10FFFF; ++one) {
-    const auto type = static_cast<std::size_t>(u_charType(static_cast<UChar32>(one)));
-    if (type == U_UNASSIGNED || age(one) < 15) {
-      continue;
-    }
-    const CharacterRange range{one, one, kMajors[type], kMinors[type]};
-    if (CharacterRange& last = ranges.back();
-        last.last + 1 == one && last.major == range.major && last.minor == range.minor) {
-      last.last = one;
-    } else {
-      ranges.push_back(range);
-    }
-  }
-  return ranges;
+bool is_in(const icu::UnicodeSet& set, char32_t character) {
+  return set.contains(static_cast<UChar32>(character)) != 0;
 }
 
 }  // namespace
@@ -127,52 +91,37 @@ std::vector<CharacterRange> find_young_characters() {
 std::string to_valid_utf8(std::string_view text) {
   std::string valid;
   valid.reserve(text.size());
-  while (!text.empty()) {
-    std::size_t length = character_length(text);
-    if (length > 0) {
-      valid += text.substr(0, length);
-    } else {
-      valid += "\uFFFD";
-      length = broken_length(text);
-    }
-    text.remove_prefix(length);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    U8_FWD_1(text.data(), at, text.size());
+    const std::string_view part = text.substr(begin, at - begin);
+    valid += character_length(part) > 0 ? part : "\uFFFD";
   }
   return valid;
 }
 
 std::size_t front_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text.front());
-  return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  return U8_COUNT_TRAIL_BYTES_UNSAFE(text.front()) + 1U;
 }
 
 char32_t front(std::string_view text) {
-  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-  const std::size_t length = front_length(text);
-  char32_t character = length == 1 ? byte(0) : byte(0) & (0x7FU >> length);
-  for (std::size_t at = 1; at < length; ++at) {
-    character = character << 6U | (byte(at) & 0x3FU);
-  }
+  char32_t character = 0;
+  std::size_t at = 0;
+  U8_NEXT_UNSAFE(text.data(), at, character);
   return character;
 }
 
+char32_t back(std::string_view text) {
+  std::size_t at = text.size();
+  U8_BACK_1_UNSAFE(text.data(), at);
+  return front(text.substr(at));
+}
+
 void append(char32_t character, std::string& text) {
-  const auto byte = [&](char32_t bits) { text += static_cast<char>(bits); };
-  const auto tail = [&](unsigned shift) { byte(0x80U | (character >> shift & 0x3FU)); };
-  if (character < 0x80) {
-    byte(character);
-  } else if (character < 0x800) {
-    byte(0xC0U | character >> 6U);
-    tail(0);
-  } else if (character < 0x10000) {
-    byte(0xE0U | character >> 12U);
-    tail(6);
-    tail(0);
-  } else {
-    byte(0xF0U | character >> 18U);
-    tail(12);
-    tail(6);
-    tail(0);
-  }
+  std::array<char, U8_MAX_LENGTH> bytes{};
+  std::size_t length = 0;
+  U8_APPEND_UNSAFE(bytes, length, character);
+  text.append(bytes.data(), length);
 }
 
 std::string map_characters(std::string_view text,
@@ -189,37 +138,49 @@ bool is_white_space(char32_t character) {
   return u_isUWhiteSpace(static_cast<UChar32>(character)) != 0;
 }
 
+std::string_view without_space_in_front(std::string_view text) {
+  while (!text.empty() && is_white_space(front(text))) {
+    text.remove_prefix(front_length(text));
+  }
+  return text;
+}
+
+std::string_view without_space_behind(std::string_view text) {
+  while (!text.empty() && is_white_space(back(text))) {
+    text.remove_suffix(U8_LENGTH(back(text)));
+  }
+  return text;
+}
+
 bool is_word(char32_t character) {
-  return u_isUAlphabetic(static_cast<UChar32>(character)) != 0 ||
-         has_category(character, U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK) ||
-         character == 0x200C || character == 0x200D || is_youngest(character, 'L') ||
-         is_youngest(character, 'M') || is_youngest(character, 'N');
+  static const auto set = set_of("[[:Alphabetic:][:M:][:Nd:][:Pc:]\\u200C\\u200D]", "LMN");
+  return is_in(set, character);
 }
 
 bool is_numeric(char32_t character) {
-  return has_category(character, U_GC_N_MASK) || is_youngest(character, 'N');
+  static const auto set = set_of("[:N:]", "N");
+  return is_in(set, character);
 }
 
 bool is_mark(char32_t character) {
-  return (had_category(character, U_GC_M_MASK, 9) && character != 0x111C9) || character == 0x1CF2 ||
-         character == 0x1CF3;
+  static const auto set = set_of("[[[:M:]&[:Age=9.0:]]-[\\U000111C9]\\u1CF2\\u1CF3]");
+  return is_in(set, character);
 }
 
 bool is_control_of_bert(char32_t character) {
-  return character != '\t' && character != '\n' && character != '\r' &&
-         had_category(character, U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK, 8);
+  static const auto set = set_of("[[[:Cc:][:Cf:][:Co:]]&[:Age=8.0:]-[\\t\\n\\r]]");
+  return is_in(set, character);
 }
 
 bool is_accent_of_bert(char32_t character) {
-  constexpr auto kChanged = std::to_array<char32_t>({0x1885, 0x1886, 0xA9BD, 0x111C9});
-  return (had_category(character, U_GC_MN_MASK, 8) &&
-          std::find(kChanged.begin(), kChanged.end(), character) == kChanged.end()) ||
-         character == 0x1734;
+  static const auto set =
+      set_of("[[[:Mn:]&[:Age=8.0:]]-[\\u1885\\u1886\\uA9BD\\U000111C9]\\u1734]");
+  return is_in(set, character);
 }
 
 bool is_punctuation(char32_t character) {
-  return (character < 0x80 && has_category(character, U_GC_P_MASK | U_GC_S_MASK)) ||
-         had_category(character, U_GC_P_MASK, 8) || character == 0x166D || character == 0x111C9;
+  static const auto set = set_of("[[[:P:][:S:]]&[:ASCII:][[:P:]&[:Age=8.0:]]\\u166D\\U000111C9]");
+  return is_in(set, character);
 }
 
 void append_lower_case(char32_t character, std::string& text) {
@@ -227,17 +188,27 @@ void append_lower_case(char32_t character, std::string& text) {
     text += "i\u0307";
     return;
   }
-  const auto* const range = character < kYoungestLowerCase.front().first
-                                ? nullptr
-                                : find_range(kYoungestLowerCase, character);
-  append(range != nullptr ? character + static_cast<char32_t>(range->distance)
-                          : static_cast<char32_t>(u_tolower(static_cast<UChar32>(character))),
-         text);
+  for (const LowerCase& young : kYoungestLowerCase) {
+    if (young.first <= character && character <= young.last) {
+      append(character + static_cast<char32_t>(young.distance), text);
+      return;
+    }
+  }
+  append(static_cast<char32_t>(u_tolower(static_cast<UChar32>(character))), text);
 }
 
-const std::vector<CharacterRange>& young_characters() {
-  static const std::vector<CharacterRange> all = find_young_characters();
-  return all;
+std::vector<CharacterRange> young_characters(std::string_view category) {
+  const auto set = set_of(fmt::format("[[:{}:]-[:Age=14.0:]]", category));
+  std::vector<CharacterRange> ranges;
+  for (std::int32_t i = 0; i < set.getRangeCount(); ++i) {
+    ranges.push_back({set.getRangeStart(i), set.getRangeEnd(i)});
+  }
+  for (const Young& young : kYoungest) {
+    if (young.category.starts_with(category)) {
+      ranges.push_back({young.first, young.last});
+    }
+  }
+  return ranges;
 }
 
 }  // namespace halfback

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ std::size_t front_length(std::string_view text);
 // Returns the character that valid text begins with.
 char32_t front(std::string_view text);
 
+// Returns the character that valid text ends with.
+char32_t back(std::string_view text);
+
 void append(char32_t character, std::string& text);
 
 // Returns the valid text with each character replaced by what `change` appends for it.
@@ -31,6 +35,9 @@ std::string map_characters(std::string_view text,
                            const std::function<void(char32_t, std::string&)>& change);
 
 bool is_white_space(char32_t character);
+std::string_view without_space_in_front(std::string_view text);
+std::string_view without_space_behind(std::string_view text);
+
 bool is_word(char32_t character);     // \w of Rust's regex
 bool is_numeric(char32_t character);  // N
 bool is_mark(char32_t character);     // M of Unicode 9
@@ -42,15 +49,13 @@ bool is_punctuation(char32_t character);
 
 void append_lower_case(char32_t character, std::string& text);
 
-// Characters from first to last of a general category, as "Lu".
+// Characters from first to last.
 struct CharacterRange {
-  char32_t first;
-  char32_t last;
-  char major;
-  char minor;
+  std::int32_t first;
+  std::int32_t last;
 };
 
-// Returns the characters that came after Unicode 14.
-const std::vector<CharacterRange>& young_characters();
+// Returns the characters of a general category, as "L" or "Lu", that came after Unicode 14.
+std::vector<CharacterRange> young_characters(std::string_view category);
 
 }  // namespace halfback

@@ -71,11 +71,8 @@ class Translation {
   // Returns a general category, with the characters that PCRE2 may be too old for.
   static std::string category(std::string_view name) {
     std::string items = fmt::format("\\p{{{}}}", name);
-    for (const CharacterRange& range : young_characters()) {
-      if (range.major == name[0] && (name.size() == 1 || range.minor == name[1])) {
-        items += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<std::uint32_t>(range.first),
-                             static_cast<std::uint32_t>(range.last));
-      }
+    for (const auto& [first, last] : young_characters(name)) {
+      items += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", first, last);
     }
     return items;
   }
