@@ -19,157 +19,6 @@ namespace halfback {
 
 namespace {
 
-// Returns a pattern of PCRE2's with the meaning that Oniguruma gives it.
-class Translation {
- public:
-  Translation(std::string_view regex, const std::string& part)
-      : regex_(regex), rest_(regex), part_(part) {}
-
-  std::string whole() {
-    while (!rest_.empty()) {
-      const char next = rest_.front();
-      if (next == '\\') {
-        escape();
-      } else if (is_in_class_) {
-        in_class();
-      } else if (next == '[') {
-        open_class();
-      } else if (next == '(') {
-        group();
-      } else if (next == '{') {
-        repetition();
-      } else {
-        take(1);
-      }
-    }
-    return made_;
-  }
-
- private:
-  [[noreturn]] void refuse(std::string_view what) const {
-    throw FileError(fmt::format(
-        "{}: {} in the pattern {} is not supported; expected classes, groups, repetitions, looking "
-        "ahead and general categories; use a model with another tokenizer",
-        part_, quote(what), quote(regex_)));
-  }
-
-  void take(std::size_t count) {
-    made_ += rest_.substr(0, count);
-    rest_.remove_prefix(count);
-  }
-
-  // Appends a set of characters; `items` are what stands inside of a class.
-  void append_set(std::string_view items, bool is_negative, std::size_t length) {
-    if (is_in_class_ && is_negative) {
-      refuse(rest_.substr(0, length));
-    }
-    made_ +=
-        is_in_class_ ? std::string(items) : fmt::format("[{}{}]", is_negative ? "^" : "", items);
-    rest_.remove_prefix(length);
-  }
-
-  // Returns a general category, with the characters that PCRE2 may be too old for.
-  static std::string category(std::string_view name) {
-    std::string items = fmt::format("\\p{{{}}}", name);
-    for (const auto& [first, last] : young_characters(name)) {
-      items += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", first, last);
-    }
-    return items;
-  }
-
-  void property() {
-    const std::size_t end = std::min(rest_.find('}'), rest_.size() - 1);
-    const std::string_view whole = rest_.substr(0, end + 1);
-    std::string_view name = whole.substr(0, whole.size() - 1);
-    name.remove_prefix(std::min<std::size_t>(name.size(), 3));
-    bool is_negative = whole[1] == 'P';
-    if (name.starts_with('^')) {
-      name.remove_prefix(1);
-      is_negative = !is_negative;
-    }
-    constexpr std::string_view kMajors = "LMNPSZ";
-    constexpr std::string_view kKnown =
-        " Lu Ll Lt Lm Lo Mn Me Mc Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm "
-        "Sc Sk So Zs Zl Zp ";
-    const bool is_known =
-        name.size() == 1
-            ? kMajors.find(name) != std::string_view::npos
-            : name.size() == 2 && kKnown.find(fmt::format(" {} ", name)) != std::string_view::npos;
-    if (!is_known || whole.back() != '}') {
-      refuse(whole);
-    }
-    append_set(category(name), is_negative, whole.size());
-  }
-
-  void escape() {
-    const char kind = rest_.size() > 1 ? rest_[1] : '\0';
-    if (kind == 'p' || kind == 'P') {
-      property();
-    } else if (kind == 's' || kind == 'S') {
-      append_set("\\p{Z}\\t-\\r\\x{85}", kind == 'S', 2);
-    } else if (kind == 'd' || kind == 'D') {
-      append_set(category("Nd"), kind == 'D', 2);
-    } else if (kind == 'w' || kind == 'W') {
-      append_set("_a-zA-Z0-9\\p{Alphabetic}" + category("L") + category("M") + category("Nd") +
-                     category("Pc"),
-                 kind == 'W', 2);
-    } else if (std::string_view("rntf").find(kind) != std::string_view::npos ||
-               (kind >= '!' && kind <= '~' && !is_letter_or_digit(kind))) {
-      take(2);
-    } else {
-      refuse(rest_.substr(0, 2));
-    }
-  }
-
-  static bool is_letter_or_digit(char one) {
-    return (one >= '0' && one <= '9') || (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z');
-  }
-
-  void open_class() {
-    is_in_class_ = true;
-    take(rest_.starts_with("[^") ? 2 : 1);
-    if (rest_.starts_with(']')) {
-      refuse("[]");
-    }
-  }
-
-  void in_class() {
-    if (rest_.starts_with('[') || rest_.starts_with("&&")) {
-      refuse(rest_.substr(0, 2));
-    }
-    is_in_class_ = rest_.front() != ']';
-    take(1);
-  }
-
-  void group() {
-    constexpr auto kKinds = std::to_array<std::string_view>(
-        {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!", "(?i:", "(?i)", "(?-i:"});
-    const auto* const kind = std::find_if(
-        kKinds.begin(), kKinds.end(), [&](std::string_view one) { return rest_.starts_with(one); });
-    if (kind == kKinds.end() && rest_.starts_with("(?")) {
-      refuse(rest_.substr(0, 3));
-    }
-    take(kind == kKinds.end() ? 1 : kind->size());
-  }
-
-  void repetition() {
-    const std::size_t end = rest_.find('}');
-    const std::string_view numbers = rest_.substr(1, end == std::string_view::npos ? 0 : end - 1);
-    const bool is_counted = !numbers.empty() && numbers.front() != ',' &&
-                            numbers.find_first_not_of("0123456789,") == std::string_view::npos;
-    if (!is_counted || rest_.substr(end + 1).starts_with('+')) {
-      refuse(rest_.substr(0, end == std::string_view::npos ? 1 : end + 2));
-    }
-    take(end + 1);
-  }
-
-  std::string_view regex_;
-  std::string_view rest_;
-  const std::string& part_;
-  std::string made_;
-  bool is_in_class_ = false;
-};
-
 std::shared_ptr<void> compile(const std::string& pattern,
                               std::uint32_t options,
                               const std::string& part) {
@@ -214,30 +63,10 @@ pcre2_match_context* match_context() {
   return own.context;
 }
 
-}  // namespace
-
-Pattern::Pattern(const nlohmann::json& json, const std::string& part) {
-  const bool is_object = json.is_object() && json.size() == 1 && json.begin()->is_string();
-  if (is_object && json.contains("String")) {
-    code_ = compile(json["String"].get<std::string>(), PCRE2_LITERAL, part);
-  } else if (is_object && json.contains("Regex")) {
-    const auto regex = json["Regex"].get<std::string>();
-    code_ = compile(Translation(regex, part).whole(), PCRE2_MULTILINE, part);
-  } else {
-    throw FileError(
-        fmt::format("{}: the pattern {} is not supported; expected a String or a Regex; use a "
-                    "model with another tokenizer",
-                    part, quote(json.dump())));
-  }
-}
-
-Pattern Pattern::of_regex(const std::string& regex) {
-  return {nlohmann::json{{"Regex", regex}}, "pattern"};
-}
-
-void Pattern::for_each_match(std::string_view text,
-                             const std::function<void(std::size_t, std::size_t)>& on_match) const {
-  const auto* const code = static_cast<const pcre2_code*>(code_.get());
+void for_each_match_of(const std::shared_ptr<void>& compiled,
+                       std::string_view text,
+                       const std::function<void(std::size_t, std::size_t)>& on_match) {
+  const auto* const code = static_cast<const pcre2_code*>(compiled.get());
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> found(
       pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
   for (std::size_t at = 0; at <= text.size();) {
@@ -259,6 +88,129 @@ void Pattern::for_each_match(std::string_view text,
       at += at < text.size() ? front_length(text.substr(at)) : 1;
     }
   }
+}
+
+// What both understand alike, up to the end or to what they do not.
+constexpr const char* kGrammar = R"((?x)
+  (?(DEFINE)
+    (?<category> L[ultmo]? | M[nec]? | N[dlo]? | P[cdseifo]? | S[mcko]? | Z[slp]? )
+    (?<sign> \\ [rntf!-/:-@\[-`{-~] )
+    (?<set> \\ (?: [sdw] | p\{(?&category)\} | P\{\^(?&category)\} ) )
+    (?<complement> \\ (?: [SDW] | P\{(?&category)\} | p\{\^(?&category)\} ) )
+    (?<group> \( (?: \? (?: [:=!>] | <[=!] | -?i: | i\) ) | (?![?*]) ) )
+    (?<repetition> \{ [0-9] [0-9,]* \} (?!\+) )
+  )
+  ^ (?: [^\\\[({] | (?&sign) | (?&set) | (?&complement) | (?&group) | (?&repetition)
+      | \[ \^?+ (?!\]) (?: [^\\\[\]&] | & (?!&) | (?&sign) | (?&set) )* (?: \] | (*ACCEPT) ) )*
+)";
+
+// A class, or an escape.
+constexpr const char* kParts = R"(\[(?:\\.|[^\\\]])*\]?|\\(?:[pP]\{[^}]*\}|.))";
+
+// Returns a general category, with the characters that PCRE2 may be too old for.
+std::string category(std::string_view name) {
+  std::string items = fmt::format("\\p{{{}}}", name);
+  for (const auto& [first, last] : young_characters(name)) {
+    items += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", first, last);
+  }
+  return items;
+}
+
+// Returns the characters of \s, \S, \p{...} and so on, as they stand in a class, without saying
+// whether they or the others are meant; "" for an escape of one character.
+std::string items_of(std::string_view escape) {
+  switch (escape[1]) {
+    case 's':
+    case 'S':
+      return "\\p{Z}\\t-\\r\\x{85}";
+    case 'd':
+    case 'D':
+      return category("Nd");
+    case 'w':
+    case 'W':
+      return "_a-zA-Z0-9\\p{Alphabetic}" + category("L") + category("M") + category("Nd") +
+             category("Pc");
+    case 'p':
+    case 'P': {
+      const std::string_view name = escape.substr(3, escape.size() - 4);
+      return category(name.substr(name.starts_with('^') ? 1 : 0));
+    }
+    default:
+      return "";
+  }
+}
+
+// Returns a pattern of PCRE2's with the meaning that Oniguruma gives it.
+std::string translated(std::string_view regex, bool is_in_class) {
+  static const auto parts = compile(kParts, PCRE2_DOTALL, "pattern");
+  std::string made;
+  std::size_t done = 0;
+  for_each_match_of(parts, regex, [&](std::size_t begin, std::size_t end) {
+    const std::string_view part = regex.substr(begin, end - begin);
+    made += regex.substr(done, begin - done);
+    done = end;
+    if (part.front() == '[') {
+      made += "[" + translated(part.substr(1), true);
+    } else if (const std::string items = items_of(part); items.empty()) {
+      made += part;
+    } else if (is_in_class) {
+      made += items;
+    } else {
+      const bool is_upper = part[1] == 'S' || part[1] == 'D' || part[1] == 'W' || part[1] == 'P';
+      const bool is_complement = is_upper != (part.find('^') != std::string_view::npos);
+      made += fmt::format("[{}{}]", is_complement ? "^" : "", items);
+    }
+  });
+  return made.append(regex, done);
+}
+
+void check_regex(std::string_view regex, const std::string& part) {
+  static const auto grammar = compile(kGrammar, 0, "pattern");
+  for_each_match_of(grammar, regex, [&](std::size_t /*begin*/, std::size_t end) {
+    if (const std::string_view unknown = regex.substr(end); !unknown.empty()) {
+      throw FileError(fmt::format(
+          "{}: {} in the pattern {} is not supported; expected classes, groups, repetitions, "
+          "looking ahead and general categories; use a model with another tokenizer",
+          part, quote(unknown), quote(regex)));
+    }
+  });
+}
+
+}  // namespace
+
+Pattern::Pattern(const nlohmann::json& json, const std::string& part) {
+  const bool is_object = json.is_object() && json.size() == 1 && json.begin()->is_string();
+  if (is_object && json.contains("String")) {
+    code_ = compile(json["String"].get<std::string>(), PCRE2_LITERAL, part);
+  } else if (is_object && json.contains("Regex")) {
+    const auto regex = json["Regex"].get<std::string>();
+    check_regex(regex, part);
+    code_ = compile(translated(regex, false), PCRE2_MULTILINE, part);
+  } else {
+    throw FileError(
+        fmt::format("{}: the pattern {} is not supported; expected a String or a Regex; use a "
+                    "model with another tokenizer",
+                    part, quote(json.dump())));
+  }
+}
+
+Pattern Pattern::of_regex(const std::string& regex) {
+  return {nlohmann::json{{"Regex", regex}}, "pattern"};
+}
+
+void Pattern::for_each_match(std::string_view text,
+                             const std::function<void(std::size_t, std::size_t)>& on_match) const {
+  for_each_match_of(code_, text, on_match);
+}
+
+std::string Pattern::replace(std::string_view text, std::string_view content) const {
+  std::string made;
+  std::size_t done = 0;
+  for_each_match(text, [&](std::size_t begin, std::size_t end) {
+    made.append(text, done, begin - done).append(content);
+    done = end;
+  });
+  return made.append(text, done);
 }
 
 }  // namespace halfback

@@ -22,6 +22,9 @@ class Pattern {
   void for_each_match(std::string_view text,
                       const std::function<void(std::size_t, std::size_t)>& on_match) const;
 
+  // Returns the text with `content` in place of each match.
+  std::string replace(std::string_view text, std::string_view content) const;
+
  private:
   std::shared_ptr<void> code_;
 };
