@@ -2,6 +2,8 @@
 
 #include "halfback/data/tokens/fields.h"
 
+#include <array>
+
 namespace halfback {
 
 namespace {
@@ -46,22 +48,17 @@ std::int32_t read_pair(Fields& fields, const std::string& key) {
   return pair[1].get<std::int32_t>();
 }
 
-AroundText by_type(Fields& fields) {
-  const std::string type = fields.type();
+AroundText of_byte_level(Fields& fields) {
   fields.ignore({"trim_offsets", "add_prefix_space", "use_regex"});
-  if (type == "ByteLevel") {
-    return {};
-  }
-  if (type == "TemplateProcessing") {
-    return read_template(fields);
-  }
-  if (type == "BertProcessing" || type == "RobertaProcessing") {
-    return {.prefix = {read_pair(fields, "cls")}, .suffix = {read_pair(fields, "sep")}};
-  }
-  if (type != "Sequence") {
-    fields.refuse_type(
-        "BertProcessing, ByteLevel, RobertaProcessing, Sequence or TemplateProcessing");
-  }
+  return {};
+}
+
+AroundText read_pairs(Fields& fields) {
+  fields.ignore({"trim_offsets", "add_prefix_space"});
+  return {.prefix = {read_pair(fields, "cls")}, .suffix = {read_pair(fields, "sep")}};
+}
+
+AroundText read_sequence(Fields& fields) {
   AroundText all;
   for (const nlohmann::json& one : fields.find("processors")) {
     AroundText outer = read_post_processor(one, fields.part());
@@ -72,10 +69,16 @@ AroundText by_type(Fields& fields) {
   return all;
 }
 
+constexpr auto kKinds = std::to_array<Kind<AroundText>>({{"BertProcessing", read_pairs},
+                                                         {"ByteLevel", of_byte_level},
+                                                         {"RobertaProcessing", read_pairs},
+                                                         {"Sequence", read_sequence},
+                                                         {"TemplateProcessing", read_template}});
+
 }  // namespace
 
 AroundText read_post_processor(const nlohmann::json& json, const std::string& part) {
-  return read_part<AroundText>(json, part, {}, by_type);
+  return read_part<AroundText>(json, part, {}, kKinds);
 }
 
 AroundText read_around_text(const nlohmann::json& config,

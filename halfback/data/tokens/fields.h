@@ -8,14 +8,34 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 namespace halfback {
+
+// A row of a table.
+template <typename Value>
+struct Named {
+  std::string_view name;
+  Value value;
+};
+
+// Returns the names of a table: "A, B or C".
+template <typename Table>
+std::string names_of(const Table& table) {
+  std::string names;
+  for (const auto& row : table) {
+    names += &row == &table.front() ? "" : &row == &table.back() ? " or " : ", ";
+    names += row.name;
+  }
+  return names;
+}
 
 class Fields {
  public:
@@ -69,8 +89,16 @@ class Fields {
         fmt::format("{}: {} is not supported; expected {}; use a model with another tokenizer",
                     part_, found, expected));
   }
-  [[noreturn]] void refuse_type(const std::string& expected) const {
-    refuse("type " + quote(type()), expected);
+
+  // Returns the value of a table's row by its name. Throws FileError, which lists them all, for a
+  // name of none; `what` says what it is the name of.
+  template <typename Table>
+  const auto& choose(const std::string& what, std::string_view name, const Table& table) const {
+    const auto row = std::ranges::find(table, name, &Table::value_type::name);
+    if (row == table.end()) {
+      refuse(fmt::format("{} {}", what, quote(name)), names_of(table));
+    }
+    return row->value;
   }
 
  private:
@@ -104,18 +132,19 @@ class Fields {
   std::set<std::string, std::less<>> known_;
 };
 
-// Returns what `read` makes of a part; `none` for one that is null. Throws FileError for keys that
-// it did not ask for.
-template <typename Made>
-Made read_part(const nlohmann::json& json,
-               const std::string& part,
-               Made none,
-               Made (*read)(Fields& fields)) {
+// What makes something of the parts of one type.
+template <typename Made, typename... More>
+using Kind = Named<Made (*)(Fields& fields, More... more)>;
+
+// Returns what the kind of its type makes of a part; `none` for one that is null. Throws FileError
+// for keys that the kind did not ask for.
+template <typename Made, typename Kinds>
+Made read_part(const nlohmann::json& json, const std::string& part, Made none, const Kinds& kinds) {
   if (json.is_null()) {
     return none;
   }
   Fields fields(json, part);
-  Made made = read(fields);
+  Made made = fields.choose("type", fields.type(), kinds)(fields);
   fields.finish();
   return made;
 }

@@ -127,88 +127,61 @@ Normalizer bert(Fields& fields) {
 Normalizer strip(Fields& fields) {
   return [left = fields.get<bool>("strip_left"),
           right = fields.get<bool>("strip_right")](const std::string& text) {
-    std::size_t begin = std::string::npos;
-    std::size_t end = 0;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::string_view rest = std::string_view(text).substr(at);
-      const std::size_t next = at + front_length(rest);
-      if (!is_white_space(front(rest))) {
-        begin = std::min(begin, at);
-        end = next;
-      }
-      at = next;
-    }
-    begin = left ? std::min(begin, text.size()) : 0;
-    return text.substr(begin, (right ? std::max(begin, end) : text.size()) - begin);
+    std::string_view kept = text;
+    kept = left ? without_space_in_front(kept) : kept;
+    return std::string(right ? without_space_behind(kept) : kept);
   };
 }
 
 Normalizer replace(Fields& fields) {
   const Pattern pattern(fields.find("pattern"), fields.part());
   return [pattern, content = fields.get<std::string>("content")](const std::string& text) {
-    std::string made;
-    std::size_t done = 0;
-    pattern.for_each_match(text, [&](std::size_t begin, std::size_t end) {
-      made.append(text, done, begin - done);
-      made += content;
-      done = end;
-    });
-    return made.append(text, done);
+    return pattern.replace(text, content);
   };
 }
 
-Normalizer by_type(Fields& fields) {
-  const std::string type = fields.type();
-  if (type == "Sequence") {
-    std::vector<Normalizer> steps;
-    for (const nlohmann::json& one : fields.find("normalizers")) {
-      steps.push_back(make_normalizer(one, fields.part()));
-    }
-    return in_sequence(std::move(steps));
+Normalizer sequence(Fields& fields) {
+  std::vector<Normalizer> steps;
+  for (const nlohmann::json& one : fields.find("normalizers")) {
+    steps.push_back(make_normalizer(one, fields.part()));
   }
-  if (type == "BertNormalizer") {
-    return bert(fields);
-  }
-  if (type == "Strip") {
-    return strip(fields);
-  }
-  if (type == "Replace") {
-    return replace(fields);
-  }
-  if (type == "Precompiled") {
-    return make_precompiled(fields.get<std::string>("precompiled_charsmap"), fields.part());
-  }
-  if (type == "Prepend") {
-    return [front = fields.get<std::string>("prepend")](const std::string& text) {
-      return text.empty() ? text : front + text;
-    };
-  }
-  if (type == "Lowercase") {
-    return lower_case;
-  }
-  if (type == "StripAccents") {
-    return without(is_mark);
-  }
-  constexpr auto kForms = std::to_array<std::pair<std::string_view, MakeForm>>(
-      {{"NFC", icu::Normalizer2::getNFCInstance},
-       {"NFD", icu::Normalizer2::getNFDInstance},
-       {"NFKC", icu::Normalizer2::getNFKCInstance},
-       {"NFKD", icu::Normalizer2::getNFKDInstance}});
-  for (const auto& [name, make] : kForms) {
-    if (name == type) {
-      return unicode_form(make);
-    }
-  }
-  fields.refuse_type(
-      "BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Precompiled, Prepend, Replace, Sequence, "
-      "Strip or StripAccents");
+  return in_sequence(std::move(steps));
 }
+
+Normalizer prepend(Fields& fields) {
+  return [front = fields.get<std::string>("prepend")](const std::string& text) {
+    return text.empty() ? text : front + text;
+  };
+}
+
+Normalizer precompiled(Fields& fields) {
+  return make_precompiled(fields.get<std::string>("precompiled_charsmap"), fields.part());
+}
+
+template <MakeForm make>
+Normalizer form(Fields& /*fields*/) {
+  return unicode_form(make);
+}
+
+constexpr auto kKinds = std::to_array<Kind<Normalizer>>(
+    {{"BertNormalizer", bert},
+     {"Lowercase", [](Fields& /*fields*/) -> Normalizer { return lower_case; }},
+     {"NFC", form<icu::Normalizer2::getNFCInstance>},
+     {"NFD", form<icu::Normalizer2::getNFDInstance>},
+     {"NFKC", form<icu::Normalizer2::getNFKCInstance>},
+     {"NFKD", form<icu::Normalizer2::getNFKDInstance>},
+     {"Precompiled", precompiled},
+     {"Prepend", prepend},
+     {"Replace", replace},
+     {"Sequence", sequence},
+     {"Strip", strip},
+     {"StripAccents", [](Fields& /*fields*/) { return without(is_mark); }}});
 
 }  // namespace
 
 Normalizer make_normalizer(const nlohmann::json& json, const std::string& part) {
   return read_part<Normalizer>(
-      json, part, [](std::string text) { return text; }, by_type);
+      json, part, [](std::string text) { return text; }, kKinds);
 }
 
 }  // namespace halfback

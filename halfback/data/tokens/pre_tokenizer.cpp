@@ -62,36 +62,15 @@ class Cutter {
   bool was_match_ = false;
 };
 
-// Cuts at the characters for which a function says so.
-PreTokenizer at_characters(bool (*is_match)(char32_t), Behavior behavior) {
-  return [is_match, behavior](const Piece& piece, const OnPiece& on_piece) {
-    Cutter cutter(piece, behavior, on_piece);
-    std::size_t at = 0;
-    std::optional<std::size_t> other;  // where a part without such characters ends
-    while (at < piece.text.size()) {
-      const std::string_view rest = piece.text.substr(at);
-      at += front_length(rest);
-      if (!is_match(front(rest))) {
-        other = at;
-        continue;
-      }
-      if (other) {
-        cutter.add(*std::exchange(other, std::nullopt), false);
-      }
-      cutter.add(at, true);
-    }
-    if (other) {
-      cutter.add(*other, false);
-    }
-    cutter.finish();
-  };
-}
+using OnMatch = std::function<void(std::size_t, std::size_t)>;
+using ForEachMatch = std::function<void(std::string_view, const OnMatch&)>;
 
-PreTokenizer at_matches(const Pattern& pattern, Behavior behavior, bool is_inverted) {
-  return [pattern, behavior, is_inverted](const Piece& piece, const OnPiece& on_piece) {
+PreTokenizer at_matches(ForEachMatch for_each_match, Behavior behavior, bool is_inverted = false) {
+  return [for_each_match = std::move(for_each_match), behavior, is_inverted](
+             const Piece& piece, const OnPiece& on_piece) {
     Cutter cutter(piece, behavior, on_piece);
     std::size_t done = 0;
-    pattern.for_each_match(piece.text, [&](std::size_t begin, std::size_t end) {
+    for_each_match(piece.text, [&](std::size_t begin, std::size_t end) {
       if (begin > done) {
         cutter.add(begin, is_inverted);
       }
@@ -107,6 +86,25 @@ PreTokenizer at_matches(const Pattern& pattern, Behavior behavior, bool is_inver
   };
 }
 
+PreTokenizer at_pattern(Pattern pattern, Behavior behavior, bool is_inverted = false) {
+  return at_matches(std::bind_front(&Pattern::for_each_match, std::move(pattern)), behavior,
+                    is_inverted);
+}
+
+// Cuts at the characters for which a function says so.
+PreTokenizer at_characters(bool (*is_match)(char32_t), Behavior behavior) {
+  const auto for_each_match = [is_match](std::string_view text, const OnMatch& on_match) {
+    for (std::size_t at = 0; at < text.size();) {
+      const std::string_view rest = text.substr(at);
+      const std::size_t begin = std::exchange(at, at + front_length(rest));
+      if (is_match(front(rest))) {
+        on_match(begin, at);
+      }
+    }
+  };
+  return at_matches(for_each_match, behavior);
+}
+
 PreTokenizer in_sequence(PreTokenizer first, PreTokenizer second) {
   return [first = std::move(first), second = std::move(second)](const Piece& piece,
                                                                 const OnPiece& on_piece) {
@@ -118,19 +116,13 @@ void keep(const Piece& piece, const OnPiece& on_piece) { on_piece(piece); }
 
 Behavior behavior_of(Fields& fields, const std::optional<std::string>& otherwise = {}) {
   const auto name = fields.get<std::string>("behavior", otherwise);
-  constexpr auto kNames = std::to_array<std::pair<std::string_view, Behavior>>(
-      {{"Removed", Behavior::Removed},
-       {"Isolated", Behavior::Isolated},
-       {"MergedWithPrevious", Behavior::MergedWithPrevious},
-       {"MergedWithNext", Behavior::MergedWithNext},
-       {"Contiguous", Behavior::Contiguous}});
-  for (const auto& [known, behavior] : kNames) {
-    if (known == name) {
-      return behavior;
-    }
-  }
-  fields.refuse("behavior " + quote(name),
-                "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+  constexpr auto kBehaviors =
+      std::to_array<Named<Behavior>>({{"Removed", Behavior::Removed},
+                                      {"Isolated", Behavior::Isolated},
+                                      {"MergedWithPrevious", Behavior::MergedWithPrevious},
+                                      {"MergedWithNext", Behavior::MergedWithNext},
+                                      {"Contiguous", Behavior::Contiguous}});
+  return fields.choose("behavior", name, kBehaviors);
 }
 
 PreTokenizer byte_level(Fields& fields) {
@@ -138,7 +130,7 @@ PreTokenizer byte_level(Fields& fields) {
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   fields.ignore({"trim_offsets"});
   const PreTokenizer words = fields.get<bool>("use_regex", true)
-                                 ? at_matches(Pattern::of_regex(kWords), Behavior::Isolated, false)
+                                 ? at_pattern(Pattern::of_regex(kWords), Behavior::Isolated)
                                  : keep;
   return [words, adds_space = fields.get<bool>("add_prefix_space")](const Piece& piece,
                                                                     const OnPiece& on_piece) {
@@ -167,10 +159,10 @@ PreTokenizer metaspace(Fields& fields) {
   if (sign.empty() || front_length(sign) != sign.size()) {
     fields.refuse("replacement " + quote(sign), "one character");
   }
-  const PreTokenizer words = fields.get<bool>("split", true)
-                                 ? at_matches({nlohmann::json{{"String", sign}}, fields.part()},
-                                              Behavior::MergedWithNext, false)
-                                 : keep;
+  const PreTokenizer words =
+      fields.get<bool>("split", true)
+          ? at_pattern({nlohmann::json{{"String", sign}}, fields.part()}, Behavior::MergedWithNext)
+          : keep;
   const bool never = !adds || scheme == "never";
   return
       [words, sign, never, first = scheme == "first"](const Piece& piece, const OnPiece& on_piece) {
@@ -185,53 +177,54 @@ PreTokenizer metaspace(Fields& fields) {
       };
 }
 
-PreTokenizer by_type(Fields& fields) {
-  const std::string type = fields.type();
-  if (type == "Sequence") {
-    PreTokenizer all = keep;
-    for (const nlohmann::json& one : fields.find("pretokenizers")) {
-      all = in_sequence(std::move(all), make_pre_tokenizer(one, fields.part()));
-    }
-    return all;
+PreTokenizer sequence(Fields& fields) {
+  PreTokenizer all = keep;
+  for (const nlohmann::json& one : fields.find("pretokenizers")) {
+    all = in_sequence(std::move(all), make_pre_tokenizer(one, fields.part()));
   }
-  if (type == "ByteLevel") {
-    return byte_level(fields);
-  }
-  if (type == "Metaspace") {
-    return metaspace(fields);
-  }
-  if (type == "Split") {
-    const Pattern pattern(fields.find("pattern"), fields.part());
-    const Behavior behavior = behavior_of(fields);
-    return at_matches(pattern, behavior, fields.get<bool>("invert"));
-  }
-  if (type == "BertPreTokenizer") {
-    return in_sequence(at_characters(is_white_space, Behavior::Removed),
-                       at_characters(is_punctuation, Behavior::Isolated));
-  }
-  if (type == "Whitespace") {
-    return in_sequence(at_characters(is_white_space, Behavior::Removed),
-                       at_characters(is_word, Behavior::Contiguous));
-  }
-  if (type == "WhitespaceSplit") {
-    return at_characters(is_white_space, Behavior::Removed);
-  }
-  if (type == "Digits") {
-    return at_characters(is_numeric, fields.get<bool>("individual_digits") ? Behavior::Isolated
-                                                                           : Behavior::Contiguous);
-  }
-  if (type == "Punctuation") {
-    return at_characters(is_punctuation, behavior_of(fields, "Isolated"));
-  }
-  fields.refuse_type(
-      "BertPreTokenizer, ByteLevel, Digits, Metaspace, Punctuation, Sequence, Split, Whitespace or "
-      "WhitespaceSplit");
+  return all;
 }
+
+PreTokenizer split(Fields& fields) {
+  return at_pattern({fields.find("pattern"), fields.part()}, behavior_of(fields),
+                    fields.get<bool>("invert"));
+}
+
+PreTokenizer digits(Fields& fields) {
+  return at_characters(is_numeric, fields.get<bool>("individual_digits") ? Behavior::Isolated
+                                                                         : Behavior::Contiguous);
+}
+
+PreTokenizer punctuation(Fields& fields) {
+  return at_characters(is_punctuation, behavior_of(fields, "Isolated"));
+}
+
+PreTokenizer at_white_space(Fields& /*fields*/) {
+  return at_characters(is_white_space, Behavior::Removed);
+}
+
+PreTokenizer bert(Fields& fields) {
+  return in_sequence(at_white_space(fields), at_characters(is_punctuation, Behavior::Isolated));
+}
+
+PreTokenizer words(Fields& fields) {
+  return in_sequence(at_white_space(fields), at_characters(is_word, Behavior::Contiguous));
+}
+
+constexpr auto kKinds = std::to_array<Kind<PreTokenizer>>({{"BertPreTokenizer", bert},
+                                                           {"ByteLevel", byte_level},
+                                                           {"Digits", digits},
+                                                           {"Metaspace", metaspace},
+                                                           {"Punctuation", punctuation},
+                                                           {"Sequence", sequence},
+                                                           {"Split", split},
+                                                           {"Whitespace", words},
+                                                           {"WhitespaceSplit", at_white_space}});
 
 }  // namespace
 
 PreTokenizer make_pre_tokenizer(const nlohmann::json& json, const std::string& part) {
-  return read_part<PreTokenizer>(json, part, keep, by_type);
+  return read_part<PreTokenizer>(json, part, keep, kKinds);
 }
 
 }  // namespace halfback

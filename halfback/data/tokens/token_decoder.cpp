@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 namespace halfback {
@@ -30,8 +31,10 @@ class Mapped final : public DecoderStep {
   bool is_first_ = true;
 };
 
-MakeDecoderStep mapped(const Mapped::Map& map) {
-  return [map] { return std::make_unique<Mapped>(map); };
+using Steps = std::vector<MakeDecoderStep>;
+
+Steps mapped(const Mapped::Map& map) {
+  return {[map] { return std::make_unique<Mapped>(map); }};
 }
 
 // Bytes that are a text together: what cannot become UTF-8 is replaced once that is certain.
@@ -143,7 +146,8 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
   return text;
 }
 
-MakeDecoderStep word_piece(Fields& fields) {
+// What stands in a decoder reads itself so: `is_fused` is whether all tokens are one by now.
+Steps word_piece(Fields& fields, bool& /*is_fused*/) {
   return mapped(
       [prefix = fields.get<std::string>("prefix", "##"),
        cleans = fields.get<bool>("cleanup", true)](const std::string& token, bool is_first) {
@@ -154,7 +158,7 @@ MakeDecoderStep word_piece(Fields& fields) {
       });
 }
 
-MakeDecoderStep metaspace(Fields& fields) {
+Steps metaspace(Fields& fields, bool& /*is_fused*/) {
   const bool adds = fields.get<bool>("add_prefix_space", true) &&
                     fields.get<std::string>("prepend_scheme", "always") != "never";
   fields.ignore({"split", "str_rep"});
@@ -164,54 +168,63 @@ MakeDecoderStep metaspace(Fields& fields) {
   });
 }
 
-MakeDecoderStep replace(Fields& fields) {
+Steps replace(Fields& fields, bool& /*is_fused*/) {
   const Pattern pattern(fields.find("pattern"), fields.part());
-  return mapped([pattern, content = fields.get<std::string>("content")](const std::string& token,
-                                                                        bool /*is_first*/) {
-    std::string made;
-    std::size_t done = 0;
-    pattern.for_each_match(token, [&](std::size_t begin, std::size_t end) {
-      made.append(token, done, begin - done).append(content);
-      done = end;
-    });
-    return made.append(token, done);
-  });
+  return mapped(
+      [pattern, content = fields.get<std::string>("content")](
+          const std::string& token, bool /*is_first*/) { return pattern.replace(token, content); });
 }
 
-// `is_fused`: whether all tokens are one by now.
-MakeDecoderStep by_type(Fields& fields, bool is_fused) {
-  const std::string type = fields.type();
-  if (is_fused && type != "Strip") {
-    fields.refuse("type " + quote(type) + " behind Fuse or ByteLevel", "Strip");
+Steps fuse(Fields& /*fields*/, bool& is_fused) {
+  is_fused = true;
+  return mapped([](const std::string& token, bool /*is_first*/) { return token; });
+}
+
+Steps byte_level(Fields& fields, bool& is_fused) {
+  is_fused = true;
+  fields.ignore({"add_prefix_space", "trim_offsets", "use_regex"});
+  return {[] { return std::make_unique<ByteLevel>(); }};
+}
+
+Steps byte_fallback(Fields& /*fields*/, bool& /*is_fused*/) {
+  return {[] { return std::make_unique<ByteFallback>(); }};
+}
+
+Steps strip(Fields& fields, bool& is_fused) {
+  const Strip::Options options{.content = fields.get<std::string>("content"),
+                               .left = fields.get<std::int64_t>("start"),
+                               .right = fields.get<std::int64_t>("stop"),
+                               .is_fused = is_fused};
+  return {[options] { return std::make_unique<Strip>(options); }};
+}
+
+Steps read_steps(const nlohmann::json& json, const std::string& part, bool& is_fused);
+
+Steps sequence(Fields& fields, bool& is_fused) {
+  Steps all;
+  for (const nlohmann::json& one : fields.find("decoders")) {
+    std::ranges::move(read_steps(one, fields.part(), is_fused), std::back_inserter(all));
   }
-  if (type == "ByteLevel") {
-    fields.ignore({"add_prefix_space", "trim_offsets", "use_regex"});
-    return [] { return std::make_unique<ByteLevel>(); };
+  return all;
+}
+
+constexpr auto kKinds = std::to_array<Kind<Steps, bool&>>({{"ByteFallback", byte_fallback},
+                                                           {"ByteLevel", byte_level},
+                                                           {"Fuse", fuse},
+                                                           {"Metaspace", metaspace},
+                                                           {"Replace", replace},
+                                                           {"Sequence", sequence},
+                                                           {"Strip", strip},
+                                                           {"WordPiece", word_piece}});
+
+Steps read_steps(const nlohmann::json& json, const std::string& part, bool& is_fused) {
+  Fields fields(json, part);
+  if (is_fused && fields.type() != "Strip") {
+    fields.refuse("type " + quote(fields.type()) + " behind Fuse or ByteLevel", "Strip");
   }
-  if (type == "ByteFallback") {
-    return [] { return std::make_unique<ByteFallback>(); };
-  }
-  if (type == "Fuse") {
-    return mapped([](const std::string& token, bool /*is_first*/) { return token; });
-  }
-  if (type == "WordPiece") {
-    return word_piece(fields);
-  }
-  if (type == "Metaspace") {
-    return metaspace(fields);
-  }
-  if (type == "Replace") {
-    return replace(fields);
-  }
-  if (type == "Strip") {
-    const Strip::Options options{.content = fields.get<std::string>("content"),
-                                 .left = fields.get<std::int64_t>("start"),
-                                 .right = fields.get<std::int64_t>("stop"),
-                                 .is_fused = is_fused};
-    return [options] { return std::make_unique<Strip>(options); };
-  }
-  fields.refuse_type(
-      "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip or WordPiece");
+  Steps steps = fields.choose("type", fields.type(), kKinds)(fields, is_fused);
+  fields.finish();
+  return steps;
 }
 
 }  // namespace
@@ -250,25 +263,11 @@ std::string clean_up(std::string text) {
 std::vector<MakeDecoderStep> make_token_decoder(const nlohmann::json& json,
                                                 const std::string& part) {
   if (json.is_null()) {
-    return {mapped(
-        [](const std::string& token, bool is_first) { return is_first ? token : " " + token; })};
+    return mapped(
+        [](const std::string& token, bool is_first) { return is_first ? token : " " + token; });
   }
-  std::vector<MakeDecoderStep> steps;
   bool is_fused = false;
-  const auto add = [&](const nlohmann::json& one) {
-    Fields fields(one, part);
-    steps.push_back(by_type(fields, is_fused));
-    is_fused = is_fused || fields.type() == "Fuse" || fields.type() == "ByteLevel";
-    fields.finish();
-  };
-  if (json.is_object() && json.value("type", "") == "Sequence") {
-    Fields fields(json, part);
-    std::ranges::for_each(fields.find("decoders"), add);
-    fields.finish();
-  } else {
-    add(json);
-  }
-  return steps;
+  return read_steps(json, part, is_fused);
 }
 
 DecoderChain::DecoderChain(const std::vector<MakeDecoderStep>& makers) {

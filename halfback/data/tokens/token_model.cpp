@@ -2,6 +2,8 @@
 
 #include "halfback/data/tokens/fields.h"
 
+#include <array>
+
 namespace halfback {
 
 namespace detail {
@@ -53,16 +55,9 @@ std::string guess_type(const nlohmann::json& json) {
 TokenModelPointer make_token_model(const nlohmann::json& json, const std::string& part) {
   Fields fields(json, part);
   const std::string type = fields.type().empty() ? guess_type(json) : fields.type();
-  TokenModelPointer made;
-  if (type == "BPE") {
-    made = make_bpe(fields);
-  } else if (type == "WordPiece") {
-    made = make_word_piece(fields);
-  } else if (type == "Unigram") {
-    made = make_unigram(fields);
-  } else {
-    fields.refuse_type("BPE, Unigram or WordPiece");
-  }
+  constexpr auto kKinds = std::to_array<Kind<TokenModelPointer>>(
+      {{"BPE", make_bpe}, {"Unigram", make_unigram}, {"WordPiece", make_word_piece}});
+  TokenModelPointer made = fields.choose("type", type, kKinds)(fields);
   fields.finish();
   return made;
 }
