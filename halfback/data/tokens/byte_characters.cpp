@@ -3,6 +3,7 @@
 #include "halfback/data/tokens/characters.h"
 
 #include <array>
+#include <unordered_map>
 
 namespace halfback {
 
@@ -13,23 +14,17 @@ bool is_plain(char32_t byte) {
          (byte >= 0xAE && byte <= 0xFF);
 }
 
-constexpr char32_t kFirstOther = 0x100;
-
 struct Tables {
   Tables() {
-    char32_t next = kFirstOther;
-    for (char32_t byte = 0; byte < 256; ++byte) {
+    char32_t next = 0x100;
+    for (char32_t byte = 0; byte < texts.size(); ++byte) {
       const char32_t character = is_plain(byte) ? byte : next++;
       append(character, texts[byte]);
-      bytes[character] = static_cast<int>(byte);
+      bytes[character] = static_cast<char>(byte);
     }
   }
   std::array<std::string, 256> texts;
-  std::array<int, kFirstOther + 256> bytes = [] {
-    std::array<int, kFirstOther + 256> none{};
-    none.fill(-1);
-    return none;
-  }();
+  std::unordered_map<char32_t, char> bytes;
 };
 
 const Tables& tables() {
@@ -50,11 +45,11 @@ std::string to_byte_characters(std::string_view bytes) {
 std::optional<std::string> from_byte_characters(std::string_view text) {
   std::string bytes;
   for (; !text.empty(); text.remove_prefix(front_length(text))) {
-    const char32_t one = front(text);
-    if (one >= tables().bytes.size() || tables().bytes[one] < 0) {
+    const auto byte = tables().bytes.find(front(text));
+    if (byte == tables().bytes.end()) {
       return std::nullopt;
     }
-    bytes += static_cast<char>(tables().bytes[one]);
+    bytes += byte->second;
   }
   return bytes;
 }

@@ -6,8 +6,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <unicode/brkiter.h>
@@ -44,16 +45,18 @@ std::string from_base64(std::string_view text, const std::string& part) {
 class Rules {
  public:
   Rules(const std::string& bytes, const std::string& part) {
-    const std::size_t trie_bytes = bytes.size() < 4 ? 0 : word(bytes, 0);
+    std::uint32_t trie_bytes = 0;
+    if (bytes.size() >= sizeof(trie_bytes)) {
+      std::memcpy(&trie_bytes, bytes.data(), sizeof(trie_bytes));
+    }
     if (trie_bytes < 4 || trie_bytes % 4 != 0 || trie_bytes > bytes.size() - 4) {
       throw FileError(
           fmt::format("{}: precompiled_charsmap says that its trie has {} bytes of {}; the file is "
                       "damaged; fetch it again",
                       part, trie_bytes, bytes.size()));
     }
-    for (std::size_t at = 4; at < 4 + trie_bytes; at += 4) {
-      units_.push_back(word(bytes, at));
-    }
+    units_.resize(trie_bytes / 4);
+    std::memcpy(units_.data(), &bytes[4], trie_bytes);
     texts_ = bytes.substr(4 + trie_bytes);
   }
 
@@ -79,13 +82,6 @@ class Rules {
   }
 
  private:
-  static std::uint32_t word(std::string_view bytes, std::size_t at) {
-    std::uint32_t made = 0;
-    for (std::size_t i = 0; i < 4; ++i) {
-      made |= std::uint32_t{static_cast<unsigned char>(bytes[at + i])} << (8 * i);
-    }
-    return made;
-  }
   static std::size_t offset(std::uint32_t unit) {
     return static_cast<std::size_t>(unit >> 10U) << ((unit & 0x200U) >> 6U);
   }

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <initializer_list>
 #include <utility>
 
 namespace halfback {
@@ -32,11 +31,10 @@ bool flag_at(const json& config, const char* key, bool otherwise) {
   return found == config.end() || found->is_null() ? otherwise : found->get<bool>();
 }
 
-void name_tokens(json& config,
-                 std::initializer_list<std::pair<const char*, const char*>> names_and_tokens) {
-  for (const auto& [name, token] : names_and_tokens) {
-    config.emplace(name, token);
-  }
+// Names tokens, of {"NAME": "TOKEN", ...}, where the config does not.
+void name_tokens(json& config, const char* names_and_tokens) {
+  const json read = json::parse(names_and_tokens);
+  config.insert(read.begin(), read.end());
 }
 
 // Returns the class that AutoTokenizer takes; "" for one that leaves a tokenizer.json as it is.
@@ -57,10 +55,8 @@ std::string class_taken(const json& tokenizer, const json& config, const json& m
                                            {"qwen3", "Qwen2Tokenizer"}}) {
     name = name.empty() && type == of_type ? its_class : name;
   }
-  const auto is_of_bytes = [&](const char* part) {
-    return tokenizer.value(part, json()).dump().find(R"("type":"ByteLevel")") != std::string::npos;
-  };
-  if (name == "LlamaTokenizer" && (is_of_bytes("pre_tokenizer") || is_of_bytes("decoder"))) {
+  if (name == "LlamaTokenizer" &&
+      (uses(tokenizer, "pre_tokenizer", "ByteLevel") || uses(tokenizer, "decoder", "ByteLevel"))) {
     return "";
   }
   return name == "DistilBertTokenizer" ? "BertTokenizer" : name;
@@ -106,11 +102,8 @@ json around(const json& tokenizer,
 
 // Expects the vocabulary and the added tokens.
 void rebuild_bert(json& tokenizer, json& config, const std::string& source) {
-  name_tokens(config, {{"unk_token", "[UNK]"},
-                       {"sep_token", "[SEP]"},
-                       {"pad_token", "[PAD]"},
-                       {"cls_token", "[CLS]"},
-                       {"mask_token", "[MASK]"}});
+  name_tokens(config, R"({"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
+                          "cls_token": "[CLS]", "mask_token": "[MASK]"})");
   tokenizer["model"]["unk_token"] = named_token(config, "unk_token");
   tokenizer["normalizer"] = {{"type", "BertNormalizer"},
                              {"clean_text", true},
@@ -125,7 +118,7 @@ void rebuild_bert(json& tokenizer, json& config, const std::string& source) {
 }
 
 void rebuild_llama(json& tokenizer, json& config, const std::string& /*source*/) {
-  name_tokens(config, {{"unk_token", "<unk>"}, {"bos_token", "<s>"}, {"eos_token", "</s>"}});
+  name_tokens(config, R"({"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})");
   const bool adds_space = flag_at(config, "add_prefix_space", true);
   const bool is_legacy = flag_at(config, "legacy", false);
   tokenizer["model"]["fuse_unk"] = true;
@@ -147,8 +140,8 @@ void rebuild_llama(json& tokenizer, json& config, const std::string& /*source*/)
 }
 
 void rebuild_gpt2(json& tokenizer, json& config, const std::string& /*source*/) {
-  constexpr const char* kEnd = "<|endoftext|>";
-  name_tokens(config, {{"unk_token", kEnd}, {"bos_token", kEnd}, {"eos_token", kEnd}});
+  name_tokens(config, R"({"unk_token": "<|endoftext|>", "bos_token": "<|endoftext|>",
+                          "eos_token": "<|endoftext|>"})");
   tokenizer["normalizer"] = nullptr;
   tokenizer["pre_tokenizer"] = {{"type", "ByteLevel"},
                                 {"add_prefix_space", config.value("add_prefix_space", false)}};
@@ -162,8 +155,8 @@ void rebuild_neox(json& tokenizer, json& config, const std::string& source) {
 }
 
 void rebuild_qwen(json& tokenizer, json& config, const std::string& /*source*/) {
-  constexpr const char* kEnd = "<|endoftext|>";
-  name_tokens(config, {{"unk_token", kEnd}, {"eos_token", kEnd}, {"pad_token", kEnd}});
+  name_tokens(config, R"({"unk_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
+                          "pad_token": "<|endoftext|>"})");
   tokenizer["normalizer"] = {{"type", "NFC"}};
   const json cut = {{"type", "Split"},
                     {"pattern", {{"Regex", kQwen}}},
@@ -189,13 +182,9 @@ json precompiled_of(const json& normalizer) {
 }
 
 void rebuild_xlm_roberta(json& tokenizer, json& config, const std::string& source) {
-  name_tokens(config, {{"bos_token", "<s>"},
-                       {"eos_token", "</s>"},
-                       {"unk_token", "<unk>"},
-                       {"sep_token", "</s>"},
-                       {"pad_token", "<pad>"},
-                       {"cls_token", "<s>"},
-                       {"mask_token", "<mask>"}});
+  name_tokens(config, R"({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                          "sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>",
+                          "mask_token": "<mask>"})");
   tokenizer["model"]["unk_id"] = 3;
   tokenizer["model"][kExactScores] = true;  // the class reads them with Python
   tokenizer["normalizer"] = precompiled_of(tokenizer.value("normalizer", json()));
@@ -234,6 +223,11 @@ std::string class_of(const json& config) {
     name.resize(name.size() - 4);
   }
   return name;
+}
+
+bool uses(const json& tokenizer, const char* part, std::string_view type) {
+  return tokenizer.value(part, json()).dump().find(fmt::format(R"("type":"{}")", type)) !=
+         std::string::npos;
 }
 
 std::string rebuild_as_class(json& tokenizer,

@@ -16,6 +16,9 @@ inline constexpr const char* kAsItIs = "PreTrainedTokenizerFast";
 // none.
 std::string class_of(const nlohmann::json& config);
 
+// Returns whether a part of a tokenizer.json, as "decoder", is of a type or has such a part.
+bool uses(const nlohmann::json& tokenizer, const char* part, std::string_view type);
+
 // Makes of a tokenizer.json what the class gives that AutoTokenizer takes for it, `model` being
 // config.json, or null. Names of tokens that the class knows by itself come into the config.
 // Returns the name of the class. Throws FileError beginning with the source, also for a class that

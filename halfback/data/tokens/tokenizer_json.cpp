@@ -10,6 +10,7 @@
 #include "halfback/data/tokens/pre_tokenizer.h"
 #include "halfback/data/tokens/token_decoder.h"
 #include "halfback/data/tokens/token_model.h"
+#include "halfback/data/tokens/tokenizer_class.h"
 
 #include <algorithm>
 #include <array>
@@ -119,8 +120,8 @@ class JsonTokenizer final : public Tokenizer {
       set_word(id, token.is_normalized ? normalizer_(token.content) : token.content);
     }
     mask_ = find_mask();
-    has_byte_level_ = has_decoder("ByteLevel");
-    has_byte_fallback_ = has_decoder("ByteFallback");
+    has_byte_level_ = uses(parts_.tokenizer, "decoder", "ByteLevel");
+    has_byte_fallback_ = uses(parts_.tokenizer, "decoder", "ByteFallback");
     identity_ = identity_of_parts();
     parts_.tokenizer = nullptr;
   }
@@ -238,11 +239,13 @@ class JsonTokenizer final : public Tokenizer {
       token.is_special = token.is_special || (known >= 0 && added_.tokens().at(known).is_special);
       add(std::move(token));
     }
-    std::vector<AddedToken> tokens;
     const auto add_special = [&](const nlohmann::json& json) {
       AddedToken token = parse_added_token(json, part);
+      if (const std::int32_t known = added_.id_of(token.content); known >= 0) {
+        token = added_.tokens().at(known);
+      }
       token.is_special = true;
-      tokens.push_back(std::move(token));
+      add(std::move(token));
     };
     for (const char* const name : kNamedTokens) {
       if (!named_token(config, name).empty()) {
@@ -251,16 +254,6 @@ class JsonTokenizer final : public Tokenizer {
     }
     for (const char* const name : {"additional_special_tokens", "extra_special_tokens"}) {
       std::ranges::for_each(fields.find(name), add_special);
-    }
-    for (AddedToken& token : tokens) {
-      const std::int32_t known = added_.id_of(token.content);
-      if (known < 0) {
-        add(std::move(token));
-      } else if (token.is_special) {
-        AddedToken same = added_.tokens().at(known);
-        same.is_special = true;
-        add(std::move(same));
-      }
     }
     // Where a JSON or BERT's vocabulary says what stands around a text, the keys say nothing.
     around_ = parts_.name == "vocab.json"
@@ -305,11 +298,6 @@ class JsonTokenizer final : public Tokenizer {
           {std::string_view(normalized).substr(begin, end - begin), is_start && begin == 0},
           [&](const Piece& word) { encoding.add_word(word.text); });
     });
-  }
-
-  bool has_decoder(const char* type) const {
-    const nlohmann::json decoder = parts_.tokenizer.value("decoder", nlohmann::json());
-    return decoder.dump().find(fmt::format("\"type\":\"{}\"", type)) != std::string::npos;
   }
 
   void find_texts() const {
