@@ -139,12 +139,11 @@ class SentencePieceTokenizer final : public Tokenizer {
  private:
   // Returns what a piece adds to a text, and notes which byte it is.
   std::string text_of_piece(int id) {
-    std::string piece = processor_.IdToPiece(id);
-    if (processor_.IsByte(id)) {  // "<0x41>"
-      const auto byte = static_cast<unsigned char>(std::stoi(piece.substr(3, 2), nullptr, 16));
-      byte_ids_[byte] = id;
+    const std::string piece = processor_.IdToPiece(id);
+    if (const auto byte = byte_of(piece); byte && processor_.IsByte(id)) {
+      byte_ids_[static_cast<unsigned char>(*byte)] = id;
       ++num_byte_ids_;
-      return {static_cast<char>(byte)};
+      return {*byte};
     }
     if (processor_.IsControl(id)) {
       return "";
@@ -152,10 +151,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (processor_.IsUnknown(id)) {
       return "\u2047";  // two question marks
     }
-    for (std::size_t at = 0; (at = piece.find(kSpaceSign, at)) != std::string::npos;) {
-      piece.replace(at, kSpaceSign.size(), " ");
-    }
-    return piece;
+    return replaced(piece, kSpaceSign, " ");
   }
 
   void encode_block(std::string_view block, std::vector<std::int32_t>& tokens) const {

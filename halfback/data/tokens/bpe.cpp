@@ -109,11 +109,7 @@ class Bpe final : public TokenModel {
             "words of the vocab");
       }
       merges_[pair_of(left_id, right_id)] = {rank++, merged};
-      std::string_view last = left;
-      while (last.size() > front_length(last)) {
-        last.remove_prefix(front_length(last));
-      }
-      joined_.insert(pair_of(front(last), front(right)));
+      joined_.insert(pair_of(back(left), front(right)));
       can_cut_ = can_cut_ && !left.starts_with("<0x") && !right.starts_with("<0x");
     }
   }

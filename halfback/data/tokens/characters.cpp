@@ -124,6 +124,13 @@ void append(char32_t character, std::string& text) {
   text.append(bytes.data(), length);
 }
 
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
 std::string map_characters(std::string_view text,
                            const std::function<void(char32_t, std::string&)>& change) {
   std::string changed;
@@ -189,7 +196,10 @@ void append_lower_case(char32_t character, std::string& text) {
     return;
   }
   for (const LowerCase& young : kYoungestLowerCase) {
-    if (young.first <= character && character <= young.last) {
+    if (character < young.first) {
+      break;
+    }
+    if (character <= young.last) {
       append(character + static_cast<char32_t>(young.distance), text);
       return;
     }

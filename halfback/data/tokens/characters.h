@@ -30,6 +30,9 @@ char32_t back(std::string_view text);
 
 void append(char32_t character, std::string& text);
 
+// Returns the text with `to` in place of each `from`.
+std::string replaced(std::string text, std::string_view from, std::string_view to);
+
 // Returns the valid text with each character replaced by what `change` appends for it.
 std::string map_characters(std::string_view text,
                            const std::function<void(char32_t, std::string&)>& change);

@@ -19,6 +19,14 @@ namespace {
 
 using MakeForm = const icu::Normalizer2* (*)(UErrorCode&);
 
+// Returns the length of a front that ends before a character of ASCII, which no form looks across.
+std::size_t block_length(std::string_view text) {
+  constexpr std::size_t kShortest = 4096;
+  const auto is_ascii = [](char one) { return static_cast<unsigned char>(one) < 0x80; };
+  const auto* const from = text.begin() + std::min(kShortest, text.size());
+  return static_cast<std::size_t>(std::find_if(from, text.end(), is_ascii) - text.begin());
+}
+
 // One of Unicode's forms, of Unicode 9, as the library has them: younger characters stay.
 Normalizer unicode_form(MakeForm make) {
   UErrorCode error = U_ZERO_ERROR;
@@ -35,17 +43,8 @@ Normalizer unicode_form(MakeForm make) {
   return [form](const std::string& text) {
     std::string made;
     made.reserve(text.size());
-    // No form looks across a character of ASCII, and none changes it at the end of a piece.
     for (std::string_view rest = text; !rest.empty();) {
-      const auto is_wide = [](char one) { return static_cast<unsigned char>(one) >= 0x80; };
-      const auto first =
-          static_cast<std::size_t>(std::find_if(rest.begin(), rest.end(), is_wide) - rest.begin());
-      const std::size_t plain = first == rest.size() || first == 0 ? first : first - 1;
-      made += rest.substr(0, plain);
-      rest.remove_prefix(plain);
-      const auto end = static_cast<std::size_t>(
-          std::find_if_not(rest.begin() + (rest.empty() ? 0 : 1), rest.end(), is_wide) -
-          rest.begin());
+      const std::size_t end = block_length(rest);
       UErrorCode failed = U_ZERO_ERROR;
       icu::StringByteSink<std::string> sink(&made);
       form->normalizeUTF8(0, icu::StringPiece(rest.data(), static_cast<std::int32_t>(end)), sink,

@@ -139,13 +139,6 @@ class Strip final : public DecoderStep {
   std::string held_;
 };
 
-std::string replaced(std::string text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
 // What stands in a decoder reads itself so: `is_fused` is whether all tokens are one by now.
 Steps word_piece(Fields& fields, bool& /*is_fused*/) {
   return mapped(
