@@ -31,14 +31,12 @@ AddedToken parse_added_token(const nlohmann::json& json, const std::string& part
   return token;
 }
 
-std::int32_t AddedTokens::add(AddedToken token,
-                              const std::function<std::int32_t(std::string_view)>& id_of_word,
-                              std::size_t vocabulary) {
+std::int32_t AddedTokens::add(AddedToken token, const TokenModel& model) {
   std::int32_t id = id_of(token.content);
-  id = id >= 0 ? id : id_of_word(token.content);
+  id = id >= 0 ? id : model.id_of(token.content);
   if (id < 0) {
     const std::int32_t next = tokens_.empty() ? 0 : tokens_.rbegin()->first + 1;
-    id = std::max(static_cast<std::int32_t>(vocabulary), next);
+    id = std::max(static_cast<std::int32_t>(model.ids().size()), next);
   }
   ids_[token.content] = id;
   tokens_[id] = std::move(token);

@@ -4,6 +4,7 @@
 
 #include "halfback/data/tokens/normalizer.h"
 #include "halfback/data/tokens/prefix_table.h"
+#include "halfback/data/tokens/token_model.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -32,9 +33,7 @@ AddedToken parse_added_token(const nlohmann::json& json, const std::string& part
 class AddedTokens {
  public:
   // A token with the id of its content in the model's vocabulary, or the next one. Returns the id.
-  std::int32_t add(AddedToken token,
-                   const std::function<std::int32_t(std::string_view)>& id_of,
-                   std::size_t vocabulary);
+  std::int32_t add(AddedToken token, const TokenModel& model);
 
   // Makes find() ready; once all are added.
   void finish(const Normalizer& normalizer);

@@ -100,6 +100,12 @@ std::string to_valid_utf8(std::string_view text) {
   return valid;
 }
 
+std::size_t length_without_broken_end(std::string_view text) {
+  auto length = static_cast<std::ptrdiff_t>(text.size());
+  U8_TRUNCATE_IF_INCOMPLETE(text.data(), 0, length);
+  return static_cast<std::size_t>(length);
+}
+
 std::size_t front_length(std::string_view text) {
   return U8_COUNT_TRAIL_BYTES_UNSAFE(text.front()) + 1U;
 }

@@ -19,6 +19,9 @@ namespace halfback {
 // decode(errors="replace") does.
 std::string to_valid_utf8(std::string_view text);
 
+// Returns the length without what more bytes could make a character at the end.
+std::size_t length_without_broken_end(std::string_view text);
+
 // Returns the length of the character that valid text begins with.
 std::size_t front_length(std::string_view text);
 

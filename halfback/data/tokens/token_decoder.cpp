@@ -1,7 +1,6 @@
 #include "halfback/data/tokens/token_decoder.h"
 
 #include "halfback/base/text.h"
-#include "halfback/base/utf8.h"
 #include "halfback/data/tokens/byte_characters.h"
 #include "halfback/data/tokens/characters.h"
 #include "halfback/data/tokens/fields.h"
@@ -42,14 +41,7 @@ class ByteLevel final : public DecoderStep {
  public:
   void add(std::string token, const OnToken& on_token) override {
     bytes_ += from_byte_characters(token).value_or(token);
-    std::size_t end = bytes_.size();  // of what more bytes cannot change
-    for (std::size_t back = 1; back <= std::min<std::size_t>(3, bytes_.size()); ++back) {
-      const std::string_view last = std::string_view(bytes_).substr(bytes_.size() - back);
-      if (static_cast<unsigned char>(last.front()) >= 0xC0) {
-        end -= character_length(last) == 0 ? back : 0;
-        break;
-      }
-    }
+    const std::size_t end = length_without_broken_end(bytes_);
     on_token(to_valid_utf8(bytes_.substr(0, end)));
     bytes_.erase(0, end);
   }

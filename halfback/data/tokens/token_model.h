@@ -37,14 +37,14 @@ class TokenModel {
   virtual std::size_t independent_length(std::string_view word) const { return word.size(); }
 
   const TokenIds& ids() const { return ids_; }
-
- protected:
-  explicit TokenModel(TokenIds ids) : ids_(std::move(ids)) {}
   // Returns the id of a word; -1 for none.
   std::int32_t id_of(std::string_view word) const {
     const auto found = ids_.find(word);
     return found == ids_.end() ? -1 : found->second;
   }
+
+ protected:
+  explicit TokenModel(TokenIds ids) : ids_(std::move(ids)) {}
 
  private:
   TokenIds ids_;

@@ -200,24 +200,15 @@ class JsonTokenizer final : public Tokenizer {
     words_[place] = word;
   }
 
-  std::int32_t id_of_word(std::string_view word) const {
-    const auto found = model_->ids().find(word);
-    return found == model_->ids().end() ? -1 : found->second;
-  }
   std::int32_t id_of(std::string_view word) const {
     const std::int32_t added = added_.id_of(word);
-    return added >= 0 ? added : id_of_word(word);
-  }
-  std::int32_t add(AddedToken token) {
-    return added_.add(
-        std::move(token), [&](std::string_view word) { return id_of_word(word); },
-        model_->ids().size());
+    return added >= 0 ? added : model_->id_of(word);
   }
 
   void add_tokens(const nlohmann::json& tokens, const std::string& part) {
     for (const nlohmann::json& one : tokens) {
       const AddedToken token = parse_added_token(one, part);
-      const std::int32_t id = add(token);
+      const std::int32_t id = added_.add(token, *model_);
       if (one.is_object() && one.contains("id") && one["id"] != id) {
         throw FileError(fmt::format(
             "{}: {} has the id {}; expected {}, where the vocab has it or ends; use a model with "
@@ -237,7 +228,7 @@ class JsonTokenizer final : public Tokenizer {
     for (AddedToken& token : configured_tokens(fields.find("added_tokens_decoder"), part)) {
       const std::int32_t known = added_.id_of(token.content);
       token.is_special = token.is_special || (known >= 0 && added_.tokens().at(known).is_special);
-      add(std::move(token));
+      added_.add(std::move(token), *model_);
     }
     const auto add_special = [&](const nlohmann::json& json) {
       AddedToken token = parse_added_token(json, part);
@@ -245,7 +236,7 @@ class JsonTokenizer final : public Tokenizer {
         token = added_.tokens().at(known);
       }
       token.is_special = true;
-      add(std::move(token));
+      added_.add(std::move(token), *model_);
     };
     for (const char* const name : kNamedTokens) {
       if (!named_token(config, name).empty()) {
