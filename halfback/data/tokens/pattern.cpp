@@ -156,7 +156,7 @@ std::string translated(std::string_view regex, bool is_in_class) {
     } else if (is_in_class) {
       made += items;
     } else {
-      const bool is_upper = part[1] == 'S' || part[1] == 'D' || part[1] == 'W' || part[1] == 'P';
+      const bool is_upper = part[1] >= 'A' && part[1] <= 'Z';
       const bool is_complement = is_upper != (part.find('^') != std::string_view::npos);
       made += fmt::format("[{}{}]", is_complement ? "^" : "", items);
     }
@@ -192,10 +192,6 @@ Pattern::Pattern(const nlohmann::json& json, const std::string& part) {
                     "model with another tokenizer",
                     part, quote(json.dump())));
   }
-}
-
-Pattern Pattern::of_regex(const std::string& regex) {
-  return {nlohmann::json{{"Regex", regex}}, "pattern"};
 }
 
 void Pattern::for_each_match(std::string_view text,

@@ -16,7 +16,6 @@ class Pattern {
  public:
   // Compiles {"Regex": ...} or {"String": ...}. Throws FileError beginning with `part`.
   Pattern(const nlohmann::json& json, const std::string& part);
-  static Pattern of_regex(const std::string& regex);
 
   // Calls with begin and end of each match in valid UTF-8, in their order; matches do not overlap.
   void for_each_match(std::string_view text,

@@ -129,9 +129,10 @@ PreTokenizer byte_level(Fields& fields) {
   constexpr const char* kWords =
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   fields.ignore({"trim_offsets"});
-  const PreTokenizer words = fields.get<bool>("use_regex", true)
-                                 ? at_pattern(Pattern::of_regex(kWords), Behavior::Isolated)
-                                 : keep;
+  const PreTokenizer words =
+      fields.get<bool>("use_regex", true)
+          ? at_pattern({nlohmann::json{{"Regex", kWords}}, fields.part()}, Behavior::Isolated)
+          : keep;
   return [words, adds_space = fields.get<bool>("add_prefix_space")](const Piece& piece,
                                                                     const OnPiece& on_piece) {
     std::string spaced;

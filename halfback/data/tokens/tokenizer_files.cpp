@@ -80,9 +80,9 @@ json read_config(const TokenizerFiles& files, const fs::path& directory) {
                   path.string(), why, kJson, kSentencePieceFile, kVocabulary));
 }
 
-TokenizerPointer make(TokenizerParts parts, const char* name, const fs::path& directory) {
+TokenizerPointer make(TokenizerParts parts, const char* name, const fs::path& path) {
   parts.name = name;
-  parts.source = (directory / name).string();
+  parts.source = path.string();
   return make_json_tokenizer(std::move(parts));
 }
 
@@ -145,7 +145,7 @@ TokenizerPointer find(const fs::path& directory, std::string_view only, Files ke
     if (kept == Files::WithTheClass) {
       name_class(name, parts);
     }
-    return make(std::move(parts), kJson, directory);
+    return make(std::move(parts), kJson, directory / kJson);
   }
   if (has(kSentencePieceFile)) {
     return parse_sentence_piece(std::move(parts.files), (directory / kSentencePieceFile).string());
@@ -157,12 +157,12 @@ TokenizerPointer find(const fs::path& directory, std::string_view only, Files ke
     parts.tokenizer =
         of_vocabulary(parts.files[kVocabulary], read_added(parts.files, parts.config, directory),
                       parts.config, (directory / kVocabulary).string());
-    return make(std::move(parts), kVocabulary, directory);
+    return make(std::move(parts), kVocabulary, directory / kVocabulary);
   }
   if (has(kWords) && has(kMerges) && class_of(parts.config) == "GPT2Tokenizer") {
     parts.tokenizer = of_merges(parse_json(parts.files[kWords], (directory / kWords).string()),
                                 parts.files[kMerges], parts.config);
-    return make(std::move(parts), kWords, directory);
+    return make(std::move(parts), kWords, directory / kWords);
   }
   for (const std::string_view name : kOthers) {
     if (is_there(directory / name)) {
@@ -201,9 +201,7 @@ TokenizerPointer load_tokenizer_of(const fs::path& path) {
   parts.files[kJson] = read_file(path);
   parts.tokenizer = parse_json(parts.files[kJson], path.string());
   name_class(kAsItIs, parts);
-  parts.name = kJson;
-  parts.source = path.string();
-  return make_json_tokenizer(std::move(parts));
+  return make(std::move(parts), kJson, path);
 }
 
 }  // namespace halfback
