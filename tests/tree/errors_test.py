@@ -2,7 +2,7 @@
 """Holds docs/errors.md complete: it lists every error that a user can meet, and a test provokes each.
 
     errors_test.py ROOT          prints one line a fault, exits 1 if any
-    errors_test.py ROOT --write  writes the page anew; a new message gets "Cause: ?", for you to fill in
+    errors_test.py ROOT --write  writes the page again; a new message gets "Cause: ?", for you to fill in
     errors_test.py --self-test   plants each kind of fault in a temporary tree and checks that it is found
 
 The messages come from the sources (errors.py says which). The causes are kept from the page, and so are the remedies of
@@ -20,16 +20,16 @@ from errors import CLASSES, Tree, tokens_of
 
 HEAD = """# Errors and what to do about them
 
-Every error that you can cause, with its cause and its remedy. Search this page for some words of the message; what
-stands in `<...>` differs from time to time. The program writes an error as one line, `error: ...`, to standard error.
-It ends with 2 when what was asked for cannot work, and with 1 when something fails on the way.
+Every error that you can cause, with its cause and its remedy. Search this page for some words of the message; the
+text in `<...>` differs. The program writes an error as one line, `error: ...`, to standard error. The exit code is 2 when
+the request cannot work, and 1 when something fails on the way.
 
-A message of a rank begins with its rank, its position in its list and its action. One of several processes begins with
-the process. `halfback VERB --help` tells about an option that is missing, unknown or out of its range.
+The message of a rank begins with its rank, its position in its list and its action. With several processes, it begins
+with the process. `halfback VERB --help` explains an option that is missing, unknown or out of range.
 
-A message `FILE:LINE: CONDITION does not hold` is none of these: it is a mistake of ours. Please report it.
+A message `FILE:LINE: CONDITION does not hold` is different: it is a mistake of ours. Please report it.
 
-The list is made from the sources by `tests/tree/errors_test.py . --write`.
+`tests/tree/errors_test.py . --write` makes this list from the sources.
 """
 AREAS = {
     "cli": "Command line and configuration files",
