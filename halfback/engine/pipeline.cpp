@@ -20,8 +20,8 @@ namespace halfback {
 
 namespace {
 
-std::unique_ptr<Transport> in_process(const Schedule& schedule, const PipelineOptions& options) {
-  return make_in_process_transport(
+std::unique_ptr<Network> in_process(const Schedule& schedule, const PipelineOptions& options) {
+  return make_in_process_network(
       {.num_ranks = schedule.num_ranks(),
        .capacity = options.channel_capacity,
        .timeout = std::chrono::duration<double>(options.timeout_seconds)});
@@ -78,10 +78,10 @@ void check_runnable(const Schedule& schedule, const UpdateOptions& update) {
 Pipeline::Pipeline(const BuildStages& build,
                    const Schedule& schedule,
                    const PipelineOptions& options,
-                   std::unique_ptr<Transport> transport)
+                   std::unique_ptr<Network> network)
     : options_(options),
       schedule_(with_messages(schedule, {options.channel_capacity})),
-      transport_(transport ? std::move(transport) : in_process(schedule, options)),
+      network_(network ? std::move(network) : in_process(schedule, options)),
       update_(options.update),
       updates_in_lists_(has_updates(schedule_)) {
   check_runnable(schedule, options.update);
@@ -155,7 +155,7 @@ void Pipeline::check_ties() const {
 }
 
 void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& build) {
-  const std::vector<int> local = transport_->local_ranks();
+  const std::vector<int> local = network_->local_ranks();
   for (const int rank : local) {
     ranks_[rank] = std::make_unique<Rank>(rank, *this, device_of_rank(options_.stage.device, rank));
   }

@@ -84,13 +84,13 @@ struct GatheredStage {
 class Pipeline {
  public:
   // `schedule` must be valid; messages are added when it has none. Stages get memory, not values.
-  // `build` is called once for each copy of the weights. Without a transport all ranks are here.
+  // `build` is called once for each copy of the weights. Without a network all ranks are here.
   // Throws as check_runnable(), and ConfigError for gradient groups that the schedule cannot have
   // and for layers that replicas cannot keep alike.
   Pipeline(const BuildStages& build,
            const Schedule& schedule,
            const PipelineOptions& options,
-           std::unique_ptr<Transport> transport = {});
+           std::unique_ptr<Network> network = {});
   // The same for one copy of the weights, all of it here.
   Pipeline(std::vector<StageLayers> stages,
            const Schedule& schedule,
@@ -140,7 +140,7 @@ class Pipeline {
   std::string positions() const;
 
   // Ends all waits of the ranks here: another process has failed. From any thread.
-  void stop() { transport_->stop(); }
+  void stop() { network_->stop(); }
 
  private:
   struct Rank;
@@ -157,7 +157,7 @@ class Pipeline {
 
   PipelineOptions options_;
   Schedule schedule_;
-  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Network> network_;
   ModelLayout layout_;
   int gradient_groups_ = 1;
   std::optional<StepTotals> totals_;

@@ -14,7 +14,7 @@ struct Pipeline::Rank {
   Rank(int rank_number, const Pipeline& pipeline, at::Device computes_on)
       : number(rank_number),
         device(rank_number, computes_on),
-        world(Group::world(*pipeline.transport_, rank_number, pipeline.schedule_.num_ranks())),
+        world(Group::world(*pipeline.network_, rank_number, pipeline.schedule_.num_ranks())),
         replicas(rank_number,
                  {.placement = pipeline.schedule_.placement,
                   .layout = pipeline.layout_,
@@ -22,7 +22,7 @@ struct Pipeline::Rank {
                   .world = world,
                   .device = device}),
         runner(rank_number, stages, replicas, pipeline.update_),
-        executor(rank_number, runner, *pipeline.transport_, device) {}
+        executor(rank_number, runner, *pipeline.network_, device) {}
 
   int number;
   RankDevice device;

@@ -144,16 +144,16 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
       was_stopped = true;  // another rank's error is the one to tell
     } catch (const TransportError& error) {
       const std::string text = fmt::format("{}: {}; {}", where(), error.what(), positions());
-      transport_->stop();
+      network_->stop();
       throw TransportError(text);
     } catch (const ScheduleError& error) {
-      transport_->stop();
+      network_->stop();
       throw ScheduleError(fmt::format("{}: {}", where(), error.what()));
     } catch (const c10::Error& error) {
-      transport_->stop();
+      network_->stop();
       throw Error(fmt::format("{}: {}", where(), error.what_without_backtrace()));
     } catch (const std::exception& error) {
-      transport_->stop();
+      network_->stop();
       throw Error(fmt::format("{}: {}", where(), error.what()));
     }
   });
@@ -172,8 +172,7 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
     rank.executor.add_reductions(rank.runner.finish_gradients());
   }
   rank.totals = totals_->add_up(
-      transport_->all_gather(rank.number, StepTotals::of_rank(rank.runner, context.is_training)),
-      context);
+      rank.world.all_gather(StepTotals::of_rank(rank.runner, context.is_training)), context);
   if (context.updates && !context.updates_in_lists &&
       !update_.loss_scale().skips(rank.totals.squared_norm)) {
     rank.runner.set_model_norm(std::sqrt(rank.totals.squared_norm));
@@ -185,7 +184,7 @@ void Pipeline::run_rank(Rank& rank, const StepContext& context, const StepOption
     }
   }
   if (context.is_training) {
-    RankReport report = rank.report(*transport_);
+    RankReport report = rank.report(*network_);
     report.is_stop_asked = is_stop_asked(update);
     report.origin_seconds = context.origin_seconds + options_.clock_offset_seconds;
     exchange_reports(rank, std::move(report));
@@ -199,7 +198,7 @@ void Pipeline::exchange_reports(Rank& rank, RankReport own) {
     rank.reports.push_back(std::move(own));
     return;
   }
-  for (const auto& numbers : transport_->all_gather(rank.number, to_numbers(own))) {
+  for (const auto& numbers : rank.world.all_gather(to_numbers(own))) {
     rank.reports.push_back(rank_report_of(static_cast<int>(rank.reports.size()), numbers));
   }
 }

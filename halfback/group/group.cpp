@@ -3,12 +3,15 @@
 #include "halfback/base/error.h"
 #include "halfback/group/pairwise_sum.h"
 #include "halfback/group/shards.h"
+#include "halfback/transport/number_tensor.h"
 
 #include <ATen/ops/empty_like.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace halfback {
@@ -22,13 +25,19 @@ bool travels(const at::Tensor& tensor) { return tensor.defined() && tensor.numel
 
 }  // namespace
 
-Group::Group(Transport& transport, std::vector<int> ranks, int rank, int id)
-    : transport_(&transport), ranks_(std::move(ranks)), rank_(rank), id_(id) {}
+Group::Group(Exchanges& exchanges, std::vector<int> ranks, int rank, int id)
+    : exchanges_(&exchanges),
+      ranks_(std::move(ranks)),
+      rank_(rank),
+      id_(id),
+      name_(std::make_shared<const std::string>(
+          id == 0 ? fmt::format("all {} ranks", ranks_.size())
+                  : fmt::format("ranks {}", fmt::join(ranks_, ", ")))) {}
 
-Group Group::world(Transport& transport, int rank, int num_ranks) {
+Group Group::world(Exchanges& exchanges, int rank, int num_ranks) {
   std::vector<int> ranks(static_cast<std::size_t>(num_ranks));
   std::iota(ranks.begin(), ranks.end(), 0);
-  return {transport, std::move(ranks), rank, 0};
+  return {exchanges, std::move(ranks), rank, 0};
 }
 
 std::optional<Group> Group::split(const std::vector<int>& members) {
@@ -41,7 +50,7 @@ std::optional<Group> Group::split(const std::vector<int>& members) {
   for (const int member : members) {
     ranks.push_back(ranks_.at(static_cast<std::size_t>(member)));
   }
-  return Group(*transport_, std::move(ranks), static_cast<int>(own - members.begin()),
+  return Group(*exchanges_, std::move(ranks), static_cast<int>(own - members.begin()),
                id_ * kMostSplits + num_splits_);
 }
 
@@ -49,7 +58,9 @@ bool Group::is_of_one_rank() const {
   return std::all_of(ranks_.begin(), ranks_.end(), [&](int rank) { return rank == ranks_[0]; });
 }
 
-std::unique_ptr<Exchange> Group::begin_exchange(const Parts& gives, const Parts& gets) {
+std::unique_ptr<Exchange> Group::begin(const char* operation,
+                                       const Parts& gives,
+                                       const Parts& gets) {
   std::vector<Trade> trades;
   for (std::size_t member = 0; member < ranks_.size(); ++member) {
     if (static_cast<int>(member) == rank_) {
@@ -67,28 +78,59 @@ std::unique_ptr<Exchange> Group::begin_exchange(const Parts& gives, const Parts&
   const int key = id_ * kMostUnderWay + num_exchanges_;
   num_exchanges_ = (num_exchanges_ + 1) % kMostUnderWay;
   const int own = ranks_[static_cast<std::size_t>(rank_)];
-  return transport_->begin_exchange(own, key, std::move(trades));
+  return exchanges_->begin_exchange(own, {.key = key, .operation = operation, .group = name_},
+                                    std::move(trades));
 }
 
 void Group::broadcast(const at::Tensor& tensor, int root) {
   Parts gives(ranks_.size(), rank_ == root ? tensor : at::Tensor());
   Parts gets(ranks_.size());
   gets[static_cast<std::size_t>(root)] = tensor;
-  exchange(gives, gets);
+  begin("broadcast", gives, gets)->wait();
 }
 
 std::unique_ptr<Exchange> Group::begin_all_gather(const Parts& parts) {
   const Parts own(ranks_.size(), parts[static_cast<std::size_t>(rank_)]);
-  return begin_exchange(own, parts);
+  return begin("all_gather", own, parts);
 }
 
-void Group::reduce_scatter(const Parts& parts) {
+// A message of a fixed size says how many numbers there are and holds the first ones. Only longer
+// lists take a second message.
+std::vector<std::vector<double>> Group::all_gather(const std::vector<double>& numbers) {
+  constexpr std::size_t kFirst = 255;
+  std::vector<std::vector<double>> heads(ranks_.size(), std::vector<double>(1 + kFirst));
+  std::vector<std::vector<double>> all(ranks_.size());
+  const auto own = static_cast<std::size_t>(rank_);
+  heads[own][0] = static_cast<double>(numbers.size());
+  std::copy_n(numbers.begin(), std::min(kFirst, numbers.size()), heads[own].begin() + 1);
+  all[own] = numbers;
+  Parts parts;
+  for (std::vector<double>& head : heads) {
+    parts.push_back(tensor_over(std::span(head)));
+  }
+  all_gather(parts);
+  bool is_whole = true;
+  for (std::size_t member = 0; member < all.size(); ++member) {
+    const auto size = static_cast<std::size_t>(heads[member][0]);
+    all[member].resize(size);
+    const std::size_t first = std::min(kFirst, size);
+    std::copy_n(heads[member].begin() + 1, first, all[member].begin());
+    parts[member] = tensor_over(std::span(all[member]).subspan(first));
+    is_whole = is_whole && first == size;
+  }
+  if (!is_whole) {
+    all_gather(parts);
+  }
+  return all;
+}
+
+void Group::reduce_scatter(const Parts& parts, const char* operation) {
   const at::Tensor& own = parts[static_cast<std::size_t>(rank_)];
   Parts terms;
   for (std::size_t member = 0; member < ranks_.size(); ++member) {
     terms.push_back(static_cast<int>(member) == rank_ ? own : at::empty_like(own));
   }
-  exchange(parts, terms);
+  begin(operation, parts, terms)->wait();
   own.copy_(pairwise_sum(terms));
 }
 
@@ -98,8 +140,9 @@ void Group::all_reduce(const at::Tensor& tensor) {
   for (const ElementRange& range : equal_shards(flat.numel(), ranks_.size())) {
     parts.push_back(flat.narrow(0, range.begin, range.size()));
   }
-  reduce_scatter(parts);
-  all_gather(parts);
+  reduce_scatter(parts, "all_reduce");
+  const Parts own(parts.size(), parts[static_cast<std::size_t>(rank_)]);
+  begin("all_reduce", own, parts)->wait();
 }
 
 }  // namespace halfback

@@ -38,14 +38,14 @@ ProcessRun::ProcessRun(const World& world, const Options& options)
 ProcessRun::~ProcessRun() { processes_.on_position({}); }
 
 ProcessRun::Connection ProcessRun::connect() {
-  std::unique_ptr<C10dTransport> transport =
-      make_c10d_transport({.processes = processes_,
-                           .num_ranks = options_.num_ranks,
-                           .capacity = options_.channel_capacity,
-                           .timeout = seconds(options_.timeout_seconds + kHeadStartSeconds),
-                           .allocate = allocate});
-  const ClockOffset clock = transport->clock_offset();
-  return {.transport = std::move(transport), .clock = clock};
+  std::unique_ptr<C10dNetwork> network =
+      make_c10d_network({.processes = processes_,
+                         .num_ranks = options_.num_ranks,
+                         .capacity = options_.channel_capacity,
+                         .timeout = seconds(options_.timeout_seconds + kHeadStartSeconds),
+                         .allocate = allocate});
+  const ClockOffset clock = network->clock_offset();
+  return {.network = std::move(network), .clock = clock};
 }
 
 ProcessRun::Watch::Watch(ProcessRun& run, Pipeline& pipeline) : run_(run) { run.watch(pipeline); }

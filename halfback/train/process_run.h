@@ -58,7 +58,7 @@ class ProcessRun final : public Peers {
 
   // Connects the ranks. To be called once, by all processes together.
   struct Connection {
-    std::unique_ptr<Transport> transport;
+    std::unique_ptr<Network> network;
     ClockOffset clock;  // to the first process
   };
   Connection connect();

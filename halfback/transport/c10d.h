@@ -6,10 +6,10 @@
 // not protected.
 #pragma once
 
+#include "halfback/transport/exchange.h"
 #include "halfback/transport/gloo_channel.h"
 #include "halfback/transport/gloo_peers.h"
 #include "halfback/transport/processes.h"
-#include "halfback/transport/transport.h"
 
 #include <chrono>
 #include <memory>
@@ -17,7 +17,7 @@
 namespace halfback {
 
 struct C10dOptions {
-  Processes& processes;  // at least two; must outlive the transport
+  Processes& processes;  // at least two; must outlive the network
   int num_ranks = 1;     // a multiple of the number of processes
   int capacity = 16;     // messages that a channel holds before a send waits; at least 1
   std::chrono::duration<double> timeout{60};
@@ -30,14 +30,14 @@ struct C10dOptions {
 // Reports a process whose connection closes to `processes`: from here on, and so best made right
 // after joining, a killed process is missed at once and not only by its silence. Destroy it after
 // Processes::leave(), or the others take its end for a failure.
-class C10dTransport : public Transport {
+class C10dNetwork : public Network {
  public:
   // Measures by a few messages there and back. All processes must call it, from one thread each,
-  // while no all_gather runs.
+  // while no step runs.
   virtual ClockOffset clock_offset() = 0;
 };
 
 // Connects with all other processes. Throws TransportError.
-std::unique_ptr<C10dTransport> make_c10d_transport(const C10dOptions& options);
+std::unique_ptr<C10dNetwork> make_c10d_network(const C10dOptions& options);
 
 }  // namespace halfback

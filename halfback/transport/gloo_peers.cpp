@@ -6,9 +6,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <utility>
 
@@ -17,12 +15,10 @@ namespace halfback {
 namespace {
 
 using Clock = Waits::Clock;
-using Lists = std::vector<std::vector<double>>;
 
 // Between two processes. Each has its own, so that one does not wait behind another.
 constexpr int kWatchTag = 0;
 constexpr int kClockTag = 1;
-constexpr int kGatherTag = 2;
 
 GlooOptions options_of(const Processes& processes, std::chrono::duration<double> timeout) {
   return {.process = processes.index(),
@@ -33,33 +29,6 @@ GlooOptions options_of(const Processes& processes, std::chrono::duration<double>
           .listens_at = processes.place().listens_at,
           .interface = processes.place().interface,
           .timeout = timeout};
-}
-
-// Lists in one: how long they are, and all their numbers.
-struct Flat {
-  std::vector<std::int64_t> sizes;
-  std::vector<double> numbers;
-};
-
-Flat flat_of(const Lists& lists) {
-  Flat flat;
-  for (const std::vector<double>& list : lists) {
-    flat.sizes.push_back(static_cast<std::int64_t>(list.size()));
-    flat.numbers.insert(flat.numbers.end(), list.begin(), list.end());
-  }
-  return flat;
-}
-
-void append(const Flat& flat, Lists& lists) {
-  auto number = flat.numbers.begin();
-  for (const std::int64_t size : flat.sizes) {
-    lists.emplace_back(number, number + size);
-    number += size;
-  }
-}
-
-std::size_t total(const std::vector<std::int64_t>& sizes) {
-  return static_cast<std::size_t>(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}));
 }
 
 }  // namespace
@@ -113,46 +82,6 @@ void GlooPeers::finish(Transfer& transfer,
   if (!wait(transfer, process, deadline())) {
     throw_late(awaited());
   }
-}
-
-Lists GlooPeers::all_gather(const Lists& lists) {
-  Flat own = flat_of(lists);
-  const auto size = static_cast<std::size_t>(processes_.count());
-  std::vector<Flat> flats(size);
-  std::vector<std::unique_ptr<Transfer>> sizes(size);
-  std::vector<std::pair<std::unique_ptr<Transfer>, std::unique_ptr<Transfer>>> sends(size);
-  const auto for_each_other = [&](auto call) {
-    for (int process = 0; process < processes_.count(); ++process) {
-      if (process != processes_.index()) {
-        call(process, static_cast<std::size_t>(process));
-      }
-    }
-  };
-  const auto finish_part = [&](Transfer& transfer, int process) {
-    finish(transfer, process,
-           [&] { return fmt::format("{} at the end of the step", processes_.name(process)); });
-  };
-  for_each_other([&](int process, std::size_t i) {
-    flats[i].sizes.resize(own.sizes.size());
-    sizes[i] = receive(tensor_over(std::span(flats[i].sizes)), process, kGatherTag);
-    sends[i].first = send(tensor_over(std::span(own.sizes)), process, kGatherTag);
-    sends[i].second = send(tensor_over(std::span(own.numbers)), process, kGatherTag);
-  });
-  for_each_other([&](int process, std::size_t i) {
-    finish_part(*sizes[i], process);
-    flats[i].numbers.resize(total(flats[i].sizes));
-    finish_part(*receive(tensor_over(std::span(flats[i].numbers)), process, kGatherTag), process);
-  });
-  for_each_other([&](int process, std::size_t i) {
-    finish_part(*sends[i].first, process);
-    finish_part(*sends[i].second, process);
-  });
-  flats[static_cast<std::size_t>(processes_.index())] = std::move(own);
-  Lists all;
-  for (const Flat& flat : flats) {
-    append(flat, all);
-  }
-  return all;
 }
 
 double GlooPeers::take_number(int from) {

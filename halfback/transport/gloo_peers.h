@@ -1,5 +1,5 @@
 // What one process does with the others through Gloo, with deadlines and names in its errors:
-// waits, lists of numbers from all, the offset of clocks, and a watch for the end of a process.
+// waits, the offset of clocks, and a watch for the end of a process.
 #pragma once
 
 #include "halfback/transport/gloo_group.h"
@@ -29,7 +29,7 @@ class GlooPeers {
   ~GlooPeers();
 
   // Tags up to this one are taken.
-  static constexpr int kLastTag = 2;
+  static constexpr int kLastTag = 1;
 
   // Begin transfers with a process. Here and below TransportError says which process is gone.
   std::unique_ptr<Transfer> send(const at::Tensor& tensor, int to, int tag);
@@ -48,11 +48,7 @@ class GlooPeers {
   // Ends every wait, now and later.
   void stop() { waits_.stop(); }
 
-  // Returns the lists of all processes, each of which brings the same number of them, in the order
-  // of the processes.
-  std::vector<std::vector<double>> all_gather(const std::vector<std::vector<double>>& lists);
-
-  // All processes must call it, while no all_gather runs.
+  // All processes must call it at the same time.
   ClockOffset clock_offset();
 
  private:

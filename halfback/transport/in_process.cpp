@@ -45,12 +45,12 @@ std::int64_t bytes_of(const Message& message) {
 
 using BargainKey = std::tuple<int, int, int>;  // from, to, key of the exchange
 
-class InProcessTransport final : public Transport {
+class InProcessNetwork final : public Network {
  public:
-  explicit InProcessTransport(const InProcessOptions& options)
+  explicit InProcessNetwork(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
-        gathered_(static_cast<std::size_t>(options.num_ranks)) {}
+        bargain_made_(static_cast<std::size_t>(options.num_ranks)) {}
 
   std::vector<int> local_ranks() const override {
     std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
@@ -93,46 +93,22 @@ class InProcessTransport final : public Transport {
     return std::move(envelope.message);
   }
 
-  std::unique_ptr<Exchange> begin_exchange(int rank, int key, std::vector<Trade> trades) override {
-    std::vector<std::shared_ptr<Bargain>> bargains;
-    {
-      const std::lock_guard lock(bargain_mutex_);
-      for (Trade& trade : trades) {
-        if (trade.gives.defined()) {
-          bargains.push_back(meet({rank, trade.peer, key}));
-          bargains.back()->given = std::move(trade.gives);
-        }
-        if (trade.gets.defined()) {
-          bargains.push_back(meet({trade.peer, rank, key}));
-          bargains.back()->got = std::move(trade.gets);
-        }
+  std::unique_ptr<Exchange> begin_exchange(int rank,
+                                           const ExchangeName& name,
+                                           std::vector<Trade> trades) override {
+    auto begun = std::make_unique<InProcessExchange>(*this, rank, name);
+    const std::lock_guard lock(bargain_mutex_);
+    for (Trade& trade : trades) {
+      if (trade.gives.defined()) {
+        begun->add(meet({rank, trade.peer, name.key}, trade.peer), trade.peer)->given =
+            std::move(trade.gives);
+      }
+      if (trade.gets.defined()) {
+        begun->add(meet({trade.peer, rank, name.key}, trade.peer), trade.peer)->got =
+            std::move(trade.gets);
       }
     }
-    bargains_changed_.notify_all();
-    return std::make_unique<InProcessExchange>(*this, std::move(bargains));
-  }
-
-  std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) override {
-    std::unique_lock lock(gather_mutex_);
-    wait(
-        lock, gather_changed_, [&] { return !is_reading_; }, [] { return "the last exchange"; });
-    gathered_[static_cast<std::size_t>(rank)] = std::move(values);
-    if (++num_gathered_ == options_.num_ranks) {
-      is_reading_ = true;
-      gather_changed_.notify_all();
-    }
-    wait(
-        lock, gather_changed_, [&] { return is_reading_; },
-        [&] {
-          return fmt::format("all ranks at the end of the step ({} of {} are there)", num_gathered_,
-                             options_.num_ranks);
-        });
-    std::vector<std::vector<double>> all = gathered_;
-    if (--num_gathered_ == 0) {
-      is_reading_ = false;
-      gather_changed_.notify_all();
-    }
-    return all;
+    return begun;
   }
 
   std::vector<LinkUse> links(int rank) const override {
@@ -155,73 +131,87 @@ class InProcessTransport final : public Transport {
       const std::lock_guard lock(channel.mutex);
       channel.changed.notify_all();
     }
-    {
-      const std::lock_guard lock(bargain_mutex_);
-      bargains_changed_.notify_all();
+    const std::lock_guard lock(bargain_mutex_);
+    for (std::condition_variable& changed : bargain_made_) {
+      changed.notify_all();
     }
-    const std::lock_guard lock(gather_mutex_);
-    gather_changed_.notify_all();
   }
 
  private:
   // One tensor of an exchange. It can be copied once both ends have come, by whichever waits first:
   // no end waits for the other to wait.
   struct Bargain {
-    BargainKey key;
     at::Tensor given;
     at::Tensor got;
     bool is_claimed = false;
     bool is_done = false;
+
+    bool is_made() const { return given.defined() && got.defined(); }
   };
 
   class InProcessExchange final : public Exchange {
    public:
-    InProcessExchange(InProcessTransport& transport, std::vector<std::shared_ptr<Bargain>> bargains)
-        : transport_(transport), bargains_(std::move(bargains)) {}
+    InProcessExchange(InProcessNetwork& network, int rank, ExchangeName name)
+        : network_(network), rank_(rank), name_(std::move(name)) {}
+
+    Bargain* add(std::shared_ptr<Bargain> bargain, int peer) {
+      parts_.push_back({std::move(bargain), peer});
+      return parts_.back().bargain.get();
+    }
 
     void wait() override {
-      for (const auto& bargain : bargains_) {
-        transport_.conclude(*bargain);
+      for (const Part& part : parts_) {
+        conclude(*part.bargain, part.peer);
       }
     }
 
    private:
-    InProcessTransport& transport_;
-    std::vector<std::shared_ptr<Bargain>> bargains_;
+    struct Part {
+      std::shared_ptr<Bargain> bargain;
+      int peer = 0;
+    };
+
+    void conclude(Bargain& one, int peer) {
+      std::condition_variable& changed = network_.made_for(rank_);
+      const auto awaited = [&] {
+        return fmt::format("rank {} to join {}", peer, to_string(name_));
+      };
+      std::unique_lock lock(network_.bargain_mutex_);
+      network_.wait(
+          lock, changed, [&one] { return one.is_made(); }, awaited);
+      if (std::exchange(one.is_claimed, true)) {
+        network_.wait(
+            lock, changed, [&one] { return one.is_done; }, awaited);
+        return;
+      }
+      lock.unlock();
+      one.got.copy_(one.given);
+      lock.lock();
+      one.is_done = true;
+      network_.made_for(peer).notify_all();
+    }
+
+    InProcessNetwork& network_;
+    int rank_;
+    ExchangeName name_;
+    std::vector<Part> parts_;
   };
 
-  // Returns what the other end has left, or leaves a new one.
-  std::shared_ptr<Bargain> meet(const BargainKey& key) {
+  // Returns what the other end has left, and wakes it, or leaves a new one.
+  std::shared_ptr<Bargain> meet(const BargainKey& key, int peer) {
     const auto [found, is_new] = bargains_.try_emplace(key);
     if (is_new) {
-      found->second = std::make_shared<Bargain>(Bargain{.key = key});
+      found->second = std::make_shared<Bargain>();
       return found->second;
     }
     std::shared_ptr<Bargain> met = std::move(found->second);
     bargains_.erase(found);
+    made_for(peer).notify_all();
     return met;
   }
 
-  void conclude(Bargain& one) {
-    std::unique_lock lock(bargain_mutex_);
-    const auto awaited = [&one] {
-      const auto [from, to, key] = one.key;
-      return fmt::format("the exchange {} from rank {} to rank {}", key, from, to);
-    };
-    wait(
-        lock, bargains_changed_, [&one] { return one.given.defined() && one.got.defined(); },
-        awaited);
-    if (std::exchange(one.is_claimed, true)) {
-      wait(
-          lock, bargains_changed_, [&one] { return one.is_done; }, awaited);
-      return;
-    }
-    lock.unlock();
-    one.got.copy_(one.given);
-    lock.lock();
-    one.is_done = true;
-    lock.unlock();
-    bargains_changed_.notify_all();
+  std::condition_variable& made_for(int rank) {
+    return bargain_made_[static_cast<std::size_t>(rank)];
   }
 
   std::size_t index_of(const Route& route) const {
@@ -257,21 +247,16 @@ class InProcessTransport final : public Transport {
   std::deque<Channel> channels_;
   std::atomic<bool> is_stopped_{false};
   std::mutex bargain_mutex_;
-  std::condition_variable bargains_changed_;
+  std::vector<std::condition_variable> bargain_made_;        // by the rank that waits for it
   std::map<BargainKey, std::shared_ptr<Bargain>> bargains_;  // of which one end has come
-  std::mutex gather_mutex_;
-  std::condition_variable gather_changed_;
-  std::vector<std::vector<double>> gathered_;
-  int num_gathered_ = 0;
-  bool is_reading_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> make_in_process_transport(const InProcessOptions& options) {
+std::unique_ptr<Network> make_in_process_network(const InProcessOptions& options) {
   HALFBACK_CHECK(options.num_ranks >= 1 && options.capacity >= 1,
                  fmt::format("{} ranks, capacity {}", options.num_ranks, options.capacity));
-  return std::make_unique<InProcessTransport>(options);
+  return std::make_unique<InProcessNetwork>(options);
 }
 
 }  // namespace halfback

@@ -1,7 +1,7 @@
 // Channels between ranks that are threads of one process: tensors change hands without a copy.
 #pragma once
 
-#include "halfback/transport/transport.h"
+#include "halfback/transport/exchange.h"
 
 #include <chrono>
 #include <memory>
@@ -14,6 +14,6 @@ struct InProcessOptions {
   std::chrono::duration<double> timeout{60.0};
 };
 
-std::unique_ptr<Transport> make_in_process_transport(const InProcessOptions& options);
+std::unique_ptr<Network> make_in_process_network(const InProcessOptions& options);
 
 }  // namespace halfback

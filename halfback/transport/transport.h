@@ -1,5 +1,5 @@
-// Moves tensors between ranks, by channels: one per ordered pair of ranks, first in, first out.
-// A transport never interprets what it carries; every wait has a deadline.
+// Moves the messages of a schedule between ranks, by channels: one per ordered pair of ranks, first
+// in, first out. A transport never interprets what it carries; every wait has a deadline.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <vector>
 
 namespace halfback {
@@ -36,27 +35,6 @@ class StoppedError : public std::exception {
   const char* what() const noexcept override { return "stopped because another rank stopped"; }
 };
 
-// What a rank gives to a peer and gets from it in one exchange. Either may be undefined: nothing
-// goes that way. Both ends know shape and dtype, and tensors are contiguous.
-struct Trade {
-  int peer = 0;
-  at::Tensor gives;
-  at::Tensor gets;  // filled in place
-};
-
-// An exchange under way. It must be waited for.
-class Exchange {
- public:
-  Exchange() = default;
-  Exchange(const Exchange&) = delete;
-  Exchange& operator=(const Exchange&) = delete;
-  virtual ~Exchange() = default;
-
-  // Returns when all that this rank gets is there and nobody reads any more what it gives. May be
-  // called from another thread than the one that began.
-  virtual void wait() = 0;
-};
-
 // Called from the threads of its ranks. Waits end with TransportError at the deadline (its text
 // says what was waited for), or with StoppedError after stop().
 class Transport {
@@ -75,16 +53,6 @@ class Transport {
   // Takes the oldest message out of the channel, which must be the one that `action` (a RECV)
   // means.
   virtual Message receive(const Route& route, const Action& action) = 0;
-
-  // Begins trades with peers, and does not wait for them. All ends of an exchange call it with the
-  // same key, from 0, which is free for another one once wait() has returned. Exchanges may begin
-  // in any order.
-  virtual std::unique_ptr<Exchange> begin_exchange(int rank,
-                                                   int key,
-                                                   std::vector<Trade> trades) = 0;
-
-  // Returns the values of all ranks, by rank. Every rank must call it.
-  virtual std::vector<std::vector<double>> all_gather(int rank, std::vector<double> values) = 0;
 
   // Returns the use of every channel out of a local rank that has carried anything.
   virtual std::vector<LinkUse> links(int rank) const = 0;

@@ -47,7 +47,7 @@ class ExecutorTest : public testing::Test {
 
   Schedule schedule_;
   NotingRunner runner_;
-  std::unique_ptr<Transport> transport_ = make_in_process_transport({.num_ranks = 1});
+  std::unique_ptr<Transport> transport_ = make_in_process_network({.num_ranks = 1});
   RankDevice device_{0, at::kCPU};
   Executor executor_{0, runner_, *transport_, device_};
 };

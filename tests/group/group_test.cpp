@@ -10,8 +10,10 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <thread>
@@ -23,11 +25,11 @@ constexpr int kSize = 5;
 
 // Runs work(group of all) on a thread for each rank.
 void run(int num_ranks, const std::function<void(Group&)>& work) {
-  const auto transport = make_in_process_transport({.num_ranks = num_ranks});
+  const auto network = make_in_process_network({.num_ranks = num_ranks});
   std::vector<std::thread> threads;
   for (int rank = 0; rank < num_ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      Group world = Group::world(*transport, rank, num_ranks);
+      Group world = Group::world(*network, rank, num_ranks);
       work(world);
     });
   }
@@ -73,6 +75,24 @@ TEST(GroupTest, ExchangesWhatIsThereAndLeavesTheRest) {
     gets[previous] = filled(-1.0);
     group.exchange(gives, gets);
     EXPECT_EQ(value_of(gets[previous]), static_cast<double>(previous));
+  });
+}
+
+// Lists of other lengths each time, some of which take a second message.
+TEST(GroupTest, GathersNumbersOfAnyCount) {
+  const auto numbers_of = [](int round, int member) {
+    constexpr std::array<std::size_t, 5> kCounts = {0, 3, 255, 256, 2000};
+    return std::vector<double>(kCounts[static_cast<std::size_t>(round + member) % 5],
+                               round + member / 7.0);
+  };
+  run(kSize, [&](Group& group) {
+    for (int round = 0; round < 100; ++round) {
+      const auto all = group.all_gather(numbers_of(round, group.rank()));
+      ASSERT_EQ(all.size(), static_cast<std::size_t>(kSize));
+      for (int member = 0; member < kSize; ++member) {
+        ASSERT_EQ(all[static_cast<std::size_t>(member)], numbers_of(round, member));
+      }
+    }
   });
 }
 
@@ -158,6 +178,7 @@ TEST(GroupTest, AGroupOfOneHasNobodyToWaitFor) {
     group.broadcast(tensor, 0);
     group.all_reduce(tensor);
     group.all_gather({tensor});
+    EXPECT_EQ(group.all_gather(std::vector<double>{1.5}).front(), std::vector<double>{1.5});
     EXPECT_TRUE(tensor.equal(filled(2.5)));
   });
 }
@@ -174,31 +195,34 @@ std::vector<Operation> operations() {
           {"all_to_all", [](Group& group) { group.all_to_all(three_parts(), three_parts()); }},
           {"broadcast", [](Group& group) { group.broadcast(filled(0.0), 2); }},
           {"all_gather", [](Group& group) { group.all_gather(three_parts()); }},
+          {"all_gather", [](Group& group) { group.all_gather(std::vector<double>{1.5}); }},
           {"reduce_scatter", [](Group& group) { group.reduce_scatter(three_parts()); }},
           {"all_reduce", [](Group& group) { group.all_reduce(filled(0.0)); }}};
 }
 
-// Member 2 of 3 never comes.
+// Member 0 of 3 comes alone.
 TEST(GroupTest, EveryOperationEndsAtTheDeadlineWhenAMemberStaysAway) {
   for (const Operation& operation : operations()) {
     SCOPED_TRACE(operation.name);
-    const auto transport =
-        make_in_process_transport({.num_ranks = 3, .timeout = std::chrono::milliseconds(50)});
-    Group group = Group::world(*transport, 0, 3);
+    const auto network =
+        make_in_process_network({.num_ranks = 3, .timeout = std::chrono::milliseconds(50)});
+    Group group = Group::world(*network, 0, 3);
     const std::string text = text_of_thrown<TransportError>([&] { operation.run(group); });
-    EXPECT_TRUE(contains(text, "waited 0.05 s for")) << text;
+    const std::string rank = contains(text, "rank 1") ? "rank 1" : "rank 2";
+    EXPECT_EQ(text,
+              fmt::format("waited 0.05 s for {} to join {} of all 3 ranks", rank, operation.name));
   }
 }
 
 TEST(GroupTest, EveryOperationEndsWhenTheRunIsStopped) {
   for (const Operation& operation : operations()) {
     SCOPED_TRACE(operation.name);
-    const auto transport = make_in_process_transport({.num_ranks = 3});
+    const auto network = make_in_process_network({.num_ranks = 3});
     std::thread stopping([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      transport->stop();
+      network->stop();
     });
-    Group group = Group::world(*transport, 0, 3);
+    Group group = Group::world(*network, 0, 3);
     EXPECT_THROW(operation.run(group), StoppedError);
     stopping.join();
   }

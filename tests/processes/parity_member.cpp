@@ -101,7 +101,7 @@ std::string difference(ProcessRun& run, const Schedule& schedule) {
   const int num_layers = layers_for(schedule.num_stages());
   const auto cut = equal_cut(num_layers, schedule.num_stages());
   Pipeline pipeline([&] { return build_llama(small_llama(num_layers), cut); }, schedule,
-                    parity_options(), std::move(connection.transport));
+                    parity_options(), std::move(connection.network));
   const ProcessRun::Watch watch(run, pipeline);
   pipeline.initialize(kSeed);
   const auto& expected = plain_steps({.num_micro_batches = schedule.num_micro_batches,

@@ -6,7 +6,7 @@
 #include "halfback/base/error.h"
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/dry_run.h"
-#include "halfback/transport/transport.h"
+#include "halfback/transport/exchange.h"
 
 #include <condition_variable>
 #include <deque>
@@ -21,7 +21,7 @@
 namespace halfback::testing {
 
 // For rules without streams. Every rank must call end() once, however its list ended.
-class MeetingTransport final : public Transport {
+class MeetingTransport final : public Network {
  public:
   MeetingTransport(int num_ranks, ChannelRule rule)
       : rule_(rule), ended_(index(num_ranks), false), waits_(index(num_ranks)) {}
@@ -61,12 +61,10 @@ class MeetingTransport final : public Transport {
     return ranks;
   }
 
-  std::unique_ptr<Exchange> begin_exchange(int /*rank*/, int /*key*/, std::vector<Trade>) override {
-    throw TransportError("exchanges are not for this transport");
-  }
-
-  std::vector<std::vector<double>> all_gather(int /*rank*/, std::vector<double> values) override {
-    return {std::move(values)};
+  std::unique_ptr<Exchange> begin_exchange(int /*rank*/,
+                                           const ExchangeName& name,
+                                           std::vector<Trade> /*trades*/) override {
+    throw TransportError("nobody is there to join " + to_string(name));
   }
 
   std::vector<LinkUse> links(int /*rank*/) const override { return {}; }

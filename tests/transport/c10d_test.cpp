@@ -48,5 +48,9 @@ TEST(C10dTest, DeadlinesAndWrongOrdersSayWhatWasWaitedFor) {
   ProcessRun(2, peer("refusals", 2), {"PEER_WAIT=0.5"}).expect_success();
 }
 
+TEST(C10dTest, EveryOperationOfAGroupEndsAtTheDeadlineWhenAMemberStaysAway) {
+  ProcessRun(2, peer("absences", 2), {"PEER_WAIT=0.5"}).expect_success();
+}
+
 }  // namespace
 }  // namespace halfback::testing

@@ -1,4 +1,4 @@
-// Channels between threads: order, capacity, deadlines, stopping, exchanges of all ranks.
+// Channels and exchanges between threads: order, capacity, deadlines, stopping.
 #include "halfback/transport/in_process.h"
 
 #include "halfback/base/error.h"
@@ -36,10 +36,10 @@ std::int64_t value_of(const Message& message) {
   return *message.at(0).const_data_ptr<std::int64_t>();
 }
 
-std::unique_ptr<Transport> transport_of(int num_ranks, int capacity, double timeout = 30.0) {
-  return make_in_process_transport({.num_ranks = num_ranks,
-                                    .capacity = capacity,
-                                    .timeout = std::chrono::duration<double>(timeout)});
+std::unique_ptr<Network> transport_of(int num_ranks, int capacity, double timeout = 30.0) {
+  return make_in_process_network({.num_ranks = num_ranks,
+                                  .capacity = capacity,
+                                  .timeout = std::chrono::duration<double>(timeout)});
 }
 
 TEST(InProcessTest, TensorsComeInTheOrderTheyWereSent) {
@@ -112,8 +112,14 @@ TEST(InProcessTest, DeadlinesSayWhatWasWaitedFor) {
   EXPECT_EQ(text_of_thrown<TransportError>(
                 [&] { transport->send(kThere, send_forward(1), message_of(1)); }),
             "waited 0.05 s for room in the channel from rank 0 to rank 1 (it holds 1 messages)");
-  EXPECT_EQ(text_of_thrown<TransportError>([&] { transport->all_gather(0, {1.0}); }),
-            "waited 0.05 s for all ranks at the end of the step (1 of 2 are there)");
+  const auto group = std::make_shared<const std::string>("ranks 0, 1");
+  const ExchangeName name{.operation = "broadcast", .group = group};
+  const at::Tensor tensor = message_of(0).front();
+  EXPECT_EQ(
+      text_of_thrown<TransportError>([&] {
+        transport->begin_exchange(0, name, {{.peer = 1, .gives = tensor, .gets = {}}})->wait();
+      }),
+      "waited 0.05 s for rank 1 to join broadcast of ranks 0, 1");
 }
 
 TEST(InProcessTest, ATensorThatCouldNotBeSentLeavesTheOrderAlone) {
@@ -143,12 +149,12 @@ TEST(InProcessTest, AnotherActionThanExpectedIsRefused) {
 TEST(InProcessTest, StopWakesEveryWait) {
   const auto transport = transport_of(4, 1);
   transport->send(kThere, send_forward(0), message_of(0));
+  const at::Tensor tensor = message_of(0).front();
   const std::vector<std::function<void()>> waits = {
       [&] { transport->send(kThere, send_forward(1), message_of(1)); },
       [&] { transport->receive(kBack, receive_backward(0)); },
       [&] { transport->receive({.from = 3, .to = 2}, receive_forward(0)); },
-      [&] { transport->all_gather(2, {1.0}); },
-      [&] { transport->all_gather(3, {1.0}); },
+      [&] { transport->begin_exchange(3, {}, {{.peer = 2, .gives = {}, .gets = tensor}})->wait(); },
   };
   std::barrier all_are_here(static_cast<std::ptrdiff_t>(waits.size()) + 1);
   std::atomic<int> num_stopped{0};
@@ -177,45 +183,14 @@ TEST(InProcessTest, AfterStopNothingWaitsAnyMore) {
   transport->stop();
   EXPECT_THROW(transport->receive(kThere, receive_forward(0)), StoppedError);
   EXPECT_THROW(transport->send(kThere, send_forward(0), message_of(0)), StoppedError);
-  EXPECT_THROW(transport->all_gather(0, {}), StoppedError);
-}
-
-TEST(InProcessTest, AllRanksSeeTheValuesOfAllRoundAfterRound) {
-  constexpr int kRanks = 4;
-  constexpr int kRounds = 400;
-  const auto transport = transport_of(kRanks, 1);
-  std::atomic<int> num_wrong{0};
-  std::vector<std::thread> ranks;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    ranks.emplace_back([&, rank] {
-      for (int round = 0; round < kRounds; ++round) {
-        // Ranks bring lists of different lengths.
-        std::vector<double> mine(static_cast<std::size_t>(rank + 1), 1000.0 * round + rank);
-        const auto all = transport->all_gather(rank, std::move(mine));
-        for (int other = 0; other < kRanks; ++other) {
-          const std::vector<double> expected(static_cast<std::size_t>(other + 1),
-                                             1000.0 * round + other);
-          num_wrong += all.at(static_cast<std::size_t>(other)) == expected ? 0 : 1;
-        }
-      }
-    });
-  }
-  for (std::thread& rank : ranks) {
-    rank.join();
-  }
-  EXPECT_EQ(num_wrong, 0);
-}
-
-TEST(InProcessTest, ARankAloneGathersItsOwnValues) {
-  const auto transport = transport_of(1, 1);
-  for (int round = 0; round < 3; ++round) {
-    EXPECT_EQ(transport->all_gather(0, {1.5, 2.5}), (std::vector<std::vector<double>>{{1.5, 2.5}}));
-  }
+  const at::Tensor tensor = message_of(0).front();
+  EXPECT_THROW(transport->begin_exchange(0, {}, {{.peer = 1, .gives = tensor, .gets = {}}})->wait(),
+               StoppedError);
 }
 
 TEST(InProcessTest, SizesThatNobodyCanHaveAreOurMistake) {
-  EXPECT_THROW(make_in_process_transport({.num_ranks = 0}), std::logic_error);
-  EXPECT_THROW(make_in_process_transport({.num_ranks = 1, .capacity = 0}), std::logic_error);
+  EXPECT_THROW(make_in_process_network({.num_ranks = 0}), std::logic_error);
+  EXPECT_THROW(make_in_process_network({.num_ranks = 1, .capacity = 0}), std::logic_error);
 }
 
 }  // namespace

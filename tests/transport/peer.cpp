@@ -1,6 +1,7 @@
 // What the processes of c10d_test.cpp and processes_test.cpp run: peer SCENARIO [RANKS].
 // Ends with 0 when all was as it should be.
 #include "halfback/base/error.h"
+#include "halfback/group/group.h"
 #include "halfback/transport/c10d.h"
 #include "halfback/transport/processes.h"
 
@@ -21,6 +22,7 @@
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace halfback {
@@ -56,10 +58,11 @@ ProcessesOptions options_for(int num_ranks) {
 struct Peer {
   explicit Peer(int num_ranks, int capacity = 4)
       : processes(detect_world(), options_for(num_ranks)),
-        transport(make_c10d_transport({.processes = processes,
-                                       .num_ranks = num_ranks,
-                                       .capacity = capacity,
-                                       .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))})) {
+        transport(make_c10d_network({.processes = processes,
+                                     .num_ranks = num_ranks,
+                                     .capacity = capacity,
+                                     .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))})),
+        num_ranks_(num_ranks) {
     processes.on_position([] { return std::string("rank 7: position 3, 1RECV_F3"); });
     processes.on_failure([this](const std::string&) { transport->stop(); });
   }
@@ -101,9 +104,13 @@ struct Peer {
   }
 
   int rank() const { return transport->local_ranks().front(); }
+  Group group_of(int rank) { return Group::world(*transport, rank, num_ranks_); }
 
   Processes processes;
-  std::unique_ptr<C10dTransport> transport;
+  std::unique_ptr<C10dNetwork> transport;
+
+ private:
+  int num_ranks_;
 };
 
 Action send_of(int number) { return {ActionKind::SendForward, 0, number}; }
@@ -148,6 +155,7 @@ bool are_equal(const Message& one, const Message& other) {
 // A sender sends as many messages as a channel holds while nobody receives, and then one more.
 void capacity(int channel_capacity) {
   Peer peer(2, channel_capacity);
+  Group group = peer.group_of(peer.rank());
   const Route route{.from = 0, .to = 1};
   const auto send = [&](int number) {
     peer.transport->send(route, send_of(number), message_of(route, number));
@@ -164,9 +172,9 @@ void capacity(int channel_capacity) {
       for (int i = 0; i < channel_capacity; ++i) {
         send(first + i);
       }
-      peer.transport->all_gather(0, {});
+      group.all_gather(std::vector<double>{});
     } else {
-      peer.transport->all_gather(1, {});
+      group.all_gather(std::vector<double>{});
       for (int i = 0; i < channel_capacity; ++i) {
         take(first + i);
       }
@@ -180,7 +188,7 @@ void capacity(int channel_capacity) {
     std::future<void> one_more =
         std::async(std::launch::async, [&] { send(next + channel_capacity); });
     for (int i = 0; i < 20; ++i) {
-      peer.transport->all_gather(0, {});
+      group.all_gather(std::vector<double>{});
     }
     require(one_more.wait_for(std::chrono::seconds(0)) == std::future_status::timeout,
             "a full channel holds the sender");
@@ -188,7 +196,7 @@ void capacity(int channel_capacity) {
     one_more.get();
   } else {
     for (int i = 0; i < 20; ++i) {
-      peer.transport->all_gather(1, {});
+      group.all_gather(std::vector<double>{});
     }
     peer.processes.gather("full", "");
     for (int i = 0; i <= channel_capacity; ++i) {
@@ -258,7 +266,7 @@ void exchanges(int num_ranks) {
           trades[static_cast<std::size_t>(key)].push_back(trade);
         }
         const auto index = static_cast<std::size_t>(key);
-        under_way[index] = peer.transport->begin_exchange(rank, key, trades[index]);
+        under_way[index] = peer.transport->begin_exchange(rank, {.key = key}, trades[index]);
       }
       std::thread([&] {
         for (const auto& exchange : under_way) {
@@ -281,11 +289,13 @@ void exchanges(int num_ranks) {
 void gather(int num_ranks) {
   Peer peer(num_ranks);
   peer.on_ranks([&](int rank) {
+    Group group = peer.group_of(rank);
     for (int round = 0; round < 200; ++round) {
       const auto list_of = [&](int of) {
-        return std::vector<double>(static_cast<std::size_t>((round + of) % 4), round + of / 7.0);
+        return std::vector<double>(static_cast<std::size_t>((round + of) % 4 * 130),
+                                   round + of / 7.0);
       };
-      const auto all = peer.transport->all_gather(rank, list_of(rank));
+      const auto all = group.all_gather(list_of(rank));
       require(static_cast<int>(all.size()) == num_ranks, "one list for each rank");
       for (int other = 0; other < num_ranks; ++other) {
         require(all[static_cast<std::size_t>(other)] == list_of(other),
@@ -357,6 +367,40 @@ void refusals(int num_ranks) {
   peer.processes.leave();
 }
 
+// Process 1 stays away from each operation of a group. One deadline ends the network's waits of an
+// exchange, so each operation has a group of its own.
+void absences(int num_ranks) {
+  Peer peer(num_ranks);
+  const at::Tensor one = at::zeros({4}, at::kFloat);
+  const Group::Parts two = {one, at::zeros({4}, at::kFloat)};
+  const std::vector<std::pair<const char*, std::function<void(Group&)>>> operations = {
+      {"exchange", [&](Group& group) { group.exchange(two, two); }},
+      {"all_to_all", [&](Group& group) { group.all_to_all(two, two); }},
+      {"broadcast", [&](Group& group) { group.broadcast(one, 1); }},
+      {"all_gather", [&](Group& group) { group.all_gather(two); }},
+      {"all_gather", [&](Group& group) { group.all_gather(std::vector<double>{1.5}); }},
+      {"reduce_scatter", [&](Group& group) { group.reduce_scatter(two); }},
+      {"all_reduce", [&](Group& group) { group.all_reduce(one); }}};
+  Group world = peer.group_of(peer.rank());
+  for (const auto& [name, run] : operations) {
+    Group group = *world.split({0, 1});
+    std::string text = "nothing";
+    try {
+      if (peer.rank() == 0) {
+        run(group);
+      }
+    } catch (const TransportError& error) {
+      text = error.what();
+    }
+    require(peer.rank() == 1 || text == fmt::format("waited 0.5 s for rank 1 in {} to join {} of "
+                                                    "ranks 0, 1",
+                                                    peer.processes.name(1), name),
+            fmt::format("{}: {}", name, text));
+  }
+  peer.processes.gather("waited", "");
+  peer.processes.leave();
+}
+
 // Waits for a message of the next rank that never comes.
 void wait_for_ever(int num_ranks) {
   Peer peer(num_ranks);
@@ -382,7 +426,7 @@ void fail_one(int num_ranks) {
     if (peer.rank() == 1) {
       throw Error("rank 1, position 4, 1F2: out of memory");
     }
-    peer.transport->all_gather(peer.rank(), {});
+    peer.group_of(peer.rank()).all_gather(std::vector<double>{});
   });
 }
 
@@ -392,7 +436,7 @@ void throw_on_a_thread(int num_ranks) {
   if (peer.rank() == 1) {
     std::thread([] { throw std::runtime_error("boom"); }).join();
   }
-  peer.telling_failures([&] { peer.transport->all_gather(peer.rank(), {}); });
+  peer.telling_failures([&] { peer.group_of(peer.rank()).all_gather(std::vector<double>{}); });
 }
 
 volatile std::sig_atomic_t is_over = 0;
@@ -404,6 +448,7 @@ void pass_messages(int num_ranks) {
   const Route route{.from = 0, .to = 1};
   say("ready");
   int number = 0;
+  Group group = peer.group_of(peer.rank());
   const auto pass_one = [&] {
     if (peer.rank() == 0) {
       peer.transport->send(route, send_of(number), message_of(route, number));
@@ -413,7 +458,7 @@ void pass_messages(int num_ranks) {
           fmt::format("message {}", number));
     }
     const double here = is_over != 0 ? 1.0 : 0.0;
-    const auto all = peer.transport->all_gather(peer.rank(), {here});
+    const auto all = group.all_gather(std::vector<double>{here});
     peer.processes.gather("over", "");
     ++number;
     return all[0].front() + all[1].front() < 2.0;
@@ -444,6 +489,7 @@ const std::map<std::string, Scenario> kScenarios = {
     {"clocks", clocks},
     {"exchanges", exchanges},
     {"fail_one", fail_one},
+    {"absences", absences},
     {"gather", gather},
     {"hang", hang},
     {"join", join},
