@@ -1,8 +1,8 @@
 // CPU seconds of what is done to a schedule before it runs, by its size: build, add messages,
 // verify, simulate. Prints JSON. One size a process, since the peak of memory is the process's.
 #include "halfback/base/error.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/families.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/simulator.h"
 

@@ -100,7 +100,8 @@ std::unique_ptr<Pipeline> make_pipeline(Options& options) {
   settings.update.clip_norm = 1.0;
   settings.threads_per_rank = options.num_threads;
   const auto cut = equal_cut(static_cast<int>(options.model.num_layers), schedule.num_stages());
-  auto pipeline = std::make_unique<Pipeline>(build_llama(options.model, cut), schedule, settings);
+  auto pipeline = std::make_unique<Pipeline>(build_llama(options.model, cut),
+                                             make_runnable(schedule), settings);
   pipeline->initialize(options.seed);
   return pipeline;
 }

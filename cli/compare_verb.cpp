@@ -1,10 +1,11 @@
 // halfback compare: the same steps under several schedules, backward in one and in two stages.
-#include "cli/comparison.h"
 #include "cli/options.h"
 #include "cli/status_line.h"
+#include "cli/training_options.h"
 #include "cli/verbs.h"
-#include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/engine/runtime.h"
+#include "halfback/measure/comparison.h"
 #include "halfback/train/progress.h"
 
 #include <fmt/format.h>
@@ -82,13 +83,10 @@ void print_json(const std::vector<ComparisonRow>& rows) {
 }
 
 void run(const Options& options) {
-  if (options.request.num_rounds < 1 || options.request.num_warmup_rounds < 0) {
-    throw ConfigError(
-        fmt::format("--rounds is {}, --warmup-rounds is {}; expected 1 or more, 0 or more",
-                    options.request.num_rounds, options.request.num_warmup_rounds));
-  }
+  ComparisonRequest request = options.request;
+  request.channel_capacity = options.training.channel_capacity;
   StatusLine status;
-  const auto rows = compare(options.training, options.request, [&](auto done, auto total) {
+  const auto rows = compare(options.training.config(), request, [&](auto done, auto total) {
     status.show(fmt::format("round {} of {}", done, total));
   });
   options.as_json ? print_json(rows) : print_table(rows);
@@ -108,8 +106,8 @@ void add_compare_verb(CLI::App& app) {
              "Micro-batches of a step (as each family has them)");
   add_option(*verb, "--data-parallel", request.shape.num_pipelines, "D",
              "Pipelines that share a step, each with a copy of the weights");
-  add_option(*verb, "--rounds", request.num_rounds, "N", "Measured steps of each row");
-  add_option(*verb, "--warmup-rounds", request.num_warmup_rounds, "N", "Steps before those");
+  add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured steps of each row");
+  add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N", "Steps before those");
   verb->add_flag("--json", options->as_json, "Print JSON");
   options->training.add_to(*verb);
   verb->footer("Example: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20");

@@ -1,15 +1,15 @@
 #include "cli/dry_run.h"
 
 #include "cli/options.h"
-#include "cli/profile.h"
 #include "cli/status_line.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/engine/runtime.h"
 #include "halfback/engine/stage.h"
+#include "halfback/measure/profile.h"
 #include "halfback/models/cut.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/train/progress.h"
@@ -27,11 +27,11 @@ namespace halfback::cli {
 
 namespace {
 
-constexpr ProfileRounds kRounds{.num_measured = 3, .num_warmup = 1};
+constexpr Rounds kRounds{.num_measured = 3, .num_warmup = 1};
 
 // What Training refuses before its first step.
 void refuse(const TrainingConfig& config) {
-  check_runnable(config.schedule, config.pipeline.update);
+  check(config);
   open_data(config);
   const std::filesystem::path source =
       config.resumes_from ? config.resumes_from->directory : config.initial;
@@ -62,7 +62,7 @@ std::int64_t num_trained(const StageLayers& stage) {
 // Stages get no memory: their tensors have sizes only.
 Parts parts_of(const TrainingConfig& config) {
   const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
-                                                      .num_stages = config.schedule.num_stages()});
+                                                      .num_stages = config.schedule->num_stages()});
   Parts parts{.first_block = {0}, .num_parameters = {}, .memory = {}};
   for (const int blocks : cut) {
     parts.first_block.push_back(parts.first_block.back() + blocks);
@@ -71,7 +71,7 @@ Parts parts_of(const TrainingConfig& config) {
       build_model(config.model, cut, {.checkpointing = config.checkpointing});
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, config.micro_batch_size)});
-  const int num_replicas = config.schedule.placement.num_replicas();
+  const int num_replicas = config.schedule->placement.num_replicas();
   Stage::Options options = config.pipeline.stage;
   options.device = at::kMeta;
   options.gradient_groups = std::max(1, config.pipeline.gradient_groups / num_replicas);
@@ -170,9 +170,14 @@ struct Costs {
 
 Costs measured_costs(const TrainingConfig& config) {
   StatusLine status;
-  const Profile found = profile(config, kRounds, [&](auto done, auto total) {
-    status.show(fmt::format("measuring: round {} of {}", done, total));
-  });
+  const Profile found =
+      profile(config,
+              {.num_ranks = config.schedule->num_ranks(),
+               .num_stages = config.schedule->num_stages(),
+               .rounds = kRounds},
+              [&](auto done, auto total) {
+                status.show(fmt::format("measuring: round {} of {}", done, total));
+              });
   return {
       found.file.costs,
       fmt::format(
@@ -210,14 +215,14 @@ void print_dry_run(const TrainingConfig& config, const DryRun& request, std::ost
   check(config.model);
   const Parts parts = parts_of(config);
   refuse(config);
-  const Schedule schedule = with_messages(config.schedule, {config.pipeline.channel_capacity});
+  const Schedule& schedule = *config.schedule;
   std::optional<Costs> costs;
   if (!request.cost_file.empty()) {
     costs = {load_cost_file(request.cost_file).costs, "the times in " + request.cost_file};
     costs->model.check(schedule);
   }
   out << fmt::format("model: {}\nschedule: {}\nprocesses: {}; threads: {} a rank\n",
-                     describe(config.model), headline(config.schedule), request.num_processes,
+                     describe(config.model), headline(schedule), request.num_processes,
                      config.pipeline.threads_per_rank);
   print_placement(schedule, parts, request.num_processes, out);
   print_memory(schedule, parts.memory, out);

@@ -46,8 +46,8 @@ std::vector<std::pair<std::string, std::string>> common_values(const TrainingCon
       values.emplace_back(fmt::format("--{}", name), line.substr(end + 3));
     }
   }
-  values.emplace_back("schedule", fmt::format("{}, {}", headline(config.schedule),
-                                              checksum(to_csv(config.schedule))));
+  values.emplace_back("schedule", fmt::format("{}, {}", headline(*config.schedule),
+                                              checksum(to_csv(*config.schedule))));
   return values;
 }
 
@@ -60,8 +60,8 @@ std::shared_ptr<ProcessRun> join_run(const TrainingConfig& config, const CLI::Ap
   }
   auto run = std::make_shared<ProcessRun>(
       world,
-      ProcessRun::Options{.num_ranks = config.schedule.num_ranks(),
-                          .channel_capacity = config.pipeline.channel_capacity,
+      ProcessRun::Options{.num_ranks = config.schedule->num_ranks(),
+                          .channel_capacity = config.schedule.channel_capacity(),
                           .timeout_seconds = config.pipeline.timeout_seconds,
                           .on_wait = [](const std::string& text) { std::cerr << text + "\n"; }});
   run->agree(common_values(config, verb));

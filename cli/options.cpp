@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/schedule/families.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -57,6 +58,16 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
   whole.times = times;
   whole.verifies = verifies;
   return load_or_build(source, whole);
+}
+
+// A file is checked once, with the capacity that it runs with. Side by side with itself it is
+// checked before, or the place of a fault would be one of no file.
+RunnableSchedule ScheduleOptions::load_runnable(RunnableOptions options) const {
+  const std::vector<std::string> names = family_names();
+  if (std::ranges::find(names, source) == names.end()) {
+    options.where = source;
+  }
+  return make_runnable(load(options.verifies && request.num_pipelines > 1), options);
 }
 
 void FormatOption::add_to(CLI::App& verb,

@@ -1,11 +1,13 @@
 // Options that several verbs have; they mean the same everywhere.
 #pragma once
 
+#include "halfback/schedule/runnable.h"
 #include "halfback/schedule/source.h"
 
 #include <CLI/CLI.hpp>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace halfback::cli {
@@ -31,6 +33,8 @@ struct ScheduleOptions {
   // Returns the schedule that they name; a file is validated if `verifies`; families that search an
   // order do so for these times. Throws as load_or_build().
   Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
+  // Returns it ready to run; errors of a file begin with its name. Throws as make_runnable(), too.
+  RunnableSchedule load_runnable(RunnableOptions options) const;
 };
 
 // --format, and --json for the one of that name.
@@ -54,6 +58,22 @@ bool is_on(const std::string& option, const std::string& value);
 void require_choice(const std::string& option,
                     const std::string& value,
                     const std::vector<std::string>& choices);
+
+// Returns the value of a choice. Throws as require_choice().
+template <typename Value>
+Value chosen(const std::string& option,
+             const std::string& name,
+             const std::vector<std::pair<std::string, Value>>& choices) {
+  std::vector<std::string> names;
+  for (const auto& [known, value] : choices) {
+    if (known == name) {
+      return value;
+    }
+    names.push_back(known);
+  }
+  require_choice(option, name, names);
+  return choices.front().second;  // not reached
+}
 
 // Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, backward in two stages", with the number of
 // replicas where there are several.

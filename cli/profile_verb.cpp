@@ -1,11 +1,12 @@
 // halfback profile: what the stages of a model cost, as a file for halfback simulate --cost-file.
 #include "cli/options.h"
-#include "cli/profile.h"
 #include "cli/status_line.h"
+#include "cli/training_options.h"
 #include "cli/verbs.h"
-#include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/base/option.h"
 #include "halfback/base/text.h"
+#include "halfback/measure/profile.h"
 
 #include <fmt/format.h>
 
@@ -22,7 +23,9 @@ namespace {
 
 struct Options {
   TrainingOptions training;
-  ProfileRequest request;
+  int num_ranks = 4;
+  int stages_per_rank = 1;
+  Rounds rounds;
   std::string output;
   bool as_json = false;
 };
@@ -66,12 +69,12 @@ void print_bytes(const MemoryModel& memory) {
   }
 }
 
-void print_table(const Profile& found, const ProfileRequest& request) {
+void print_table(const Profile& found, const Rounds& rounds) {
   const TrainingConfig& config = found.config;
   std::cout << fmt::format(
       "model: {}\nmicro-batch: {} {}; threads: {}; rounds: {} after {}\n\n", describe(config.model),
       config.micro_batch_size * items_per_sample(config.model), item_name(config.model),
-      config.pipeline.threads_per_rank, request.rounds.num_measured, request.rounds.num_warmup);
+      config.pipeline.threads_per_rank, rounds.num_measured, rounds.num_warmup);
   print_times(found);
   print_bytes(*found.file.memory);
   std::cout
@@ -107,21 +110,29 @@ void run(const Options& options) {
     require_replaceable(options.output);
     const AtomicFile refused_before_measuring(options.output);
   }
+  constexpr int kMost = 1 << 10;
+  require_option(options.num_ranks >= 1 && options.num_ranks <= kMost, "ranks", options.num_ranks,
+                 "1 to 1024");
+  require_option(options.stages_per_rank >= 1 && options.stages_per_rank <= kMost,
+                 "stages-per-rank", options.stages_per_rank, "1 to 1024");
   StatusLine status;
-  const Profile found = profile(options.training, options.request, [&](auto done, auto total) {
-    status.show(fmt::format("round {} of {}", done, total));
-  });
+  const Profile found = profile(
+      options.training.config(),
+      {.num_ranks = options.num_ranks,
+       .num_stages = options.num_ranks * options.stages_per_rank,
+       .rounds = options.rounds},
+      [&](auto done, auto total) { status.show(fmt::format("round {} of {}", done, total)); });
   if (options.as_json) {
     std::cout << to_cost_file(found.file);
   } else {
-    print_table(found, options.request);
+    print_table(found, options.rounds);
   }
   if (!options.output.empty()) {
     save_cost_file(found.file, options.output);
     if (!options.as_json) {
       std::cout << fmt::format(
           "\ncosts: {0} (halfback simulate SCHEDULE --ranks {1} --cost-file {0})\n", options.output,
-          options.request.num_ranks);
+          options.num_ranks);
     }
   }
 }
@@ -132,11 +143,10 @@ void add_profile_verb(CLI::App& app) {
   CLI::App* verb =
       app.add_subcommand("profile", "Measure what the stages of a model cost, for simulate");
   const auto options = std::make_shared<Options>();
-  ProfileRequest& request = options->request;
-  add_option(*verb, "--ranks", request.num_ranks, "N", "Ranks that the model will run on");
-  add_option(*verb, "--stages-per-rank", request.stages_per_rank, "V", "Stages on each of them");
-  add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured rounds");
-  add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N", "Rounds before those");
+  add_option(*verb, "--ranks", options->num_ranks, "N", "Ranks that the model will run on");
+  add_option(*verb, "--stages-per-rank", options->stages_per_rank, "V", "Stages on each of them");
+  add_option(*verb, "--rounds", options->rounds.num_measured, "N", "Measured rounds");
+  add_option(*verb, "--warmup-rounds", options->rounds.num_warmup, "N", "Rounds before those");
   add_option(*verb, "--output", options->output, "FILE",
              "File to write: times in seconds and bytes of each stage, for simulate "
              "--cost-file");

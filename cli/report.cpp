@@ -7,7 +7,6 @@
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/model.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
@@ -175,11 +174,11 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
   if (!timeline.spans.empty()) {
     const std::vector<int> cut = parse_cut(
         config.cut,
-        {.num_blocks = num_blocks(config.model), .num_stages = config.schedule.num_stages()});
+        {.num_blocks = num_blocks(config.model), .num_stages = config.schedule->num_stages()});
     const std::vector<StageBytes> bytes =
         stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
-    const Schedule ran = with_messages(config.schedule, {config.pipeline.channel_capacity});
+    const Schedule& ran = *config.schedule;
     Report page = measured_page(ran, timeline, {.stages = bytes});
     page.charts = curves_.charts();
     files_.write(kPageFile, to_html(page));

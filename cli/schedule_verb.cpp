@@ -3,9 +3,9 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/text_grid.h"
 

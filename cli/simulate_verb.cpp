@@ -4,11 +4,13 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/simulate/cost_file.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/chrome_trace.h"
+#include "halfback/timeline/report/svg.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/timeline/text_grid.h"
 

@@ -13,6 +13,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/engine/runtime.h"
 #include "halfback/launch/process_team.h"
 #include "halfback/train/progress.h"
 #include "halfback/transport/world.h"
@@ -40,31 +41,21 @@ constexpr std::int64_t kDefaultImages = 1000;
 // The types of a checkpoint's values; the first is that of the checkpoint that a run begins with.
 constexpr const char* kInheritedDtype = "as-initial";
 
-std::optional<at::ScalarType> parse_checkpoint_dtype(const std::string& name) {
-  require_choice("--checkpoint-dtype", name, {kInheritedDtype, "float32", "bfloat16", "float16"});
-  if (name == kInheritedDtype) {
-    return std::nullopt;
-  }
-  return name == "float32" ? at::kFloat : name == "float16" ? at::kHalf : at::kBFloat16;
-}
-
 struct Options {
+  Options() {
+    TrainingConfig& given = training.given;
+    given.num_steps = 200;
+    given.learning_rate.warmup_steps = 20;
+  }
+
   TrainingOptions training;
   ScheduleOptions schedule{.source = "1f1b-1"};
   TokenizerOption tokenizer;
   LaunchOptions launch;
   bool skips_verification = false;
-  std::int64_t num_steps = 200;
-  std::int64_t warmup_steps = 20;
-  double floor_fraction = 0.1;
-  std::int64_t evaluate_every = 50;
   std::optional<std::int64_t> evaluate_samples;
-  double validation_fraction = 0.1;
   std::string checkpoint;
-  std::int64_t checkpoint_every = 0;
-  int keep = 1;
   std::string initial;
-  bool has_new_head = false;
   std::string checkpoint_dtype = kInheritedDtype;
   bool resumes = false;
   std::string report;
@@ -83,7 +74,7 @@ extern "C" void request_stop(int signal) {
 std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig& model) {
   const std::int64_t count =
       asked.value_or(task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
-  return count > 0 ? count : std::numeric_limits<std::int64_t>::max();
+  return count == 0 ? std::numeric_limits<std::int64_t>::max() : count;
 }
 
 // Of several processes the first tells.
@@ -95,50 +86,38 @@ void print_note(const std::string& text) { std::cerr << fmt::format("note: {}\n"
 
 // What the options alone say.
 TrainingConfig config_of(const Options& options) {
-  const Schedule schedule = options.schedule.load(!options.skips_verification);
   const bool has_own_model = !options.resumes && options.initial.empty();
-  TrainingConfig config = has_own_model ? options.training.config(schedule)
-                                        : options.training.config_without_model(schedule);
-  config.pipeline.threads_per_rank =
-      resolve_threads(options.training.threads_per_rank, ranks_on_this_host(schedule.num_ranks()));
-  if (!options.skips_verification) {
-    validate_for_run(config.schedule, options.training.channel_capacity);
-  }
-  config.learning_rate.floor_fraction = options.floor_fraction;
-  config.learning_rate.warmup_steps = options.warmup_steps;
-  config.learning_rate.num_steps = options.num_steps;
-  config.num_steps = options.num_steps;
-  config.evaluate_every = options.evaluate_every;
-  config.validation_fraction = options.validation_fraction;
+  TrainingConfig config =
+      has_own_model ? options.training.config() : options.training.config_without_model();
+  config.schedule =
+      options.schedule.load_runnable({.channel_capacity = options.training.channel_capacity,
+                                      .verifies = !options.skips_verification});
+  config.pipeline.threads_per_rank = threads_of_rank(
+      config.pipeline.threads_per_rank, ranks_on_this_host(config.schedule->num_ranks()));
   config.checkpoint = options.checkpoint;
-  config.checkpoint_every = options.checkpoint_every;
-  config.keep = options.keep;
   config.initial = options.initial;
-  config.has_new_head = options.has_new_head;
-  config.checkpoint_dtype = parse_checkpoint_dtype(options.checkpoint_dtype);
+  config.checkpoint_dtype =
+      chosen<std::optional<at::ScalarType>>("--checkpoint-dtype", options.checkpoint_dtype,
+                                            {{kInheritedDtype, std::nullopt},
+                                             {"float32", at::kFloat},
+                                             {"bfloat16", at::kBFloat16},
+                                             {"float16", at::kHalf}});
+  config.evaluate_samples = options.evaluate_samples.value_or(0);
   config.on_note = print_note;
+  check(config);
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
     }
   };
-  require(options.num_steps >= 1,
-          fmt::format("--steps is {}; expected 1 or more", options.num_steps));
-  require(options.warmup_steps >= 0 && options.evaluate_every >= 0 &&
-              options.checkpoint_every >= 0 && options.evaluate_samples.value_or(0) >= 0,
-          "--warmup, --evaluate-every, --evaluate-samples, --checkpoint-every: one is below 0; "
-          "expected 0 or more");
-  require(options.keep >= 1, fmt::format("--keep is {}; expected 1 or more", options.keep));
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to go on from");
   require(!options.resumes || options.initial.empty(),
           "--resume and --initial are both given; a run goes on or starts anew; leave one out");
-  require(!options.has_new_head || !options.initial.empty(),
-          "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
   require_apart({.checkpoint = options.checkpoint,
                  .report = options.report,
                  .log_directory = options.launch.log_directory,
-                 .data = options.training.data,
+                 .data = config.data,
                  .initial = options.initial});
   require(options.cost_file.empty() || options.is_dry_run,
           "--cost-file is for --dry-run, which predicts a step from it");
@@ -158,7 +137,7 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
       config.pipeline.gradient_groups = state.gradient_groups;
     }
     // The same mini-batch, in as many micro-batches as this schedule has.
-    const int num_parts = config.schedule.num_micro_batches;
+    const int num_parts = config.schedule->num_micro_batches;
     std::optional<std::int64_t>& size = options.training.micro_batch_size;
     if (!size && state.samples_per_step && *state.samples_per_step % num_parts == 0) {
       size = *state.samples_per_step / num_parts;
@@ -170,7 +149,7 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
   if (!source.empty()) {
     const ModelConfig found = load_config(source);
     options.training.take_model(
-        options.training.model(options.has_new_head ? with_new_head(found, found) : found), config);
+        options.training.model(config.has_new_head ? with_new_head(found, found) : found), config);
   }
   config.evaluate_samples = num_evaluated(options.evaluate_samples, config.model);
   options.tokenizer.apply(
@@ -187,11 +166,11 @@ void print_start(const Training& training) {
       "model: {}\n"
       "schedule: {}\n"
       "threads: {} a rank\n",
-      describe(config.model), headline(config.schedule), config.pipeline.threads_per_rank);
+      describe(config.model), headline(*config.schedule), config.pipeline.threads_per_rank);
   if (!config.tokenizer->files().empty()) {
     std::cout << fmt::format("tokenizer: {} pieces\n", config.tokenizer->vocabulary());
   }
-  if (!weight_gradients_ascend(config.schedule)) {
+  if (!weight_gradients_ascend(*config.schedule)) {
     std::cout
         << "note: weight gradients of this schedule do not come in ascending micro-batch order; "
            "results equal the plain run to rounding, not to the bit\n";
@@ -223,7 +202,7 @@ class Front {
         summary_(item_name(training.config().model)),
         progress_(std::in_place,
                   stderr,
-                  options.num_steps,
+                  training.config().num_steps,
                   training.first_step(),
                   item_name(training.config().model)) {
     if (!options.report.empty()) {
@@ -312,10 +291,10 @@ int train(Options& options, const CLI::App& verb, TrainingConfig config) {
 int run(Options& options, const CLI::App& verb) {
   if (options.resumes && detect_world().restart > 0) {
     options.initial.clear();  // the first start has taken it
-    options.has_new_head = false;
+    options.training.given.has_new_head = false;
   }
   TrainingConfig config = config_of(options);
-  const LaunchedRun run{.num_ranks = config.schedule.num_ranks(),
+  const LaunchedRun run{.num_ranks = config.schedule->num_ranks(),
                         .checkpoint = options.checkpoint,
                         .resumes = options.resumes};
   options.launch.check(run);
@@ -357,33 +336,35 @@ int run(Options& options, const CLI::App& verb) {
 void add_train_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("train", "Train a model over pipeline stages");
   const auto options = std::make_shared<Options>();
-  add_option(*verb, "--data", options->training.data, "PATH",
+  TrainingConfig& given = options->training.given;
+  add_option(*verb, "--data", given.data, "PATH",
              "A text file; for resnet and mlp a directory of images in the IDX format, as "
              "MNIST has them")
       ->required();
   options->tokenizer.add_to(*verb);
   options->schedule.add_to(*verb, "--schedule");
   verb->add_flag("--no-verify", options->skips_verification, "Run a schedule without checking it");
-  add_option(*verb, "--steps", options->num_steps, "N", "Optimizer steps");
-  add_option(*verb, "--warmup", options->warmup_steps, "N", "Steps until the peak learning rate");
-  add_option(*verb, "--learning-rate-floor", options->floor_fraction, "X",
+  add_option(*verb, "--steps", given.num_steps, "N", "Optimizer steps");
+  add_option(*verb, "--warmup", given.learning_rate.warmup_steps, "N",
+             "Steps until the peak learning rate");
+  add_option(*verb, "--learning-rate-floor", given.learning_rate.floor_fraction, "X",
              "Last rate over the peak");
-  add_option(*verb, "--evaluate-every", options->evaluate_every, "N",
+  add_option(*verb, "--evaluate-every", given.evaluate_every, "N",
              "Steps between validations; 0: never");
   add_option(*verb, "--evaluate-samples", options->evaluate_samples, "N",
              fmt::format("Samples of a validation ({}; images: {}); 0: all", kDefaultSequences,
                          kDefaultImages));
-  add_option(*verb, "--validation-fraction", options->validation_fraction, "X",
+  add_option(*verb, "--validation-fraction", given.validation_fraction, "X",
              "Part of a text for validation, its end; images have a test set");
   add_option(*verb, "--checkpoint", options->checkpoint, "DIR", "Directory to write at the end");
-  add_option(*verb, "--checkpoint-every", options->checkpoint_every, "N",
+  add_option(*verb, "--checkpoint-every", given.checkpoint_every, "N",
              "Steps between checkpoints; 0: at the end");
-  add_option(*verb, "--keep", options->keep, "N",
+  add_option(*verb, "--keep", given.keep, "N",
              "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)");
   add_option(*verb, "--initial", options->initial, "DIR",
              "Start from the parameters of a checkpoint");
   verb->add_flag(
-      "--new-head", options->has_new_head,
+      "--new-head", given.has_new_head,
       "Start with a new head on the checkpoint of --initial: for an encoder without one, "
       "or for other --classes");
   add_option(*verb, "--checkpoint-dtype", options->checkpoint_dtype, "TYPE",

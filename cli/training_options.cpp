@@ -3,18 +3,11 @@
 #include "cli/options.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
-#include "halfback/schedule/gradient_groups.h"
-#include "halfback/schedule/passes.h"
-#include "halfback/schedule/validate.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <sched.h>
-#include <system_error>
 
 namespace halfback::cli {
 
@@ -24,12 +17,6 @@ namespace {
 constexpr std::int64_t kDefaultSequences = 4;
 constexpr std::int64_t kDefaultImages = 32;
 
-void require(bool holds, const char* option, double value, const char* expected) {
-  if (!holds) {
-    throw ConfigError(fmt::format("--{} is {:g}; expected {}", option, value, expected));
-  }
-}
-
 LossScaleOptions parse_loss_scale(const std::string& text, bool is_float16) {
   constexpr double kFirstDynamic = 65536.0;
   if (text == "dynamic" || (text == "auto" && is_float16)) {
@@ -38,31 +25,27 @@ LossScaleOptions parse_loss_scale(const std::string& text, bool is_float16) {
   if (text == "auto") {
     return {};
   }
-  double scale = 0.0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, scale);
-  int exponent = 0;
-  if (stop != end || error != std::errc() || !(scale >= 1.0 && scale <= 1e9) ||
-      std::frexp(scale, &exponent) != 0.5) {
-    throw ConfigError(fmt::format(
-        "--loss-scale is {}; expected auto, dynamic or a power of two from 1 to 2^29", text));
+  const std::optional<double> scale = parse_number(text);
+  if (!scale) {
+    throw ConfigError(
+        fmt::format("--loss-scale is {}; expected a number, 'auto' or 'dynamic'", text));
   }
-  return {.initial = scale};
+  return {.initial = *scale};
 }
 
 void add_optimizer(TrainingOptions& options, CLI::App& verb) {
   const auto add = [&verb](const char* name, auto& value, const char* type, const char* help) {
     return add_option(verb, name, value, type, help)->group("Optimizer");
   };
+  OptimizerOptions& optimizer = options.given.pipeline.stage.optimizer;
   add("--optimizer", options.optimizer, "NAME", "adamw or sgd (with momentum)");
-  add("--learning-rate", options.learning_rate, "RATE", "Peak learning rate");
-  add("--weight-decay", options.optimizer_settings.weight_decay, "RATE",
-      "Weight decay; norms and biases have none");
-  add("--beta1", options.optimizer_settings.beta1, "X", "Of adamw");
-  add("--beta2", options.optimizer_settings.beta2, "X", "Of adamw");
-  add("--epsilon", options.optimizer_settings.epsilon, "X", "Of adamw");
-  add("--momentum", options.optimizer_settings.momentum, "X", "Of sgd");
-  add("--clip", options.clip_norm, "NORM", "Largest gradient norm; 0: any");
+  add("--learning-rate", options.given.learning_rate.peak, "RATE", "Peak learning rate");
+  add("--weight-decay", optimizer.weight_decay, "RATE", "Weight decay; norms and biases have none");
+  add("--beta1", optimizer.beta1, "X", "Of adamw");
+  add("--beta2", optimizer.beta2, "X", "Of adamw");
+  add("--epsilon", optimizer.epsilon, "X", "Of adamw");
+  add("--momentum", optimizer.momentum, "X", "Of sgd");
+  add("--clip", options.given.pipeline.update.clip_norm, "NORM", "Largest gradient norm; 0: any");
   add("--clip-scope", options.clip_scope, "SCOPE",
       "Whose norm --clip limits: model (of all parameters together) or stage (of each stage on its "
       "own, which --stage-updates needs)");
@@ -72,14 +55,15 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   const auto add = [&verb](const char* name, auto& value, const char* type, const char* help) {
     return add_option(verb, name, value, type, help)->group("Execution");
   };
+  PipelineOptions& pipeline = options.given.pipeline;
   add("--weight-gradients", options.weight_gradients, "HOW",
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)");
-  add("--gradient-groups", options.gradient_groups, "G",
+  add("--gradient-groups", pipeline.gradient_groups, "G",
       "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
       "have the same bits on any number of pipelines (0: one for each copy of the weights, or as "
       "the checkpoint has them)");
-  verb.add_flag("--shard-optimizer", options.shards_optimizer,
+  verb.add_flag("--shard-optimizer", pipeline.shards_optimizer,
                 "Each copy of the weights holds a part of the optimizer's state (ZeRO-1)")
       ->group("Execution");
   add("--device", options.device, "NAME",
@@ -94,39 +78,25 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   add("--recompute", options.recompute, "WHAT",
       "What backward computes again instead of keeping it: none, block, attention or feed-forward");
   verb.add_flag(
-          "--recompute-gradients", options.recomputes_gradients,
+          "--recompute-gradients", options.given.checkpointing.recomputes_gradients,
           "Keep gradients between I and W at the ends of blocks only; W computes the others again")
       ->group("Execution");
-  add("--threads", options.threads_per_rank, "N", "Threads a rank; 0: its share of the cores");
+  add("--threads", pipeline.threads_per_rank, "N", "Threads a rank; 0: its share of the cores");
   add("--channel-capacity", options.channel_capacity, "N",
       "Messages that wait between two ranks before a send waits");
-  add("--timeout", options.timeout_seconds, "SECONDS", "Longest wait of a rank for another");
+  add("--timeout", pipeline.timeout_seconds, "SECONDS", "Longest wait of a rank for another");
 }
 
 }  // namespace
 
-int num_cores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? std::max(1, CPU_COUNT(&cores)) : 1;
-}
-
-void validate_for_run(const Schedule& schedule, int channel_capacity) {
-  check_runnable(schedule);
-  validate(schedule, {.channel = {channel_capacity}});
-}
-
-int resolve_threads(int asked, int num_ranks) {
-  return asked > 0 ? asked : std::max(1, num_cores() / num_ranks);
-}
-
 void TrainingOptions::add_to(CLI::App& verb) {
   add_model(verb);
-  add_option(verb, "--cut", cut, "LIST", "Blocks of each stage, as in 3,2,3 (equal)");
+  add_option(verb, "--cut", given.cut, "LIST", "Blocks of each stage, as in 3,2,3 (equal)");
   add_option(
       verb, "--micro-batch-size", micro_batch_size, "N",
       fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences, kDefaultImages));
-  add_option(verb, "--seed", seed, "N", "Of initialization, data order and dropout");
+  add_option(verb, "--seed", given.pipeline.stage.seed, "N",
+             "Of initialization, data order and dropout");
   add_optimizer(*this, verb);
   add_execution(*this, verb);
 }
@@ -211,8 +181,6 @@ void TrainingOptions::take_model(const ModelConfig& model, TrainingConfig& confi
   config.model = model;
   config.micro_batch_size = micro_batch_size.value_or(
       task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
-  require(config.micro_batch_size >= 1 && config.micro_batch_size <= 1 << 20, "micro-batch-size",
-          static_cast<double>(config.micro_batch_size), "a number from 1 to 1048576");
 }
 
 void TrainingOptions::note_model(const ModelConfig& found) const {
@@ -227,68 +195,34 @@ void TrainingOptions::note_model(const ModelConfig& found) const {
   }
 }
 
-TrainingConfig TrainingOptions::config(const Schedule& schedule) const {
-  TrainingConfig config = config_without_model(schedule);
+TrainingConfig TrainingOptions::config() const {
+  TrainingConfig config = config_without_model();
   take_model(model(), config);
   return config;
 }
 
-TrainingConfig TrainingOptions::config_without_model(const Schedule& schedule) const {
-  require_choice("--optimizer", optimizer, {"adamw", "sgd"});
-  require_choice("--clip-scope", clip_scope, {"model", "stage"});
-  require_choice("--weight-gradients", weight_gradients, {"looped", "concatenated"});
-  require_choice("--precision", precision, {"float32", "bfloat16", "float16"});
-  require_choice("--recompute", recompute, {"none", "block", "attention", "feed-forward"});
-  require(std::isfinite(learning_rate) && learning_rate >= 0.0, "learning-rate", learning_rate,
-          "0 or more");
-  require(std::isfinite(clip_norm) && clip_norm >= 0.0, "clip", clip_norm, "0 or more");
-  require(threads_per_rank >= 0 && threads_per_rank <= 1024, "threads", threads_per_rank,
-          "0 to 1024");
-  require(channel_capacity >= 1, "channel-capacity", channel_capacity, "1 or more");
-  require(timeout_seconds > 0.0 && timeout_seconds <= 1e6, "timeout", timeout_seconds,
-          "more than 0 seconds, at most 1e6");
-  const OptimizerOptions& settings = optimizer_settings;
-  require(settings.beta1 >= 0.0 && settings.beta1 < 1.0, "beta1", settings.beta1, "0 to below 1");
-  require(settings.beta2 >= 0.0 && settings.beta2 < 1.0, "beta2", settings.beta2, "0 to below 1");
-  require(settings.epsilon > 0.0, "epsilon", settings.epsilon, "more than 0");
-  require(settings.momentum >= 0.0 && settings.momentum < 1.0, "momentum", settings.momentum,
-          "0 to below 1");
-  require(settings.weight_decay >= 0.0, "weight-decay", settings.weight_decay, "0 or more");
-
-  TrainingConfig config;
-  config.cut = cut;
+TrainingConfig TrainingOptions::config_without_model() const {
   using Forward = Checkpointing::Forward;
-  config.checkpointing = {.recomputed = recompute == "block"          ? Forward::OfBlocks
-                                        : recompute == "attention"    ? Forward::OfAttention
-                                        : recompute == "feed-forward" ? Forward::OfFeedForward
-                                                                      : Forward::Kept,
-                          .recomputes_gradients = recomputes_gradients};
-  config.schedule = schedule;
-  config.pipeline.stage.optimizer = settings;
-  config.pipeline.stage.optimizer.kind =
-      optimizer == "sgd" ? OptimizerKind::Sgd : OptimizerKind::AdamW;
-  config.pipeline.stage.device = parse_device(device);
-  if (precision != "float32") {
-    config.pipeline.stage.product_dtype = precision == "float16" ? at::kHalf : at::kBFloat16;
-  }
-  config.pipeline.update.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
-  config.pipeline.stage.weight_gradients =
-      weight_gradients == "concatenated" ? WeightGradients::Concatenated : WeightGradients::Looped;
-  if (gradient_groups != 0) {  // fails for what the schedule cannot have
-    halfback::gradient_groups(schedule, gradient_groups);
-  }
-  config.pipeline.gradient_groups = gradient_groups;
-  config.pipeline.shards_optimizer = shards_optimizer;
-  config.pipeline.update.clip_norm = clip_norm;
-  config.pipeline.update.clip_scope = clip_scope == "stage" ? ClipScope::Stage : ClipScope::Model;
-  check_runnable(schedule, config.pipeline.update);
-  config.pipeline.threads_per_rank = resolve_threads(threads_per_rank, schedule.num_ranks());
-  config.pipeline.channel_capacity = channel_capacity;
-  config.pipeline.timeout_seconds = timeout_seconds;
-  config.learning_rate.peak = learning_rate;
-  config.optimizer = optimizer;
-  config.data = data;
-  config.seed = seed;
+  TrainingConfig config = given;
+  config.checkpointing.recomputed = chosen<Forward>("--recompute", recompute,
+                                                    {{"none", Forward::Kept},
+                                                     {"block", Forward::OfBlocks},
+                                                     {"attention", Forward::OfAttention},
+                                                     {"feed-forward", Forward::OfFeedForward}});
+  Stage::Options& stage = config.pipeline.stage;
+  stage.optimizer.kind = chosen<OptimizerKind>(
+      "--optimizer", optimizer, {{"adamw", OptimizerKind::AdamW}, {"sgd", OptimizerKind::Sgd}});
+  stage.device = parse_device(device);
+  stage.product_dtype = chosen<std::optional<at::ScalarType>>(
+      "--precision", precision,
+      {{"float32", std::nullopt}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}});
+  stage.weight_gradients = chosen<WeightGradients>(
+      "--weight-gradients", weight_gradients,
+      {{"looped", WeightGradients::Looped}, {"concatenated", WeightGradients::Concatenated}});
+  UpdateOptions& update = config.pipeline.update;
+  update.loss_scale = parse_loss_scale(loss_scale, precision == "float16");
+  update.clip_scope = chosen<ClipScope>("--clip-scope", clip_scope,
+                                        {{"model", ClipScope::Model}, {"stage", ClipScope::Stage}});
   return config;
 }
 

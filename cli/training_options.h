@@ -14,27 +14,19 @@
 namespace halfback::cli {
 
 struct TrainingOptions {
+  // What options of numbers and texts are read into; the others are below, as they are written.
+  TrainingConfig given = {
+      .pipeline = {.stage = {.seed = 1}, .update = {.clip_norm = 1.0}, .threads_per_rank = 0}};
   std::string model_name = "llama";
-  std::string cut;
-  std::string data;
   std::optional<std::int64_t> micro_batch_size;
-  std::uint64_t seed = 1;
   std::string optimizer = "adamw";
-  OptimizerOptions optimizer_settings;
-  double learning_rate = 1e-3;
-  double clip_norm = 1.0;
   std::string clip_scope = "model";
   std::string weight_gradients = "looped";
-  int gradient_groups = 0;
-  bool shards_optimizer = false;
   std::string device = "cpu";
   std::string precision = "float32";
   std::string loss_scale = "auto";
   std::string recompute = "none";
-  bool recomputes_gradients = false;
-  int threads_per_rank = 0;
-  int channel_capacity = 16;
-  double timeout_seconds = 60.0;
+  int channel_capacity = kDefaultChannelCapacity;
 
   // Adds all of them. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
@@ -52,10 +44,10 @@ struct TrainingOptions {
   // The same on top of the model of a checkpoint.
   ModelConfig model(const ModelConfig& of_checkpoint) const;
 
-  // Returns the configuration for a schedule, with the model of model(). Throws ConfigError for
-  // values out of range.
-  TrainingConfig config(const Schedule& schedule) const;
-  TrainingConfig config_without_model(const Schedule& schedule) const;
+  // Returns what was given, without a schedule, with the model of model() or without one. Throws
+  // ConfigError for names that are not known.
+  TrainingConfig config() const;
+  TrainingConfig config_without_model() const;
 
   // Sets the model, and as many samples of a micro-batch as given, else the default for it.
   void take_model(const ModelConfig& model, TrainingConfig& config) const;
@@ -67,16 +59,5 @@ struct TrainingOptions {
   CLI::Option* model_option_ = nullptr;
   std::map<std::string, CLI::Option*> sizes_;  // of all models, by name
 };
-
-// Throws ScheduleError unless the schedule runs to its end over channels of this capacity; the
-// messages that it may lack are added so that it does.
-void validate_for_run(const Schedule& schedule, int channel_capacity);
-
-// Returns how many threads each of the ranks gets: what was asked for, or, for 0, its share of the
-// machine's cores.
-int resolve_threads(int asked, int num_ranks);
-
-// Cores that this process may use.
-int num_cores();
 
 }  // namespace halfback::cli

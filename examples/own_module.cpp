@@ -57,7 +57,8 @@ std::vector<MicroBatch> spirals() {
 
 std::unique_ptr<Pipeline> start(const char* schedule, int num_ranks) {
   auto pipeline = std::make_unique<Pipeline>(
-      build(num_ranks), build_schedule(schedule, {num_ranks, kNumMicroBatches}), PipelineOptions());
+      build(num_ranks), make_runnable(build_schedule(schedule, {num_ranks, kNumMicroBatches})),
+      PipelineOptions());
   pipeline->initialize(/*seed=*/1);
   return pipeline;
 }

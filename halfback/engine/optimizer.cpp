@@ -115,6 +115,8 @@ class Sgd final : public Optimizer {
 
 }  // namespace
 
+std::string to_string(OptimizerKind kind) { return kind == OptimizerKind::AdamW ? "adamw" : "sgd"; }
+
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const ParameterStore& store,
                                           const ElementRange& elements) {

@@ -15,6 +15,9 @@ namespace halfback {
 
 enum class OptimizerKind { AdamW, Sgd };
 
+// Returns "adamw" or "sgd".
+std::string to_string(OptimizerKind kind);
+
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::AdamW;
   double weight_decay = 0.1;  // of the decaying parameters; decoupled in AdamW

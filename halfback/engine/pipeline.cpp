@@ -1,10 +1,9 @@
 #include "halfback/engine/pipeline.h"
 
-#include "halfback/base/error.h"
+#include "halfback/base/option.h"
 #include "halfback/engine/pipeline_rank.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/schedule/gradient_groups.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
 
 #include <c10/core/InferenceMode.h>
@@ -12,6 +11,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,10 +20,11 @@ namespace halfback {
 
 namespace {
 
-std::unique_ptr<Network> in_process(const Schedule& schedule, const PipelineOptions& options) {
+std::unique_ptr<Network> in_process(const RunnableSchedule& schedule,
+                                    const PipelineOptions& options) {
   return make_in_process_network(
-      {.num_ranks = schedule.num_ranks(),
-       .capacity = options.channel_capacity,
+      {.num_ranks = schedule->num_ranks(),
+       .capacity = schedule.channel_capacity(),
        .timeout = std::chrono::duration<double>(options.timeout_seconds)});
 }
 
@@ -48,24 +49,28 @@ void require_same_on_replicas(const std::vector<StageLayers>& stages) {
 
 }  // namespace
 
-void check_runnable(const Schedule& schedule, const UpdateOptions& update) {
-  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
-    std::vector<int> stages = schedule.placement.stages_of(rank);
-    std::sort(stages.begin(), stages.end());
-    const auto twice = std::adjacent_find(stages.begin(), stages.end());
-    if (twice != stages.end()) {
-      throw ScheduleError(
-          fmt::format("schedule: rank {} holds two copies of stage {}; running that is not "
-                      "supported; put one on another rank",
-                      rank, *twice));
-    }
-  }
-  if (!schedule.cuts.is_backprop()) {
-    throw ScheduleError(fmt::format(
-        "schedule: gradients are cut: the losses reach as far down as {}; training by them is not "
-        "supported yet; use a family of backprop, or leave losses= out of a file",
-        brief_losses(schedule.cuts)));
-  }
+void check(const PipelineOptions& options) {
+  const OptimizerOptions& optimizer = options.stage.optimizer;
+  const auto is_part = [](double value) { return value >= 0.0 && value < 1.0; };
+  require_option(is_part(optimizer.beta1), "beta1", optimizer.beta1, "0 to below 1");
+  require_option(is_part(optimizer.beta2), "beta2", optimizer.beta2, "0 to below 1");
+  require_option(is_part(optimizer.momentum), "momentum", optimizer.momentum, "0 to below 1");
+  require_option(optimizer.epsilon > 0.0, "epsilon", optimizer.epsilon, "more than 0");
+  require_option(optimizer.weight_decay >= 0.0, "weight-decay", optimizer.weight_decay,
+                 "0 or more");
+  const double clip = options.update.clip_norm;
+  require_option(std::isfinite(clip) && clip >= 0.0, "clip", clip, "0 or more");
+  const double scale = options.update.loss_scale.initial;
+  int exponent = 0;
+  require_option(scale >= 1.0 && scale <= 1e9 && std::frexp(scale, &exponent) == 0.5, "loss-scale",
+                 scale, "auto, dynamic or a power of two from 1 to 2^29");
+  require_option(options.threads_per_rank >= 0 && options.threads_per_rank <= 1024, "threads",
+                 options.threads_per_rank, "0 to 1024");
+  require_option(options.timeout_seconds > 0.0 && options.timeout_seconds <= 1e6, "timeout",
+                 options.timeout_seconds, "more than 0 seconds, at most 1e6");
+}
+
+void check_updates(const Schedule& schedule, const UpdateOptions& update) {
   if (has_updates(schedule) && StageUpdate(update).needs_model_norm()) {
     throw ScheduleError(fmt::format(
         "schedule: its lists update stages (U) before the gradient norm of the whole model is "
@@ -76,21 +81,23 @@ void check_runnable(const Schedule& schedule, const UpdateOptions& update) {
 }
 
 Pipeline::Pipeline(const BuildStages& build,
-                   const Schedule& schedule,
+                   const RunnableSchedule& schedule,
                    const PipelineOptions& options,
                    std::unique_ptr<Network> network)
     : options_(options),
-      schedule_(with_messages(schedule, {options.channel_capacity})),
+      schedule_(*schedule),
       network_(network ? std::move(network) : in_process(schedule, options)),
       update_(options.update),
       updates_in_lists_(has_updates(schedule_)) {
-  check_runnable(schedule, options.update);
+  check(options);
+  check_updates(schedule_, options.update);
   initialize_runtime();
   choose_gradient_groups();
   std::vector<StageLayers> first = build();
-  HALFBACK_CHECK(static_cast<int>(first.size()) == schedule.num_stages(),
-                 fmt::format("{} stages, {} in the schedule", first.size(), schedule.num_stages()));
-  if (schedule.placement.num_replicas() > 1) {
+  HALFBACK_CHECK(
+      static_cast<int>(first.size()) == schedule_.num_stages(),
+      fmt::format("{} stages, {} in the schedule", first.size(), schedule_.num_stages()));
+  if (schedule_.placement.num_replicas() > 1) {
     require_same_on_replicas(first);
   } else if (options.shards_optimizer) {
     throw ConfigError(
@@ -104,10 +111,10 @@ Pipeline::Pipeline(const BuildStages& build,
 }
 
 Pipeline::Pipeline(std::vector<StageLayers> stages,
-                   const Schedule& schedule,
+                   const RunnableSchedule& schedule,
                    const PipelineOptions& options)
     : Pipeline(once(std::move(stages)), schedule, options) {
-  HALFBACK_CHECK(schedule.placement.num_replicas() == 1, "copies of the weights need a builder");
+  HALFBACK_CHECK(schedule_.placement.num_replicas() == 1, "copies of the weights need a builder");
 }
 
 Pipeline::~Pipeline() = default;
@@ -159,6 +166,8 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
   for (const int rank : local) {
     ranks_[rank] = std::make_unique<Rank>(rank, *this, device_of_rank(options_.stage.device, rank));
   }
+  options_.threads_per_rank =
+      threads_of_rank(options_.threads_per_rank, static_cast<int>(local.size()));
   threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
   const int num_replicas = schedule_.placement.num_replicas();
   for (int replica = 0; replica < num_replicas; ++replica) {

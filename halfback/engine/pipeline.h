@@ -13,6 +13,7 @@
 #include "halfback/engine/rank_threads.h"
 #include "halfback/engine/stage_update.h"
 #include "halfback/engine/step_totals.h"
+#include "halfback/schedule/runnable.h"
 
 #include <atomic>
 #include <cstdint>
@@ -36,8 +37,7 @@ struct PipelineOptions {
   // Each copy of the weights holds an equal part of the optimizer's state, updates that part of the
   // parameters and gives it to the others (ZeRO stage 1: Rajbhandari et al., arXiv:1910.02054).
   bool shards_optimizer = false;
-  int threads_per_rank = 1;
-  int channel_capacity = 16;
+  int threads_per_rank = 1;  // 0: a share of the cores
   double timeout_seconds = 60.0;
   double clock_offset_seconds = 0.0;  // from now_seconds() here to that of the first process
 };
@@ -60,10 +60,11 @@ struct Evaluation {
   bool operator==(const Evaluation&) const = default;
 };
 
-// Throws ScheduleError for what a valid schedule may hold and a Pipeline cannot run: gradient cuts,
-// two copies of a stage on one rank, and updates inside the step that need the gradient norm of the
-// whole model.
-void check_runnable(const Schedule& schedule, const UpdateOptions& update = {});
+// Throws ConfigError for a value out of its range, by the name that it has on the command line.
+void check(const PipelineOptions& options);
+
+// Throws ScheduleError for updates inside the step that need the gradient norm of the whole model.
+void check_updates(const Schedule& schedule, const UpdateOptions& update);
 
 // Makes the layers of the whole model, stage by stage, alike every time.
 using BuildStages = std::function<std::vector<StageLayers>()>;
@@ -83,17 +84,16 @@ struct GatheredStage {
 
 class Pipeline {
  public:
-  // `schedule` must be valid; messages are added when it has none. Stages get memory, not values.
-  // `build` is called once for each copy of the weights. Without a network all ranks are here.
-  // Throws as check_runnable(), and ConfigError for gradient groups that the schedule cannot have
-  // and for layers that replicas cannot keep alike.
+  // Stages get memory, not values. `build` is called once for each copy of the weights. Without a
+  // network all ranks are here. Throws as check() and check_updates(), and ConfigError for
+  // gradient groups that the schedule cannot have and for layers that replicas cannot keep alike.
   Pipeline(const BuildStages& build,
-           const Schedule& schedule,
+           const RunnableSchedule& schedule,
            const PipelineOptions& options,
            std::unique_ptr<Network> network = {});
   // The same for one copy of the weights, all of it here.
   Pipeline(std::vector<StageLayers> stages,
-           const Schedule& schedule,
+           const RunnableSchedule& schedule,
            const PipelineOptions& options);
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;

@@ -2,8 +2,10 @@
 
 #include "halfback/engine/memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <omp.h>
+#include <sched.h>
 
 namespace halfback {
 
@@ -21,6 +23,16 @@ void initialize_runtime() {
     return true;
   }();
   static_cast<void>(is_done);
+}
+
+int num_cores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? std::max(1, CPU_COUNT(&cores)) : 1;
+}
+
+int threads_of_rank(int asked, int num_ranks) {
+  return asked != 0 ? asked : std::max(1, num_cores() / num_ranks);
 }
 
 }  // namespace halfback

@@ -9,4 +9,11 @@ namespace halfback {
 // CUBLAS_WORKSPACE_CONFIG that the user has set stay.
 void initialize_runtime();
 
+// Returns how many cores this process may use.
+int num_cores();
+
+// Returns how many threads each of so many ranks gets: what was asked for, or, for 0, its share of
+// the cores.
+int threads_of_rank(int asked, int num_ranks);
+
 }  // namespace halfback

@@ -1,12 +1,14 @@
+#include "halfback/schedule/communication.h"
+
 #include "halfback/base/error.h"
 #include "halfback/schedule/dataflow.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 
 #include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace halfback {
@@ -192,16 +194,24 @@ class Communication {
 
 }  // namespace
 
-Schedule add_communication(const Schedule& schedule, ChannelRule rule) {
+Schedule add_communication(const Schedule& schedule, ChannelRule rule, const std::string& where) {
   if (has_messages(schedule)) {
-    throw ScheduleError("schedule: it already has sends and receives; remove them first");
+    throw ScheduleError(where + ": it already has sends and receives; remove them first");
   }
-  validate(schedule);
+  validate(schedule, {.where = where});
   return Communication(schedule, rule.capacity).run();
 }
 
 Schedule with_messages(const Schedule& schedule, ChannelRule rule) {
   return has_messages(schedule) ? schedule : add_communication(schedule, rule);
+}
+
+Schedule remove_communication(const Schedule& schedule) {
+  Schedule result = schedule;
+  for (std::vector<Action>& list : result.ranks) {
+    std::erase_if(list, [](const Action& action) { return is_message(action.kind); });
+  }
+  return result;
 }
 
 }  // namespace halfback

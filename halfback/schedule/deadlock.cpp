@@ -1,4 +1,5 @@
-// Ranks that wait for each other: who waits for whom, and the sentences that say so.
+#include "halfback/schedule/deadlock.h"
+
 #include "halfback/base/error.h"
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/fault.h"

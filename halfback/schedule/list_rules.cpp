@@ -1,3 +1,5 @@
+#include "halfback/schedule/list_rules.h"
+
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/fault.h"
 
@@ -344,12 +346,56 @@ class ListRules {
   std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD came
 };
 
+using ChannelSends = std::vector<std::vector<Action>>;
+
+ChannelSends sends_by_channel(const Schedule& schedule, const Channels& channels) {
+  ChannelSends sends(static_cast<std::size_t>(channels.count()));
+  for (const auto& list : schedule.ranks) {
+    for (const Action& action : list) {
+      if (is_send(action.kind)) {
+        sends[static_cast<std::size_t>(channels.of(action))].push_back(action);
+      }
+    }
+  }
+  return sends;
+}
+
 }  // namespace
 
 namespace detail {
 
 void check_lists(const Schedule& schedule, const std::string& where) {
   ListRules(schedule, where).check();
+}
+
+void check_channel_order(const Schedule& schedule, const std::string& where) {
+  const Channels channels(schedule.placement);
+  const ChannelSends sends = sends_by_channel(schedule, channels);
+  std::vector<std::size_t> num_received(sends.size(), 0);
+  // Lists are complete and free of doubles, so each channel has as many receives as sends.
+  const auto check = [&](Position place, const Action& receive) {
+    const auto channel = static_cast<std::size_t>(channels.of(receive));
+    const std::size_t number = num_received[channel]++;
+    const Action& sent = sends[channel][number];
+    if (sent != counterpart(receive)) {
+      throw_fault(
+          schedule, where, place,
+          fmt::format(
+              "{} is receive {} from rank {}, but send {} there is {} ({}); a channel keeps "
+              "its order",
+              to_string(receive), number, schedule.placement.rank_of(sent), number, to_string(sent),
+              describe_place(schedule, sent, schedule.placement.rank_of(receive))));
+    }
+  };
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    Position place{rank, 0};
+    for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
+      if (is_receive(action.kind)) {
+        check(place, action);
+      }
+      ++place.index;
+    }
+  }
 }
 
 }  // namespace detail

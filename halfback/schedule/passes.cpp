@@ -62,16 +62,6 @@ void append_lists(const Schedule& schedule,
 
 }  // namespace
 
-Schedule remove_communication(const Schedule& schedule) {
-  return rewrite_lists(schedule, [](const auto& list, auto& result) {
-    for (const Action& action : list) {
-      if (!is_message(action.kind)) {
-        result.push_back(action);
-      }
-    }
-  });
-}
-
 Schedule merge_backward(const Schedule& schedule) {
   return rewrite_lists(schedule, [](const auto& list, auto& result) {
     for (const Action& action : list) {

@@ -1,8 +1,11 @@
 #include "halfback/schedule/validate.h"
 
 #include "halfback/base/error.h"
+#include "halfback/schedule/communication.h"
+#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/deadlock.h"
 #include "halfback/schedule/fault.h"
-#include "halfback/schedule/passes.h"
+#include "halfback/schedule/list_rules.h"
 
 #include <fmt/format.h>
 
@@ -99,6 +102,29 @@ void check_shape(const Schedule& schedule, const std::string& where) {
   }
 }
 
+// No rank holds more micro-batches between F and W than `limit`, counted in what one keeps on 1/N
+// of the model.
+void check_held(const Schedule& schedule, const std::string& where, double limit) {
+  const double share = static_cast<double>(ranks_per_copy(schedule.placement)) /
+                       static_cast<double>(schedule.num_stages());
+  constexpr double kRounding = 1e-9;
+  for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
+    int held = 0;
+    Position position{rank, 0};
+    for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
+      held += kept_by(schedule.cuts, action).until_weight;
+      if (held * share > limit + kRounding) {
+        detail::throw_fault(
+            schedule, where, position,
+            fmt::format("{} makes the rank hold the activations of {} micro-batches of a "
+                        "stage, {:g} M_B; the limit is {:g} M_B",
+                        to_string(action), held, held * share, limit));
+      }
+      ++position.index;
+    }
+  }
+}
+
 // Of a valid schedule. A larger capacity never stops what a smaller one lets run.
 int smallest_capacity(const Schedule& schedule) {
   const auto runs = [&](int capacity) { return dry_run(schedule, {capacity}).finished; };
@@ -127,7 +153,7 @@ void validate(const Schedule& schedule, const ValidateOptions& options) {
     detail::check_channel_order(schedule, options.where);
   }
   if (options.activation_limit) {
-    detail::check_held(schedule, options.where, *options.activation_limit);
+    check_held(schedule, options.where, *options.activation_limit);
   }
   const DryRun run = dry_run(schedule, options.channel);
   if (!run.finished) {

@@ -6,7 +6,7 @@
 
 namespace halfback {
 
-double LearningRate::at(std::int64_t step) const {
+double LearningRate::at(std::int64_t step, std::int64_t num_steps) const {
   if (step <= warmup_steps) {
     return peak * static_cast<double>(step) / static_cast<double>(warmup_steps);
   }

@@ -10,10 +10,9 @@ struct LearningRate {
   double peak = 1e-3;
   double floor_fraction = 0.1;  // of the peak, at the last step
   std::int64_t warmup_steps = 0;
-  std::int64_t num_steps = 1;
 
-  // Returns the rate of a step, counted from 1.
-  double at(std::int64_t step) const;
+  // Returns the rate of a step, counted from 1, of a run of so many.
+  double at(std::int64_t step, std::int64_t num_steps) const;
 };
 
 }  // namespace halfback

@@ -73,6 +73,7 @@ Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded
 
 void Training::open(const TokenText::OnEncoded& on_encoded) {
   initialize_runtime();
+  check(config_);
   check(config_.model);
   require_head(config_);
   data_ = open_data(config_, on_encoded);
@@ -84,7 +85,6 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
          {"the checksum of --data", fmt::format("{:08x}", data_identity_.crc32)},
          {"the checksum of --tokenizer", fmt::format("{:08x}", tokenizer_crc32_)}});
   }
-  config_.pipeline.stage.seed = config_.seed;
   make_pipeline();
   restore();
   if (!config_.checkpoint.empty()) {
@@ -117,7 +117,7 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
 void Training::make_pipeline() {
   const std::vector<int> cut = parse_cut(
       config_.cut,
-      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule.num_stages()});
+      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule->num_stages()});
   ProcessRun::Connection connection;
   if (config_.processes) {
     connection = config_.processes->connect();
@@ -149,7 +149,7 @@ StageList Training::stages() {
 
 // Of several copies of a stage one is written.
 StageList Training::written_stages() {
-  const int num_replicas = config_.schedule.placement.num_replicas();
+  const int num_replicas = config_.schedule->placement.num_replicas();
   std::map<int, Stage*> by_number;
   for (const LocalStage& local : pipeline_->local_stages()) {
     if (writes_stage(local.number, local.replica, num_replicas)) {
@@ -234,7 +234,7 @@ void Training::require_same_data(const TrainingState& state) const {
 void Training::restore() {
   if (!config_.resumes_from) {
     if (config_.initial.empty() || config_.has_new_head) {
-      pipeline_->initialize(config_.seed);
+      pipeline_->initialize(config_.seed());
     }
     if (!config_.initial.empty()) {
       require_complete_model(config_.initial, peers());
@@ -251,7 +251,8 @@ void Training::restore() {
   require_same_model(load_config(directory), config_.model, directory);
   require_same_tokenizer(directory, *config_.tokenizer);
   load_model(directory, Head::Stored);
-  const TrainingState state = load_training_state(directory, stages(), config_.optimizer);
+  const TrainingState state =
+      load_training_state(directory, stages(), to_string(config_.pipeline.stage.optimizer.kind));
   require_finite(stages(), directory);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
@@ -261,7 +262,7 @@ void Training::restore() {
           directory.string(), what, found, wanted));
     }
   };
-  require("--seed", state.seed, config_.seed);
+  require("--seed", state.seed, config_.seed());
   require_same_data(state);
   require("a mini-batch (--micro-batch-size times micro-batches) of",
           state.samples_per_step.value_or(samples_per_step()), samples_per_step());
@@ -310,7 +311,7 @@ void Training::validate(StepReport& report) {
 }
 
 void Training::save(std::int64_t step) {
-  const int num_replicas = config_.schedule.placement.num_replicas();
+  const int num_replicas = config_.schedule->placement.num_replicas();
   std::vector<GatheredStage> gathered =
       pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
         return writes_stage(stage, replica, num_replicas);
@@ -321,8 +322,8 @@ void Training::save(std::int64_t step) {
   }
   writer_->begin(written, {.step = step,
                            .position = position_ + (step - state_step_) * samples_per_step(),
-                           .seed = config_.seed,
-                           .optimizer = config_.optimizer,
+                           .seed = config_.seed(),
+                           .optimizer = to_string(config_.pipeline.stage.optimizer.kind),
                            .data_bytes = data_identity_.num_bytes,
                            .data_crc32 = data_identity_.crc32,
                            .training_bytes = data_identity_.num_training_bytes,
@@ -361,7 +362,8 @@ TrainingOutcome Training::run_steps(const std::function<void(const StepReport&)>
   for (std::int64_t step = state_step_ + 1;
        step <= config_.num_steps && !is_stopped && !(is_alone && stop); ++step) {
     const std::vector<MicroBatch> batches = micro_batches(step);
-    StepReport report{.step = step, .learning_rate = config_.learning_rate.at(step)};
+    StepReport report{.step = step,
+                      .learning_rate = config_.learning_rate.at(step, config_.num_steps)};
     const StepResult result = pipeline_->train_step(
         batches, {.number = step, .learning_rate = report.learning_rate, .stop = &stop});
     if (!result.was_skipped &&

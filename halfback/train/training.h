@@ -2,18 +2,12 @@
 #pragma once
 
 #include "halfback/checkpoint/checkpoint_writer.h"
-#include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/data/dataset.h"
 #include "halfback/data/token_text.h"
-#include "halfback/data/tokenizer.h"
-#include "halfback/engine/pipeline.h"
-#include "halfback/models/model.h"
-#include "halfback/train/learning_rate.h"
-#include "halfback/train/process_run.h"
+#include "halfback/train/training_config.h"
 
 #include <atomic>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,38 +15,6 @@
 #include <vector>
 
 namespace halfback {
-
-struct TrainingConfig {
-  ModelConfig model;
-  std::string cut;  // blocks per stage, as in "3,2,3"; "" for equal
-  Schedule schedule;
-  Checkpointing checkpointing;
-  PipelineOptions pipeline;
-  LearningRate learning_rate;
-  std::string optimizer = "adamw";
-
-  std::string data;  // a text file, or a directory of images
-  TokenizerPointer tokenizer = byte_tokenizer();
-  double validation_fraction = 0.1;   // 0: none, and no validation
-  std::int64_t micro_batch_size = 4;  // samples
-  std::int64_t num_steps = 100;
-  std::uint64_t seed = 1;
-
-  std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
-  std::int64_t evaluate_samples = 64;
-
-  std::filesystem::path checkpoint;                // "" for none
-  std::int64_t checkpoint_every = 0;               // steps; 0 only at the end
-  int keep = 1;                                    // checkpoints: the newest and those before it
-  std::filesystem::path initial;                   // start from the parameters of this checkpoint
-  bool has_new_head = false;                       // but not from its head's
-  std::optional<at::ScalarType> checkpoint_dtype;  // as CheckpointOptions::dtype
-  std::optional<ResumePoint> resumes_from;         // go on with the state there
-
-  std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
-  // Hears, on any thread, what the user should know and what is no error.
-  std::function<void(const std::string&)> on_note = {};
-};
 
 struct StepReport {
   std::int64_t step = 0;

@@ -19,8 +19,8 @@ namespace halfback {
 namespace {
 
 std::unique_ptr<Dataset> open_images(const TrainingConfig& config) {
-  auto images =
-      std::make_unique<IdxImages>(IdxImagesOptions{.directory = config.data, .seed = config.seed});
+  auto images = std::make_unique<IdxImages>(
+      IdxImagesOptions{.directory = config.data, .seed = config.seed()});
   const std::vector<std::int64_t> wanted = input_shape(config.model, 1);
   const bool is_flat = std::holds_alternative<MlpConfig>(config.model);
   const std::vector<std::int64_t> found =
@@ -63,7 +63,7 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
   const TextOptions options{.path = config.data,
                             .sequence_length = length,
                             .validation_fraction = text_validation_fraction(config),
-                            .seed = config.seed};
+                            .seed = config.seed()};
   std::unique_ptr<Dataset> text;
   if (is_bytes) {
     text = std::make_unique<ByteText>(options);
@@ -78,7 +78,7 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
       MaskedTextOptions{.num_masked = std::get<BertConfig>(config.model).num_masked(length),
                         .mask_token = tokenizer.mask_token(),
                         .num_tokens = tokenizer.vocabulary(),
-                        .seed = config.seed});
+                        .seed = config.seed()});
 }
 
 }  // namespace

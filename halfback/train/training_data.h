@@ -2,7 +2,7 @@
 #pragma once
 
 #include "halfback/data/token_text.h"
-#include "halfback/train/training.h"
+#include "halfback/train/training_config.h"
 
 #include <cstdint>
 #include <memory>

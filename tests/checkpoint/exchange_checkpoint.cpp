@@ -8,10 +8,10 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/masked_language_model_head.h"
+#include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/model.h"
 #include "halfback/schedule/families.h"
-#include "halfback/train/synthetic.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/thread_peers.h"
 
@@ -92,8 +92,8 @@ void train(const std::vector<std::string>& arguments) {
   const int num_stages = std::stoi(arguments[4]);
   const halfback::Schedule schedule = halfback::build_schedule(
       "1f1b-1", {.num_ranks = num_stages, .num_micro_batches = num_stages, .two_stage = true});
-  Pipeline pipeline(halfback::build_model(config, halfback::equal_cut(4, num_stages)), schedule,
-                    {});
+  Pipeline pipeline(halfback::build_model(config, halfback::equal_cut(4, num_stages)),
+                    halfback::make_runnable(schedule), {});
   pipeline.initialize(3);
   std::vector<MicroBatch> batches;
   for (int i = 0; i < num_stages; ++i) {

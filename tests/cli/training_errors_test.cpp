@@ -1,5 +1,8 @@
 // What train, generate and compare refuse: one line "error: ..." on stderr, and the exit code. What
 // train refuses whoever starts it, is in tests/processes/bad_inputs_test.cpp.
+#include "halfback/base/error.h"
+#include "halfback/schedule/families.h"
+#include "halfback/train/training.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/training_command.h"
@@ -49,6 +52,45 @@ TEST_F(TrainErrorTest, OptionsOfProcessesAreRefused) {
   expect_error(
       train("--processes 2 --log-dir " + path("text.txt/logs")), 1,
       "text.txt/logs: cannot make the directory: Not a directory; choose another --log-dir");
+}
+
+// A program that uses the library is refused as the command line is.
+TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
+  struct Refused {
+    const char* arguments;
+    void (*set)(TrainingConfig& config);
+  };
+  const std::vector<Refused> all = {
+      {"--beta1 2", [](auto& c) { c.pipeline.stage.optimizer.beta1 = 2.0; }},
+      {"--beta2 -0.5", [](auto& c) { c.pipeline.stage.optimizer.beta2 = -0.5; }},
+      {"--momentum 1", [](auto& c) { c.pipeline.stage.optimizer.momentum = 1.0; }},
+      {"--epsilon 0", [](auto& c) { c.pipeline.stage.optimizer.epsilon = 0.0; }},
+      {"--weight-decay -1", [](auto& c) { c.pipeline.stage.optimizer.weight_decay = -1.0; }},
+      {"--clip -1", [](auto& c) { c.pipeline.update.clip_norm = -1.0; }},
+      {"--loss-scale 3", [](auto& c) { c.pipeline.update.loss_scale.initial = 3.0; }},
+      {"--threads -1", [](auto& c) { c.pipeline.threads_per_rank = -1; }},
+      {"--timeout 0", [](auto& c) { c.pipeline.timeout_seconds = 0.0; }},
+      {"--gradient-groups 3", [](auto& c) { c.pipeline.gradient_groups = 3; }},
+      {"--learning-rate -1", [](auto& c) { c.learning_rate.peak = -1.0; }},
+      {"--learning-rate-floor -1", [](auto& c) { c.learning_rate.floor_fraction = -1.0; }},
+      {"--warmup -1", [](auto& c) { c.learning_rate.warmup_steps = -1; }},
+      {"--steps 0", [](auto& c) { c.num_steps = 0; }},
+      {"--micro-batch-size 0", [](auto& c) { c.micro_batch_size = 0; }},
+      {"--evaluate-every -1", [](auto& c) { c.evaluate_every = -1; }},
+      {"--evaluate-samples -1", [](auto& c) { c.evaluate_samples = -1; }},
+      {"--checkpoint-every -1", [](auto& c) { c.checkpoint_every = -1; }},
+      {"--keep 0", [](auto& c) { c.keep = 0; }},
+      {"--new-head", [](auto& c) { c.has_new_head = true; }}};
+  for (const auto& [arguments, set] : all) {
+    TrainingConfig config;
+    config.schedule =
+        make_runnable(build_schedule("1f1b-1", {.num_ranks = 2, .num_micro_batches = 2}));
+    set(config);
+    expect_error(train(arguments), 2, text_of_thrown<ConfigError>([&] { check(config); }));
+    EXPECT_THROW(Training{config}, ConfigError) << arguments;
+  }
+  expect_error(train("--loss-scale big"), 2,
+               "--loss-scale is big; expected a number, 'auto' or 'dynamic'");
 }
 
 TEST_F(TrainErrorTest, ProcessesInAProcessOfAnotherLauncherAreRefused) {

@@ -3,6 +3,7 @@
 #include "halfback/engine/executor.h"
 #include "halfback/engine/rank_stages.h"
 #include "halfback/engine/runtime.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/meeting_transport.h"

@@ -123,7 +123,7 @@ void expect_bits_and_bytes(const PipelineRequest& request, const Checkpointing& 
   PlainRun plain(std::move(build(1).front()), options.stage, options.update);
   plain.initialize(kSeed);
   const Schedule schedule = schedule_of(request);
-  Pipeline pipeline(build(schedule.num_stages(), checkpointing), schedule, options);
+  Pipeline pipeline(build(schedule.num_stages(), checkpointing), make_runnable(schedule), options);
   pipeline.initialize(kSeed);
   const MemoryPrediction predicted = predict_memory(
       pipeline.schedule(), {.stages = stage_bytes(build(schedule.num_stages(), checkpointing),
@@ -165,7 +165,7 @@ TEST(AutogradLayersTest, TellWhereTheyRefuse) {
   stages[1].layers[0] = std::make_unique<AutogradLayer>(make_module(
       "lost",
       {.shapes = {}, .function = [](const auto&, const at::Tensor& x) { return x.detach() + 1; }}));
-  Pipeline pipeline(std::move(stages), schedule_of(request), parity_options());
+  Pipeline pipeline(std::move(stages), make_runnable(schedule_of(request)), parity_options());
   try {
     pipeline.train_step(batches_of(request, 1), {.number = 1, .learning_rate = 1e-3});
     FAIL();

@@ -113,7 +113,8 @@ class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
         build_schedule(request.schedule, {.num_ranks = request.num_ranks,
                                           .num_micro_batches = request.num_micro_batches,
                                           .two_stage = request.two_stage});
-    auto pipeline = std::make_unique<Pipeline>(build(schedule.num_stages()), schedule, options);
+    auto pipeline =
+        std::make_unique<Pipeline>(build(schedule.num_stages()), make_runnable(schedule), options);
     pipeline->initialize(kSeed);
     return pipeline;
   }

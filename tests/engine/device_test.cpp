@@ -6,8 +6,8 @@
 #include "halfback/base/error.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/layers/autograd_layer.h"
+#include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
-#include "halfback/train/synthetic.h"
 #include "tests/support/errors.h"
 #include "tests/support/models.h"
 #include "tests/support/other_device.h"
@@ -80,7 +80,7 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
     auto made = std::make_unique<Pipeline>(
         build_model(model().config, equal_cut(num_blocks(model().config), schedule.num_stages()),
                     {.checkpointing = model().checkpointing}),
-        schedule, options);
+        make_runnable(schedule), options);
     made->initialize(kSeed);
     return made;
   }

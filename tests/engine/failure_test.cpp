@@ -22,8 +22,9 @@ std::unique_ptr<Pipeline> pipeline_of(const std::string& csv,
                                       PipelineOptions options = parity_options()) {
   options.timeout_seconds = timeout_seconds;
   const Schedule schedule = parse_schedule(csv, "test.csv");
-  auto pipeline = std::make_unique<Pipeline>(
-      build_llama(small_llama(), equal_cut(4, schedule.num_stages())), schedule, options);
+  auto pipeline =
+      std::make_unique<Pipeline>(build_llama(small_llama(), equal_cut(4, schedule.num_stages())),
+                                 make_runnable(schedule, {.verifies = false}), options);
   pipeline->initialize(1);
   return pipeline;
 }
@@ -95,8 +96,9 @@ TEST(FailureTest, FullChannelsThatBlockEachOtherEndAtTheDeadline) {
   options.timeout_seconds = 0.3;
   const Schedule schedule = parse_schedule(kEagerSender, "test.csv");
   const auto run = [&](int capacity) {
-    options.channel_capacity = capacity;
-    Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 2)), schedule, options);
+    Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 2)),
+                      make_runnable(schedule, {.channel_capacity = capacity, .verifies = false}),
+                      options);
     pipeline.initialize(1);
     return error_of(pipeline, make_batches({}));
   };
@@ -183,7 +185,7 @@ TEST(FailureTest, StagesThatShareAParameterAreNotUpdatedOneByOne) {
     PipelineOptions options = parity_options();
     options.update = update;
     return text_of_thrown<ConfigError>(
-        [&] { Pipeline(build_llama(tied, equal_cut(4, 2)), schedule, options); });
+        [&] { Pipeline(build_llama(tied, equal_cut(4, 2)), make_runnable(schedule), options); });
   };
   const Schedule schedule = build_schedule("1f1b", {.num_ranks = 2, .num_micro_batches = 2});
   EXPECT_EQ(refusal(add_updates(schedule), {}),
@@ -207,9 +209,10 @@ TEST(FailureTest, ACopyWithoutItsOriginalIsRefused) {
   std::vector<StageLayers> stages = build_llama(tied, equal_cut(4, 2));
   stages.erase(stages.begin());
   const Schedule schedule = parse_schedule("0F0,0B0\n", "test.csv");
-  EXPECT_TRUE(contains(
-      text_of_thrown<ConfigError>([&] { Pipeline(std::move(stages), schedule, parity_options()); }),
-      " on stage 0 is a copy of a parameter that no earlier layer has in that shape"));
+  EXPECT_TRUE(
+      contains(text_of_thrown<ConfigError>(
+                   [&] { Pipeline(std::move(stages), make_runnable(schedule), parity_options()); }),
+               " on stage 0 is a copy of a parameter that no earlier layer has in that shape"));
 }
 
 TEST(FailureTest, GradientCutsAreRefusedBeforeTheStepBegins) {

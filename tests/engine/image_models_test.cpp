@@ -91,7 +91,7 @@ class ImageModelsTest : public ::testing::Test {
                                           .two_stage = request.two_stage});
     auto pipeline =
         std::make_unique<Pipeline>(model.build(equal_cut(model.num_blocks, schedule.num_stages())),
-                                   schedule, parity_options());
+                                   make_runnable(schedule), parity_options());
     pipeline->initialize(kSeed);
     return pipeline;
   }
@@ -132,7 +132,8 @@ TEST_F(ImageModelsTest, CopiesOfRunningStatisticsAreRefused) {
   const Schedule schedule =
       data_parallel(build_schedule("gpipe", {.num_ranks = 1, .num_micro_batches = 2}), 2);
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
-                         Pipeline(model.build({model.num_blocks}), schedule, parity_options());
+                         Pipeline(model.build({model.num_blocks}), make_runnable(schedule),
+                                  parity_options());
                        }),
                        " is a running statistic, which copies of the weights would move"));
 }
@@ -163,7 +164,8 @@ TEST_F(ImageModelsTest, ConcatenatedWeightGradientsAgreeWithinRounding) {
   const ImageModel model = resnet(18, true);
   const PipelineRequest request{"gpipe", 2, 4, true};
   const auto looped = make(model, request);
-  Pipeline concatenated(model.build(equal_cut(model.num_blocks, 2)), looped->schedule(), options);
+  Pipeline concatenated(model.build(equal_cut(model.num_blocks, 2)),
+                        make_runnable(looped->schedule()), options);
   concatenated.initialize(kSeed);
   looped->accumulate_gradients(make_images(4, 1));
   concatenated.accumulate_gradients(make_images(4, 1));

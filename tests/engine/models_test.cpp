@@ -3,10 +3,10 @@
 #include "tests/support/models.h"
 
 #include "halfback/engine/plain_run.h"
+#include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/model.h"
 #include "halfback/simulate/memory_model.h"
-#include "halfback/train/synthetic.h"
 #include "tests/support/small_model.h"
 
 #include <ATen/Parallel.h>
@@ -58,7 +58,7 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
     auto made = std::make_unique<Pipeline>(
         build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
                     {.checkpointing = GetParam().checkpointing}),
-        schedule, options);
+        make_runnable(schedule), options);
     made->initialize(kSeed);
     return made;
   }

@@ -224,8 +224,9 @@ TEST(ParityTest, LargeProductsHaveTheBitsOfThePlainRunOnAnyNumberOfThreads) {
   for (const int threads : {1, 2, 3}) {
     PipelineOptions options = parity_options();
     options.threads_per_rank = threads;
-    Pipeline pipeline(build_llama(config, {2, 2}),
-                      build_schedule("1f1b", {.num_ranks = 2, .num_micro_batches = 2}), options);
+    Pipeline pipeline(
+        build_llama(config, {2, 2}),
+        make_runnable(build_schedule("1f1b", {.num_ranks = 2, .num_micro_batches = 2})), options);
     pipeline.initialize(kSeed);
     const StepResult found =
         pipeline.train_step(batches, {.number = 1, .learning_rate = kLearningRate});

@@ -101,7 +101,8 @@ TEST(PipelineTest, SeveralStagesOfARankHandOverWithoutMessages) {
       "0F0,0F1,3F0,3I0,3F1,3I1,0I0,3W0,0I1,3W1,0W0,0W1\n"
       "1F0,2F0,1F1,2F1,2I0,1I0,2I1,1I1,2W0,1W0,2W1,1W1\n",
       "wave.csv");
-  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 4)), wave, parity_options());
+  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 4)), make_runnable(wave),
+                    parity_options());
   pipeline.initialize(42);
   const auto plain = make_pipeline({.num_ranks = 1, .num_micro_batches = 2});
   const auto batches = make_batches({.num_micro_batches = 2});
@@ -112,7 +113,8 @@ TEST(PipelineTest, SeveralStagesOfARankHandOverWithoutMessages) {
 
 TEST(PipelineTest, WeightGradientsOutOfOrderStillAgreeWithinRounding) {
   const Schedule shuffled = parse_schedule("0F0,0F1,0F2,0I0,0I1,0I2,0W2,0W0,0W1\n", "shuffled.csv");
-  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 1)), shuffled, parity_options());
+  Pipeline pipeline(build_llama(small_llama(), equal_cut(4, 1)), make_runnable(shuffled),
+                    parity_options());
   pipeline.initialize(42);
   const auto plain = make_pipeline({.num_ranks = 1, .num_micro_batches = 3});
   const auto batches = make_batches({.num_micro_batches = 3});

@@ -5,9 +5,9 @@
 //   write_schedules DIRECTORY RANKS on|off FORMAT...      FORMAT: torch or torch-comm
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/schedule/source.h"
 
 #include <fmt/format.h>

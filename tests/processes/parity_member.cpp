@@ -74,7 +74,8 @@ std::vector<Schedule> schedules_for(int num_processes) {
   const auto add = [&](const std::string& family, const PipelineShape& shape, int num_pipelines) {
     try {
       Schedule schedule = data_parallel(build_schedule(family, shape), num_pipelines);
-      check_runnable(schedule, parity_options().update);
+      make_runnable(schedule);
+      check_updates(schedule, parity_options().update);
       if (schedule.num_ranks() % num_processes == 0 && schedule.num_stages() <= kMostStages) {
         all.push_back(std::move(schedule));
       }
@@ -100,8 +101,8 @@ std::string difference(ProcessRun& run, const Schedule& schedule) {
   ProcessRun::Connection connection = run.connect();
   const int num_layers = layers_for(schedule.num_stages());
   const auto cut = equal_cut(num_layers, schedule.num_stages());
-  Pipeline pipeline([&] { return build_llama(small_llama(num_layers), cut); }, schedule,
-                    parity_options(), std::move(connection.network));
+  Pipeline pipeline([&] { return build_llama(small_llama(num_layers), cut); },
+                    make_runnable(schedule), parity_options(), std::move(connection.network));
   const ProcessRun::Watch watch(run, pipeline);
   pipeline.initialize(kSeed);
   const auto& expected = plain_steps({.num_micro_batches = schedule.num_micro_batches,

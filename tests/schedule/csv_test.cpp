@@ -1,6 +1,6 @@
 #include "halfback/schedule/csv.h"
 
-#include "halfback/schedule/passes.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/schedules.h"
 

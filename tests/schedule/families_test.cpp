@@ -1,5 +1,6 @@
 #include "halfback/schedule/families.h"
 
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/simulator.h"

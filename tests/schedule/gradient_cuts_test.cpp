@@ -1,5 +1,6 @@
 #include "halfback/schedule/gradient_cuts.h"
 
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/torch_rules.h"

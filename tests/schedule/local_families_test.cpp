@@ -1,7 +1,7 @@
 // Families of training with local updates: whom their stages wait for, and when they are backprop.
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/families.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/held_peaks.h"
 #include "tests/support/schedules.h"

@@ -1,6 +1,7 @@
 // Whatever a text or a schedule has become: it is read and runs, or it is refused.
 #include "tests/support/mutation.h"
 
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/simulator.h"

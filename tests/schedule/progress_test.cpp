@@ -1,7 +1,7 @@
 // Which schedules run under which channel rule, and what is said of those that do not: known hangs,
 // and whatever can be drawn, against a reference that tries every rank again and again.
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/dataflow.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/random_schedule.h"
 #include "tests/support/schedules.h"

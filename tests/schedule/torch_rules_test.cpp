@@ -1,6 +1,6 @@
 #include "halfback/schedule/torch_rules.h"
 
-#include "halfback/schedule/passes.h"
+#include "halfback/schedule/communication.h"
 #include "tests/support/schedules.h"
 
 #include <gtest/gtest.h>

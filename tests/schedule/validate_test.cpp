@@ -1,5 +1,6 @@
 #include "halfback/schedule/validate.h"
 
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "tests/support/schedules.h"
 

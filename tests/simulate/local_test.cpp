@@ -1,4 +1,5 @@
 // Training with local updates in time, work and memory, against closed forms.
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/simulate/local_cost.h"
 #include "halfback/simulate/memory_model.h"

@@ -1,6 +1,6 @@
 #include "halfback/simulate/memory_model.h"
 
-#include "halfback/schedule/passes.h"
+#include "halfback/schedule/communication.h"
 #include "tests/support/schedules.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // Numbers that others have printed for the families, or that simulating their public orders gives.
-#include "halfback/schedule/passes.h"
+#include "halfback/schedule/communication.h"
 #include "halfback/simulate/simulator.h"
 #include "tests/support/schedules.h"
 

@@ -1,5 +1,6 @@
 // The simulator against the slow reference, and its critical path against what it claims, on
 // schedules and costs that nobody would write. All times are binary fractions, so sums are exact.
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/validate.h"
 #include "tests/simulate/reference_simulator.h"

@@ -1,5 +1,6 @@
 #include "halfback/simulate/simulator.h"
 
+#include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"

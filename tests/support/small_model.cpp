@@ -107,7 +107,7 @@ std::unique_ptr<Pipeline> make_pipeline(const Schedule& schedule, const Pipeline
         return build_llama(config,
                            equal_cut(static_cast<int>(config.num_layers), schedule.num_stages()));
       },
-      schedule, options);
+      make_runnable(schedule), options);
   pipeline->initialize(kSeed);
   return pipeline;
 }

@@ -30,16 +30,16 @@ LlamaConfig tiny_llama() {
 TrainingConfig tiny_training(const std::filesystem::path& data, const TinySchedule& schedule) {
   TrainingConfig config;
   config.model = tiny_llama();
-  config.schedule = build_schedule(
+  config.schedule = make_runnable(build_schedule(
       schedule.name,
-      {.num_ranks = schedule.num_ranks, .num_micro_batches = 4, .two_stage = schedule.two_stage});
+      {.num_ranks = schedule.num_ranks, .num_micro_batches = 4, .two_stage = schedule.two_stage}));
   config.pipeline.update.clip_norm = 1.0;
   config.pipeline.timeout_seconds = 60.0;
-  config.learning_rate = {.peak = 1e-2, .floor_fraction = 0.1, .warmup_steps = 2, .num_steps = 6};
+  config.learning_rate = {.peak = 1e-2, .floor_fraction = 0.1, .warmup_steps = 2};
   config.data = data;
   config.micro_batch_size = 2;
   config.num_steps = 6;
-  config.seed = 5;
+  config.pipeline.stage.seed = 5;
   config.evaluate_every = 0;
   return config;
 }

@@ -101,7 +101,6 @@ TEST_F(TrainingTest, ResumesToTheBitWithSgdAndAnExplicitCut) {
   const auto sgd = [&](const std::string& checkpoint, const std::string& cut) {
     TrainingConfig made = config(checkpoint);
     made.cut = cut;
-    made.optimizer = "sgd";
     made.pipeline.stage.optimizer.kind = OptimizerKind::Sgd;
     return made;
   };
@@ -167,7 +166,8 @@ TEST_F(TrainingTest, AMiniBatchMayBeCutAnotherWayWhenResuming) {
                        "a: the run was with a mini-batch (--micro-batch-size times micro-batches) "
                        "of 8, this one has 12; resume with the same"))
       << refusal(second);
-  second.schedule = build_schedule("gpipe", {.num_ranks = 2, .num_micro_batches = 8});
+  second.schedule =
+      make_runnable(build_schedule("gpipe", {.num_ranks = 2, .num_micro_batches = 8}));
   second.micro_batch_size = 1;
   losses_of(second);
   EXPECT_EQ(state("a").at("position"), 6 * 8);
@@ -194,13 +194,13 @@ TEST_F(TrainingTest, OptionsThatChangeWhenResumingAreNoted) {
 
 TEST_F(TrainingTest, LowersTheLossAndReportsEveryStep) {
   TrainingConfig longer = config("");
-  longer.num_steps = longer.learning_rate.num_steps = 60;
+  longer.num_steps = 60;
   Training training(longer);
   std::vector<double> losses;
   training.run(
       [&](const StepReport& report) {
         EXPECT_EQ(report.step, static_cast<std::int64_t>(losses.size()) + 1);
-        EXPECT_EQ(report.learning_rate, longer.learning_rate.at(report.step));
+        EXPECT_EQ(report.learning_rate, longer.learning_rate.at(report.step, longer.num_steps));
         EXPECT_EQ(report.num_items, 4 * 2 * 8);
         losses.push_back(report.result->loss);
       },
@@ -280,7 +280,6 @@ TEST_F(TrainingTest, AFullDiskEndsTheRunAndTheCheckpointBeforeStays) {
   model.width = 8;
   model.hidden = 8;
   model.has_tied_head = true;
-  full.optimizer = "sgd";
   full.pipeline.stage.optimizer.kind = OptimizerKind::Sgd;
   full.checkpoint = disk.path() / "checkpoint";
   full.checkpoint_every = 1;
@@ -304,7 +303,7 @@ TEST_F(TrainingTest, InitialTakesTheParametersAndStartsAnew) {
   losses_of(config("first"), 3);
   TrainingConfig second = config("second");
   second.initial = directory_ / "first";
-  second.seed = 77;
+  second.pipeline.stage.seed = 77;
   const Training training(second);
   EXPECT_EQ(training.first_step(), 0);
   std::atomic<bool> stop{true};
@@ -390,9 +389,9 @@ TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   losses_of(config("a"), 1);
   TrainingConfig other = config("a");
   other.resumes_from = find_resume_point(other.checkpoint);
-  other.seed = 6;
+  other.pipeline.stage.seed = 6;
   EXPECT_TRUE(contains(refusal(other), "a: the run was with --seed 5, this one has 6; resume"));
-  other.seed = 5;
+  other.pipeline.stage.seed = 5;
   other.pipeline.gradient_groups = 2;
   EXPECT_TRUE(contains(refusal(other), "the run was with --gradient-groups 1, this one has 2"));
   other.pipeline.gradient_groups = 1;
@@ -474,7 +473,7 @@ TEST_F(TrainingTest, RefusesAVocabularyThatIsTooSmallForBytes) {
 
 TEST_F(TrainingTest, ALossThatDivergesEndsTheRunAndNamesTheStep) {
   TrainingConfig wild = config("wild");
-  wild.learning_rate = {.peak = 1e30, .floor_fraction = 1.0, .warmup_steps = 0, .num_steps = 6};
+  wild.learning_rate = {.peak = 1e30, .floor_fraction = 1.0, .warmup_steps = 0};
   const std::string text = text_of_thrown<Error>([&] { losses_of(wild); });
   EXPECT_EQ(text.find("training: step 2: loss "), 0U) << text;
   EXPECT_TRUE(contains(text, "the run has diverged; use a smaller --learning-rate")) << text;

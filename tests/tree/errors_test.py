@@ -46,6 +46,7 @@ AREAS = {
     "halfback/launch": "Starting processes",
     "halfback/checkpoint": "Checkpoints",
     "halfback/train": "Training",
+    "halfback/measure": "Measuring",
     "halfback/transport": "Several processes",
 }
 # What takes a second machine that does not answer.

@@ -28,6 +28,7 @@ ARROWS = {
     "engine": "layers kernels data group transport schedule timeline base",
     "checkpoint": "engine models layers data transport base",
     "train": "checkpoint engine models data transport schedule timeline base",
+    "measure": "train checkpoint engine layers models data simulate timeline schedule base",
 }
 ARROWS = {folder: set(targets.split()) for folder, targets in ARROWS.items()}
 ARROWS["cli"] = set(ARROWS)
@@ -103,7 +104,8 @@ PLANTED = [
     ("cli/a.cpp", "#include <torch/nn.h>", "too slow to compile"),
     ("halfback/engine/a.cpp", '#include "stage.h"', "quotes are for paths from the root"),
     ("halfback/engine/a.cpp", '#include "../simulate/cost.h"', "quotes are for paths from the root"),
-    ("halfback/kernels/a.cpp", "", "no arrows are listed for the folder kernels"),
+    ("halfback/attic/a.cpp", "", "no arrows are listed for the folder attic"),
+    ("halfback/kernels/a.cpp", '#include "halfback/base/error.h"', "kernels may not include base"),
 ]
 
 

@@ -49,10 +49,6 @@ nlohmann::json to_json(const Report& report);
 // Returns the page. Its script element with the id "data" holds to_json().
 std::string to_html(const Report& report);
 
-// Returns one track as a drawing for papers, `width` pixels wide: a row a rank, micro-batches in
-// the actions that have room.
-std::string to_svg(const Timeline& timeline, const std::string& title, int width = 960);
-
 // Returns what each rank holds after each of its spans, given that by rank and action; updates
 // after the lists change nothing.
 std::vector<std::vector<MemoryPoint>> memory_curves(

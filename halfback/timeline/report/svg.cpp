@@ -1,6 +1,7 @@
+#include "halfback/timeline/report/svg.h"
+
 #include "halfback/schedule/action.h"
 #include "halfback/timeline/report/colors.h"
-#include "halfback/timeline/report/report.h"
 #include "halfback/timeline/statistics.h"
 
 #include <fmt/format.h>

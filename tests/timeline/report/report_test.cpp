@@ -2,6 +2,7 @@
 
 #include "halfback/schedule/passes.h"
 #include "halfback/simulate/simulator.h"
+#include "halfback/timeline/report/svg.h"
 #include "tests/support/schedules.h"
 
 #include <gtest/gtest.h>

@@ -1,15 +1,14 @@
-#include "cli/comparison.h"
+#include "halfback/measure/comparison.h"
 
 #include "halfback/base/error.h"
 #include "halfback/base/quantiles.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/engine/runtime.h"
+#include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
-#include "halfback/train/synthetic.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -22,13 +21,13 @@
 #include <optional>
 #include <tuple>
 
-namespace halfback::cli {
+namespace halfback {
 
 namespace {
 
 // One schedule under test, with everything that was measured of it.
 struct Candidate {
-  Schedule schedule;
+  RunnableSchedule schedule;
   std::unique_ptr<Pipeline> pipeline;
   std::vector<StageBytes> bytes;
   std::vector<double> step_seconds;
@@ -48,29 +47,29 @@ bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
 
 class Comparison {
  public:
-  Comparison(const TrainingOptions& options, const Schedule& like)
-      : options_(options), config_(options.config(like)) {
+  Comparison(const TrainingConfig& config, const Schedule& like) : config_(config) {
     is_emulated_ = config_.pipeline.stage.device.is_cpu() && like.num_ranks() > num_cores();
-    config_.pipeline.stage.seed = config_.seed;
-    check(config_.model);
+    config_.pipeline.threads_per_rank =
+        threads_of_rank(config_.pipeline.threads_per_rank, like.num_ranks());
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
     num_samples_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
     micro_batches_ = synthetic_micro_batches(
         config_.model, {.count = like.num_micro_batches, .num_samples = num_samples_},
-        config_.seed);
+        config_.seed());
   }
 
-  Candidate candidate(const Schedule& schedule) {
-    validate_for_run(schedule, options_.channel_capacity);
-    Candidate made{.schedule = with_messages(schedule, {options_.channel_capacity})};
+  Candidate candidate(const RunnableSchedule& schedule) {
+    config_.schedule = schedule;
+    check(config_);
+    Candidate made{.schedule = schedule};
     const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
-                                                         .num_stages = schedule.num_stages()});
+                                                         .num_stages = schedule->num_stages()});
     const auto build = [&] {
       return build_model(config_.model, cut, {.checkpointing = config_.checkpointing});
     };
     made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);
-    made.pipeline->initialize(config_.seed);
+    made.pipeline->initialize(config_.seed());
     made.is_bit_equal = equals_plain_run(*made.pipeline);
     return made;
   }
@@ -82,7 +81,7 @@ class Comparison {
     if (!counts) {
       return;
     }
-    const Replay replay = replayed(one.schedule, result);
+    const Replay replay = replayed(*one.schedule, result);
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
     const Statistics times = is_emulated_ ? replay.statistics : statistics(result.timeline);
     one.bubble_fraction = is_emulated_ ? replay.bubble_fraction : times.bubble_fraction;
@@ -101,7 +100,7 @@ class Comparison {
   // Costs of actions out of all rounds of the candidates; later ones win.
   CostModel costs(const std::vector<const Candidate*>& candidates) const {
     CostModel model;
-    model.stages.assign(static_cast<std::size_t>(candidates.front()->schedule.num_stages()), {});
+    model.stages.assign(static_cast<std::size_t>(candidates.front()->schedule->num_stages()), {});
     for (const Candidate* one : candidates) {
       take_measured_costs(model, one->all_spans, clock());
     }
@@ -110,17 +109,17 @@ class Comparison {
 
   // The simulated step: actions, then the updates, which begin together.
   double simulated(const Candidate& one, const CostModel& costs) const {
-    return simulate(one.schedule, costs, {.validates = false, .keeps_timeline = false}).makespan;
+    return simulate(*one.schedule, costs, {.validates = false, .keeps_timeline = false}).makespan;
   }
 
   ComparisonRow row(const Candidate& one) const {
     const double seconds = median(one.step_seconds);
     const auto items = static_cast<double>(num_samples_ * items_per_sample(config_.model) *
-                                           one.schedule.num_micro_batches);
-    return {.schedule = one.schedule.name,
-            .num_ranks = one.schedule.num_ranks(),
-            .num_micro_batches = one.schedule.num_micro_batches,
-            .two_stage = is_two_stage(one.schedule),
+                                           one.schedule->num_micro_batches);
+    return {.schedule = one.schedule->name,
+            .num_ranks = one.schedule->num_ranks(),
+            .num_micro_batches = one.schedule->num_micro_batches,
+            .two_stage = is_two_stage(*one.schedule),
             .is_emulated = is_emulated_,
             .step_seconds = seconds,
             .spread_seconds = quartile_spread(one.step_seconds),
@@ -130,7 +129,7 @@ class Comparison {
             .reduction_seconds = one.reduction_seconds,
             .exposed_reduction_seconds = one.exposed_reduction_seconds,
             .activation_bytes = one.activation_bytes,
-            .predicted_activation_bytes = predict_memory(one.schedule, {.stages = one.bytes}).peak,
+            .predicted_activation_bytes = predict_memory(*one.schedule, {.stages = one.bytes}).peak,
             .is_bit_equal = one.is_bit_equal};
   }
 
@@ -149,10 +148,10 @@ class Comparison {
           std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
           Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
                          .product_dtype = config_.pipeline.stage.product_dtype,
-                         .seed = config_.seed,
+                         .seed = config_.seed(),
                          .gradient_groups = pipeline.gradient_groups()},
           UpdateOptions{.loss_scale = config_.pipeline.update.loss_scale});
-      plain_->initialize(config_.seed);
+      plain_->initialize(config_.seed());
       // As many threads as a rank has: convolutions choose their algorithm by that number.
       const int previous = at::get_num_threads();
       at::set_num_threads(config_.pipeline.threads_per_rank);
@@ -202,7 +201,6 @@ class Comparison {
     return {simulated.makespan + update, simulated.bubble_fraction, statistics(simulated.timeline)};
   }
 
-  const TrainingOptions& options_;
   TrainingConfig config_;
   bool is_emulated_ = false;
   std::int64_t num_samples_ = 0;
@@ -229,28 +227,29 @@ std::vector<Schedule> variants(const std::string& name, ShapeRequest shape) {
 
 }  // namespace
 
-std::vector<ComparisonRow> compare(
-    const TrainingOptions& options,
-    const ComparisonRequest& request,
-    const std::function<void(std::int64_t, std::int64_t)>& on_round) {
+std::vector<ComparisonRow> compare(const TrainingConfig& config,
+                                   const ComparisonRequest& request,
+                                   const OnRound& on_round) {
+  check(request.rounds);
+  check(config.model);
   initialize_runtime();
   std::vector<std::vector<Schedule>> lines;
   for (const std::string& name : request.schedules) {
     lines.push_back(variants(name, request.shape));
   }
-  const std::int64_t per_line = request.num_rounds + request.num_warmup_rounds;
-  const auto total = per_line * static_cast<std::int64_t>(lines.size());
+  const auto total = request.rounds.total() * static_cast<std::int64_t>(lines.size());
   std::int64_t done = 0;
   std::vector<ComparisonRow> rows;
   for (const std::vector<Schedule>& line : lines) {
-    Comparison comparison(options, line.front());
+    Comparison comparison(config, line.front());
     std::vector<Candidate> candidates;
     for (const Schedule& schedule : line) {
-      candidates.push_back(comparison.candidate(schedule));
+      candidates.push_back(comparison.candidate(
+          make_runnable(schedule, {.channel_capacity = request.channel_capacity})));
     }
-    for (std::int64_t round = 1; round <= per_line; ++round) {
+    for (std::int64_t round = 1; round <= request.rounds.total(); ++round) {
       for (Candidate& one : candidates) {
-        comparison.step(one, round, round > request.num_warmup_rounds);
+        comparison.step(one, round, round > request.rounds.num_warmup);
       }
       on_round(++done, total);
     }
@@ -276,4 +275,4 @@ std::vector<ComparisonRow> compare(
   return rows;
 }
 
-}  // namespace halfback::cli
+}  // namespace halfback

@@ -1,4 +1,4 @@
-#include "halfback/train/synthetic.h"
+#include "halfback/measure/synthetic.h"
 
 #include "halfback/base/keyed_random.h"
 

@@ -3,15 +3,15 @@
 // run's bits.
 #pragma once
 
-#include "cli/training_options.h"
+#include "halfback/measure/rounds.h"
 #include "halfback/schedule/source.h"
+#include "halfback/train/training_config.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
-namespace halfback::cli {
+namespace halfback {
 
 // One line of the table.
 struct ComparisonRow {
@@ -38,15 +38,15 @@ struct ComparisonRow {
 struct ComparisonRequest {
   std::vector<std::string> schedules;
   ShapeRequest shape;  // two_stage is not used
-  std::int64_t num_rounds = 10;
-  std::int64_t num_warmup_rounds = 2;
+  int channel_capacity = kDefaultChannelCapacity;
+  Rounds rounds;
 };
 
 // Runs each schedule in alternating rounds, one step of each kind a round, and returns its rows:
-// off and on, or on alone where the family has no other. A schedule file is one row.
-// `on_round` is called after every round with the number done and the number there are.
-std::vector<ComparisonRow> compare(const TrainingOptions& options,
+// off and on, or on alone where the family has no other. A schedule file is one row. The schedule
+// of the configuration is not used. Throws as load_or_build(), make_runnable() and check().
+std::vector<ComparisonRow> compare(const TrainingConfig& config,
                                    const ComparisonRequest& request,
-                                   const std::function<void(std::int64_t, std::int64_t)>& on_round);
+                                   const OnRound& on_round);
 
-}  // namespace halfback::cli
+}  // namespace halfback

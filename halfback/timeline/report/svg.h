@@ -1,0 +1,14 @@
+// A timeline as a drawing.
+#pragma once
+
+#include "halfback/timeline/timeline.h"
+
+#include <string>
+
+namespace halfback {
+
+// Returns one track as a drawing for papers, `width` pixels wide: a row a rank, micro-batches in
+// the actions that have room.
+std::string to_svg(const Timeline& timeline, const std::string& title, int width = 960);
+
+}  // namespace halfback
