@@ -1,6 +1,7 @@
 #include "halfback/kernels/images.h"
 
 #include "halfback/kernels/generic_images.h"
+#include "halfback/kernels/parallel_rows.h"
 #include "halfback/kernels/row_loops.h"
 
 #include <ATen/Dispatch.h>
@@ -14,12 +15,7 @@ namespace halfback::kernels {
 
 namespace {
 
-constexpr std::int64_t kGrainElements = 16384;  // less than this is not worth a second thread
 constexpr std::int64_t kGrainBytes = kGrainElements / 8;  // of a mask
-
-std::int64_t grain(std::int64_t elements_each) {
-  return std::max<std::int64_t>(1, kGrainElements / std::max<std::int64_t>(1, elements_each));
-}
 
 // How values of one channel lie: N runs of `pixels`, each a whole image behind the other.
 struct ChannelLayout {
@@ -41,11 +37,7 @@ struct ChannelLayout {
 // Calls visit(channel) for all channels, on several threads.
 template <typename Visit>
 void for_each_channel(const ChannelLayout& layout, Visit visit) {
-  at::parallel_for(0, layout.num_channels, grain(layout.values_each()), [&](auto begin, auto end) {
-    for (std::int64_t channel = begin; channel < end; ++channel) {
-      visit(channel);
-    }
-  });
+  for_each_row(layout.num_channels, layout.values_each(), visit);
 }
 
 // Adds up part(begin of the run) over the images of a channel.
@@ -284,11 +276,9 @@ void max_pool(const PoolWindow& window,
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "max_pool", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();
     auto* y = output.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, input.size(0) * input.size(1), grain(pixels), [&](auto begin, auto end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t at = i * output_pixels;
-        max_pool_plane(window, plane, x + i * pixels, y + at, place + at);
-      }
+    for_each_row(input.size(0) * input.size(1), pixels, [&](std::int64_t i) {
+      const std::int64_t at = i * output_pixels;
+      max_pool_plane(window, plane, x + i * pixels, y + at, place + at);
     });
   });
 }
@@ -308,11 +298,9 @@ void max_pool_backward(const PoolWindow& window,
     const auto* g = grad_output.const_data_ptr<scalar_t>();
     auto* grad_x = grad_input.mutable_data_ptr<scalar_t>();
     const std::int64_t planes = grad_input.size(0) * grad_input.size(1);
-    at::parallel_for(0, planes, grain(pixels), [&](auto begin, auto end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t at = i * output_pixels;
-        max_pool_backward_plane(window, plane, g + at, place + at, grad_x + i * pixels);
-      }
+    for_each_row(planes, pixels, [&](std::int64_t i) {
+      const std::int64_t at = i * output_pixels;
+      max_pool_backward_plane(window, plane, g + at, place + at, grad_x + i * pixels);
     });
   });
 }
@@ -325,11 +313,8 @@ void mean_of_pixels(const at::Tensor& input, at::Tensor& output) {
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "mean_of_pixels", [&] {
     const auto* x = input.const_data_ptr<scalar_t>();
     auto* y = output.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, output.numel(), grain(pixels), [&](auto begin, auto end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        y[i] =
-            static_cast<scalar_t>(rows::sum(x + i * pixels, pixels) / static_cast<double>(pixels));
-      }
+    for_each_row(output.numel(), pixels, [&](std::int64_t i) {
+      y[i] = static_cast<scalar_t>(rows::sum(x + i * pixels, pixels) / static_cast<double>(pixels));
     });
   });
 }

@@ -1,6 +1,7 @@
 #include "halfback/kernels/rows.h"
 
 #include "halfback/kernels/generic_rows.h"
+#include "halfback/kernels/parallel_rows.h"
 #include "halfback/kernels/row_loops.h"
 
 #include <ATen/Dispatch.h>
@@ -14,13 +15,8 @@ namespace halfback::kernels {
 
 namespace {
 
-constexpr std::int64_t kGrainElements = 16384;  // less than this is not worth a second thread
-constexpr std::int64_t kRowsPerBlock = 32;      // of a sum over rows
-constexpr std::int64_t kSumBlock = 4096;        // elements
-
-std::int64_t grain_rows(std::int64_t row_elements) {
-  return std::max<std::int64_t>(1, kGrainElements / std::max<std::int64_t>(1, row_elements));
-}
+constexpr std::int64_t kRowsPerBlock = 32;  // of a sum over rows
+constexpr std::int64_t kSumBlock = 4096;    // elements
 
 std::int64_t last_size(const at::Tensor& tensor) { return tensor.size(-1); }
 
@@ -38,13 +34,10 @@ template <typename Real, typename AddRow>
 void sum_over_rows(const RowSums& shape, at::Tensor& total, AddRow add_row) {
   const std::int64_t num_blocks = (shape.num_rows + kRowsPerBlock - 1) / kRowsPerBlock;
   std::vector<Real> partial(static_cast<std::size_t>(num_blocks * shape.width));
-  const std::int64_t grain = std::max<std::int64_t>(1, grain_rows(shape.width) / kRowsPerBlock);
-  at::parallel_for(0, num_blocks, grain, [&](auto begin, auto end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const std::int64_t last = std::min(shape.num_rows, (block + 1) * kRowsPerBlock);
-      for (std::int64_t row = block * kRowsPerBlock; row < last; ++row) {
-        add_row(row, partial.data() + block * shape.width);
-      }
+  for_each_row(num_blocks, kRowsPerBlock * shape.width, [&](std::int64_t block) {
+    const std::int64_t last = std::min(shape.num_rows, (block + 1) * kRowsPerBlock);
+    for (std::int64_t row = block * kRowsPerBlock; row < last; ++row) {
+      add_row(row, partial.data() + block * shape.width);
     }
   });
   auto* sums = total.mutable_data_ptr<Real>();
@@ -70,11 +63,9 @@ void rms_norm(const at::Tensor& input,
     const auto* w = weight.const_data_ptr<scalar_t>();
     auto* y = output.mutable_data_ptr<scalar_t>();
     auto* r = inverse_rms.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, num_rows(input), grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        r[row] = rows::rms_norm(x + row * columns, w, y + row * columns, columns,
-                                static_cast<scalar_t>(epsilon));
-      }
+    for_each_row(num_rows(input), columns, [&](std::int64_t row) {
+      r[row] = rows::rms_norm(x + row * columns, w, y + row * columns, columns,
+                              static_cast<scalar_t>(epsilon));
     });
   });
 }
@@ -117,18 +108,15 @@ void layer_norm(const LayerNorm& a) {
     const auto* b = a.bias.const_data_ptr<scalar_t>();
     auto* y = a.output.mutable_data_ptr<scalar_t>();
     auto* moments = a.moments.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, num_rows(a.input), grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const auto found =
-            rows::layer_norm<scalar_t>({.x = x + row * columns,
-                                        .weight = w,
-                                        .bias = b,
-                                        .output = y + row * columns,
-                                        .columns = columns,
-                                        .epsilon = static_cast<scalar_t>(a.epsilon)});
-        moments[2 * row] = found.mean;
-        moments[2 * row + 1] = found.inverse_deviation;
-      }
+    for_each_row(num_rows(a.input), columns, [&](std::int64_t row) {
+      const auto found = rows::layer_norm<scalar_t>({.x = x + row * columns,
+                                                     .weight = w,
+                                                     .bias = b,
+                                                     .output = y + row * columns,
+                                                     .columns = columns,
+                                                     .epsilon = static_cast<scalar_t>(a.epsilon)});
+      moments[2 * row] = found.mean;
+      moments[2 * row + 1] = found.inverse_deviation;
     });
   });
 }
@@ -192,11 +180,9 @@ void swiglu(const at::Tensor& gate_up, at::Tensor& activated) {
   AT_DISPATCH_FLOATING_TYPES(gate_up.scalar_type(), "swiglu", [&] {
     const auto* in = gate_up.const_data_ptr<scalar_t>();
     auto* out = activated.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, num_rows(activated), grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const auto* gate = in + row * 2 * columns;
-        rows::swiglu(gate, gate + columns, out + row * columns, columns);
-      }
+    for_each_row(num_rows(activated), columns, [&](std::int64_t row) {
+      const auto* gate = in + row * 2 * columns;
+      rows::swiglu(gate, gate + columns, out + row * columns, columns);
     });
   });
 }
@@ -209,11 +195,9 @@ void swiglu_backward(at::Tensor& gate_up, at::Tensor& activated) {
   AT_DISPATCH_FLOATING_TYPES(gate_up.scalar_type(), "swiglu_backward", [&] {
     auto* in = gate_up.mutable_data_ptr<scalar_t>();
     auto* out = activated.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, num_rows(activated), grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        auto* gate = in + row * 2 * columns;
-        rows::swiglu_backward(gate, gate + columns, out + row * columns, columns);
-      }
+    for_each_row(num_rows(activated), columns, [&](std::int64_t row) {
+      auto* gate = in + row * 2 * columns;
+      rows::swiglu_backward(gate, gate + columns, out + row * columns, columns);
     });
   });
 }
@@ -233,16 +217,13 @@ void rotate_heads(at::Tensor& heads,
     auto* x = heads.mutable_data_ptr<scalar_t>();
     const auto* c = cosine.const_data_ptr<scalar_t>();
     const auto* s = sine.const_data_ptr<scalar_t>();
-    at::parallel_for(0, heads.size(0) * length, grain_rows(num_heads * size),
-                     [&](auto begin, auto end) {
-                       for (std::int64_t row = begin; row < end; ++row) {
-                         const std::int64_t angle = (first_position + row % length) * (size / 2);
-                         for (std::int64_t head = 0; head < num_rotated; ++head) {
-                           auto* at = x + (row * num_heads + head) * size;
-                           rows::rotate(at, at, c + angle, s + angle, size / 2);
-                         }
-                       }
-                     });
+    for_each_row(heads.size(0) * length, num_heads * size, [&](std::int64_t row) {
+      const std::int64_t angle = (first_position + row % length) * (size / 2);
+      for (std::int64_t head = 0; head < num_rotated; ++head) {
+        auto* at = x + (row * num_heads + head) * size;
+        rows::rotate(at, at, c + angle, s + angle, size / 2);
+      }
+    });
   });
 }
 
@@ -258,22 +239,18 @@ void write_head_gradient(const HeadGradient& from, at::Tensor& heads) {
     auto* x = heads.mutable_data_ptr<scalar_t>();
     const auto* c = from.cosine ? from.cosine->const_data_ptr<scalar_t>() : nullptr;
     const auto* s = from.sine ? from.sine->const_data_ptr<scalar_t>() : nullptr;
-    const std::int64_t grain = grain_rows(gradient.size(1) * size);
-    at::parallel_for(0, heads.size(0) * length, grain, [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t position = row % length;
-        const auto* source =
-            g + (row / length) * gradient.stride(0) + position * gradient.stride(2);
-        auto* target = x + (row * heads.size(2) + from.first_head) * size;
-        for (std::int64_t head = 0; head < gradient.size(1); ++head) {
-          const auto* in = source + head * gradient.stride(1);
-          auto* out = target + head * size;
-          if (c != nullptr) {
-            rows::rotate_back(in, out, c + position * (size / 2), s + position * (size / 2),
-                              size / 2);
-          } else {
-            std::copy_n(in, size, out);
-          }
+    for_each_row(heads.size(0) * length, gradient.size(1) * size, [&](std::int64_t row) {
+      const std::int64_t position = row % length;
+      const auto* source = g + (row / length) * gradient.stride(0) + position * gradient.stride(2);
+      auto* target = x + (row * heads.size(2) + from.first_head) * size;
+      for (std::int64_t head = 0; head < gradient.size(1); ++head) {
+        const auto* in = source + head * gradient.stride(1);
+        auto* out = target + head * size;
+        if (c != nullptr) {
+          rows::rotate_back(in, out, c + position * (size / 2), s + position * (size / 2),
+                            size / 2);
+        } else {
+          std::copy_n(in, size, out);
         }
       }
     });
@@ -309,11 +286,8 @@ double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets) {
   double loss = 0.0;
   AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "log_softmax_loss", [&] {
     auto* x = logits.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, count, grain_rows(columns), [&](auto begin, auto end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        rows::log_softmax(x + row * columns, columns);
-      }
-    });
+    for_each_row(count, columns,
+                 [&](std::int64_t row) { rows::log_softmax(x + row * columns, columns); });
     for (std::int64_t row = 0; row < count; ++row) {
       loss -= static_cast<double>(x[row * columns + target[row]]);
     }
@@ -332,13 +306,10 @@ void log_softmax_loss_backward(at::Tensor& log_probabilities,
   AT_DISPATCH_FLOATING_TYPES(log_probabilities.scalar_type(), "log_softmax_loss_backward", [&] {
     auto* x = log_probabilities.mutable_data_ptr<scalar_t>();
     const auto factor = static_cast<scalar_t>(scale);
-    at::parallel_for(0, num_rows(log_probabilities), grain_rows(columns),
-                     [&](auto begin, auto end) {
-                       for (std::int64_t row = begin; row < end; ++row) {
-                         rows::scaled_exp(x + row * columns, factor, columns);
-                         x[row * columns + target[row]] -= factor;
-                       }
-                     });
+    for_each_row(num_rows(log_probabilities), columns, [&](std::int64_t row) {
+      rows::scaled_exp(x + row * columns, factor, columns);
+      x[row * columns + target[row]] -= factor;
+    });
   });
 }
 
@@ -368,12 +339,10 @@ double sum_of_squares(const at::Tensor& values) {
   std::vector<double> partial(static_cast<std::size_t>(num_blocks));
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "sum_of_squares", [&] {
     const auto* x = values.const_data_ptr<scalar_t>();
-    at::parallel_for(0, num_blocks, kGrainElements / kSumBlock, [&](auto begin, auto end) {
-      for (std::int64_t block = begin; block < end; ++block) {
-        const std::int64_t first = block * kSumBlock;
-        partial[static_cast<std::size_t>(block)] =
-            rows::sum_of_squares(x + first, std::min(kSumBlock, count - first));
-      }
+    for_each_row(num_blocks, kSumBlock, [&](std::int64_t block) {
+      const std::int64_t first = block * kSumBlock;
+      partial[static_cast<std::size_t>(block)] =
+          rows::sum_of_squares(x + first, std::min(kSumBlock, count - first));
     });
   });
   double total = 0.0;
