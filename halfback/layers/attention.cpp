@@ -5,6 +5,7 @@
 #include "halfback/kernels/scaled_dot_product.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/cat.h>
 
@@ -41,16 +42,11 @@ Attention::Attention(const std::string& prefix, const Options& options)
                       .shape = {all, options.num_channels},
                       .init = {.standard_deviation = options.standard_deviation},
                       .checkpoint_rows = rows_of(".weight")};
-  query_key_value_bias_ = {.name = place + "qkv_proj.bias",
-                           .shape = {all},
-                           .init = {},
-                           .decays = false,
-                           .checkpoint_rows = rows_of(".bias")};
+  query_key_value_bias_ = bias_parameter(place + "qkv_proj.bias", all, rows_of(".bias"));
   output_ = {.name = place + "o_proj.weight",
              .shape = {options.num_channels, queries},
              .init = {.standard_deviation = options.output_standard_deviation}};
-  output_bias_ = {
-      .name = place + "o_proj.bias", .shape = {options.num_channels}, .init = {}, .decays = false};
+  output_bias_ = bias_parameter(place + "o_proj.bias", options.num_channels);
 }
 
 std::vector<Parameter*> Attention::parameters() {

@@ -4,6 +4,7 @@
 #include "halfback/kernels/images.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -36,11 +37,8 @@ std::int64_t values_per_channel(std::span<const std::int64_t> shape) {
 
 BatchNorm::BatchNorm(const std::string& name, const Options& options)
     : options_(options),
-      weight_{.name = name + ".weight",
-              .shape = {options.num_channels},
-              .init = {.mean = 1.0},
-              .decays = false},
-      bias_{.name = name + ".bias", .shape = {options.num_channels}, .init = {}, .decays = false},
+      weight_(scale_parameter(name + ".weight", options.num_channels)),
+      bias_(bias_parameter(name + ".bias", options.num_channels)),
       running_mean_(statistic(name + ".running_mean", {options.num_channels}, 0.0)),
       running_variance_(statistic(name + ".running_var", {options.num_channels}, 1.0)),
       num_batches_(statistic(name + ".num_batches_tracked", {}, 0.0)) {}

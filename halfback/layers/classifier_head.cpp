@@ -3,6 +3,7 @@
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/sum.h>
 
@@ -26,7 +27,7 @@ ClassifierHead::ClassifierHead(const std::string& name, const Options& options)
               .shape = {options.num_classes, options.num_channels},
               .init = {.standard_deviation =
                            1.0 / std::sqrt(3.0 * static_cast<double>(options.num_channels))}},
-      bias_{.name = name + ".bias", .shape = {options.num_classes}, .init = {}, .decays = false} {}
+      bias_(bias_parameter(name + ".bias", options.num_classes)) {}
 
 at::Tensor ClassifierHead::logits(const at::Tensor& input) const {
   return product(as_rows(input), weight_).add_(bias_.value);

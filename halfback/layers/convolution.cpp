@@ -2,6 +2,7 @@
 
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/convolution.h>
@@ -69,7 +70,7 @@ Convolution::Convolution(const std::string& name, const Options& options)
       weight_{.name = name + ".weight",
               .shape = weight_shape(options),
               .init = {.standard_deviation = standard_deviation(options)}},
-      bias_{.name = name + ".bias", .shape = {options.num_outputs}, .init = {}, .decays = false} {}
+      bias_(bias_parameter(name + ".bias", options.num_outputs)) {}
 
 std::vector<Parameter*> Convolution::parameters() {
   return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};

@@ -3,6 +3,7 @@
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/empty.h>
 
@@ -31,18 +32,11 @@ FeedForward::FeedForward(const std::string& prefix, const Options& options)
               .shape = {2 * options.hidden, options.num_channels},
               .init = {.standard_deviation = options.standard_deviation},
               .checkpoint_rows = rows_of(".weight")};
-  gate_up_bias_ = {.name = place + "gate_up_proj.bias",
-                   .shape = {2 * options.hidden},
-                   .init = {},
-                   .decays = false,
-                   .checkpoint_rows = rows_of(".bias")};
+  gate_up_bias_ = bias_parameter(place + "gate_up_proj.bias", 2 * options.hidden, rows_of(".bias"));
   down_ = {.name = place + "down_proj.weight",
            .shape = {options.num_channels, options.hidden},
            .init = {.standard_deviation = options.output_standard_deviation}};
-  down_bias_ = {.name = place + "down_proj.bias",
-                .shape = {options.num_channels},
-                .init = {},
-                .decays = false};
+  down_bias_ = bias_parameter(place + "down_proj.bias", options.num_channels);
 }
 
 std::vector<Parameter*> FeedForward::parameters() {

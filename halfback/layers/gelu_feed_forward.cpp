@@ -2,6 +2,7 @@
 
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -20,17 +21,11 @@ GeluFeedForward::GeluFeedForward(const std::string& prefix, const Options& optio
       up_{.name = prefix + ".intermediate.dense.weight",
           .shape = {options.hidden, options.num_channels},
           .init = {.standard_deviation = options.standard_deviation}},
-      up_bias_{.name = prefix + ".intermediate.dense.bias",
-               .shape = {options.hidden},
-               .init = {},
-               .decays = false},
+      up_bias_(bias_parameter(prefix + ".intermediate.dense.bias", options.hidden)),
       down_{.name = prefix + ".output.dense.weight",
             .shape = {options.num_channels, options.hidden},
             .init = {.standard_deviation = options.standard_deviation}},
-      down_bias_{.name = prefix + ".output.dense.bias",
-                 .shape = {options.num_channels},
-                 .init = {},
-                 .decays = false} {}
+      down_bias_(bias_parameter(prefix + ".output.dense.bias", options.num_channels)) {}
 
 std::vector<Parameter*> GeluFeedForward::parameters() {
   return {&up_, &up_bias_, &down_, &down_bias_};

@@ -2,6 +2,7 @@
 
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -11,11 +12,8 @@
 namespace halfback {
 
 LayerNorm::LayerNorm(const std::string& name, std::int64_t num_channels, double epsilon)
-    : weight_{.name = name + ".weight",
-              .shape = {num_channels},
-              .init = {.mean = 1.0},
-              .decays = false},
-      bias_{.name = name + ".bias", .shape = {num_channels}, .init = {}, .decays = false},
+    : weight_(scale_parameter(name + ".weight", num_channels)),
+      bias_(bias_parameter(name + ".bias", num_channels)),
       epsilon_(epsilon) {}
 
 Norm::Normed LayerNorm::normalize(const at::Tensor& rows) const {

@@ -2,6 +2,7 @@
 
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/sum.h>
 
@@ -12,7 +13,7 @@ Linear::Linear(const std::string& name, const LinearOptions& options)
       weight_{.name = name + ".weight",
               .shape = {options.num_outputs, options.num_inputs},
               .init = {.standard_deviation = options.standard_deviation}},
-      bias_{.name = name + ".bias", .shape = {options.num_outputs}, .init = {}, .decays = false} {}
+      bias_(bias_parameter(name + ".bias", options.num_outputs)) {}
 
 std::vector<Parameter*> Linear::parameters() {
   return options_.has_bias ? std::vector{&weight_, &bias_} : std::vector{&weight_};

@@ -4,6 +4,7 @@
 #include "halfback/kernels/selective_scan.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -56,9 +57,7 @@ MambaBlock::MambaBlock(const std::string& prefix, const Options& options)
       taps_{.name = prefix + ".mixer.conv1d.weight",
             .shape = {options.inner_channels, 1, options.num_taps},
             .init = around_zero(options.num_taps)},
-      taps_bias_{.name = prefix + ".mixer.conv1d.bias",
-                 .shape = {options.inner_channels},
-                 .decays = false},
+      taps_bias_(bias_parameter(prefix + ".mixer.conv1d.bias", options.inner_channels)),
       project_{.name = prefix + ".mixer.x_proj.weight",
                .shape = {projected_size(), options.inner_channels},
                .init = around_zero(options.inner_channels)},
@@ -73,10 +72,7 @@ MambaBlock::MambaBlock(const std::string& prefix, const Options& options)
                 .shape = {options.inner_channels, options.state_size},
                 .init = {.draw = Draw::LogOfColumn},
                 .decays = false},
-      skip_{.name = prefix + ".mixer.D",
-            .shape = {options.inner_channels},
-            .init = {.mean = 1.0},
-            .decays = false},
+      skip_(scale_parameter(prefix + ".mixer.D", options.inner_channels)),
       out_{.name = prefix + ".mixer.out_proj.weight",
            .shape = {options.num_channels, options.inner_channels},
            .init = around_zero(options.inner_channels, options.output_scale)} {}

@@ -3,6 +3,7 @@
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -31,15 +32,12 @@ MaskedLanguageModelHead::MaskedLanguageModelHead(const std::string& prefix,
       transform_{.name = prefix + ".transform.dense.weight",
                  .shape = {options.num_channels, options.num_channels},
                  .init = {.standard_deviation = options.standard_deviation}},
-      transform_bias_{.name = prefix + ".transform.dense.bias",
-                      .shape = {options.num_channels},
-                      .init = {},
-                      .decays = false},
+      transform_bias_(bias_parameter(prefix + ".transform.dense.bias", options.num_channels)),
       words_{.name = options.embedding_name,
              .shape = {options.vocabulary, options.num_channels},
              .init = {},
              .is_copy = true},
-      bias_{.name = prefix + ".bias", .shape = {options.vocabulary}, .init = {}, .decays = false} {}
+      bias_(bias_parameter(prefix + ".bias", options.vocabulary)) {}
 
 std::vector<Parameter*> MaskedLanguageModelHead::parameters() {
   std::vector<Parameter*> all = {&transform_, &transform_bias_};

@@ -2,6 +2,7 @@
 
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/products.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -11,11 +12,7 @@
 namespace halfback {
 
 RmsNorm::RmsNorm(const std::string& name, std::int64_t num_channels, double epsilon)
-    : weight_{.name = name + ".weight",
-              .shape = {num_channels},
-              .init = {.mean = 1.0},
-              .decays = false},
-      epsilon_(epsilon) {}
+    : weight_(scale_parameter(name + ".weight", num_channels)), epsilon_(epsilon) {}
 
 Norm::Normed RmsNorm::normalize(const at::Tensor& rows) const {
   Normed normed{.output = at::empty_like(rows),

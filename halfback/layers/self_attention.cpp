@@ -4,6 +4,7 @@
 #include "halfback/kernels/scaled_dot_product.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/usual_parameters.h"
 
 #include <ATen/ops/zeros.h>
 
@@ -44,10 +45,7 @@ SelfAttention::SelfAttention(const std::string& prefix, const Options& options)
       output_{.name = prefix + ".output.dense.weight",
               .shape = {options.num_channels, options.num_channels},
               .init = {.standard_deviation = options.standard_deviation}},
-      output_bias_{.name = prefix + ".output.dense.bias",
-                   .shape = {options.num_channels},
-                   .init = {},
-                   .decays = false} {
+      output_bias_(bias_parameter(prefix + ".output.dense.bias", options.num_channels)) {
   const std::int64_t channels = options.num_channels;
   const auto rows_of = [&](const char* end) {
     std::vector<NamedRows> rows;
@@ -61,11 +59,8 @@ SelfAttention::SelfAttention(const std::string& prefix, const Options& options)
                       .shape = {3 * channels, channels},
                       .init = {.standard_deviation = options.standard_deviation},
                       .checkpoint_rows = rows_of(".weight")};
-  query_key_value_bias_ = {.name = prefix + ".self.query_key_value.bias",
-                           .shape = {3 * channels},
-                           .init = {},
-                           .decays = false,
-                           .checkpoint_rows = rows_of(".bias")};
+  query_key_value_bias_ =
+      bias_parameter(prefix + ".self.query_key_value.bias", 3 * channels, rows_of(".bias"));
 }
 
 std::vector<Parameter*> SelfAttention::parameters() {
