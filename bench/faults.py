@@ -62,7 +62,7 @@ class Run:
                 results.fail("the run hangs:\n" + "".join(self.said[-20:]))
             if line is None:
                 return False
-            if line.startswith("restart ") and ("begins anew" in line or "goes on from" in line):
+            if line.startswith("restart ") and ("restarting from step 0" in line or "resuming from" in line):
                 return True
 
     def ends_within(self, seconds):

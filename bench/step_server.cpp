@@ -47,7 +47,7 @@ void add_options(Options& options, CLI::App& app) {
   app.add_option("--micro-batches", options.shape.num_micro_batches, "Micro-batches of a step");
   app.add_option("--ranks", options.shape.num_ranks, "Ranks");
   app.add_option("--schedule", options.schedule, "Schedule family");
-  app.add_option("--two-stage", options.two_stage, "Backward in two stages: on or off")
+  app.add_option("--two-stage", options.two_stage, "Split backward: on or off")
       ->check(CLI::IsMember({"on", "off"}));
   app.add_option("--precision", options.precision, "Of matrix products: float32 or bfloat16")
       ->check(CLI::IsMember({"float32", "bfloat16"}));

@@ -1,4 +1,4 @@
-// halfback compare: the same steps under several schedules, backward in one and in two stages.
+// halfback compare: the same steps under several schedules, with fused and with split backward.
 #include "cli/options.h"
 #include "cli/status_line.h"
 #include "cli/training_options.h"

@@ -204,8 +204,9 @@ void print_step(const TrainingConfig& config,
       step.bubble_fraction, fmt::join(busy, ", "), costs.source);
   const int needed = schedule.num_ranks() * config.pipeline.threads_per_rank;
   if (config.pipeline.stage.device.is_cpu() && needed > num_cores()) {
-    out << fmt::format("note: as if each rank had cores of its own, {} in all; here are {}\n",
-                       needed, num_cores());
+    out << fmt::format(
+        "note: assumes each rank has its own cores ({} in all); this machine has {}\n", needed,
+        num_cores());
   }
 }
 

@@ -84,7 +84,7 @@ void LaunchOptions::check(const LaunchedRun& run) const {
                   *num_processes, run.num_ranks));
   require(max_restarts >= 0, fmt::format("--max-restarts is {}; expected 0 or more", max_restarts));
   require(max_restarts == 0 || !run.checkpoint.empty(),
-          "--max-restarts needs --checkpoint DIR, the directory to go on from");
+          "--max-restarts needs --checkpoint DIR, the directory to resume from");
   const World world = detect_world();
   require(world.launcher.empty() || world.is_of_own_launcher(),
           fmt::format("--processes {} in a process that {} has started; it starts processes of its "
@@ -107,8 +107,8 @@ int LaunchOptions::launch(const LaunchedRun& run) const {
     const bool resumes = run.resumes || (!new_mark.empty() && new_mark != mark);
     std::cerr << fmt::format(
         "restart {0} of {1}: {2}\nrestart {0} of {1}: {3}\n", restart, max_restarts, failure,
-        resumes ? fmt::format("goes on from checkpoint {}", run.checkpoint.string())
-                : "there is no checkpoint of this run yet, it begins anew");
+        resumes ? fmt::format("resuming from checkpoint {}", run.checkpoint.string())
+                : "this run has no checkpoint yet; restarting from step 0");
     return resumes ? std::vector<std::string>{"--resume"} : std::vector<std::string>();
   };
   std::optional<StoreServer> store;  // of one start

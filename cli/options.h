@@ -75,7 +75,7 @@ Value chosen(const std::string& option,
   return choices.front().second;  // not reached
 }
 
-// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, backward in two stages", with the number of
+// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, split backward", with the number of
 // replicas where there are several.
 std::string headline(const Schedule& schedule);
 

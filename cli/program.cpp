@@ -28,7 +28,7 @@ int report(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) {
     return app.exit(error);
   }
-  return fail(std::string(error.what()) + "; 'halfback --help' and 'halfback VERB --help' tell", 2);
+  return fail(std::string(error.what()) + "; see 'halfback --help' or 'halfback VERB --help'", 2);
 }
 
 // A pipe whose reader has left, as in "halfback schedule ... | head", needs no message.

@@ -21,7 +21,7 @@ namespace halfback::cli {
 // trace.json and report.html with curves of all steps, and report.json, the list of them.
 class RunReport {
  public:
-  // Makes the directory and writes config.toml. `resumed_step`: the one that the run goes on from;
+  // Makes the directory and writes config.toml. `resumed_step`: the one that the run resumes from;
   // without it, what an older run has left there is replaced. Throws FileError where a file has
   // such a name that no run has written, or that was altered since.
   RunReport(const std::filesystem::path& directory,

@@ -19,7 +19,7 @@ class RunCurves {
 
   // Numbers that are null were not finite; those that a line lacks have no point.
   void add(const nlohmann::json& line);
-  // Adds the lines of a file that a run goes on with. Throws FileError.
+  // Adds the lines of a file that a run continues. Throws FileError.
   void add_file(const std::filesystem::path& path);
   // Returns the charts: "Loss", "Learning rate" and "Speed".
   const std::vector<Chart>& charts() const { return charts_; }

@@ -42,11 +42,11 @@ void print_families() {
                              family.paper.empty() ? "" : "; ", family.paper);
   }
   std::cout
-      << "\nN ranks with v stages each. Idle: time of a rank in a step of 3M, the backward in "
-         "two stages,\nF = I = W = 1 on 1/N of the model, no communication; \"a rank\": from "
-         "its own begin to its own\nend. Peak: micro-batches that a rank holds until their W, "
-         "counted on 1/N of the model.\nMessages: of one micro-batch. Weights: copies of "
-         "them, D times as many with --data-parallel D.\n";
+      << "\nN ranks with v stages each. Idle: time of a rank in a step of 3M, the backward split,\n"
+         "F = I = W = 1 on 1/N of the model, no communication; \"a rank\": from its own begin to "
+         "its own\nend. Peak: micro-batches that a rank holds until their W, counted on 1/N of "
+         "the model.\nMessages: of one micro-batch. Weights: replicas of them, D times as many "
+         "with --data-parallel D.\n";
 }
 
 nlohmann::json to_json(const Family& family) {

@@ -111,9 +111,10 @@ TrainingConfig config_of(const Options& options) {
     }
   };
   require(!options.resumes || !options.checkpoint.empty(),
-          "--resume needs --checkpoint DIR, the directory to go on from");
+          "--resume needs --checkpoint DIR, the directory to resume from");
   require(!options.resumes || options.initial.empty(),
-          "--resume and --initial are both given; a run goes on or starts anew; leave one out");
+          "--resume and --initial are both given; a run resumes or starts from weights; leave one "
+          "out");
   require_apart({.checkpoint = options.checkpoint,
                  .report = options.report,
                  .log_directory = options.launch.log_directory,
@@ -234,7 +235,7 @@ class Front {
     say_what_stays(config, outcome.last_step);
     if (outcome.was_stopped) {
       std::cerr << fmt::format("stopped after step {}{}\n", outcome.last_step,
-                               options_.checkpoint.empty() ? "" : "; go on with --resume");
+                               options_.checkpoint.empty() ? "" : "; continue with --resume");
     }
   }
 

@@ -143,7 +143,7 @@ void print_text(const Options& options, const Findings& findings) {
                       has_reductions(schedule) ? "where the lists say" : "after the last action"));
   }
   print("actions", num_actions(schedule));
-  print("backward in two stages", is_two_stage(schedule) ? "yes" : "no");
+  print("split backward", is_two_stage(schedule) ? "yes" : "no");
   print("messages", has_messages(schedule)
                         ? fmt::format("{}", findings.num_messages)
                         : fmt::format("none in the file; here as added for the rule {}",

@@ -66,7 +66,7 @@ struct CheckpointPlace {
   TokenizerPointer tokenizer = byte_tokenizer();
   std::uint64_t bytes = 0;  // of the tensors of this peer, for which there must be room
   int keep = 1;
-  bool sets_aside = false;  // what is not as it was written: the run goes on from one before it
+  bool sets_aside = false;  // what is not as it was written: the run resumes from one before it
 };
 void require_checkpoint_place(const std::filesystem::path& directory,
                               const CheckpointPlace& place = {});

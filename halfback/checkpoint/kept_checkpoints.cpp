@@ -113,7 +113,7 @@ ResumePoint find_resume_point(const fs::path& directory, const PeersPointer& pee
     try {
       require_complete(place, peers);
       return {place, refused.empty() ? ""
-                                     : fmt::format("{}; the run goes on from {}",
+                                     : fmt::format("{}; the run resumes from {}",
                                                    fmt::join(refused, "; "), place.string())};
     } catch (const FileError& error) {
       refused.emplace_back(error.what());

@@ -29,7 +29,8 @@
 namespace halfback {
 
 struct PipelineOptions {
-  Stage::Options stage;  // its device may lack a number: ranks are then dealt out over all
+  // A device without an index assigns ranks round-robin over all devices of its kind.
+  Stage::Options stage;
   UpdateOptions update;
   // Contiguous blocks of the micro-batches whose gradients are summed on their own and then added
   // pairwise: a multiple of the copies of the weights, by a power of two. 0: one for each copy.

@@ -39,7 +39,7 @@ class Stage {
     WeightGradients weight_gradients = WeightGradients::Looped;
     std::uint64_t seed = 0;   // of random masks
     int gradient_groups = 1;  // that each copy of a stage sums on its own; a power of two
-    // Of so many shards of the optimizer's state this copy of the stage holds, and updates, one.
+    // This replica holds and updates shard `optimizer_shard` of `num_optimizer_shards`.
     int optimizer_shard = 0;
     int num_optimizer_shards = 1;
     OptimizerOptions optimizer;

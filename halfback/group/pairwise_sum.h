@@ -1,6 +1,6 @@
-// The one order in which partial sums of gradients are added, so that bits do not depend on who
-// holds which part: pairwise and bottom-up, ((0 + 1) + (2 + 3)) + ((4 + 5) + ...). Parts that stand
-// together in a block of a power of two are so a sum of their own, wherever they were added up.
+// The order in which all partial sums of gradients are added, so that bits do not depend on who
+// holds which part: pairwise and bottom-up, ((0 + 1) + (2 + 3)) + ((4 + 5) + ...). So an aligned
+// block of 2^k parts is a sum by itself, wherever it was added up.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,11 +11,11 @@ namespace halfback {
 
 class PairwiseSum {
  public:
-  // Adds the next tensor, into which sums may go. Tensors that are needed no more are appended to
-  // `freed`.
+  // Adds the next tensor; sums may be written into it. Appends tensors that are not needed any more
+  // to `freed`.
   void add(at::Tensor term, std::vector<at::Tensor>* freed = nullptr);
 
-  // Returns the sum, which lies in the tensor that was added last, and begins anew.
+  // Returns the sum, which is in the tensor that was added last, and is empty again.
   at::Tensor finish(std::vector<at::Tensor>* freed = nullptr);
 
  private:
@@ -29,7 +29,7 @@ class PairwiseSum {
   std::vector<Part> parts_;
 };
 
-// Returns the sum of these, which lies in one of them.
+// Returns the sum of these, which is in one of them.
 at::Tensor pairwise_sum(const std::vector<at::Tensor>& terms);
 
 }  // namespace halfback

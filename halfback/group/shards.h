@@ -16,14 +16,14 @@ struct ElementRange {
   std::int64_t size() const { return end - begin; }
 };
 
-// Shards begin at multiples of this many elements, as parameters do: no vector loop has a remainder
-// that it would not have in the whole.
+// Shards begin at multiples of this many elements, as parameters do. So no vector loop has a
+// remainder that it would not have in the whole buffer.
 inline constexpr std::int64_t kShardAlignment = 64;
 
-// Returns the shards of so many elements, in order; the last ones may be shorter or empty.
+// Returns the shards of a buffer, in order; the last ones may be shorter or empty.
 std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t count);
 
-// Returns these as parts of a flat buffer.
+// Returns the shards as parts of a flat buffer.
 std::vector<at::Tensor> shards_of(const at::Tensor& buffer, std::size_t count);
 
 }  // namespace halfback

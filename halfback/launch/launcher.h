@@ -9,18 +9,18 @@
 
 namespace halfback {
 
-// Exit code of a process that refuses what it was given for another reason than usage. It is for
-// the launcher alone, whose own is 1.
+// Exit code of a process that refuses its input for another reason than usage. Only the launcher
+// sees it; its own exit code is then 1.
 inline constexpr int kRefusedExit = 3;
 
 struct LaunchRequest {
   TeamRequest team;  // of every start; each process gets its number besides, and the restart's
   int max_restarts = 0;
 
-  // Makes a place for the processes of the next start to meet at, and returns it as NAME=VALUE.
+  // Makes a place where the processes of the next start meet, and returns it as NAME=VALUE.
   std::function<std::string()> make_meeting_place;
 
-  // Hears the number of a restart, from 1, and the failure before it. Returns the arguments that
+  // Gets the number of a restart, from 1, and the failure before it. Returns the arguments that
   // this start gets besides the team's.
   std::function<std::vector<std::string>(int restart, const std::string& failure)> on_restart;
 };

@@ -12,12 +12,12 @@ class LineReader {
  public:
   using OnLine = std::function<void(std::string_view)>;
 
-  // Calls `on_line` for every whole line, without its newline. Of a line that was written over from
-  // its beginning ('\r', as progress bars do) only the last text counts.
+  // Calls `on_line` for every whole line, without its newline. If a line was overwritten from its
+  // beginning ('\r', as progress bars do), only its last text counts.
   explicit LineReader(OnLine on_line) : on_line_(std::move(on_line)) {}
 
   void add(std::string_view bytes);
-  // Takes an unfinished line for a whole one.
+  // Treats an unfinished line as a whole one.
   void finish();
 
   // The beginning of the line that is not whole yet.

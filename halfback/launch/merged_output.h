@@ -1,4 +1,4 @@
-// One stream of this process that several programs' lines go to.
+// One stream of this process, which gets the lines of several programs.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ class MergedOutput {
 
   void write_line(std::string_view prefix, std::string_view line);
 
-  // Shows what there is of a line, or nothing any more; only on a terminal.
+  // Shows the unfinished line; an empty text removes it. Does nothing unless on a terminal.
   void show_unfinished(std::string_view text);
 
  private:

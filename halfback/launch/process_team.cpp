@@ -70,7 +70,7 @@ class Member {
             {has_errors_ ? process_.error_output() : -1, POLLIN, 0}};
   }
 
-  // Takes what it has said. Progress comes first: a run ends it, and at once prints its results.
+  // Takes its output. Progress comes first: a run ends it, and at once prints its results.
   void read() {
     has_errors_ = has_errors_ && read(process_.error_output(), error_reader_);
     if (prefix_.empty() && error_.empty()) {
@@ -79,7 +79,7 @@ class Member {
     has_output_ = has_output_ && read(process_.output(), output_reader_);
   }
 
-  // The same when it has ended; nothing more will come then.
+  // The same when it has ended and nothing more will come.
   void read_to_end() {
     num_read_ = 1;
     while (num_read_ > 0) {
@@ -202,7 +202,8 @@ class Team {
     const bool was_sent = end.signal == SIGINT || end.signal == SIGTERM || end.signal == SIGKILL;
     const bool has_failed =
         end.exit_code != 0 || (end.signal != 0 && !(is_interrupted_ && was_sent));
-    // Of several that are seen to have ended together, one that died was first: the rest follows.
+    // If several are seen to have ended together, one that a signal ended was first: the rest
+    // follows.
     const bool has_died = end.signal != 0 && !was_pressed_;
     if (has_failed &&
         (first_failed_ == nullptr || (has_died && first_failed_->end().signal == 0))) {
@@ -252,7 +253,7 @@ class Team {
             .error = reason(speaker.error())};
   }
 
-  // Whose reason counts.
+  // The process whose reason counts.
   const Member& speaker() const {
     if (first_failed_->error().empty()) {
       for (const auto& member : members_) {

@@ -1,4 +1,4 @@
-// Several processes that work together and stand and fall together.
+// Several processes that work together: if one fails, all are ended.
 #pragma once
 
 #include "halfback/launch/signal_queue.h"
@@ -20,9 +20,9 @@ struct TeamRequest {
   std::string program;                 // of every process: its path
   std::vector<std::string> arguments;  // its name first
   std::vector<Process> processes;
-  std::string log_directory;  // for what each one says, process_0.log ...; "" for none
-  // What survivors of a failure get to end by themselves (they do when they have heard of it, see
-  // Processes), and what they then get between SIGTERM and SIGKILL.
+  std::string log_directory;  // for the output of each, process_0.log ...; "" for none
+  // The time that survivors of a failure have to end by themselves (they do once the failure is
+  // reported to them, see Processes), and then the time between SIGTERM and SIGKILL.
   std::chrono::milliseconds grace{5000};
   std::chrono::milliseconds moment{2000};
 };
@@ -32,17 +32,17 @@ struct TeamOutcome {
   std::string error;  // where the code is neither 0 nor kInterruptedExit
 };
 
-// Signals that run_team() expects to be held for it. Ctrl-Z would stop this process alone, so it is
+// Signals that run_team() expects to be held for it. Ctrl-Z would stop only this process, so it is
 // held as well.
 SignalQueue team_signals();
 
 // Runs the processes to their ends, and leaves none.
 //
 // Process 0 writes to this process's streams as if alone; lines of the others have "[process 1] "
-// before them. What a process says from a line "error: ..." on is its reason to fail; the first is
-// the outcome's, and others are shown where they differ. When one fails, the others have a grace to
-// end by themselves, then get SIGTERM, then SIGKILL. The first SIGINT or SIGTERM is passed on;
-// after the second one they have a moment to end.
+// before them. The output of a process from a line "error: ..." on is the reason of its failure.
+// The first reason is the outcome's; others are shown if they differ. When one process fails, the
+// others have a grace to end by themselves, then get SIGTERM, then SIGKILL. The first SIGINT or
+// SIGTERM is passed on; after the second one the processes have a moment to end.
 TeamOutcome run_team(const TeamRequest& request, SignalQueue& signals);
 
 }  // namespace halfback

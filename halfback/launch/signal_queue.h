@@ -1,4 +1,4 @@
-// Signals as something to wait for beside files, instead of handlers that interrupt.
+// Signals that a thread waits for, as it does for files, instead of handlers that interrupt.
 #pragma once
 
 #include <csignal>
@@ -8,7 +8,7 @@
 namespace halfback {
 
 // While it lives, these signals do not act on this process but wait to be taken. Make it before any
-// thread: threads inherit what is blocked.
+// thread, because threads inherit which signals are blocked.
 class SignalQueue {
  public:
   SignalQueue(std::initializer_list<int> signals);
@@ -19,7 +19,7 @@ class SignalQueue {
   // Readable, for poll(), when a signal has come.
   int descriptor() const { return descriptor_; }
 
-  // Returns the next signal, or nothing when there is none.
+  // Returns the next signal, if any.
   std::optional<int> take();
 
  private:

@@ -182,7 +182,7 @@ const Subprocess::End& Subprocess::look() {
       info.si_pid == 0) {
     return end_;
   }
-  ::kill(-id_, SIGKILL);  // before the wait below gives its number free
+  ::kill(-id_, SIGKILL);  // before the wait below frees its number
   int status = 0;
   ::waitpid(id_, &status, 0);
   end_ = {.has_ended = true,

@@ -1,8 +1,8 @@
 // A program that runs beside this one and does not outlive it.
 //
-// It is the head of a process group of its own, so that what it starts can be ended with it, and so
-// that Ctrl-C at a terminal is for this process to pass on. The kernel kills it when the thread
-// that made it ends, even by SIGKILL. Its standard input is empty.
+// It leads a process group of its own. So what it starts ends with it, and this process decides
+// whether to pass on Ctrl-C. The kernel kills it when the thread that made it ends, even by
+// SIGKILL. Its standard input is empty.
 #pragma once
 
 #include <string>
@@ -20,14 +20,14 @@ class Subprocess {
     bool has_terminal = false;  // its stderr is a terminal, as large as this process's, no pipe
   };
 
-  // How it ended; before that, neither.
+  // How it ended. Neither is set before.
   struct End {
     bool has_ended = false;
     int exit_code = 0;
     int signal = 0;  // that ended it, or 0
   };
 
-  // Throws Error when the system gives no process or pipe. A program that cannot be started says
+  // Throws Error when the system has no process or pipe left. A program that cannot be started says
   // why on its stderr and ends with 127.
   explicit Subprocess(const Command& command);
   // Kills it and all that it started, if they still run.
@@ -47,7 +47,7 @@ class Subprocess {
   // Makes its terminal as large as this process's.
   void resize_terminal() const;
 
-  // Looks whether it has ended, without waiting. What it left running then is killed.
+  // Checks whether it has ended, without waiting, and then kills what it left running.
   const End& look();
   const End& end() const { return end_; }
 

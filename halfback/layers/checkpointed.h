@@ -1,12 +1,13 @@
-// Layers of which less is kept than they keep, for work done again. Results have the same bits.
+// Recomputation: layers that save less in forward and compute it again in backward. The results
+// have the same bits.
 //
 //   recomputes_forward    F keeps the input alone; I runs F again.
 //     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
-//   recomputes_gradients  I hands on the gradient of the input and keeps the gradient of the output
-//     alone, where the layers inside would keep theirs; W runs I again. The remedy that the 2BP
-//     paper proposes: intermediate-derivative checkpointing, arXiv:2405.18047.
+//   recomputes_gradients  I returns the gradient of the input and keeps only the gradient of the
+//     output, where the layers inside would keep theirs; W runs I again. The 2BP paper proposes
+//     it: intermediate-derivative checkpointing, arXiv:2405.18047.
 //
-// B, the backward in one, needs neither I twice nor gradients kept.
+// B, the fused backward, needs neither a second I nor kept gradients.
 #pragma once
 
 #include "halfback/layers/sequence.h"
@@ -31,9 +32,9 @@ class Checkpointed final : public Sequence {
   Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:
-  // Brings back what a forward would have kept.
+  // Computes again what a forward would have kept.
   void restore(Saved& saved, const Call& call);
-  // Brings the micro-batch to where W of the layers can run.
+  // Brings the micro-batch to the point where W of the layers can run.
   void prepare_weight(Saved& saved);
 
   CheckpointPolicy policy_;

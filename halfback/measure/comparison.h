@@ -1,4 +1,4 @@
-// The same training steps under a schedule with the backward in one and in two stages, side by
+// The same training steps under a schedule with the fused and the split backward, side by
 // side: what was measured, what the simulator predicts, and whether the gradients are the plain
 // run's bits.
 #pragma once
@@ -24,7 +24,7 @@ struct ComparisonRow {
   double spread_seconds = 0.0;  // half the distance between the quartiles
   double items_per_second = 0.0;
   std::string item_name;             // "tokens" or "images"
-  double speed_up = 1.0;             // over its own row with the backward in one; median of rounds
+  double speed_up = 1.0;             // over its own row with the fused backward; median of rounds
   double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
   double step_over_simulated = 1.0;  // measured step over the simulated one
   double bubble_fraction = 0.0;

@@ -39,7 +39,7 @@ void check(const MambaConfig& config);
 // Returns the rank of the steps' projection, with its default worked out.
 std::int64_t step_rank(const MambaConfig& config);
 
-// Returns the number of trained numbers.
+// Returns the number of trainable parameters.
 std::int64_t num_parameters(const MambaConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.

@@ -26,7 +26,7 @@ ModelSizes sizes_of(MlpConfig& config);
 // Throws ConfigError for sizes that no model can have.
 void check(const MlpConfig& config);
 
-// Returns the number of trained numbers.
+// Returns the number of trainable parameters.
 std::int64_t num_parameters(const MlpConfig& config);
 
 // Returns the stages for inputs [N, ...] and targets [N]; stage s has layers_per_stage[s] hidden

@@ -36,7 +36,7 @@ void check(const ResnetConfig& config);
 // Returns the number of residual blocks: what is cut into stages.
 int num_blocks(const ResnetConfig& config);
 
-// Returns the number of trained numbers; running statistics are none.
+// Returns the number of trainable parameters, without running statistics.
 std::int64_t num_parameters(const ResnetConfig& config);
 
 // Returns the stages for images [N, channels, height, width] and targets [N]; stage s has

@@ -144,7 +144,7 @@ class Reader {
     const std::size_t end = cell.find(')');
     if (end == std::string_view::npos || cell.substr(end + 1) != kOverlapped) {
       fail_cell(line, cell,
-                fmt::format("is no group of actions; expected (1F3;2B1){}", kOverlapped));
+                fmt::format("is not a group of actions; expected (1F3;2B1){}", kOverlapped));
     }
     for (std::size_t begin = 1; begin <= end;) {
       const std::size_t stop = std::min(cell.find(';', begin), end);
@@ -157,7 +157,7 @@ class Reader {
     const std::optional<Action> action = try_parse_action(cell);
     if (!action) {
       fail_cell(line, cell,
-                fmt::format("is no action; expected stage, letters, micro-batch, as in 2F0 or "
+                fmt::format("is not an action; expected stage, letters, micro-batch, as in 2F0 or "
                             "2SEND_F0, both numbers below {}",
                             kMaxIndex));
     }

@@ -149,7 +149,7 @@ std::vector<Family> v_families() {
 
 std::vector<Family> wave_families() {
   return {
-      {.name = "1f1b-v", .summary = "two stages a rank in a V, backward in one: 2/3 of 1f1b's memory; a search",
+      {.name = "1f1b-v", .summary = "two stages a rank in a V, fused backward: 2/3 of 1f1b's memory; a search",
        .conditions = "any M", .idle = "below N-1", .peak_memory = "2N/3+1", .messages = "4(N-1)",
        .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .builder = build_one_f_one_b_v, .peak_of = one_f_one_b_v},

@@ -47,8 +47,7 @@ void check_shape(const std::string& name, const PipelineShape& shape) {
 void require_two_stage(const std::string& name, const PipelineShape& shape) {
   if (!shape.two_stage) {
     throw ConfigError(fmt::format(
-        "{}: it moves weight gradients, so it needs the backward in two stages (--two-stage on)",
-        name));
+        "{}: it moves weight gradients, so it needs the split backward (--two-stage on)", name));
   }
 }
 

@@ -53,7 +53,7 @@ class RankList {
 // Throws ConfigError for a shape that no family admits: below 1, or more than 2^28 actions.
 void check_shape(const std::string& name, const PipelineShape& shape);
 
-// Throws ConfigError for a shape whose backward is not in two stages.
+// Throws ConfigError for a shape whose backward is not split.
 void require_two_stage(const std::string& name, const PipelineShape& shape);
 
 // Returns a schedule over a placement, with write(rank, list) called once for each rank. The chunks

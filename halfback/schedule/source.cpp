@@ -49,9 +49,8 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
   require_same(file, "micro-batches", schedule.num_micro_batches, request.num_micro_batches);
   if (request.two_stage && *request.two_stage != is_two_stage(schedule)) {
     throw ConfigError(fmt::format(
-        "{}: the file has its backward {}, but --two-stage {} was asked for; leave the option out",
-        file, is_two_stage(schedule) ? "in two stages" : "in one",
-        *request.two_stage ? "on" : "off"));
+        "{}: the file has the {} backward, but --two-stage {} was asked for; leave the option out",
+        file, is_two_stage(schedule) ? "split" : "fused", *request.two_stage ? "on" : "off"));
   }
   if (schedule.name.empty()) {
     schedule.name = std::filesystem::path(file).stem().string();

@@ -131,7 +131,7 @@ CostModel parse_costs(std::string_view text) {
     const std::optional<double> value = parse_number(trim(part));
     if (!value || !std::isfinite(*value) || *value < 0.0) {
       throw ConfigError(
-          fmt::format("cost: '{}' is no number of at least 0; expected f,i,w or "
+          fmt::format("cost: '{}' is not a number of at least 0; expected f,i,w or "
                       "f,i,w,b, as in 1,1,1",
                       part.substr(0, 40)));
     }

@@ -189,7 +189,7 @@ void Training::note_other_options(const TrainingState& state) const {
   for (const auto& [name, value] : options_of(config_)) {
     const auto found = state.options.find(name);
     if (found != state.options.end() && found->second != value) {
-      note(fmt::format("{}: the run was with {} {} until step {}, and goes on with {}",
+      note(fmt::format("{}: the run was with {} {} until step {}, and continues with {}",
                        config_.resumes_from->directory.string(), name, found->second, state.step,
                        value));
     }

@@ -1,4 +1,4 @@
-// Exchanges of tensors between ranks, beside the channels of a schedule: what groups are made of.
+// Exchanges of tensors between ranks, beside the channels of a schedule. Groups consist of them.
 #pragma once
 
 #include "halfback/transport/transport.h"
@@ -11,15 +11,15 @@
 
 namespace halfback {
 
-// What a rank gives to a peer and gets from it in one exchange. Either may be undefined: nothing
-// goes that way. Both ends know shape and dtype, and tensors are contiguous.
+// What a rank gives to a peer and gets from it in one exchange. An undefined tensor means that
+// nothing goes that way. Both ends know shape and dtype, and tensors are contiguous.
 struct Trade {
   int peer = 0;
   at::Tensor gives;
   at::Tensor gets;  // filled in place
 };
 
-// Which exchange it is: all its ends name the same key, from 0, which is free for another one once
+// Names an exchange: all its ends give the same key, which counts from 0 and is free again once
 // wait() has returned. The texts are for errors.
 struct ExchangeName {
   int key = 0;
@@ -30,7 +30,7 @@ struct ExchangeName {
 // Returns "all_gather of all 4 ranks".
 std::string to_string(const ExchangeName& name);
 
-// An exchange under way. It must be waited for.
+// An exchange under way. Somebody must wait for it.
 class Exchange {
  public:
   Exchange() = default;
@@ -38,12 +38,12 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
   virtual ~Exchange() = default;
 
-  // Returns when all that this rank gets is there and nobody reads any more what it gives. May be
+  // Returns when this rank has got everything and nobody reads what it gives any more. May be
   // called from another thread than the one that began.
   virtual void wait() = 0;
 };
 
-// Waits end as those of a transport.
+// Its waits end like those of a transport.
 class Exchanges {
  public:
   Exchanges() = default;
@@ -57,7 +57,7 @@ class Exchanges {
                                                    std::vector<Trade> trades) = 0;
 };
 
-// All that the ranks of a run have between them. Its stop() ends both kinds of waits.
+// The channels and exchanges between the ranks of a run. Its stop() ends the waits of both.
 class Network : public Transport, public Exchanges {};
 
 }  // namespace halfback

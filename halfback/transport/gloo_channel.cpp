@@ -56,7 +56,7 @@ GlooSender::~GlooSender() {
 }
 
 bool GlooSender::is_full() const {
-  // The end of the header after a message tells that it was taken; see the top of gloo_channel.h.
+  // A message was taken once the next header's send ends; see the top of gloo_channel.h.
   const std::int64_t unknown = link_.capacity == 1 ? 0 : link_.capacity - 2;
   return num_sent_ >= link_.capacity && num_sent_ - num_headers_ > unknown;
 }

@@ -1,15 +1,15 @@
 // The two ends of a channel between ranks of different processes.
 //
-// A message is a header, then its layout (dtypes and shapes) where that is not the one of the
-// message before, then the tensors, all under one tag and so in this order. The receiver posts its
-// receives ahead, right after it has taken the message before: the header and tensors as they were
-// there. Most messages so land where they stay, without a copy and without a question. Where the
-// layout is another one, empty tensors use up the receives that do not fit.
+// A message is a header, then its layout (dtypes and shapes) if that differs from the message
+// before, then the tensors, all under one tag and so in this order. The receiver posts its receives
+// ahead, right after it has taken the message before: a header, and tensors of that message's
+// layout. So most messages land where they stay, without a copy or a question. If the layout
+// differs, empty tensors use up the receives that do not fit.
 //
 // Capacity is exact. A send waits only while the channel holds `capacity` messages that the
-// receiver has not taken, and the sender knows what was taken: with a capacity of 2 or more the
-// receive for a header is posted once the message before is taken, with 1 (nothing is posted ahead)
-// once somebody waits for it, and a header's send ends only after that.
+// receiver has not taken. The sender knows what was taken because a header's send ends only after
+// its receive is posted: with a capacity of 2 or more once the message before is taken, with 1
+// (nothing is posted ahead) once somebody waits for it.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -32,14 +32,14 @@
 
 namespace halfback {
 
-// Makes the tensor that a received one arrives in.
+// Allocates the tensor that a received one arrives in.
 using Allocate = std::function<at::Tensor(at::IntArrayRef sizes, at::ScalarType dtype)>;
 
-// What the tensors of a message are, as numbers: how many there are, and of each the dtype (-1:
-// undefined), the number of dimensions and the sizes. Empty before the first message.
+// The layout of a message's tensors, as numbers: how many there are, then the dtype (-1:
+// undefined), number of dimensions and sizes of each. Empty before the first message.
 using Layout = std::vector<std::int64_t>;
 
-// What every message begins with.
+// The first part of every message.
 struct GlooHeader {
   std::int64_t kind = 0;
   std::int64_t stage = 0;
@@ -48,7 +48,7 @@ struct GlooHeader {
   std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the message before
 };
 
-// Where a channel goes, and what both ends need.
+// Where a channel goes, and what both of its ends need.
 struct GlooLink {
   GlooPeers& peers;
   int process = 0;  // at the other end
@@ -56,7 +56,7 @@ struct GlooLink {
   int capacity = 1;
 };
 
-// Of the sending rank's thread; a thread of its own waits for Gloo.
+// The sending end. The sending rank's thread uses it; a thread of its own waits for Gloo.
 class GlooSender {
  public:
   explicit GlooSender(const GlooLink& link);
@@ -69,7 +69,7 @@ class GlooSender {
   // Wakes send(). Stop the peers as well.
   void stop();
 
-  // Messages, bytes and seconds under way of what was sent so far; the route is not set.
+  // Returns messages, bytes and seconds under way of what was sent so far; the route is not set.
   LinkUse use() const;
 
  private:
@@ -83,7 +83,7 @@ class GlooSender {
   void send_now(const Envelope& envelope);
 
   const GlooLink link_;
-  Layout layout_;  // of the last message; of run()
+  Layout layout_;  // of the last message; only run() uses it
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -96,7 +96,7 @@ class GlooSender {
   std::thread thread_;
 };
 
-// Of the receiving rank's thread.
+// The receiving end. The receiving rank's thread uses it.
 class GlooReceiver {
  public:
   GlooReceiver(const GlooLink& link, Allocate allocate);

@@ -1,10 +1,11 @@
-// Tensors between processes: c10d's Gloo process group behind a header without c10d, whose own
+// Tensors between processes: c10d's Gloo process group, behind a header without c10d's own, which
 // takes 20 s to compile.
 //
-// What one has to know of Gloo, as tried with libtorch 2.13: transfers of one pair of processes and
-// one tag meet in the order in which both ends begin them; a send ends once it has met its receive;
-// a tensor larger than its receive ends the process, a smaller one is taken silently; a deadline
-// given to Gloo that passes closes all connections of the process, so none is given.
+// What one has to know about Gloo, as tried with libtorch 2.13:
+//   Transfers of one pair of processes and one tag meet in the order in which both ends begin them.
+//   A send ends once it has met its receive.
+//   A tensor larger than its receive ends the process; a smaller one is accepted silently.
+//   A deadline of Gloo's that passes closes all connections of the process, so we give it none.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,8 +24,8 @@ class Transfer {
   Transfer& operator=(const Transfer&) = delete;
   virtual ~Transfer() = default;
 
-  // Returns true at the end, or false after abort(). Throws TransportError with the reason when the
-  // connection is closed.
+  // Returns true when the transfer is done, false after abort(). Throws TransportError with the
+  // reason when the connection is closed.
   virtual bool wait() = 0;
 
   // Ends the wait, from any thread, before or after it began.

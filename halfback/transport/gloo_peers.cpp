@@ -124,9 +124,9 @@ ClockOffset GlooPeers::clock_offset() {
   return best;
 }
 
-// Waits for what the next process never sends. Each is so watched by another one, and the end of
-// its connection is known at once, whatever anybody waits for.
-// Not ended by stop(): whoever stops may not get to tell why.
+// Waits for a tensor that the next process never sends. So each process is watched by another one,
+// which notices the end of its connection at once, whatever else it waits for. stop() does not end
+// this wait: a process that stops may not get to report why.
 void GlooPeers::watch_next() {
   try {
     watched_->wait();

@@ -1,5 +1,5 @@
-// What one process does with the others through Gloo, with deadlines and names in its errors:
-// waits, the offset of clocks, and a watch for the end of a process.
+// The other processes of a run, reached through Gloo, with deadlines and names in errors: waits,
+// the offset of clocks, and a watch for the end of a process.
 #pragma once
 
 #include "halfback/transport/gloo_group.h"
@@ -16,7 +16,7 @@
 
 namespace halfback {
 
-// What to add to this process's steady clock to have that of process 0, and how wrong it can be.
+// What to add to this process's steady clock to get that of process 0, and how wrong it can be.
 struct ClockOffset {
   double seconds = 0.0;
   double error_seconds = 0.0;
@@ -31,7 +31,7 @@ class GlooPeers {
   // Tags up to this one are taken.
   static constexpr int kLastTag = 1;
 
-  // Begin transfers with a process. Here and below TransportError says which process is gone.
+  // Begin transfers with a process. Here and below, TransportError says which process is gone.
   std::unique_ptr<Transfer> send(const at::Tensor& tensor, int to, int tag);
   std::unique_ptr<Transfer> receive(const at::Tensor& tensor, int from, int tag);
 
@@ -39,7 +39,7 @@ class GlooPeers {
   // StoppedError after stop().
   bool wait(Transfer& transfer, int process, Waits::Clock::time_point deadline);
 
-  // The same until deadline(), where it throws "waited 10 s for " and what awaited() says.
+  // Waits until deadline(), and then throws "waited 10 s for " and what awaited() says.
   void finish(Transfer& transfer, int process, const std::function<std::string()>& awaited);
 
   Waits::Clock::time_point deadline() const;

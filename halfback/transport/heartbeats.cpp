@@ -18,8 +18,8 @@ void Heartbeats::hear(std::size_t process, const std::string& text, Seconds pass
 std::optional<std::string> Heartbeats::report_of_silence(Seconds timeout) const {
   for (std::size_t i = 0; i < last_.size(); ++i) {
     if (!has_left(i) && last_[i].silence > timeout) {
-      return fmt::format("{} gives no sign for {:g} s; last heard: {}", names_[i], timeout.count(),
-                         last_[i].position());
+      return fmt::format("{} has sent no heartbeat for {:g} s; last known position: {}", names_[i],
+                         timeout.count(), last_[i].position());
     }
   }
   return std::nullopt;
@@ -30,7 +30,7 @@ std::string Heartbeats::with_positions(std::string text) const {
   for (std::size_t i = 0; i < last_.size(); ++i) {
     text += fmt::format("\n  {}: {}", names_[i], last_[i].position());
     if (last_[i].silence > kLongSilence) {
-      text += fmt::format("; no sign for {:.0f} s", last_[i].silence.count());
+      text += fmt::format("; no heartbeat for {:.0f} s", last_[i].silence.count());
     }
   }
   return text;

@@ -1,4 +1,4 @@
-// What a process last heard of each process of its run: that it lives, and what it is doing.
+// The last heartbeat of each process of a run: that it lives, and what it is doing.
 //
 // A heartbeat is a number that grows and a position, as "7 rank 2: position 3, 1RECV_F3".
 #pragma once
@@ -19,14 +19,14 @@ class Heartbeats {
 
   explicit Heartbeats(std::vector<std::string> names);
 
-  // Takes what stands where a process writes its heartbeat, so long after the last look. A process
-  // is silent for as long as that is the same.
+  // Takes the text at the place where a process writes its heartbeats, and the time since the last
+  // look. A process is silent for as long as the text stays the same.
   void hear(std::size_t process, const std::string& text, Seconds passed);
 
   bool has_left(std::size_t process) const { return last_[process].text == kLastHeartbeat; }
 
-  // Returns what there is to report of the first process that is silent for longer than the
-  // timeout and has not left.
+  // Returns a report of the first process that is silent for longer than the timeout and has not
+  // left.
   std::optional<std::string> report_of_silence(Seconds timeout) const;
 
   // Returns the text and, on lines below it, where all processes were at their last heartbeats.

@@ -20,8 +20,8 @@ using Seconds = Heartbeats::Seconds;
 constexpr Seconds kInterval{0.5};
 constexpr Seconds kGrace{2.0};  // for one word with the store
 
-// Time in which this process ran. One that was itself stopped, or a whole run that was, would else
-// take its own pause for the silence of others.
+// Time in which this process ran. Without it, a process that was stopped (or whose whole run was)
+// would take its own pause for the silence of others.
 class RunningTime {
  public:
   Seconds since_last() {
@@ -56,7 +56,7 @@ struct Membership::State {
       }
       std::unique_lock lock(mutex);
       if (loss) {
-        // Whatever this process has to report came after that, and most likely of it.
+        // Whatever this process has to report came later, and most likely from that.
         learn(heartbeats.with_positions(*loss), true);
       }
       ++num_rounds;
@@ -115,7 +115,7 @@ struct Membership::State {
     }
   }
 
-  // Tells whoever serves the store that it is needed no more.
+  // Says to whoever serves the store that this process does not need it any more.
   void say_last() {
     std::unique_lock lock(mutex);
     const bool has_failed = failure.has_value();
@@ -127,9 +127,9 @@ struct Membership::State {
       } else if (leaves) {
         store->set(options.heartbeat_keys[options.process], kLastHeartbeat);
       }
-      store->find("");  // an answer tells that the last word is there
+      store->find("");  // an answer means that the last word is there
     } catch (const TransportError&) {
-      // It is not served any more.
+      // Nobody serves it any more.
     }
   }
 
@@ -146,7 +146,7 @@ struct Membership::State {
       last_round = num_rounds;
       if (silence > options.timeout) {
         learn(heartbeats.with_positions(
-                  fmt::format("{} gives no sign for {:g} s: the store does not answer",
+                  fmt::format("{} has sent no heartbeat for {:g} s: the store does not answer",
                               options.store_owner, options.timeout.count())),
               true);
       }
@@ -174,7 +174,7 @@ struct Membership::State {
   std::mutex mutex;
   std::condition_variable changed;
   Heartbeats heartbeats;
-  std::optional<std::string> report;   // what this process has to tell
+  std::optional<std::string> report;   // what this process has to report
   std::optional<std::string> failure;  // the first of all
   bool is_own = false;                 // the failure
   std::uint64_t num_rounds = 0;        // of talk()

@@ -1,10 +1,10 @@
-// Who is in a run, who is silent, and what failed first, as all of its processes see it, whoever
-// has a failure and however it looks.
+// The members of a run: detects the failure of any process and reports it to all others. All agree
+// on which failure was the first.
 //
-// A thread with a store connection of its own writes a heartbeat every half second, with what the
+// A thread with its own store connection writes a heartbeat every half second, with what the
 // process is doing, and reads those of the others. The first failure that is reported to the store
-// is everybody's. A second thread touches no store: it watches the first, and hands the failure to
-// a policy. What becomes of this process then is for the policy to decide.
+// counts for all. A second thread does not touch the store: it watches the first thread, and gives
+// the failure to a policy. The policy decides what becomes of this process.
 #pragma once
 
 #include "halfback/transport/heartbeats.h"
@@ -25,15 +25,15 @@ struct MembershipOptions {
   std::vector<std::string> names;           // of all processes, for messages
   std::vector<std::string> heartbeat_keys;  // of all; each holds kFirstHeartbeat by now
   std::string failure_key;                  // of the first failure
-  std::string heard_key;                    // of what tells that this process knows of it
-  std::string store_owner;                  // who is to blame when the store is gone
+  std::string heard_key;                    // set once this process knows of it
+  std::string store_owner;                  // who failed when the store is gone
   std::chrono::duration<double> timeout{60};
 };
 
 // Thread safe.
 class Membership {
  public:
-  // Is called once when a failure is known, from a thread of the membership.
+  // Called once when a failure is known, from a thread of the membership.
   using Policy = std::function<void(const std::string& failure)>;
 
   Membership(std::unique_ptr<StoreClient> store, MembershipOptions options, Policy policy);
@@ -43,19 +43,20 @@ class Membership {
   // were at their last heartbeats.
   std::string report(const std::string& text);
 
-  // The first failure, once it is known here, and whether this process reported it.
+  // Returns the first failure, once it is known here, and whether this process reported it.
   std::optional<std::string> failure() const;
   bool is_own_failure() const;
 
-  // Asks for what this process is doing, in a line, now and then from a thread of the membership.
-  // An empty function takes the callback back, and returns once none runs.
+  // Sets the callback that says in a line what this process is doing. A thread of the membership
+  // calls it now and then. An empty function removes the callback, and returns once none runs.
   void on_position(std::function<std::string()> callback);
 
-  // No silence or closed connection counts as a failure of a process that has left.
+  // Once a process has left, neither its silence nor a closed connection counts as a failure.
   void leave();
   bool has_left(int process) const;
 
-  // Ends the threads, the policy's call included. Others will miss this process unless it has left.
+  // Ends the threads, including the policy's call. The others will report this process as failed
+  // unless it has left.
   void end();
 
  private:

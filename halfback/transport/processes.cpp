@@ -24,7 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What others may have to read or write first. One that fails meanwhile ends the wait at once.
+// Time for what others may have to read or write first. A failure meanwhile ends the wait at once.
 constexpr std::chrono::hours kWorkOfOthers{1};
 
 std::string here() {
@@ -56,14 +56,14 @@ std::function<std::string(const std::string&)> tell_all;
   } catch (const std::exception& error) {
     text = fmt::format("a thread ended with: {}", error.what());
   } catch (...) {
-    text = "a thread ended with an exception that is none of ours";
+    text = "a thread ended with an exception that is not one of ours";
   }
   text = tell_all ? tell_all(text) : text;
   std::fprintf(stderr, "error: %s\n", text.c_str());
   ::_exit(1);
 }
 
-// What processes give each other: a value, or what they refuse.
+// What processes send each other: a value, or the reason of a refusal.
 constexpr char kValue = '=';
 constexpr char kFailure = '1';
 constexpr char kUsage = '2';
@@ -234,7 +234,7 @@ void Processes::meet() {
   last_words_ = std::make_unique<LastWords>([this](const std::string& text) { return fail(text); });
 }
 
-// Of those that are there the first one tells.
+// Only the first process that is there reports, so that the note comes once.
 std::string Processes::note_of_absent(const std::vector<std::string>& keys) const {
   const auto is_here = [this](const std::string& key) { return store_->has({key}); };
   const auto own = keys.begin() + world_.index;
@@ -288,7 +288,7 @@ void Processes::prepare(const std::function<void()>& work) {
 std::vector<std::string> Processes::gather(const std::string& what,
                                            const std::string& text,
                                            std::chrono::duration<double> patience) {
-  return exchange("to tell: " + what, kValue + text, patience);
+  return exchange("to report: " + what, kValue + text, patience);
 }
 
 // All processes make the same calls up to the one at which any of them refuses.
@@ -347,7 +347,7 @@ void Processes::serve_until(const std::vector<std::string>& keys,
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   } catch (const TransportError&) {
-    // The server is this process, and on its way out.
+    // This process is the server, and about to end.
   }
 }
 
@@ -362,10 +362,10 @@ void Processes::leave() {
   const std::string& own = done[static_cast<std::size_t>(world_.index)];
   store_->set(own, "");
   if (server_) {
-    // One that has ended without this last word does not need the store any more either.
+    // A process that ended without this last word does not need the store any more either.
     serve_until(done, std::chrono::seconds(5));
   } else {
-    store_->has({own});  // the answer tells that it is there
+    store_->has({own});  // the answer means that it is there
   }
 }
 

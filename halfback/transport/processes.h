@@ -1,9 +1,8 @@
-// The processes of a run: they meet at a store, compare what they must have in common, learn of
-// each other's failures, and leave together.
+// The processes of a run: they meet at a store, compare what they must have in common, report
+// failures to each other, and leave together.
 //
 // Every wait has a deadline. A process that is killed, hangs or loses the store's host ends the
-// whole run: the first failure is everybody's (membership.h), and all
-// stop (stop_together.h).
+// whole run: the first failure counts for all (membership.h), and all stop (stop_together.h).
 #pragma once
 
 #include "halfback/transport/stop_together.h"
@@ -27,9 +26,9 @@ class StoreServer;
 struct ProcessesOptions {
   int num_ranks = 1;                                // dealt out to the processes in blocks
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
-  std::chrono::duration<double> timeout{60};        // of silence, and of every wait for all
+  std::chrono::duration<double> timeout{60};        // without heartbeat, and for every wait for all
   std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
-  WaitNotes::Tell on_wait;  // hears what is waited for, until all processes are there
+  WaitNotes::Tell on_wait;  // gets what this process waits for, until all processes are there
   std::chrono::duration<double> note_after{5};
 };
 
@@ -38,7 +37,7 @@ std::string process_name(int process, int num_processes, int num_ranks);
 
 class Processes {
  public:
-  // Waits until all processes of the world are there. Throws ConfigError when they cannot belong
+  // Waits until all processes of the world are there. Throws ConfigError when they do not belong
   // together, and TransportError naming those that have not come.
   Processes(World world, ProcessesOptions options);
   ~Processes();
@@ -50,18 +49,18 @@ class Processes {
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name(int process) const { return names_[static_cast<std::size_t>(process)]; }
 
-  // Returns what tells, in front of an error, where it is: the name where the processes are on
-  // several hosts, "" where all see the same files.
+  // Returns the prefix of an error that says where it is: the name if the processes are on several
+  // hosts, "" if all see the same files.
   std::string prefix(int process) const;
 
-  // The calls below are for one thread at a time, and all processes make them in the same order.
+  // One thread at a time makes the calls below, and all processes make them in the same order.
 
-  // Does work that may refuse what the user gave. What one throws all throw, whatever part of their
-  // work they have come to; what it holds must live until then.
+  // Does work that may refuse what the user gave. If one process throws, all throw the same,
+  // whatever part of their work they have reached; what the work uses must live until then.
   void prepare(const std::function<void()>& work);
 
-  // Returns the texts of all processes, by process. `what` names them in messages. Waits longer
-  // than the timeout where `patience` is, for what others have to do first. Throws RefusedError
+  // Returns the texts of all processes, by process. `what` names them in messages. A `patience`
+  // above the timeout gives the others time for what they have to do first. Throws RefusedError
   // when one of them has thrown in prepare().
   std::vector<std::string> gather(const std::string& what,
                                   const std::string& text,
@@ -72,34 +71,34 @@ class Processes {
   using Entries = std::vector<std::pair<std::string, std::string>>;  // names and values
   void agree(const Entries& entries);
 
-  // Waits until all processes are here. After it their connections may close.
+  // Waits until all processes are here. Afterwards their connections may close.
   void leave();
 
   // The calls below are thread safe.
 
-  // Tells all processes of a failure in this one. Returns the first failure of any process: in
-  // which process, and where all of them were.
+  // Reports a failure in this process to all. Returns the first failure of any process: in which
+  // process, and where all of them were.
   std::string fail(const std::string& text);
 
-  // Tells all processes that another one is gone, unless it has left.
+  // Reports to all processes that another one is gone, unless it has left.
   void report_gone(int process, const std::string& reason);
 
-  // The first failure, once it is known here, and whether this process reported it.
+  // Returns the first failure, once it is known here, and whether this process reported it.
   std::optional<std::string> failure() const;
   bool is_own_failure() const;
 
-  // Calls back once when a failure is known, from another thread, or at once where it is known
-  // already. An empty function takes the callback back, and returns once none runs.
+  // Calls back once when a failure is known, from another thread, or at once if it is known
+  // already. An empty function removes the callback, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
-  // Asks for what this process is doing, in a line as "rank 2: position 7, 1RECV_F3": at once, and
-  // then now and then from another thread. The callback must not call back. An empty function takes
-  // it back, and returns once none runs.
+  // Sets the callback that says what this process is doing, in a line as "rank 2: position 7,
+  // 1RECV_F3". It is called at once, and then now and then from another thread. It must not call
+  // back. An empty function removes it, and returns once none runs.
   void on_position(std::function<std::string()> callback);
 
-  // Under which keys of the store this run writes, and where the process listens for the others: at
-  // the interface GLOO_SOCKET_IFNAME where that is set, at loopback where all processes are on one
-  // host, else at the address from which this machine reaches the host of the store.
+  // The keys of the store that this run writes, and where the process listens for the others: at
+  // the interface GLOO_SOCKET_IFNAME if that is set, at loopback if all processes are on one host,
+  // else at the address from which this machine reaches the host of the store.
   struct Place {
     std::string key_prefix;
     std::string listens_at;

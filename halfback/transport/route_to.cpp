@@ -36,8 +36,8 @@ std::string address_towards(const std::string& host) {
   const int reason = errno;
   ::close(fd);
   if (!is_found) {
-    throw TransportError(
-        fmt::format("no way leads to {}: {}; set GLOO_SOCKET_IFNAME", host, std::strerror(reason)));
+    throw TransportError(fmt::format("no route leads to {}: {}; set GLOO_SOCKET_IFNAME", host,
+                                     std::strerror(reason)));
   }
   return text;
 }

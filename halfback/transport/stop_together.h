@@ -1,6 +1,5 @@
-// What a process does about a failure where all processes of a run stand and fall together: it
-// stops. It is ended when it does not end by itself, since no wait inside a library may hold a
-// survivor for ever.
+// What a process does about a failure when all processes of a run stop together: it stops. If it
+// does not end by itself, it is ended, since no wait inside a library may hold a survivor forever.
 #pragma once
 
 #include <chrono>
@@ -21,7 +20,7 @@ class StopTogether {
   void stop(const std::string& failure);
 
   // Calls back when a failure is known: from the thread that stops, or at once from this one. An
-  // empty function takes the callback back, and returns once none runs.
+  // empty function removes the callback, and returns once none runs.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
  private:

@@ -113,8 +113,7 @@ StoreServer::StoreServer(const std::string& host, int port) : impl_(std::make_un
                     "listens there",
                     host, port, std::strerror(errno)));
   }
-  // c10d's server is a client of its own, and waits without a word for a name that others alone
-  // can reach.
+  // c10d's server is also a client of itself, and waits silently if only others can reach its name.
   const OwnAddress own = address_of(fd);
   port_ = own.port;
   c10d::TCPStoreOptions options;
@@ -144,8 +143,7 @@ StoreClient::StoreClient(const std::string& host,
   options.port = static_cast<std::uint16_t>(port);
   options.waitWorkers = false;
   options.timeout = milliseconds_of(timeout / 2);  // c10d tries again once that has passed
-  // It waits without a deadline for the first word of whoever it has reached, so not on this
-  // thread.
+  // It waits without a deadline for the first answer of its peer, so not on this thread.
   constexpr std::chrono::seconds kForTheFirstWord{5};
   std::packaged_task<c10::intrusive_ptr<c10d::TCPStore>()> connect(
       [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });

@@ -18,8 +18,8 @@ namespace halfback {
 // Serves a store until it is destroyed.
 class StoreServer {
  public:
-  // Listens at the address of `host` alone where that is one of this machine, else (a name that is
-  // translated on the way) at all of them. Port 0 takes a free one. Throws TransportError.
+  // Listens only at the address of `host` if this machine has it, else (a name that is translated
+  // on the way) at all addresses. Port 0 takes a free one. Throws TransportError.
   StoreServer(const std::string& host, int port);
   ~StoreServer();
 
@@ -45,7 +45,7 @@ class StoreClient {
 
   void set(const std::string& key, const std::string& text);
 
-  // Sets what nobody has set yet, and returns what stands there now.
+  // Sets the text of a key that nobody has set yet. Returns the key's text.
   std::string set_first(const std::string& key, const std::string& text);
 
   bool has(const std::vector<std::string>& keys);

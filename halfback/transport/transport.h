@@ -1,5 +1,6 @@
-// Moves the messages of a schedule between ranks, by channels: one per ordered pair of ranks, first
-// in, first out. A transport never interprets what it carries; every wait has a deadline.
+// Moves the messages of a schedule between ranks, through channels: one for each ordered pair of
+// ranks, first in, first out. A transport never interprets what it carries. Every wait has a
+// deadline.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -12,7 +13,7 @@
 
 namespace halfback {
 
-// What one SEND carries: one tensor for most models; some may be undefined.
+// What one SEND carries: one tensor in most models. Some may be undefined.
 using Message = std::vector<at::Tensor>;
 
 // The two ends of a channel.
@@ -21,7 +22,7 @@ struct Route {
   int to = 0;
 };
 
-// What went through a channel so far, as its sending end knows it.
+// The use of a channel so far, as its sending end knows it.
 struct LinkUse {
   Route route;
   std::int64_t messages = 0;
@@ -50,8 +51,7 @@ class Transport {
   // Puts the tensors of an action (a SEND) into the channel; waits while the channel is full.
   virtual void send(const Route& route, const Action& action, Message message) = 0;
 
-  // Takes the oldest message out of the channel, which must be the one that `action` (a RECV)
-  // means.
+  // Takes the oldest message out of the channel. It must be the one that `action` (a RECV) means.
   virtual Message receive(const Route& route, const Action& action) = 0;
 
   // Returns the use of every channel out of a local rank that has carried anything.

@@ -1,4 +1,4 @@
-// What a long wait says of itself, so that nobody takes it for a hang.
+// Notes about a long wait, so that nobody takes it for a hang.
 #pragma once
 
 #include <chrono>
@@ -12,11 +12,11 @@ class WaitNotes {
  public:
   using Tell = std::function<void(const std::string& text)>;
 
-  // Tells when the time has passed, and then ever more rarely. An empty function never hears.
+  // Calls `tell` when the time has passed, and then less and less often. It may be empty.
   WaitNotes(Tell tell, std::chrono::duration<double> after)
       : tell_(std::move(tell)), pause_(after), due_at_(Clock::now() + pause_) {}
 
-  // To be called again and again. A text that is empty is not told.
+  // To be called again and again. An empty text is not passed on.
   void look(const std::function<std::string()>& text) {
     if (!tell_ || Clock::now() < due_at_) {
       return;

@@ -1,7 +1,7 @@
 // Waits for transfers that end at a deadline or at stop(), and leave all connections as they are.
 //
-// A deadline of Gloo's own would close every connection of the process, also those that are fine,
-// and its error would reach whoever waits for something else. So Gloo waits without one, and a
+// A deadline of Gloo's own would close every connection of the process, also the intact ones, and
+// its error would reach whoever waits for something else. So Gloo waits without a deadline, and a
 // thread here ends the waits that are due.
 #pragma once
 
@@ -23,7 +23,7 @@ class Waits {
   Waits();
   ~Waits();
 
-  // Returns false when the deadline has passed; throws StoppedError after stop(), and what the
+  // Returns false when the deadline has passed. Throws StoppedError after stop(), and what the
   // transfer throws.
   bool wait(Transfer& transfer, Clock::time_point deadline);
 

@@ -30,7 +30,7 @@ constexpr Names kOpenMpi{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SI
                          "OMPI_COMM_WORLD_LOCAL_SIZE"};
 constexpr Names kMpich{"MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"};
 
-// Steps from here on are none of srun's: the batch script, salloc's shell, what Slurm itself runs.
+// Steps from here on are not srun's: the batch script, salloc's shell, what Slurm itself runs.
 constexpr std::int64_t kFirstSpecialStep = 0xfffffff0;
 
 class Reader {
@@ -58,7 +58,7 @@ class Reader {
     const auto parsed = parse_integer(value);
     if (!parsed || *parsed < least || *parsed > most) {
       throw ConfigError(
-          fmt::format("environment: {}={} is no number from {} to {}; correct or unset it", name,
+          fmt::format("environment: {}={} is not a number from {} to {}; correct or unset it", name,
                       value, least, most));
     }
     return static_cast<int>(*parsed);
@@ -127,8 +127,8 @@ World of_torchrun(World world, const Reader& reader) {
 World of_mpi(World world, const Reader& reader) {
   if (!reader.has("MASTER_ADDR") && !world.is_on_one_host()) {
     throw ConfigError(fmt::format(
-        "environment: {} has started {} processes, {} of them on this host, and says not where to "
-        "meet; set MASTER_ADDR to the host of process 0 (mpirun -x MASTER_ADDR=..., mpiexec "
+        "environment: {} has started {} processes, {} of them on this host, and does not say where "
+        "to meet; set MASTER_ADDR to the host of process 0 (mpirun -x MASTER_ADDR=..., mpiexec "
         "-genv MASTER_ADDR ...)",
         world.launcher, world.count, world.local_count));
   }
@@ -136,22 +136,21 @@ World of_mpi(World world, const Reader& reader) {
   return world;
 }
 
-// Of the step where there is one: in it the job's number of tasks may stand as well.
+// The step's count goes first: inside a step the job's number of tasks may be set as well.
 Names slurm_names(const Reader& reader) {
   constexpr const char* kStepCount = "SLURM_STEP_NUM_TASKS";
   return {"Slurm", "SLURM_PROCID", reader.has(kStepCount) ? kStepCount : "SLURM_NTASKS", nullptr};
 }
 
-// A batch script and an interactive shell have a SLURM_PROCID too, and each is a process on its
-// own.
+// A batch script and an interactive shell have a SLURM_PROCID too, and each is a single process.
 bool is_in_slurm_step(const Reader& reader) {
   const auto step = parse_integer(reader.find("SLURM_STEP_ID").value_or(""));
   return reader.has("SLURM_PROCID") && step && *step < kFirstSpecialStep &&
          reader.number_or(slurm_names(reader).count, 1, kMaxProcesses, 1) > 1;
 }
 
-// What starts processes for srun may give them the numbers of an MPI as well. With mpiexec inside
-// of a step they are others.
+// Under srun, processes may get the numbers of an MPI as well. With mpiexec inside a step those
+// differ.
 bool has_slurms_numbers(const Reader& reader, const Names& names) {
   const Names slurm = slurm_names(reader);
   return is_in_slurm_step(reader) && reader.find(names.index) == reader.find(slurm.index) &&

@@ -1,5 +1,5 @@
-// Which process of how many this is, and where they meet: read from what the launcher left in the
-// environment. In this order:
+// Which process of how many this is, and where they meet, read from the environment that the
+// launcher has set. The first of these that is set counts:
 //
 //   our own      HALFBACK_PROCESS, HALFBACK_PROCESSES, HALFBACK_STORE=host:port, HALFBACK_RESTART;
 //                the launcher serves the store
@@ -28,20 +28,20 @@ struct World {
   std::string store_host;
   int store_port = 0;
   bool is_store_served = false;  // by the launcher; else process 0 serves it
-  int restart = 0;               // how often the launcher has started all anew
+  int restart = 0;               // how often the launcher has restarted all processes
   int local_count = 1;           // processes on this host; 0 when nobody says
 
   bool is_on_one_host() const { return count == 1 || local_count == count; }
   bool is_of_own_launcher() const { return launcher == "halfback"; }
 };
 
-// Looks a variable up. Empty values count as not set.
+// Looks up a variable. Empty values count as not set.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
 // Throws ConfigError naming the variables when some are missing or contradict each other.
 World detect_world(const Environment& environment);
 
-// Of this process.
+// Returns the world of this process.
 World detect_world();
 
 // Returns the first host of Slurm's compressed list, as "node07" of "node[07-09,12],other".

@@ -143,7 +143,7 @@ TEST_F(KeptCheckpointsTest, DamageToAnyFileIsRefusedByItsNameAndTheOneBeforeIsUs
       EXPECT_EQ(refusal().find(file.string() + ": "), 0U) << how << ": " << refusal();
       const ResumePoint point = find_resume_point(path_);
       EXPECT_EQ(point.directory, kept_path(path_, 1)) << how;
-      EXPECT_EQ(point.note, refusal() + "; the run goes on from " + point.directory.string());
+      EXPECT_EQ(point.note, refusal() + "; the run resumes from " + point.directory.string());
       fs::copy(entry.path(), file, fs::copy_options::overwrite_existing);
     }
   }

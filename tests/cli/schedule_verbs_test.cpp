@@ -74,7 +74,7 @@ TEST_F(CommandLineTest, DrawsASchedule) {
   const CommandResult result = run_halfback("schedule naive --ranks 2");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.output,
-            "naive: 2 ranks, 2 stages, 1 micro-batch, backward in two stages\n"
+            "naive: 2 ranks, 2 stages, 1 micro-batch, split backward\n"
             "rank 0  F..bw\n"
             "rank 1  .Fbw.\n");
 }
@@ -235,7 +235,8 @@ TEST_F(CommandLineTest, SimulatesStepsBackToBack) {
 
 TEST_F(CommandLineTest, RefusesFaultyFilesWithFailure) {
   expect_error("verify " + file("bad.csv", "0F0,0W0,0I0\n"), 1, "0W0 comes before 0I0");
-  expect_error("verify " + file("junk.csv", "0F0x\n"), 1, "line 1, column 1: '0F0x' is no action");
+  expect_error("verify " + file("junk.csv", "0F0x\n"), 1,
+               "line 1, column 1: '0F0x' is not an action");
   expect_error("verify nowhere.csv", 1, "nowhere.csv: cannot open: ");
 }
 
@@ -341,7 +342,8 @@ TEST_F(CommandLineTest, UsageErrorsSuggestAndExitWithTwo) {
   expect_error("schedule gpipe --ranks x", 2, "--ranks");
   expect_error("schedule 1f1b-1 --micro-batches 3", 2, "use --micro-batches 4");
   expect_error("simulate gpipe --cost 1,1", 2, "2 numbers; expected f,i,w or f,i,w,b, as in 1,1,1");
-  expect_error("simulate gpipe --cost 1,x,1", 2, "'x' is no number of at least 0; expected f,i,w");
+  expect_error("simulate gpipe --cost 1,x,1", 2,
+               "'x' is not a number of at least 0; expected f,i,w");
   expect_error("simulate gpipe --cost 1,1,1 --cost-file c.json", 2,
                "--cost and --cost-file are both");
   expect_error("simulate " + file("p.csv", "0F0,0B0\n") + " --ranks 2", 2, "the file has 1 ranks");

@@ -46,6 +46,8 @@ TEST_F(TrainErrorTest, OptionsOfProcessesAreRefused) {
        {"--processes 2 --max-restarts 1", "--max-restarts needs --checkpoint DIR"},
        {"--processes 2 --max-restarts -1", "--max-restarts is -1; expected 0 or more"}});
   expect_error("train --steps 3", 2, "--data is required");
+  expect_error(train("--resume --checkpoint a --initial b"), 2,
+               "--resume and --initial are both given; a run resumes or starts from weights");
   for (const std::string option : {"--checkpoint", "--initial", "--report"}) {
     expect_error(train(option + " ''"), 2, option + ": is empty; expected a path");
   }

@@ -26,9 +26,8 @@ TEST_F(TrainTest, SaysWhatItTrainsAndHowItWent) {
   EXPECT_TRUE(
       contains(text, "model: llama: layers 2, width 16, heads 2, hidden 24, sequence 16; 0.01 M "))
       << text;
-  EXPECT_TRUE(contains(text,
-                       "schedule: 1f1b-1: 2 ranks, 2 stages, 2 micro-batches, backward in "
-                       "two stages\n"))
+  EXPECT_TRUE(
+      contains(text, "schedule: 1f1b-1: 2 ranks, 2 stages, 2 micro-batches, split backward\n"))
       << text;
   EXPECT_TRUE(contains(text, "\nloss: 5.")) << text;
   EXPECT_TRUE(contains(text, ", validation 5.")) << text;
@@ -83,7 +82,7 @@ TEST_F(TrainTest, CtrlCKeepsTheWorkAndTheRunGoesOn) {
   EXPECT_GE(step, 1);
   EXPECT_LT(step, 60);
   EXPECT_TRUE(contains(process.text(),
-                       "stopped after step " + std::to_string(step) + "; go on with --resume\n"))
+                       "stopped after step " + std::to_string(step) + "; continue with --resume\n"))
       << process.text();
 
   const std::string text = output_of(options + " --resume --checkpoint " + path("stopped"));
@@ -105,7 +104,7 @@ TEST_F(TrainTest, ATornCheckpointIsSaidAndTheRunGoesOnFromTheOneBefore) {
   EXPECT_EQ(result.output.find("note: " + path("a/model.safetensors: 1000 bytes; expected ")), 0U)
       << result.output;
   EXPECT_TRUE(contains(result.output,
-                       "; the file is torn; the run goes on from " + path("a.step-2") + "\n"))
+                       "; the file is torn; the run resumes from " + path("a.step-2") + "\n"))
       << result.output;
   EXPECT_EQ(saved_step("a"), 3);
   EXPECT_TRUE(model_bytes("a") == model_bytes("straight"));
@@ -137,7 +136,7 @@ TEST_F(TrainTest, ResumingTakesTheModelFromTheCheckpoint) {
       run_halfback(train("--resume --clip 2 --checkpoint " + path("a")) + " 2>&1 >/dev/null");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_TRUE(contains(result.output, "note: " + path("a") +
-                                          ": the run was with --clip 1 until step 4, and goes on "
+                                          ": the run was with --clip 1 until step 4, and continues "
                                           "with 2\n"))
       << result.output;
 }

@@ -32,8 +32,9 @@ TEST_F(FaultTest, AStoppedProcessIsMissedAndEnded) {
   const auto run = start("--timeout 2");
   run->wait_for("step 51/");
   disturb(1, SIGSTOP, random);
-  expect_one_failure(*run, {"process 1 (ranks 2-3", "gives no sign for 2 s; last heard: ",
-                            "rank 0 is ", "rank 3 is ", "there is no checkpoint of this run yet"});
+  expect_one_failure(*run, {"process 1 (ranks 2-3",
+                            "has sent no heartbeat for 2 s; last known position: ", "rank 0 is ",
+                            "rank 3 is ", "this run has no checkpoint yet"});
 }
 
 TEST_F(FaultTest, NoProcessOutlivesItsLauncher) {

@@ -33,7 +33,7 @@ TEST_F(LaunchTest, ASignalEndsAllAfterOneStepAndTheRunGoesOn) {
     run->wait_for("step 1/");
     run->send(signal);
     EXPECT_EQ(run->wait(), 130) << run->text();
-    EXPECT_TRUE(contains(run->text(), "; go on with --resume\n")) << run->text();
+    EXPECT_TRUE(contains(run->text(), "; continue with --resume\n")) << run->text();
     EXPECT_TRUE(mark_.processes().empty());
     expect_files({"text.txt", "straight", "stopped"});
   }
@@ -59,10 +59,10 @@ TEST_F(LaunchTest, AfterAFailureTheRunStartsAgainFromItsCheckpoint) {
                      {mark_.text()});
   run.wait_for("step 151/");
   disturb(1, SIGKILL, random);
-  run.wait_for("\nrestart 1 of 3: goes on from checkpoint " + path("restarted"));
+  run.wait_for("\nrestart 1 of 3: resuming from checkpoint " + path("restarted"));
   run.wait_for("resumed: ");
   disturb(0, SIGKILL, random);
-  run.wait_for("\nrestart 2 of 3: goes on from checkpoint " + path("restarted"));
+  run.wait_for("\nrestart 2 of 3: resuming from checkpoint " + path("restarted"));
   EXPECT_EQ(run.wait(), 0) << run.text();
   EXPECT_TRUE(tensors("restarted") == tensors("straight"));
   expect_files({"text.txt", "straight", "restarted", "logs"});
@@ -76,7 +76,7 @@ TEST_F(LaunchTest, WithoutACheckpointItBeginsAnewAndGivesUpInTheEnd) {
                                    path("old"))),
                      {mark_.text()});
   expect_one_failure(run, {"the run has diverged"});
-  EXPECT_TRUE(contains(run.text(), "\nrestart 1 of 1: there is no checkpoint of this run yet"))
+  EXPECT_TRUE(contains(run.text(), "\nrestart 1 of 1: this run has no checkpoint yet"))
       << run.text();
 }
 

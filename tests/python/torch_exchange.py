@@ -269,7 +269,7 @@ CLAIMS = [
     ("reduce with zeros", WITH_MESSAGES.replace("0REDUCE_GRAD", "00REDUCE_GRAD"), "compute_comms", "equal", "runs it"),
     ("descending", DESCENDING, "compute_only", "other gradients", "wrong: 1F0 comes after 1F1"),
     # What PyTorch takes without a word and we refuse as no valid schedule.
-    ("garbage", ONE.replace("0F0", "0F0x"), "compute_only", "equal", "'0F0x' is no action"),
+    ("garbage", ONE.replace("0F0", "0F0x"), "compute_only", "equal", "'0F0x' is not an action"),
     ("doubled", ONE.replace("0F0", "0F0,0F0"), "compute_only", "equal", "0F0"),
     ("swapped", WITH_MESSAGES.replace("1RECV_F0,1F0,1RECV_F1", "1RECV_F1,1RECV_F0,1F0"), "compute_comms", "other gradients", "1RECV_F1"),
 ]

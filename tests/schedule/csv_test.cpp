@@ -107,7 +107,7 @@ TEST(CsvTest, NameIsWrittenAsAWord) {
 
 TEST(CsvTest, FaultNamesFileLineColumnAndCell) {
   EXPECT_EQ(parse_error("0F0,0B0\n1F0, 0F0x,1B0\n"),
-            "test.csv: line 2, column 6: '0F0x' is no action; expected stage, letters, "
+            "test.csv: line 2, column 6: '0F0x' is not an action; expected stage, letters, "
             "micro-batch, as in 2F0 or 2SEND_F0, both numbers below 1048576\n"
             "  1F0, 0F0x,1B0\n"
             "       ^^^^\n");
@@ -123,17 +123,17 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
       {"\n\n", "no row of actions"},
       {"# only a comment", "no row of actions"},
       {"0F0,0B0\n\n1F0,1B0\n", "line 3, column 1: a row after a row without actions"},
-      {std::string("0F0,0B0\0", 8), "'0B0?' is no action"},
-      {std::string("\xff\xfe\x00\x01", 4), "is no action"},
-      {"0F0;0B0", "is no action"},
-      {"0F0,0F1048576", "is no action"},
+      {std::string("0F0,0B0\0", 8), "'0B0?' is not an action"},
+      {std::string("\xff\xfe\x00\x01", 4), "is not an action"},
+      {"0F0;0B0", "is not an action"},
+      {"0F0,0F1048576", "is not an action"},
       {"0F0,5B0", "no rank computes stage 1, of 6"},
       {"0F0,2SEND_F0", "no rank computes stage 1"},
-      {"0F0,(0F1;0B0)OVERLAP", "is no group of actions; expected (1F3;2B1)OVERLAP_F_B"},
-      {"0F0,(0F1;0B0", "is no group of actions"},
-      {"0F0,(0F1;)OVERLAP_F_B", "is no action"},
-      {"0F0,()OVERLAP_F_B", "is no action"},
-      {"0F0,0UNSHARD1", "is no action"},
+      {"0F0,(0F1;0B0)OVERLAP", "is not a group of actions; expected (1F3;2B1)OVERLAP_F_B"},
+      {"0F0,(0F1;0B0", "is not a group of actions"},
+      {"0F0,(0F1;)OVERLAP_F_B", "is not an action"},
+      {"0F0,()OVERLAP_F_B", "is not an action"},
+      {"0F0,0UNSHARD1", "is not an action"},
       {"# halfback schedule microbatches=1\n0F0", "unknown key (did you mean micro_batches?)"},
       {"# halfback schedule micro_batches=0\n0F0", "a number from 1"},
       {"# halfback schedule micro_batches=1 micro_batches=1\n0F0", "given twice"},

@@ -46,7 +46,7 @@ TEST_F(SourceTest, FileWithOrWithoutItsShape) {
 TEST_F(SourceTest, ContradictionsAreNamed) {
   EXPECT_TRUE(has_text(error({.num_ranks = 3}), "has 2 ranks, but 3 were asked for"));
   EXPECT_TRUE(has_text(error({.num_micro_batches = 4}), "has 1 micro-batches, but 4"));
-  EXPECT_TRUE(has_text(error({.two_stage = false}), "in two stages, but --two-stage off"));
+  EXPECT_TRUE(has_text(error({.two_stage = false}), "split backward, but --two-stage off"));
 }
 
 TEST_F(SourceTest, ParametersOfFamiliesAreRefusedOneByOneForAFile) {

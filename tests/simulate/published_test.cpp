@@ -306,7 +306,7 @@ TEST(PublishedTest, ZeroBubbleHOneIsAThird) {
   }
 }
 
-// Closed forms that the table of families states, with the backward in two stages.
+// Closed forms that the table of families states, with the split backward.
 TEST(PublishedTest, IdleTimesInClosedForm) {
   for (const int n : {4, 6, 8, 10}) {
     for (const int m : {n, 2 * n, 3 * n}) {

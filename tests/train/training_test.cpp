@@ -187,9 +187,9 @@ TEST_F(TrainingTest, OptionsThatChangeWhenResumingAreNoted) {
   const Training changed(second);
   const std::string where = second.checkpoint.string() + ": the run was with ";
   EXPECT_EQ(notes, (std::vector<std::string>{
-                       where + "--clip 1 until step 2, and goes on with 0.5",
-                       where + "--precision float32 until step 2, and goes on with bfloat16",
-                       where + "--warmup 2 until step 2, and goes on with 1"}));
+                       where + "--clip 1 until step 2, and continues with 0.5",
+                       where + "--precision float32 until step 2, and continues with bfloat16",
+                       where + "--warmup 2 until step 2, and continues with 1"}));
 }
 
 TEST_F(TrainingTest, LowersTheLossAndReportsEveryStep) {

@@ -15,7 +15,7 @@ TEST(HeartbeatsTest, WhoSaysTheSameForLongerThanTheTimeoutIsReported) {
   }
   EXPECT_EQ(heartbeats.report_of_silence(Seconds(3)), std::nullopt);
   EXPECT_EQ(heartbeats.report_of_silence(Seconds(2)),
-            "process 1 gives no sign for 2 s; last heard: rank 2: position 3");
+            "process 1 has sent no heartbeat for 2 s; last known position: rank 2: position 3");
   EXPECT_EQ(heartbeats.with_positions("boom"),
             "boom\n  process 0: here\n  process 1: rank 2: position 3; no sign for 3 s");
 }
@@ -24,7 +24,7 @@ TEST(HeartbeatsTest, WhoHasNeverBeatenIsJoining) {
   Heartbeats heartbeats({"process 0"});
   heartbeats.hear(0, kFirstHeartbeat, Seconds(2));
   EXPECT_EQ(heartbeats.report_of_silence(Seconds(1)),
-            "process 0 gives no sign for 1 s; last heard: joining");
+            "process 0 has sent no heartbeat for 1 s; last known position: joining");
 }
 
 TEST(HeartbeatsTest, WhoHasLeftMayBeSilent) {

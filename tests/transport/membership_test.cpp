@@ -93,7 +93,8 @@ TEST_F(MembershipTest, AReportReachesThePolicyOfEachOnce) {
 TEST_F(MembershipTest, TheSilenceOfAMemberReachesThePolicyOnce) {
   const auto first = join(0, notes_[0], 1);
   const std::string failure = notes_[0].first();
-  EXPECT_TRUE(failure.starts_with("process 1 gives no sign for 1 s; last heard: joining\n"))
+  EXPECT_TRUE(failure.starts_with(
+      "process 1 has sent no heartbeat for 1 s; last known position: joining\n"))
       << failure;
   EXPECT_TRUE(first->is_own_failure());
   first->end();

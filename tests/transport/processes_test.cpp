@@ -178,7 +178,7 @@ TEST(ProcessesTest, AStoppedProcessIsMissedByAllOthers) {
     ProcessRun run(3, peer("wait_for_ever", 3), {"PEER_TIMEOUT=3"}, served);
     run.wait_for_all("ready");
     run[0].send(SIGSTOP);
-    expect_failures(run, 0, {name_of(run, 0) + " gives no sign for 3 s", kPosition});
+    expect_failures(run, 0, {name_of(run, 0) + " has sent no heartbeat for 3 s", kPosition});
   }
 }
 

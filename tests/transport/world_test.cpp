@@ -170,7 +170,7 @@ TEST(WorldTest, HostsThatNoWayLeadsToAreNamed) {
       contains(text_of_thrown<TransportError>([] { address_towards(std::string(300, 'x')); }),
                "xxx has no address: "));
   EXPECT_TRUE(contains(text_of_thrown<TransportError>([] { address_towards("255.255.255.255"); }),
-                       "no way leads to 255.255.255.255: "));
+                       "no route leads to 255.255.255.255: "));
 }
 
 TEST(WorldTest, HalvesAndContradictionsAreNamed) {
@@ -185,9 +185,9 @@ TEST(WorldTest, HalvesAndContradictionsAreNamed) {
       refusal(with(kTorchrun, {{"RANK", "8"}})),
       "environment: RANK=8 and WORLD_SIZE=8; processes are counted from 0; correct one of them");
   EXPECT_EQ(refusal(with(kTorchrun, {{"WORLD_SIZE", "many"}})),
-            "environment: WORLD_SIZE=many is no number from 1 to 1048576; correct or unset it");
+            "environment: WORLD_SIZE=many is not a number from 1 to 1048576; correct or unset it");
   EXPECT_EQ(refusal(with(kTorchrun, {{"MASTER_PORT", "70000"}})),
-            "environment: MASTER_PORT=70000 is no number from 1 to 65535; correct or unset it");
+            "environment: MASTER_PORT=70000 is not a number from 1 to 65535; correct or unset it");
   EXPECT_EQ(refusal(with(kOwn, {{"HALFBACK_STORE", "node0"}})),
             "environment: HALFBACK_STORE=node0 is not host:port; correct it");
   EXPECT_TRUE(contains(refusal(with(kOwn, kTorchrun)), "HALFBACK_PROCESS and RANK are both set"));

@@ -49,7 +49,7 @@ void require_micro_batches(const std::string& name, const PipelineShape& shape, 
 void require_saver_shape(const std::string& name, const PipelineShape& shape) {
   if (!shape.two_stage) {
     throw ConfigError(
-        fmt::format("{}: it moves weight gradients, so it needs the backward in two stages (use "
+        fmt::format("{}: it moves weight gradients, so it needs the split backward (use "
                     "--two-stage on, or 1f1b-2)",
                     name));
   }
