@@ -112,9 +112,9 @@ TrainingConfig config_of(const Options& options) {
   };
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to resume from");
-  require(!options.resumes || options.initial.empty(),
-          "--resume and --initial are both given; a run resumes or starts from weights; leave one "
-          "out");
+  require(
+      !options.resumes || options.initial.empty(),
+      "--resume and --initial are both given; a run resumes or starts from weights; leave one out");
   require_apart({.checkpoint = options.checkpoint,
                  .report = options.report,
                  .log_directory = options.launch.log_directory,

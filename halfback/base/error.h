@@ -1,8 +1,8 @@
 // The errors that somebody outside can cause, and the check for our own mistakes.
 //
-// Text of an error: "where: what was found; what was expected; what to do", numbers of both
-// sides shown. The command line prints it as one line "error: <text>". Nothing in the library
-// prints or exits.
+// Text of an error: "where: what was found; what was expected; what to do", with the numbers of
+// both sides. The command line prints it as one line "error: <text>". The library neither prints
+// nor exits.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 
 namespace halfback {
 
-// Base of everything that bad input, a bad file or a lost peer can cause.
+// Base of all errors that bad input, a bad file or a lost peer can cause.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -29,11 +29,11 @@ class ScheduleError : public Error {
  public:
   using Error::Error;
 
-  // Where it is broken, for programs; the text says it too.
+  // The place, for programs; the text says it too.
   struct Place {
     int rank = 0;
     int position = 0;    // in the rank's list
-    std::string action;  // "" behind the end of the list
+    std::string action;  // "" after the end of the list
   };
   ScheduleError(const std::string& text, Place place) : Error(text), place_(std::move(place)) {}
   const std::optional<Place>& place() const { return place_; }
@@ -64,7 +64,7 @@ namespace detail {
 
 }  // namespace halfback
 
-// Holds by construction; never for input. `values` is text shown when it does not hold.
+// Checks what holds by construction; never for input. `values` is a text for the message.
 #define HALFBACK_CHECK(expression, values) \
   (static_cast<bool>(expression)           \
        ? static_cast<void>(0)              \

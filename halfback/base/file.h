@@ -1,5 +1,5 @@
-// Files that are either whole or not there: every write is checked, and results appear under
-// their name only when they are complete and on disk.
+// Files that are either whole or absent: every write is checked, and a result appears under its
+// name only when it is complete and on disk.
 //
 // All functions throw FileError naming the path, what the system said and what to do.
 #pragma once
@@ -17,9 +17,9 @@ inline constexpr std::uint64_t kMaxTextFileBytes = std::uint64_t{1} << 30;
 std::string read_file(const std::filesystem::path& path,
                       std::uint64_t max_bytes = kMaxTextFileBytes);
 
-// A whole regular file, mapped for reading; the address stays valid for the object's life and
-// moves with it. Bytes beyond the end of a file that somebody shortens meanwhile end the program
-// (SIGBUS).
+// A whole regular file, mapped for reading. The address stays valid for the object's life and
+// moves with it. If somebody shortens the file meanwhile, reading beyond its new end ends the
+// program (SIGBUS).
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -52,9 +52,9 @@ class OutputFile {
 
   // Writes all bytes, however large.
   void write(std::string_view bytes);
-  // Blocks until what was written is on disk; nothing to do for devices and pipes.
+  // Blocks until what was written is on disk. Does nothing for devices and pipes.
   void sync();
-  // Closes and reports what the system only says then. Later calls do nothing.
+  // Closes, and reports errors that the system only reports then. Later calls do nothing.
   void close();
 
  private:
@@ -64,7 +64,7 @@ class OutputFile {
 
 // A file that appears, or replaces the one of its name, by commit(). Until then the bytes lie
 // beside it as PATH.tmp.PID; without commit() they are removed. Follows a symbolic link; writes
-// straight to what is no regular file, such as /dev/stdout. One writer per path and process.
+// directly to what is not a regular file, such as /dev/stdout. One writer per path and process.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -77,7 +77,7 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path written_;  // the target itself for what is no regular file
+  std::filesystem::path written_;  // the target itself if that is not a regular file
   OutputFile file_;
   bool is_committed_ = false;
 };
@@ -85,7 +85,7 @@ class AtomicFile {
 // Writes a whole file, or leaves what was there.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-// Returns whether the text is the name of a file in whatever directory: one that leaves none.
+// Returns whether the text is a plain file name: one that does not lead out of a directory.
 bool is_file_name(std::string_view text);
 
 namespace detail {

@@ -16,7 +16,7 @@ constexpr unsigned kUnsignedByte = 8;
 
 [[noreturn]] void refuse(const std::string& source, const std::string& found) {
   throw FileError(fmt::format(
-      "{}: {}; expected an IDX file of unsigned bytes, as MNIST's; fetch the file anew, or use "
+      "{}: {}; expected an IDX file of unsigned bytes, as MNIST's; fetch the file again, or use "
       "another",
       source, found));
 }
@@ -35,7 +35,7 @@ std::uint32_t size_at(std::string_view file, std::size_t position) {
 
 std::size_t checked_num_dimensions(std::string_view file, const std::string& source) {
   if (file.size() < kMagicBytes) {
-    refuse(source, fmt::format("{} bytes are no header", file.size()));
+    refuse(source, fmt::format("{} bytes are not a header", file.size()));
   }
   if (byte_at(file, 0) != 0 || byte_at(file, 1) != 0) {
     refuse(source, fmt::format("it begins with bytes {} and {}, not with two zeros",

@@ -1,8 +1,8 @@
-// The header of an IDX file: arrays of bytes, as MNIST and its likes come.
+// The header of an IDX file: arrays of bytes, the format of MNIST and similar data.
 //
 // Layout: two zero bytes, a type (8: unsigned byte), the number of dimensions, each size as u32
-// big-endian, then the data, row-major. What is read here comes from outside, so everything is
-// checked. Source: LeCun, Cortes, Burges, the MNIST database's description of its format.
+// big-endian, then the data, row-major. The input comes from outside, so everything is checked.
+// Source: LeCun, Cortes, Burges, the MNIST database's description of its format.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct IdxHeader {
   std::uint64_t num_bytes = 0;   // of data: the product of the sizes
 };
 
-// Reads the header of a whole file. Throws FileError beginning with `source` for what is no IDX
-// file of unsigned bytes, and for one that is shorter or longer than its sizes say.
+// Reads the header of a whole file. Throws FileError beginning with `source` for a file that is not
+// an IDX file of unsigned bytes, and for one that is shorter or longer than its sizes say.
 IdxHeader parse_idx_header(std::string_view file, const std::string& source);
 
 }  // namespace halfback

@@ -15,7 +15,7 @@ inline constexpr int kMaxJsonDepth = 32;
 nlohmann::json parse_json(std::string_view text, std::string_view source);
 
 // Returns the text between quotes for a message: control characters and bytes that are not UTF-8
-// are escaped or replaced, and what is over 80 bytes is cut.
+// are escaped or replaced, and texts over 80 bytes are cut.
 std::string quote(std::string_view text);
 
 namespace detail {

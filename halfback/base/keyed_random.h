@@ -1,5 +1,5 @@
 // Randomness without state: a number is a function of its key, so that initialization and data
-// order do not depend on ranks, threads or what was drawn before.
+// order do not depend on ranks, threads or earlier draws.
 //
 // Mixing function: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 #pragma once
@@ -9,7 +9,7 @@
 
 namespace halfback {
 
-// Returns 64 well-mixed bits of the key. Keys of another order or length give other bits.
+// Returns 64 well-mixed bits of the key. Another order or length of the key gives other bits.
 std::uint64_t keyed_hash(std::initializer_list<std::uint64_t> key);
 
 // Returns a number in [0, 1) with 53 bits out of a hash.

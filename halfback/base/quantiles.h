@@ -1,15 +1,15 @@
-// The middle of measured values, and how far they scatter.
+// The median of measured values, and their spread.
 #pragma once
 
 #include <vector>
 
 namespace halfback {
 
-// Returns the middle of the values; 0 of none.
+// Returns the median of the values; 0 without values.
 double median(std::vector<double> values);
 
-// Returns half the distance between the quartiles; of fewer than four values, between the least and
-// the largest; 0 of none.
+// Returns half the distance between the quartiles or, with fewer than four values, between the
+// least and the largest; 0 without values.
 double quartile_spread(std::vector<double> values);
 
 }  // namespace halfback

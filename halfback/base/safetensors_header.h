@@ -1,8 +1,8 @@
 // The header of a safetensors file: which tensors it holds, and where their bytes lie.
 //
 // Layout: u64 little-endian header length, that many bytes of JSON padded with spaces, then the
-// data. Offsets count from the end of the header. What is read here comes from outside, so every
-// rule of the format is checked: no holes, no overlap, no repeated names, sizes that agree.
+// data. Offsets count from the end of the header. The input comes from outside, so every rule of
+// the format is checked: no holes, no overlap, no repeated names, sizes that agree.
 // Source: the format's description at https://github.com/huggingface/safetensors.
 #pragma once
 
@@ -36,7 +36,7 @@ struct SafetensorsHeader {
   std::uint64_t data_begin = 0;  // bytes from the start of the file
 };
 
-// Returns the bits of one element ("BF16": 16), or nothing for a dtype that the format has not.
+// Returns the bits of one element ("BF16": 16), or nothing for a dtype outside the format.
 std::optional<std::uint64_t> safetensors_dtype_bits(std::string_view dtype);
 
 // Reads the header. `bytes` is the start of a file of `file_bytes` bytes and must hold the whole
@@ -47,8 +47,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view bytes,
                                            std::string_view source);
 
 // Returns length and JSON, padded so that the data begins at a multiple of 8 bytes. Throws
-// FileError when the header would be over the format's limit or a text is not UTF-8. Whether
-// offsets and names are sound is up to the caller.
+// FileError when the header would be over the format's limit or a text is not UTF-8. The caller
+// makes sure that offsets and names are sound.
 std::string write_safetensors_header(const std::vector<TensorEntry>& tensors,
                                      const SafetensorsMetadata& metadata);
 

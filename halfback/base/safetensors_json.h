@@ -1,5 +1,5 @@
-// The grammar of a safetensors header: its JSON as a list of entries. Only safetensors_header.cpp
-// needs this; whether offsets, sizes and names agree is checked there.
+// The grammar of a safetensors header: its JSON as a list of entries. Internal to
+// safetensors_header.cpp, which checks that offsets, sizes and names agree.
 #pragma once
 
 #include "halfback/base/safetensors_header.h"
@@ -13,9 +13,9 @@ namespace halfback::detail {
                                    std::string_view found,
                                    std::string_view expected);
 
-// Appends tensors and metadata in the order of the text. Throws FileError for what is not JSON,
-// unknown, missing or repeated keys, and values of the wrong kind, at the first of them; memory
-// is bounded by the text's.
+// Appends tensors and metadata in the order of the text. Throws FileError at the first text that is
+// not JSON, unknown, missing or repeated key, or value of the wrong kind. Memory is bounded by the
+// text's.
 void read_safetensors_json(std::string_view text,
                            std::string_view source,
                            SafetensorsHeader& header);

@@ -1,5 +1,5 @@
-// What one stage keeps and hands on for one micro-batch, in bytes: layers state it, and the memory
-// model adds it up along a schedule. And what it holds all the time.
+// Bytes that one stage keeps and passes on for one micro-batch, and those that it holds all the
+// time. Layers state them, and the memory model adds them up along a schedule.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ struct StageBytes {
   std::int64_t gradients = 0;           // kept from I, freed by W; B keeps none
   std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
   std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
-  bool is_exact = true;                 // false: what it keeps is at most so many
+  bool is_exact = true;                 // false: these are upper bounds
 };
 
-// What one copy of a stage, or a rank with all of its stages, holds all the time.
+// Bytes that one replica of a stage, or a rank with all of its stages, holds all the time.
 struct StateBytes {
   std::int64_t parameters = 0;
   std::int64_t gradients = 0;  // of the parameters

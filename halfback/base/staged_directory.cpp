@@ -30,8 +30,7 @@ using detail::sync_path;
 
 namespace {
 
-// Lies in a staging directory until commit(): a process that died meanwhile wrote all that is
-// there.
+// Lies in a staging directory until commit(): then everything there is from a process that died.
 constexpr const char* kUnfinished = ".halfback-unfinished";
 
 void remove_tree(const fs::path& path) {
@@ -42,7 +41,7 @@ void remove_tree(const fs::path& path) {
   }
 }
 
-// What no directory can be put in place of.
+// Throws for a target that a directory cannot replace.
 void require_replaceable(const fs::path& target) {
   std::error_code ignored;
   if (!fs::exists(fs::symlink_status(target, ignored))) {
@@ -150,7 +149,7 @@ fs::path aside_of(const fs::path& path) {
   return aside;
 }
 
-// Returns where the old directory is then; nothing where there was none.
+// Returns the new place of the old directory, if there was one.
 fs::path swap_directories(const fs::path& staging, const fs::path& target, const fs::path& old) {
   if (!fs::exists(target)) {
     rename_path(staging, target);
@@ -190,7 +189,7 @@ StagedDirectory::StagedDirectory(const fs::path& target, std::string marker, Own
   if (error) {
     fail_io(target.string(), "make the directory", error.value());
   }
-  // What nobody else may read stays so from its first byte; commit() gives the whole mode.
+  // Private files stay private from their first byte; commit() sets the whole mode.
   if (const fs::file_status there = fs::status(target_, error); fs::is_directory(there)) {
     fs::permissions(staging_, there.permissions() | fs::perms::owner_all, error);
   }
@@ -208,7 +207,7 @@ bool StagedDirectory::is_all_own(const fs::path& directory) const {
   return is_true_directory(directory) && names_in(directory) == own_(directory);
 }
 
-// The marker goes last: until then the rest can be told.
+// The marker goes last: until then it proves that the rest is ours.
 void StagedDirectory::remove_own(const fs::path& directory) const {
   std::error_code ignored;
   fs::permissions(directory, fs::perms::owner_all, fs::perm_options::add, ignored);

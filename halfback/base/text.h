@@ -1,4 +1,4 @@
-// Small helpers for the text that people type and read.
+// Small helpers for texts that people type and read.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ std::vector<std::string_view> split(std::string_view text, char separator);
 // Returns the text without white space at both ends.
 std::string_view trim(std::string_view text);
 
-// Returns the whole text as a number, or nothing when any character does not belong to it or it
-// does not fit.
+// Returns the whole text as a number, or nothing when a character does not belong to the number or
+// the number does not fit.
 std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 

@@ -1,4 +1,4 @@
-// Characters of UTF-8 in bytes that may be anything. Source: RFC 3629.
+// UTF-8 characters in arbitrary bytes. Source: RFC 3629.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +6,8 @@
 
 namespace halfback {
 
-// Returns how many bytes the character takes that the text begins with; 0 when it begins with none:
-// at its end, at a byte that begins no character, one cut off, too long or outside Unicode.
+// Returns the number of bytes of the text's first character. Returns 0 if there is none: at the end
+// of the text, and for a character that is invalid, cut off, too long or outside Unicode.
 std::size_t character_length(std::string_view text);
 
 }  // namespace halfback

@@ -1,5 +1,5 @@
-// What training takes its micro-batches from. A batch is a function of the data, the seed and the
-// position in the endless training order, whatever ranks, stages or micro-batches there are.
+// The source of micro-batches for training. A batch is a function of the data, the seed and the
+// position in the endless training order. It does not depend on ranks, stages or micro-batches.
 #pragma once
 
 #include "halfback/data/micro_batch.h"
@@ -32,7 +32,7 @@ class Dataset {
   virtual MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
   virtual std::int64_t num_validation_samples() const = 0;
 
-  // Returns what tells this data, and what of it is for training, from other data. Reads all of it.
+  // Returns a fingerprint of the data and of its training part. Reads all of the data.
   virtual DataIdentity identity() const = 0;
 };
 

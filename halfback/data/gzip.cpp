@@ -20,8 +20,8 @@ constexpr std::size_t kChunkBytes = std::size_t{1} << 16;
 
 [[noreturn]] void refuse(const std::string& source, int status, const z_stream& stream) {
   throw FileError(fmt::format(
-      "{}: its compressed bytes are {} ({}); expected what gzip wrote; fetch the file anew", source,
-      status == Z_BUF_ERROR ? "cut off" : "damaged",
+      "{}: its compressed bytes are {} ({}); expected what gzip wrote; fetch the file again",
+      source, status == Z_BUF_ERROR ? "cut off" : "damaged",
       stream.msg != nullptr ? stream.msg : ::zError(status)));
 }
 

@@ -8,11 +8,11 @@
 
 namespace halfback {
 
-// Returns what the compressed bytes hold, all members one after the other. Throws FileError
-// beginning with `source` for bytes that are damaged, cut off, or hold more than `max_bytes`.
+// Returns the decompressed bytes, all members one after the other. Throws FileError beginning with
+// `source` for bytes that are damaged, cut off, or hold more than `max_bytes`.
 std::string gunzip(std::string_view compressed, std::uint64_t max_bytes, const std::string& source);
 
-// Returns the bytes of a file, decompressed when it begins as gzip's do. Throws FileError.
+// Returns the bytes of a file, decompressed if it begins like a gzip file. Throws FileError.
 std::string read_maybe_gzip(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 }  // namespace halfback

@@ -62,7 +62,7 @@ IdxArray read_array(const std::filesystem::path& path, std::size_t num_dimension
                     num_dimensions == 1 ? "labels" : "images, rows, columns"));
   }
   if (header.num_bytes == 0) {
-    throw FileError(fmt::format("{}: is empty; expected at least one {}; fetch the file anew",
+    throw FileError(fmt::format("{}: is empty; expected at least one {}; fetch the file again",
                                 path.string(), num_dimensions == 1 ? "label" : "image"));
   }
   file.erase(0, header.data_begin);
@@ -130,7 +130,7 @@ void IdxImages::measure_pixels(const std::filesystem::path& directory) {
   mean_ = sum / total;
   if (std::count(counts.begin(), counts.end(), 0) == 255) {
     throw FileError(fmt::format(
-        "{}: all pixels of its training images are {}; expected images; fetch the files anew",
+        "{}: all pixels of its training images are {}; expected images; fetch the files again",
         directory.string(), static_cast<unsigned char>(train_.pixels.front())));
   }
   standard_deviation_ = std::sqrt(squares / total - mean_ * mean_);

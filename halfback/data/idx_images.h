@@ -1,9 +1,9 @@
-// Labelled gray images in the IDX format, as MNIST and Fashion-MNIST (Debian's package
-// dataset-fashion-mnist; Xiao, Rasul, Vollgraf, arXiv:1708.07747) come: a training and a test set.
+// Labelled gray images in the IDX format of MNIST and Fashion-MNIST (Debian's package
+// dataset-fashion-mnist; Xiao, Rasul, Vollgraf, arXiv:1708.07747): a training and a test set.
 //
 // Pixels are normalized: (value - mean) / standard deviation, both over the training set. Each
-// epoch visits every training image once, in an order that is a function of (seed, epoch) alone.
-// So a batch is a function of (seed, position), whatever the ranks, stages or micro-batches.
+// epoch visits every training image once, in an order that depends only on (seed, epoch). So a
+// batch depends only on (seed, position), not on ranks, stages or micro-batches.
 //
 // N images, H x W pixels.
 #pragma once
@@ -22,16 +22,16 @@ struct IdxImagesOptions {
   // t10k-labels-idx1-ubyte, each as it is or with .gz.
   std::string directory;
   std::uint64_t seed = 0;
-  // Gives every training image a label drawn by (seed, image), which can only be learned by heart:
+  // Gives every training image a label drawn by (seed, image), which a model can only memorize:
   // Zhang et al., "Understanding deep learning requires rethinking generalization",
-  // arXiv:1611.03530. Test images keep theirs.
+  // arXiv:1611.03530. Test images keep their labels.
   bool has_random_labels = false;
 };
 
 // Thread-safe once made. Holds the images as bytes.
 class IdxImages final : public Dataset {
  public:
-  // Throws FileError for a file that is not there, cannot be read or is no IDX file, for images
+  // Throws FileError for a file that is missing, cannot be read or is not an IDX file, for images
   // and labels that differ in number, and for sets that do not fit each other.
   explicit IdxImages(const IdxImagesOptions& options);
 
@@ -42,11 +42,11 @@ class IdxImages final : public Dataset {
   std::int64_t width() const { return train_.width; }
   std::int64_t num_classes() const { return num_classes_; }  // largest training label + 1
 
-  // Of the training pixels, where black is 0 and white 1.
+  // Mean and standard deviation of the training pixels, where black is 0 and white 1.
   double mean() const { return mean_; }
   double standard_deviation() const { return standard_deviation_; }
 
-  // Inputs [N, 1, H, W] float32, targets [N], labels from 0. Epochs may meet in a batch.
+  // Inputs [N, 1, H, W] float32, targets [N], labels from 0. A batch may span two epochs.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_images) const override;
   // Of the test images.
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_images) const override;

@@ -1,7 +1,7 @@
-// Text with tokens masked, as BERT learns from it: of each sequence so many tokens are to be told;
-// 80 % of those read MASK, 10 % another token, 10 % stay as they are. Another epoch masks others.
-// Source: Devlin et al., "BERT", arXiv:1810.04805, 3.1 and A.1; masks drawn anew for each epoch as
-// in Liu et al., "RoBERTa", arXiv:1907.11692, 4.1.
+// Masked text, as BERT learns from it: the model predicts some tokens of each sequence, of which
+// 80 % are replaced by MASK and 10 % by another token, and 10 % stay. Each epoch masks different
+// tokens. Sources: Devlin et al., "BERT", arXiv:1810.04805, 3.1 and A.1; the new masks in each
+// epoch: Liu et al., "RoBERTa", arXiv:1907.11692, 4.1.
 #pragma once
 
 #include "halfback/data/dataset.h"

@@ -2,9 +2,9 @@
 // Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226.
 //
 // Text is encoded in blocks of 64 KiB that end with a line, so that time and memory grow with its
-// length only. Where a model has pieces for single bytes, what is no UTF-8 and the sign that stands
-// for a space inside of pieces (U+2581) become such pieces. A model that puts a space in front of a
-// text takes it whole, as Python would read it.
+// length only. If a model has pieces for single bytes, bytes that are not UTF-8 and U+2581, which
+// stands for a space inside pieces, become such pieces. A model that puts a space in front of a
+// text takes the text whole, as Python would read it.
 #pragma once
 
 #include "halfback/data/tokenizer.h"
@@ -18,8 +18,8 @@ namespace halfback {
 
 inline constexpr const char* kSentencePieceFile = "tokenizer.model";
 
-// Returns the tokenizer of a model; what stands around a text is that of a tokenizer_config.json
-// among the files. Throws FileError beginning with `source` for bytes that are no SentencePiece
+// Returns the tokenizer of a model. A tokenizer_config.json among the files says which tokens go
+// around a text. Throws FileError beginning with `source` for bytes that are not a SentencePiece
 // model, and for a config with which transformers would make other ids.
 TokenizerPointer parse_sentence_piece(TokenizerFiles files, const std::string& source);
 
@@ -27,9 +27,9 @@ TokenizerPointer parse_sentence_piece(TokenizerFiles files, const std::string& s
 TokenizerPointer load_sentence_piece(const std::filesystem::path& path);
 
 // Learns `vocabulary` pieces of the text by byte-pair encoding: ids 0, 1 and 2 are <unk>, <s> and
-// </s>, as LLaMA has them, the next 256 are the bytes. Nothing is normalized, so any bytes come
-// back as they were. Equal texts give equal models. Learns from the first GiB. Throws ConfigError
-// for a vocabulary that the text does not give.
+// </s>, as in LLaMA, and the next 256 are the bytes. It does not normalize, so any bytes come back
+// unchanged. Equal texts give equal models. Learns from the first GiB. Throws ConfigError for a
+// vocabulary that the text is too small for.
 TokenizerPointer train_sentence_piece(std::string_view text, std::int64_t vocabulary);
 
 }  // namespace halfback

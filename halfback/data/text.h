@@ -1,9 +1,9 @@
-// Text as tokens in a row, whatever they stand for: what byte and SentencePiece text share.
+// Text as a row of tokens of any kind: what byte and SentencePiece text share.
 //
 // The first part of the file's bytes is for training, the last for validation. Training windows of
-// T tokens do not overlap; each epoch visits every one once, in an order and from a starting token
-// that are functions of (seed, epoch) alone. So a batch is a function of (seed, position),
-// whatever the ranks, stages or micro-batches, and a run resumes by its position.
+// T tokens do not overlap; each epoch visits every window once, in an order and from a starting
+// token that depend only on (seed, epoch). So a batch depends only on (seed, position), not on
+// ranks, stages or micro-batches, and a run resumes by its position.
 //
 // N sequences, T tokens of a sequence.
 #pragma once
@@ -25,7 +25,7 @@ struct TextOptions {
   std::uint64_t seed = 0;
 };
 
-// A text file, in the two parts that it is used in.
+// A text file with its two parts.
 class TextFile {
  public:
   // Maps the file. Throws ConfigError for a fraction that is not from 0 to below 1, FileError for a
@@ -43,12 +43,12 @@ class TextFile {
 
 class Text : public Dataset {
  public:
-  // Windows in an epoch: about (training tokens - 1) / T, less one that gives room to the start.
+  // Windows in an epoch: about (training tokens - 1) / T, minus one as room for the start.
   std::int64_t num_train_windows() const { return num_train_windows_; }
   std::int64_t num_validation_samples() const override { return num_validation_windows_; }
   DataIdentity identity() const override;
 
-  // Inputs [N, T] and, as targets, the token after each. Epochs may meet in a batch.
+  // Inputs [N, T] and, as targets, the token after each. A batch may span two epochs.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_sequences) const final;
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_sequences) const final;
 
@@ -63,11 +63,12 @@ class Text : public Dataset {
   explicit Text(const TextOptions& options);
   const TextFile& file() const { return file_; }
 
-  // To be called once by the constructor of what knows the tokens; `unit` is what messages call
-  // them. Throws FileError for a part that has less than one sequence of T + 1, with the numbers.
+  // To be called once by the constructor of the class that knows the tokens; `unit` is their name
+  // in messages. Throws FileError, with the numbers, for a part with less than one sequence of
+  // T + 1.
   void lay_windows(const NumTokens& tokens, const char* unit);
 
-  // Copies tokens of a part from `begin` on.
+  // Copies tokens of a part, starting at `begin`.
   virtual void copy_tokens(Part part, std::int64_t begin, std::span<std::int64_t> to) const = 0;
 
  private:

@@ -1,6 +1,6 @@
 // Text as the tokens of a tokenizer, encoded whole when it is opened: 4 bytes of memory a token.
-// Both parts of the file are encoded by themselves, so that validation is on the same bytes
-// whatever the tokenizer.
+// Each part of the file is encoded by itself, so that validation is on the same bytes with any
+// tokenizer.
 #pragma once
 
 #include "halfback/data/text.h"
@@ -17,7 +17,7 @@ namespace halfback {
 // Thread-safe once made.
 class TokenText final : public Text {
  public:
-  // Called on the way with the bytes that are encoded and those of the file.
+  // Called during the work with the number of bytes encoded so far and of the file.
   using OnEncoded = std::function<void(std::int64_t, std::int64_t)>;
 
   // Throws as Text and its lay_windows().

@@ -5,7 +5,7 @@
 // With M = N x T rows, C channels, head size D (C / H unless it is given), Q = (H + 2K) D:
 //   F  keeps until I: x [M, C], the inverse RMS [M], the log-sum-exp [N, H, T]; until W: the
 //      attention's output [M, H D] and the memory of rotated q, k, v [M, Q].
-//   I  makes the gradient of q, k, v in the memory of q, k, v, and n anew.
+//   I  makes the gradient of q, k, v in the memory of q, k, v, and computes n again.
 //   W  reads n, that gradient, the attention's output and g.
 #pragma once
 
@@ -35,8 +35,8 @@ class Attention : public OneTensorLayer {
 
   std::vector<Parameter*> parameters() override;
   std::vector<at::Tensor*> buffers() override;
-  // With a carry, keys and values [N, K, length, D] of the positions seen so far, nothing is kept:
-  // that is for generation. T is 1 unless the carry is empty.
+  // With a carry, the keys and values [N, K, length, D] of the positions seen so far, it keeps
+  // nothing: that is for generation. T is 1 unless the carry is empty.
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;

@@ -1,11 +1,11 @@
-// The autograd graph of one micro-batch, walked once and run in two halves. All that Halfback
-// knows of libtorch's engine and nodes is in the source of this file.
+// The autograd graph of one micro-batch, walked once and run in two halves. Only the source of this
+// file depends on libtorch's engine and nodes.
 //
-// Nodes from which the input can be reached are the inside of the graph. Those of them that also
-// lead to a parameter are the frontier.
+// The nodes that lead to the input are the inside of the graph. Those of them that also lead to a
+// parameter are the frontier.
 //   I  runs the inside and catches the gradients that arrive at the frontier. Then the frontier's
 //      edges into the inside are cut, and what the rest of the inside has saved is released.
-//   W  runs from the frontier, which now leads to parameters only.
+//   W  runs from the frontier, which now leads only to parameters.
 // A node whose only parameters are rows of numbers (dimension 1 or 0: a norm, a bias by itself) is
 // run whole by I, which reads all of them anyway; their gradients wait for W.
 #pragma once
@@ -19,14 +19,14 @@
 
 namespace halfback {
 
-// Runs a small graph in both ways, once in a process. Throws an Error when I and W are not the
+// Runs a small graph in both ways, once in a process. Throws an Error if I and W differ from the
 // backward with this libtorch.
 void require_known_autograd();
 
 // The tensors that a module's graphs end in. All graphs of a module share them.
 class GraphLeaves {
  public:
-  // Tensors are leaves that require a gradient; `names` are theirs, for messages.
+  // The tensors are leaves that require a gradient; `names` are for messages.
   GraphLeaves(std::string module, std::vector<std::string> names, const Tensors& tensors);
 
  private:
@@ -47,17 +47,17 @@ class AutogradGraph {
   AutogradGraph& operator=(const AutogradGraph&) = delete;
   ~AutogradGraph();
 
-  // Makes the graph begin at `input`; without, I has no result and everything is in W.
+  // Makes the graph begin at `input`. Without it, I has no result and W does everything.
   void begin(const at::Tensor& input);
 
-  // Walks what led to `output`, which may be dropped then. Throws ConfigError for a graph that
-  // cannot be run like this.
+  // Walks the graph of `output`, which the caller may drop afterwards. Throws ConfigError for a
+  // graph that cannot be split like this.
   void end(const at::Tensor& output);
 
   // I: returns the gradient of the input.
   at::Tensor backward_input(const at::Tensor& grad_output);
 
-  // W: returns the gradients of the leaves; undefined where there is none. Nothing is kept.
+  // W: returns the gradients of the leaves, undefined ones where there is none. Keeps nothing.
   Tensors backward_weight();
 
  private:

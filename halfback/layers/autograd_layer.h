@@ -1,12 +1,12 @@
-// Any module of libtorch as a layer: a function on tensors that autograd can follow.
+// Any module of libtorch as a layer: a function on tensors that autograd can differentiate.
 //
 //   F  runs the function with gradients on and keeps its graph (autograd_graph.h).
 //   I  runs the part of the graph that leads to the input, and releases what W does not read.
 //   W  runs the rest and adds the gradients, in ascending order of W as every layer.
 //
-// The engine owns values and gradients; the function's parameter tensors are made to lie in its
-// memory, so that updates reach the function and nothing is copied. The values that the tensors
-// have when the layer is made are the initial ones.
+// The engine owns values and gradients. The function's parameter tensors are moved into its memory,
+// so that updates reach the function without copies. The values that the tensors have when the
+// layer is made are the initial ones.
 //
 // For a torch::nn::Module see module_layer.h.
 #pragma once
@@ -27,9 +27,9 @@ struct ForeignTensor {
   at::Tensor tensor;
 };
 
-// A tensor that the function moves on in training, r = kept r + change, and reads in evaluation
-// only. F makes the change, out of r = 0, and W adds it: each micro-batch counts once and in order.
-// The engine has r; the tensor has it while the function evaluates.
+// A tensor that the function updates in training, r = kept r + change, and reads only in
+// evaluation. F computes the change from r = 0, and W adds it, so each micro-batch counts once and
+// in order. The engine has r; the tensor has it only while the function evaluates.
 struct RunningStatistic {
   std::string name;
   at::Tensor tensor;
@@ -50,7 +50,7 @@ class AutogradLayer final : public Layer {
     // Activations have a gradient; data and ids, of a model's first layer, have none.
     enum class Input { Activations, Data, Ids } input = Input::Activations;
     AutogradGraph::Halves halves = AutogradGraph::Halves::Split;
-    // Makes the side inputs for an input of this shape, to count bytes; where the function reads
+    // Makes the side inputs for an input of this shape, to count bytes, if the function reads
     // any.
     std::function<Tensors(at::IntArrayRef)> side_inputs = {};
   };
@@ -62,7 +62,7 @@ class AutogradLayer final : public Layer {
 
   std::vector<Parameter*> parameters() override;
 
-  // The function takes and returns all that travels. The first output has a gradient and no other.
+  // The function takes and returns all tensors that travel. Only the first output has a gradient.
   // Throws ConfigError for a function that breaks a rule of docs/split_backward.md, "Any module".
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
   Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;

@@ -5,12 +5,12 @@
 // With N images, C channels, M values of a channel:
 //   F  x [N, C, ...] -> y; keeps x until I, and mean and variance (2 C numbers) until W.
 //   I  reads x and g for the gradient of x and for this micro-batch's gradients of weight and bias,
-//      2 C numbers that wait for W. What the ReLU let through it computes anew from x: no mask.
+//      2 C numbers that wait for W. It computes from x again what the ReLU let through: no mask.
 //   W  adds those and moves the running statistics: r += 0.1 (of this micro-batch - r), where the
-//      variance is divided by M - 1. In W alone, so that they change once a micro-batch, in
+//      variance is divided by M - 1. Only W moves them, so that they change once a micro-batch, in
 //      order, however often F runs.
 //
-// Without training the running statistics take the place of the micro-batch's.
+// In evaluation it uses the running statistics instead of the micro-batch's.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -29,7 +29,7 @@ class BatchNorm : public OneTensorLayer {
 
   // Weight and bias, then what does not train: running_mean, running_var, num_batches_tracked.
   std::vector<Parameter*> parameters() override;
-  // Throws ConfigError in training when a channel has one value only, which has no variance.
+  // Throws ConfigError in training if a channel has only one value, and so no variance.
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;

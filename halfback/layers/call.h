@@ -1,4 +1,4 @@
-// What a layer may know about a call besides its tensors.
+// What a layer knows about a call besides its tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,12 +8,12 @@
 
 namespace halfback {
 
-// What travels between layers. Most layers work on the first tensor. The others are side inputs,
-// such as a mask: they belong to the micro-batch, pass by, and have no gradient.
+// The tensors that travel between layers. Most layers work on the first. The others are side
+// inputs, such as a mask: they belong to the micro-batch, pass by, and have no gradient.
 using Tensors = std::vector<at::Tensor>;
 
-// What a layer hands on from one slice of a sequence to the next. A layer that sees each position
-// alone leaves it empty.
+// What a layer passes from one slice of a sequence to the next. A layer that treats each position
+// by itself leaves it empty.
 struct Carry {
   std::int64_t position = 0;  // positions seen so far
   Tensors state = {};         // what they left; the layer says which tensors

@@ -1,7 +1,7 @@
 // Recomputation: layers that save less in forward and compute it again in backward. The results
 // have the same bits.
 //
-//   recomputes_forward    F keeps the input alone; I runs F again.
+//   recomputes_forward    F keeps only the input; I runs F again.
 //     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
 //   recomputes_gradients  I returns the gradient of the input and keeps only the gradient of the
 //     output, where the layers inside would keep theirs; W runs I again. The 2BP paper proposes

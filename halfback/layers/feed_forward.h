@@ -3,8 +3,8 @@
 //
 // With M = N x T rows, C channels, F hidden:
 //   F  keeps until I: x [M, C], the inverse RMS [M]; until W: the memory of gate and up [M, 2F].
-//   I  makes the gradients of gate and up in the memory of gate and up, and makes anew what W
-//      reads, n [M, C] and the gated product [M, F], in the passes that read their sources anyway.
+//   I  makes the gradients of gate and up in the memory of gate and up. It computes again n [M, C]
+//      and the gated product [M, F], which W reads, in the passes that read their sources anyway.
 //   W  reads n, the two gradients, the product and g.
 #pragma once
 

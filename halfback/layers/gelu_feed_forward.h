@@ -3,8 +3,8 @@
 //
 // With M = N x T rows, C channels, F hidden:
 //   F  keeps until W: x [M, C] and the memory of h = W_1 x + b_1 [M, F].
-//   I  makes gelu(h) anew in the memory of h, after h has given the gradient of h, which it keeps
-//      with g.
+//   I  computes the gradient of h, which it keeps with g, and then gelu(h) again in the memory of
+//      h.
 //   W  reads x, gelu(h), the gradient of h and g.
 #pragma once
 

@@ -20,7 +20,7 @@
 
 namespace halfback {
 
-// What a layer makes of inputs of certain shapes.
+// The outputs and saved bytes of a layer for inputs of certain shapes.
 struct Described {
   std::vector<Shape> shapes;  // of the outputs
   SavedBytes bytes;           // that it keeps
@@ -38,15 +38,15 @@ class Layer {
   // Returns the parameters in the order of the checkpoint; they live as long as the layer.
   virtual std::vector<Parameter*> parameters() { return {}; }
 
-  // Returns the tensors that the layer reads beside them and that nothing changes, such as a table
-  // of positions. Layers are made on the CPU; a stage moves these where it computes.
+  // Returns the tensors that the layer reads besides and that nothing changes, such as a table of
+  // positions. Layers are made on the CPU; a stage moves these tensors to where it computes.
   virtual std::vector<at::Tensor*> buffers() { return {}; }
 
   // Returns the outputs and keeps in `saved` what the two halves of backward need.
   virtual Tensors forward(Tensors inputs, Saved& saved, const Call& call) = 0;
 
   // Returns the gradients of the inputs, given those of the outputs, and frees what W does not
-  // need. What has no gradient (token ids, side inputs) has an undefined one.
+  // need. Inputs without a gradient (token ids, side inputs) have an undefined one.
   virtual Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) = 0;
 
   // Accumulates the gradients of the parameters over these micro-batches, in ascending order, and
@@ -54,14 +54,14 @@ class Layer {
   // equals one call for each to rounding. By default there are no parameters.
   virtual void backward_weight(std::span<Saved*> /*saved*/) {}
 
-  // I and W in one: nothing waits in between.
+  // I and W in one call: nothing waits in between.
   virtual Tensors backward(Tensors grad_outputs, Saved& saved, const Call& call);
 
   // `element_bytes` is 4 for activations in float32.
   virtual Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const = 0;
 };
 
-// A layer that sees the first tensor only; side inputs pass by.
+// A layer that sees only the first tensor; side inputs pass by.
 class OneTensorLayer : public Layer {
  public:
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) final;
@@ -87,7 +87,7 @@ class LossLayer {
 
   virtual std::vector<Parameter*> parameters() { return {}; }
 
-  // Returns the summed loss over all targets; nothing is divided. Targets below 0 have no loss.
+  // Returns the summed loss over all targets, not a mean. Targets below 0 have no loss.
   virtual double forward(const at::Tensor& input,
                          const at::Tensor& targets,
                          Saved& saved,

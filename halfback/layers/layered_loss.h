@@ -1,4 +1,4 @@
-// Layers and a loss behind them, as one loss: what a local head is made of.
+// Layers and a loss after them, as one loss. A local head consists of them.
 #pragma once
 
 #include "halfback/layers/sequence.h"

@@ -5,9 +5,10 @@
 // With M = N x T rows, C channels, E inner channels, S states, R rank of the step, P = R + 2 S:
 //   F  keeps until I: x [M, C], the inverse RMS [M], the states at the bounds of chunks; until W:
 //      the memory of (u, z) [M, 2E], (r, B, C) [M, P].
-//   I  makes c, raw and the states between bounds anew; the gradients of (u, z) in the memory of
-//      (u, z), that of raw in raw's, the gated output in its gradient's. Of the scan's and the
-//      convolution's own parameters it makes this micro-batch's gradients, which are small.
+//   I  computes c, raw and the states between bounds again. It makes the gradients of (u, z) in the
+//      memory of (u, z), that of raw in raw's, and the gated output in its gradient's. It also
+//      makes this micro-batch's gradients of the scan's and the convolution's parameters, which are
+//      small.
 //   W  adds those, and reads n, g, c, the gated output, (r, B, C) and the gradients of (u, z), raw
 //      and (r, B, C) for the four matrices.
 #pragma once
@@ -26,7 +27,7 @@ class MambaBlock : public OneTensorLayer {
     std::int64_t num_taps = 4;  // of the convolution
     std::int64_t step_rank = 1;
     double epsilon = 1e-5;
-    double output_scale = 1.0;  // of the output matrix as it starts; less in deep models
+    double output_scale = 1.0;  // of the initial output matrix; less in deep models
   };
   // Parameters are called PREFIX.norm and PREFIX.mixer..., as Hugging Face does.
   MambaBlock(const std::string& prefix, const Options& options);

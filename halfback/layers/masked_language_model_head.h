@@ -1,6 +1,6 @@
-// The end of BERT in training: the tokens that were masked are told from their activations.
-// logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding. Only rows whose
-// target is 0 or more are computed; the others have no loss.
+// The end of BERT in training: predicts the masked tokens from their activations.
+// logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding. It computes only
+// rows whose target is 0 or more; the others have no loss.
 // Source: Devlin et al., "BERT", arXiv:1810.04805.
 //
 // With R rows that have a target, C channels, V vocabulary:

@@ -1,5 +1,5 @@
-// A torch::nn::Module as a layer. Only headers: they cost many seconds to compile, which the files
-// of whoever has such modules pay already, and the library does not.
+// A torch::nn::Module as a layer. This is a header only, because torch's headers take many seconds
+// to compile: files with such modules include them already, and the library does not.
 //
 //   struct BlockImpl : torch::nn::Module { torch::Tensor forward(const torch::Tensor& x); ... };
 //   TORCH_MODULE(Block);
@@ -29,7 +29,7 @@ inline std::string joined(const std::string& prefix, const std::string& name) {
   return prefix.empty() ? name : prefix + "." + name;
 }
 
-// Appends the running statistics of the module itself, where it is such a norm.
+// Appends the running statistics of the module itself if it is a batch norm.
 template <typename Norm>
 void append_statistics(const std::string& prefix,
                        torch::nn::Module& module,
@@ -78,7 +78,7 @@ inline void describe_tensors(torch::nn::Module& module, ForeignModule& described
 }  // namespace detail
 
 // Makes a layer of a module (a holder or a shared pointer) and of how it is called:
-// `function(module, inputs, call)` takes and returns all that travels.
+// `function(module, inputs, call)` takes and returns all tensors that travel.
 template <typename Module, typename Function>
 std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
                                             Module module,

@@ -1,8 +1,8 @@
-// What the norms over the last dimension C of rows [M, C] have in common.
+// The common part of norms over the last dimension C of rows [M, C].
 //
 //   F  keeps x and some statistics of each row until I.
 //   I  reads x and g once for the gradient of x and for this micro-batch's gradients of the
-//      parameters, which are a few times C numbers: that is all that waits for W.
+//      parameters, a few times C numbers. Only these wait for W.
 //   W  adds those.
 #pragma once
 
@@ -27,7 +27,7 @@ class Norm : public OneTensorLayer {
   struct Gradients {
     at::Tensor input;       // g's own memory, overwritten
     at::Tensor parameters;  // [parameters, C]
-    at::Tensor output;      // the forward's output, made anew when asked for
+    at::Tensor output;      // the forward's output, computed again when asked for
   };
   struct Backward {
     const at::Tensor& rows;

@@ -1,4 +1,4 @@
-// A parameter of a layer: its name and shape, the values that it starts with, and its memory.
+// A parameter of a layer: its name and shape, its initial values, and its memory.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +9,7 @@
 
 namespace halfback {
 
-// Which values a parameter starts with.
+// The initial values of a parameter.
 enum class Draw {
   Normal,           // around the mean; all equal to it without a standard deviation
   Uniform,          // likewise
@@ -31,7 +31,7 @@ struct NamedRows {
 };
 
 // A tensor that training changes. The stage gives value and gradient their memory; the layer reads
-// the one and accumulates into the other.
+// the value and accumulates into the gradient.
 struct Parameter {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -40,7 +40,7 @@ struct Parameter {
   bool is_copy = false;  // of the parameter of that name on an earlier layer: equal at all times
   bool trains = true;    // false: a running statistic, which has no gradient and which W changes
   std::vector<NamedRows> checkpoint_rows = {};
-  at::Tensor given = {};  // let go of when its values have been taken
+  at::Tensor given = {};  // released once its values have been taken
   at::Tensor value = {};
   at::Tensor rounded = {};  // the value in the type of the products, where that is a smaller one
   at::Tensor gradient = {};
@@ -48,7 +48,7 @@ struct Parameter {
 
   std::int64_t numel() const;
 
-  // Returns what products take: the rounded value where there is one.
+  // Returns the operand of products: the rounded value if there is one.
   const at::Tensor& operand() const { return rounded.defined() ? rounded : value; }
 };
 

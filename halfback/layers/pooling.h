@@ -59,8 +59,8 @@ class AveragePool : public OneTensorLayer {
   Options options_;
 };
 
-// x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps nothing but a shape. Behind it the
-// input may be the mini-batch's: without a gradient of y there is none of x.
+// x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps only a shape. Its input may be the
+// mini-batch's: without a gradient of y there is none of x.
 class Flatten : public OneTensorLayer {
  public:
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;

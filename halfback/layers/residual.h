@@ -1,5 +1,5 @@
-// y = x + branch(x), where the branch is layers one after the other and keeps the shape. Keeps
-// nothing of its own.
+// y = x + branch(x), where the branch is a sequence of layers that keeps the shape. Keeps nothing
+// of its own.
 //
 // The sum is made in the memory of the branch's output, so its last layer must not keep that.
 #pragma once

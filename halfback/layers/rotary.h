@@ -1,4 +1,4 @@
-// Rotary positions: the pair i of a head is turned by t x frequency(i) at position t.
+// Rotary positions: at position t, pair i of a head is rotated by t x frequency(i).
 // Source: Su et al., "RoFormer", arXiv:2104.09864. Longer contexts scale the frequencies: linear
 // (Chen et al., arXiv:2306.15595), YaRN (Peng et al., arXiv:2309.00071), and as LLaMA 3.1 does.
 #pragma once
@@ -31,7 +31,7 @@ struct RotaryOptions {
   RotaryScaling scaling = {};
 };
 
-// Returns the angle that each of the D/2 pairs turns by from one position to the next.
+// Returns the angle by which each of the D/2 pairs rotates from one position to the next.
 std::vector<double> rotary_frequencies(const RotaryOptions& options);
 
 // Cosine and sine of the angles, each [T, D/2].

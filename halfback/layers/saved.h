@@ -21,7 +21,7 @@ class AutogradGraph;
 struct Saved {
   Tensors until_input;                        // dropped by backward_input
   Tensors until_weight;                       // dropped by backward_weight
-  std::vector<Saved> members = {};            // of the layers inside, where a layer holds others
+  std::vector<Saved> members = {};            // of the layers inside, if a layer holds others
   std::shared_ptr<AutogradGraph> graph = {};  // of a module of libtorch, until W
   Shape shape = {};                           // of the input, where no kept tensor has it
   Call call = {};                             // that of F and I, where W calls them again
@@ -29,20 +29,20 @@ struct Saved {
 
   bool is_empty() const;
 
-  // Gives the layers inside, so many, a Saved each.
+  // Makes a Saved for each of the layers inside.
   void add_members(std::size_t count);
 };
 
-// Returns member number `index` of each.
+// Returns member `index` of each.
 std::vector<Saved*> members_of(std::span<Saved*> saved, std::size_t index);
 
-// Returns the same on memory of its own. Throws ConfigError with the text given where a module of
-// libtorch is among it, whose graph there is once.
+// Returns a copy with its own memory. Throws ConfigError with the given text if it includes a
+// module of libtorch, whose graph exists only once.
 Saved cloned(const Saved& saved, const std::string& refusal);
 
-// Returns what F has kept once more, on memory of its own, for the gradient of another loss: I, and
+// Returns a copy of what F has kept, with its own memory, for the gradient of another loss: I, and
 // W if the gradient counts, then run on each of the two. Throws ConfigError for a module of
-// libtorch, whose graph runs once.
+// libtorch, whose graph runs only once.
 Saved copy_for_another_gradient(const Saved& saved);
 
 // Bytes of storage that a layer keeps of one micro-batch. A layer counts its input and its

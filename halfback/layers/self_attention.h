@@ -1,5 +1,5 @@
-// Attention over all positions, as in BERT: W_o attention(W_qkv x + b_qkv) + b_o. Behind x may ride
-// a mask [N, T] of whole numbers, 0 where a position is padding that nobody looks at.
+// Attention over all positions, as in BERT: W_o attention(W_qkv x + b_qkv) + b_o. An optional side
+// input is a mask [N, T] of whole numbers, 0 at positions of padding, which are not attended to.
 // Sources: Vaswani et al., arXiv:1706.03762; Devlin et al., "BERT", arXiv:1810.04805.
 //
 // With M = N x T rows, C channels, H heads:

@@ -1,5 +1,5 @@
-// The layers of one stage in model order, and the loss behind them on the last stage, or with a
-// local head on any.
+// The layers of one stage in model order, and the loss after them on the last stage, or on any
+// stage with a local head.
 #pragma once
 
 #include "halfback/base/stage_bytes.h"
@@ -10,7 +10,7 @@
 
 namespace halfback {
 
-// What part of a model a layer is.
+// The part of a model that a layer belongs to.
 struct LayerPlace {
   int block = -1;  // of the model; -1: none, as of an embedding
   enum class Part { Other, Attention, FeedForward } part = Part::Other;
@@ -19,7 +19,7 @@ struct LayerPlace {
 struct StageLayers {
   std::vector<std::unique_ptr<Layer>> layers;
   std::vector<LayerPlace> places;   // of the layers
-  std::unique_ptr<LossLayer> loss;  // none where no loss stands
+  std::unique_ptr<LossLayer> loss;  // null without a loss
 
   void add(std::unique_ptr<Layer> layer, const LayerPlace& place = {});
 
@@ -27,7 +27,7 @@ struct StageLayers {
   std::vector<Parameter*> parameters() const;
 };
 
-// Of which layers less is kept.
+// The layers that keep less, and recompute.
 struct Checkpointing {
   enum class Forward { Kept, OfBlocks, OfAttention, OfFeedForward } recomputed = Forward::Kept;
   bool recomputes_gradients = false;  // inside blocks
@@ -35,7 +35,7 @@ struct Checkpointing {
   bool operator==(const Checkpointing&) const = default;
 };
 
-// Puts the layers that it is about into Checkpointed ones. Throws ConfigError when there are none.
+// Wraps the chosen layers in Checkpointed. Throws ConfigError if there are none.
 void apply_checkpointing(const Checkpointing& checkpointing, std::vector<StageLayers>& stages);
 
 // One micro-batch.
@@ -50,7 +50,7 @@ struct MicroBatchShape {
 };
 
 // Returns the bytes of every stage for such an input to the first one, from the formulas of the
-// layers. What comes from outside the model is not a message: 0 bytes.
+// layers. The model's own input is not a message: 0 bytes.
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
                                     const MicroBatchShape& micro_batch);
 

@@ -1,6 +1,6 @@
-// Which memory outlives a computation: notes the storage of every tensor that operators of this
-// thread return, and says which of them are alive. Counts what a graph of libtorch keeps, which
-// nothing else tells.
+// Finds the memory that outlives a computation: notes the storage of every tensor that operators of
+// this thread return, and says which are alive. It counts what a graph of libtorch keeps, for which
+// libtorch has no function.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,7 @@ namespace halfback {
 
 class StorageWatch {
  public:
-  // Watches while it lives; one at a time on a thread.
+  // Watches while it exists; one at a time on a thread.
   StorageWatch();
   StorageWatch(const StorageWatch&) = delete;
   StorageWatch& operator=(const StorageWatch&) = delete;

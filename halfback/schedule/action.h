@@ -1,12 +1,12 @@
 // One entry of a rank's list: what is done, for which stage and which micro-batch.
 //
 // The text form is that of PyTorch's pipelining CSV: stage, letters, micro-batch, as in "2F0".
-// SEND_F on stage s names the sender's stage, RECV_F the receiver's. A slice of a micro-batch
-// stands behind a point: "2F0.1" is its second; the first is "2F0".
+// SEND_F on stage s names the sender's stage, RECV_F the receiver's. A slice of a micro-batch is
+// written after a point: "2F0.1" is its second; the first is "2F0".
 //
-// Two kinds have no micro-batch in text, as "2U" and "2REDUCE_GRAD". With replicas of the weights
-// an action's micro-batch says which replica it belongs to, so REDUCE_GRAD carries the first of its
-// replica; reading a file gives it that, since a rank has one copy of a stage.
+// Two kinds have no micro-batch in text: "2U" and "2REDUCE_GRAD". With replicas of the weights the
+// micro-batch of an action says which replica it belongs to, so REDUCE_GRAD carries the first one
+// of its replica. A reader can set it because a rank holds only one replica of a stage.
 #pragma once
 
 #include "halfback/schedule/kind.h"
@@ -18,7 +18,7 @@
 
 namespace halfback {
 
-// Stages, micro-batches and ranks that a text names are below this.
+// Stages, micro-batches and ranks in texts are below this.
 inline constexpr int kMaxIndex = 1 << 20;
 
 struct Action {
@@ -38,15 +38,15 @@ struct Action {
 };
 static_assert(sizeof(Action) == 12, "lists of millions of actions");
 
-// Returns for instance "2F0", "2F0.1", "2REDUCE_GRAD" or "2U"; or appends it.
+// Returns or appends, for instance, "2F0", "2F0.1", "2REDUCE_GRAD" or "2U".
 std::string to_string(const Action& action);
 void append_action(std::string& text, const Action& action);
 
-// Reads one action, or returns nothing when the text is not exactly one with indices below
-// kMaxIndex. Micro-batches that the text does not name are 0.
+// Reads one action. Returns nothing unless the text is exactly one, with indices below kMaxIndex. A
+// micro-batch that the text does not name is 0.
 std::optional<Action> try_parse_action(std::string_view text);
 
-// Reads one action. Throws ScheduleError quoting the text and the forms that are known.
+// Reads one action. Throws ScheduleError with the text and the known forms.
 Action parse_action(std::string_view text);
 
 }  // namespace halfback

@@ -1,14 +1,14 @@
-// The schedule families, one declaration each; their sources are in families/, one file a family or
-// a few that are close. families.h is the table that the command line reads.
+// The schedule families, one declaration each. Their sources are in families/, one file for a
+// family or a few similar ones. families.h is the table that the command line reads.
 //
 // N ranks, M micro-batches, rank r = 0..N-1, v stages on each rank; k x = repeated k times. With
-// two_stage off each (I, W) is one B, and what is said of W does not apply. F, I and W of a stage
-// ascend in the micro-batch. Idle = the step minus the work of a rank, for no communication; f, i
+// two_stage off each (I, W) is one B, and statements about W do not apply. F, I and W of a stage
+// ascend in the micro-batch. Idle = the step minus the work of a rank, without communication; f, i
 // and w are the times of F, I and W on 1/N of the model, of which a stage takes 1/v. Peaks are in
 // M_B, what a micro-batch keeps on 1/N of the model: "until I" and "until W" count what F keeps for
-// either, "G" the gradients kept from I to W; "peak" is until W.
+// each, "G" the gradients kept from I to W; "peak" is until W.
 //
-// Source of the first ones' orders: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv
+// Source of the first orders: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv
 // 2405.18047, with the order inside the cool-down as in its authors' code.
 #pragma once
 
@@ -19,8 +19,9 @@
 
 namespace halfback {
 
-// What a schedule is built for. Only some families take what follows two_stage: build_schedule() in
-// families.h fills in the family's own choice for 0, and refuses what a family does not take.
+// The shape that a schedule is built for. Only some families take the members after two_stage:
+// build_schedule() in families.h replaces 0 by the family's own choice, and refuses a member that
+// the family does not take.
 struct PipelineShape {
   int num_ranks = 0;
   int num_micro_batches = 0;
@@ -28,9 +29,9 @@ struct PipelineShape {
   int stages_per_rank = 0;
   int group_size = 0;              // micro-batches that pass one stage of a rank before its next
   double memory_limit = 0.0;       // of each rank, in M_B until W
-  double released_at_input = 0.0;  // the part of it that I frees, 0 to 1
+  double released_at_input = 0.0;  // the part of M_B that I frees, 0 to 1
   ShareTimes times = {};           // what searches find an order for
-  int chunks = 0;                  // of stages, each with a loss on top
+  int chunks = 0;                  // groups of stages, each with a loss on top
   int window = 0;                  // stages that the gradient of a loss passes
   int distance = 0;                // stages that it passes below its own
   int trained = 0;                 // stages on top that train
@@ -66,11 +67,10 @@ Schedule build_one_f_one_b_2(const PipelineShape& shape);
 // Not in the paper.
 Schedule build_one_f_one_b_2_flush(const PipelineShape& shape);
 
-// Returns 1f1b-2 with a W of the oldest after each I that leaves more than r pending on rank r, so
-// (N-r) x F; r x (I, F); N x (I, W, F); (N-r) x (I, W); r x W. Two-stage and M = 2N, else
-// ConfigError. Same step time as 1f1b-2. Peaks at rank r: until I N-r, until W N, G r+1.
-// Not in the paper; the cap is that of ZB-H1, Qi et al., "Zero Bubble Pipeline Parallelism",
-// ICLR 2024, arXiv 2401.10241.
+// Returns 1f1b-2 with the oldest W after each I that leaves more than r pending on rank r, so (N-r)
+// x F; r x (I, F); N x (I, W, F); (N-r) x (I, W); r x W. Two-stage and M = 2N, else ConfigError.
+// Same step time as 1f1b-2. Peaks at rank r: until I N-r, until W N, G r+1. Not in the paper; the
+// cap is that of ZB-H1, Qi et al., "Zero Bubble Pipeline Parallelism", ICLR 2024, arXiv 2401.10241.
 Schedule build_one_f_one_b_2_capped(const PipelineShape& shape);
 
 // Returns 1f1b in which W follows the rank's r-th later I, so that no rank holds more than 1f1b
@@ -85,8 +85,8 @@ Schedule build_zb_h1(const PipelineShape& shape);
 Schedule build_zb_h2(const PipelineShape& shape);
 
 // Returns the best order that a search finds for these times, with one stage a rank (or v, looped):
-// of the shortest stage step within the memory limit, or within N. Any M; two-stage. At f = i = w
-// with a limit of 2N-1 and M >= 2N: no rank is idle from its begin to its end.
+// it has the shortest stage step within the memory limit, or within N. Any M; split backward. At
+// f = i = w with a limit of 2N-1 and M >= 2N no rank is idle from its begin to its end.
 // Source of the idea: as ZB-H1, its automatic schedules ZB-1p (limit N) and ZB-2p (limit 2N).
 Schedule build_zb_auto(const PipelineShape& shape);
 
@@ -116,7 +116,7 @@ Schedule build_looped_bfs(const PipelineShape& shape);
 // The V placement has stages r and 2N-1-r on rank r. Source of the following five: Qi et al.,
 // "Pipeline Parallelism with Controllable Memory", NeurIPS 2024, arXiv 2405.15362.
 
-// What the following hold on N ranks, in M_B.
+// The memory of the following families on N ranks, in M_B.
 double v_half_memory(int num_ranks);
 double v_min_memory(int num_ranks);
 double one_f_one_b_v_memory(int num_ranks);
@@ -140,13 +140,13 @@ Schedule build_v_min(const PipelineShape& shape);
 // limit of k/2 with N <= k <= 2N-2 a rank's idle time is (6N-1-3k)/2 f.
 Schedule build_v_search(const PipelineShape& shape);
 
-// Returns the search over a V for a backward that is one: about 2/3 of 1f1b's memory, (4N/3+2)/2
-// with 4N/3 rounded down. Any M.
+// Returns the search over a V for a fused backward: about 2/3 of 1f1b's memory, (4N/3+2)/2 with
+// 4N/3 rounded down. Any M.
 Schedule build_one_f_one_b_v(const PipelineShape& shape);
 
 // Returns the best order that a search finds over v stages a rank (4), looped or in a wave, within
 // a memory of N or the limit given. Any M; two-stage. Idle (N-1)/v f at f = i = w and M = N: the
-// least that any order with one copy of the weights has, since the last rank cannot begin sooner.
+// least of any order with one replica of the weights, since the last rank cannot begin sooner.
 // This project's own.
 Schedule build_zb_looped(const PipelineShape& shape);
 Schedule build_zb_wave(const PipelineShape& shape);
@@ -158,8 +158,8 @@ Schedule build_zb_wave(const PipelineShape& shape);
 Schedule build_hanayo(const PipelineShape& shape);
 
 // The following have two replicas of the weights, the second on the ranks in reverse. The first
-// half of the micro-batches passes the first, the others the second, in turn with them. REDUCE_GRAD
-// stands right after the last W or B of each stage.
+// half of the micro-batches passes the first, the others the second, alternately. REDUCE_GRAD
+// follows the last W or B of each stage.
 
 // Returns the best order that a search finds for two pipelines of N stages in opposite directions,
 // within a memory of N. N even, M even. Idle (N/2-1) f at f = i = w, (N-2) f with two_stage off and
@@ -173,7 +173,7 @@ Schedule build_chimera(const PipelineShape& shape);
 // Source: DeepSeek-AI, "DeepSeek-V3 Technical Report", arXiv 2412.19437, and its authors' code.
 Schedule build_dualpipe(const PipelineShape& shape);
 
-// Returns the same phases over a V and one copy of the weights. M at least 2N. Peak N+1/2.
+// Returns the same phases over a V and one replica of the weights. M at least 2N. Peak N+1/2.
 Schedule build_dualpipe_v(const PipelineShape& shape);
 
 // Returns two V placements in opposite directions, with the orders of the paper's code; W right
@@ -184,15 +184,15 @@ Schedule build_dualpipe_v(const PipelineShape& shape);
 Schedule build_bitpipe(const PipelineShape& shape);
 
 // Returns bitpipe with each W where its rank would wait for longer than W takes, or where memory
-// would grow beyond N. Two-stage. Idle (N-2)/4 f at f = i = w: the middle
-// ranks cannot begin sooner.
+// would grow beyond N. Split backward. Idle (N-2)/4 f at f = i = w: the middle ranks cannot begin
+// sooner.
 // This project's own.
 Schedule build_bitpipe_split(const PipelineShape& shape);
 
-// The following train with local updates: gradient_cuts.h. One stage a rank; each runs 1f1b over
-// the stages that its backward waits for, with W as in zb-h1; W of a stage that takes what I does
-// not wait for is one I later. Any M. With U after its last W or B a rank waits for no update of
-// another, and R steps idle as long as one.
+// The following train with local updates (gradient_cuts.h), one stage a rank. Each runs 1f1b over
+// the stages that its backward waits for, with W as in zb-h1. If W takes a gradient that I does not
+// wait for, it runs one I later. Any M. With U after its last W or B, a rank does not wait for
+// updates of others, and R steps idle as long as one.
 
 // Returns a loss on each stage, whose gradient stays there. F, I, W in turn. R steps take
 // (N-1) f + R M (f+i+w). Peak 1.
@@ -206,21 +206,21 @@ Schedule build_local_greedy(const PipelineShape& shape);
 Schedule build_local_chunked(const PipelineShape& shape);
 
 // Returns a loss on each stage from w-1 on, whose gradient passes w stages, 1 to N (2); weights
-// take the sum of the windows over them. With w = 2 no I but that of stage 0 waits for a stage
-// above, and W waits for one; peak 2. With more, and with two_stage off, a message holds gradients
-// that go on, and the order and peak are those of backprop. With w = N it is zb-h1, off 1f1b.
+// take the sum of the windows over them. With w = 2 only the I of stage 0 waits for a stage above,
+// and every W does; peak 2. With larger w, and with two_stage off, a message holds gradients that
+// pass on, and the order and peak are those of backprop. With w = N it is zb-h1, off 1f1b.
 // Source: Laskin et al. (overlapping), after Xiong et al., "LoCo", NeurIPS 2020.
 Schedule build_local_overlapping(const PipelineShape& shape);
 
 // Returns a loss on each stage, whose gradient goes down by a distance d of 1 to N-1 (1), pairwise
-// or (d+1)-wise; weights take that of the furthest loss alone, and the d lowest losses but the last
-// stage's train their heads only. Order and peak are those of overlapping windows of d+1; with N-1
-// each action waits for what it waits for in backprop.
+// or (d+1)-wise. Weights take only the gradient of the furthest loss, and the d lowest losses
+// (except the last stage's) train only their heads. Order and peak are those of overlapping windows
+// of d+1; with d = N-1 each action waits for the same as in backprop.
 // Source: Gomez, Key et al., as in gradient_cuts.h.
 Schedule build_local_interlocking(const PipelineShape& shape);
 
-// Returns backprop through the last k stages, 1 to N (1); those below have F alone and stay as they
-// are. Peak min(M, k).
+// Returns backprop through the last k stages, 1 to N (1); the stages below have only F and do not
+// change. Peak min(M, k).
 Schedule build_local_last(const PipelineShape& shape);
 
 }  // namespace halfback

@@ -205,8 +205,8 @@ class Reader {
     return schedule;
   }
 
-  // Gives each REDUCE_GRAD the first micro-batch of the replica whose copy of the stage its rank
-  // has. Where it has none, validate() finds the action on a wrong rank.
+  // Gives each REDUCE_GRAD the first micro-batch of the replica whose stage its rank holds. If it
+  // holds none, validate() finds the action on a wrong rank.
   static void name_replicas(Schedule& schedule) {
     const auto micro_batches =
         micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);

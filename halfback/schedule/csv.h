@@ -1,5 +1,5 @@
-// Schedules as text: a row per rank, a cell per action. What other tools read as CSV, with comment
-// lines in front for what the cells cannot say.
+// Schedules as text: a row per rank, a cell per action. Other tools read it as CSV; comment lines
+// in front hold what the cells cannot say.
 //
 //   file    = { comment | header } row { row } { blank }
 //   header  = "# halfback schedule" { " " key "=" value }
@@ -18,11 +18,11 @@
 //   letters = F | I | W | B | SEND_F | RECV_F | SEND_B | RECV_B
 //
 // Files of PyTorch's pipelining have no header: a stage belongs to the rank that computes it, and
-// there is one micro-batch more than the largest index. Their cells UNSHARD and RESHARD speak of
-// sharded weights and are skipped, and so is REDUCE_GRAD over one copy of the weights, where it is
-// PyTorch's place to scale gradients; with replicas it is their sum, and kept. The actions of an
-// OVERLAP_F_B cell run one after the other, as PyTorch runs them where nobody says how they
-// overlap. White space around cells, "\r\n" and blank last lines are allowed; nothing else is.
+// the number of micro-batches is the largest index plus one. Their cells UNSHARD and RESHARD are
+// for sharded weights and are skipped. So is REDUCE_GRAD with one replica of the weights, where
+// PyTorch scales gradients; with several replicas it means their sum, and is kept. The actions of
+// an OVERLAP_F_B cell run one after the other, as PyTorch runs them unless told how they overlap.
+// White space around cells, "\r\n" and blank last lines are allowed; nothing else is.
 #pragma once
 
 #include "halfback/schedule/schedule.h"
@@ -34,7 +34,7 @@
 
 namespace halfback {
 
-// What a text may hold; beyond, it is refused before memory is taken.
+// The largest text that is accepted. A larger one is refused before memory is taken.
 inline constexpr std::size_t kMaxCsvBytes = std::size_t{256} << 20;
 inline constexpr std::size_t kMaxCsvCellsPerRow = std::size_t{1} << 24;
 
@@ -43,9 +43,9 @@ enum class CsvDialect {
   Torch,     // PyTorch's: no header; with messages also REDUCE_GRAD at the end of each stage
 };
 
-// Reads a schedule. Ranks, stages and micro-batches of all actions exist in it, but whether it runs
-// is for validate() to say. Throws ScheduleError with source_name, line, column, the line around it
-// and a caret. Linear in the text.
+// Reads a schedule. It checks that ranks, stages and micro-batches of all actions exist; validate()
+// checks that the schedule runs. Throws ScheduleError with source_name, line, column, the line
+// around it and a caret. Linear in the text.
 Schedule parse_schedule(std::string_view text, std::string_view source_name);
 
 // Returns the text of a file. Throws FileError when it cannot be read, or is longer than
@@ -55,9 +55,9 @@ std::string read_schedule_text(const std::filesystem::path& path);
 // Reads a file, as parse_schedule. Throws FileError when it cannot be read.
 Schedule load_schedule(const std::filesystem::path& path);
 
-// Writes a schedule so that parse_schedule gives it back: with the header exactly, but for
-// characters of the name that a WORD does not have. Throws ConfigError for what the dialect cannot
-// say: U, replicas and losses of other stages than the last in PyTorch's.
+// Writes a schedule so that parse_schedule() returns the same; with the header exactly, except for
+// characters of the name that a WORD does not allow. Throws ConfigError for what PyTorch's dialect
+// cannot say: U, replicas, and losses of stages other than the last.
 std::string to_csv(const Schedule& schedule, CsvDialect dialect = CsvDialect::Halfback);
 
 }  // namespace halfback

@@ -11,7 +11,7 @@
 
 namespace halfback::detail {
 
-// A fault of one line: where it begins, how long it is and what is wrong with it.
+// A fault in a line: where it begins, how long it is and what is wrong.
 struct CsvFault {
   std::size_t offset = 0;
   std::size_t length = 0;
@@ -30,7 +30,7 @@ struct CsvHeader {
 // True for a comment line that is a header.
 bool is_csv_header(std::string_view line);
 
-// Adds what a header line says. Returns its first fault, a key given twice included.
+// Adds the contents of a header line. Returns its first fault, such as a key given twice.
 std::optional<CsvFault> read_csv_header(std::string_view line, CsvHeader& header);
 
 // Returns the header line of a schedule, without the newline.

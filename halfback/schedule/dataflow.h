@@ -1,6 +1,6 @@
-// What crosses from stage to stage, and on which channel. An activation crosses every boundary, a
-// gradient those that the schedule's cuts let it. A channel is an ordered pair of ranks;
-// activations and gradients of all stages and replicas between the two share it, in one order.
+// What crosses from stage to stage, and on which channel. An activation crosses every boundary; a
+// gradient crosses those that the schedule's cuts let it. A channel is an ordered pair of ranks.
+// Activations and gradients of all stages and replicas between the two share it, in one order.
 //
 // All functions expect stages and ranks within the placement.
 #pragma once
@@ -14,9 +14,9 @@
 
 namespace halfback {
 
-// Returns the stage that an action's tensor comes from or goes to where all gradients cross: F and
-// RECV_F the previous, B, I and RECV_B the next for what they take; SEND_F the next, SEND_B the
-// previous. Nothing at the ends of the model, for W, REDUCE_GRAD and U.
+// Returns the stage that an action's tensor comes from or goes to if all gradients cross: the
+// previous one for F, RECV_F and SEND_B, the next one for B, I, RECV_B and SEND_F. Returns nothing
+// at the ends of the model, and for W, REDUCE_GRAD and U.
 inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
   const int step = traits_of(action.kind).other_stage;
   const int stage = action.stage + step;
@@ -30,8 +30,8 @@ inline Action counterpart(const Action& message) {
   return {traits.other_end, message.stage + traits.other_stage, message.micro_batch, message.slice};
 }
 
-// Returns whether a compute action takes the tensor of a neighboring stage: F of the one before,
-// and of I, B and W those to which a gradient comes.
+// Returns whether a compute action takes the tensor of a neighboring stage: F takes that of the
+// stage before, and I, B and W do if a gradient comes to them.
 inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) {
   if (action.kind == ActionKind::Forward) {
     return action.stage > 0;
@@ -52,7 +52,7 @@ inline Action neighbor_input(const Action& action) {
           action.stage + (is_first ? -1 : 1), action.micro_batch, action.slice};
 }
 
-// What one action takes.
+// The inputs of one action.
 class Actions {
  public:
   void add(const Action& action) { actions_[size_++] = action; }
@@ -64,9 +64,8 @@ class Actions {
   std::size_t size_ = 0;
 };
 
-// Returns all actions whose results an action takes, on whatever rank: that of its own stage, then
-// that of another. An I or a B is given as I. A receive takes what its counterpart sends, which is
-// not among them.
+// Returns all actions whose results an action takes, on any rank: that of its own stage, then that
+// of another. An I or a B is given as I. The send that a receive takes from is not among them.
 inline Actions inputs_of(const Schedule& schedule, const Action& action) {
   Actions inputs;
   if (const ActionKind own = traits_of(action.kind).own_input; own != action.kind) {
@@ -78,7 +77,7 @@ inline Actions inputs_of(const Schedule& schedule, const Action& action) {
   return inputs;
 }
 
-// Returns whether a compute action makes a tensor that a neighboring stage takes, on whatever rank.
+// Returns whether a compute action makes a tensor that a neighboring stage takes, on any rank.
 inline bool gives_to_neighbor(const Schedule& schedule, const Action& action) {
   if (action.kind == ActionKind::Forward) {
     return action.stage + 1 < schedule.num_stages();
@@ -99,7 +98,7 @@ inline Action receive_for(const Action& action) {
 }
 
 // Returns by how much an action changes what its stage keeps. An F without a backward keeps
-// nothing. Where W carries a gradient through the layers, it frees what I does elsewhere.
+// nothing. A W that carries a gradient through the layers frees what I frees elsewhere.
 inline Kept kept_by(const GradientCuts& cuts, const Action& action) {
   if (!cuts.has_backward(action.stage)) {
     return {};
@@ -113,8 +112,8 @@ inline Kept kept_by(const GradientCuts& cuts, const Action& action) {
   return kept;
 }
 
-// Returns the receive that a compute action needs, and the send that it makes possible: only where
-// the other stage is on another rank.
+// Returns the receive that a compute action needs, and the send that it makes possible, if the
+// other stage is on another rank.
 inline std::optional<Action> needed_receive(const Schedule& schedule, const Action& action) {
   const Placement& placement = schedule.placement;
   if (!takes_from_neighbor(schedule, action) ||

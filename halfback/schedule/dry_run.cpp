@@ -233,9 +233,9 @@ ChannelRule parse_channel_rule(std::string_view text) {
   }
   const std::optional<std::int64_t> capacity = parse_integer(text);
   if (!capacity || *capacity < 0 || *capacity >= ChannelRule::kUnbounded) {
-    throw ConfigError(fmt::format("channel: '{}' is no rule; expected {} or a number of messages{}",
-                                  text.substr(0, 40), fmt::join(names, ", "),
-                                  suggestion(text.substr(0, 40), names)));
+    throw ConfigError(fmt::format(
+        "channel: '{}' is not a rule; expected {} or a number of messages{}", text.substr(0, 40),
+        fmt::join(names, ", "), suggestion(text.substr(0, 40), names)));
   }
   return {static_cast<int>(*capacity)};
 }

@@ -1,5 +1,6 @@
-// Runs a schedule without times: which actions complete, and where each rank stops. Whether it runs
-// to its end does not depend on the speed of the ranks, only on the lists and on the channel rule.
+// Runs a schedule without times: which actions complete, and where each rank stops. Whether the
+// schedule runs to its end depends only on the lists and the channel rule, not on the speed of the
+// ranks.
 #pragma once
 
 #include "halfback/schedule/schedule.h"
@@ -12,10 +13,10 @@
 
 namespace halfback {
 
-// Rules under which a rank does not wait where a message stands in its list: SEND and RECV are put
-// into a stream, which carries its messages one after the other, each once both its ends are at the
-// front of their streams; the rank waits for a tensor only where a compute action takes it. This is
-// how NCCL moves messages that a host thread posts.
+// Rules under which a rank does not wait at the messages of its list: it puts SEND and RECV into a
+// stream. A stream carries its messages one after the other, each once both its ends are at the
+// front of their streams. The rank waits for a tensor only when a compute action takes it. NCCL
+// moves messages that a host thread posts in this way.
 enum class Streams {
   None,          // a rank waits at its sends and receives
   PerDirection,  // a stream for each ordered pair of ranks
@@ -51,11 +52,11 @@ struct DryRun {
   bool finished = false;        // all lists ran to their ends, and no stream holds a message
 };
 
-// Runs the lists and calls on_done for each action as it completes: an order in which everything
-// that an action waits for comes before it; with streams, a message is done when it is posted.
-// Without messages, F, I and B wait for the other stage's compute action; with messages, receives
-// wait for sends. Expects stages, micro-batches and message pairs as validate() checks them. Linear
-// in the number of actions.
+// Runs the lists and calls on_done for each action as it completes. In this order everything that
+// an action waits for comes before it; with streams, a message is done when it is posted. Without
+// messages, F, I and B wait for the other stage's compute action; with messages, receives wait for
+// sends. Expects stages, micro-batches and message pairs as validate() checks them. Linear in the
+// number of actions.
 DryRun dry_run(const Schedule& schedule,
                ChannelRule rule,
                const std::function<void(Position)>& on_done = {});

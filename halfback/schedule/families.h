@@ -14,8 +14,8 @@ namespace halfback {
 
 // Texts are for people, in the terms of builders.h.
 struct Family {
-  // A parameter that it takes, and where none is given, as far as the range goes, its own natural
-  // value; 0: that of the parameter's row.
+  // A parameter that a family takes, and its natural value (limited by the range) if none is given;
+  // 0: the natural value of the parameter's row.
   struct Taken {
     FamilyParameter::Member member;
     double natural = 0.0;
@@ -27,16 +27,16 @@ struct Family {
   std::string idle;        // of a rank in a step: two_stage, F = I = W = 1 on 1/N, no communication
   std::string peak_memory;          // M_B until W on the worst rank, with two_stage
   std::string messages = "2(N-1)";  // between ranks for one micro-batch
-  int replicas = 1;                 // copies of the weights
+  int replicas = 1;                 // of the weights
   std::string paper;
   int micro_batches_per_rank = 1;  // the natural number; 0: one in all
-  std::vector<Taken> takes = {};   // besides what all take
+  std::vector<Taken> takes = {};   // besides the parameters that all take
   Schedule (*builder)(const PipelineShape& complete) = nullptr;
   double (*peak_of)(const PipelineShape& complete) = nullptr;
 
-  // Returns the number of micro-batches to use where none is asked for.
+  // Returns the number of micro-batches if none is asked for.
   int default_micro_batches(int num_ranks) const;
-  // Returns the value where none is given, or none if the family does not take the parameter.
+  // Returns the value if none is given, or nothing if the family does not take the parameter.
   std::optional<double> natural(const FamilyParameter& row, const PipelineShape& shape) const;
   // Throws ConfigError for a parameter that is not taken, and for a value out of its range.
   void require_admitted(const FamilyParameter& row, double value, const PipelineShape& shape) const;
@@ -44,7 +44,7 @@ struct Family {
   PipelineShape complete(PipelineShape shape) const;
   // Builds its schedule. Throws ConfigError for a shape that it does not admit.
   Schedule build(const PipelineShape& shape) const;
-  // Returns what no rank of that schedule goes beyond: M_B until W.
+  // Returns a memory that no rank of that schedule exceeds: M_B until W.
   double peak(const PipelineShape& shape) const { return peak_of(complete(shape)); }
 };
 

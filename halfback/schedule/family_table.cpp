@@ -162,7 +162,7 @@ std::vector<Family> wave_families() {
        .conditions = "any M, two-stage", .idle = "(N-1)/v, M = N", .peak_memory = "limit (N)", .messages = "2v(N-1)",
        .takes = {{&Shape::stages_per_rank, 4}, kLimit, kReleased}, .builder = build_zb_wave,
        .peak_of = limit},
-      {.name = "dualpipe-v", .summary = "dualpipe folded to a V, one copy of the weights",
+      {.name = "dualpipe-v", .summary = "dualpipe folded to a V, one replica of the weights",
        .conditions = "M >= 2N", .idle = "(N-1)/2", .peak_memory = "N+1/2", .messages = "4(N-1)",
        .paper = "arXiv 2412.19437",
        .micro_batches_per_rank = 2, .builder = build_dualpipe_v,

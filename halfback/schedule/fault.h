@@ -14,7 +14,7 @@ namespace halfback::detail {
                               Position position,
                               const std::string& what);
 
-// Returns where an action stands: "position 21", or "position 21 of rank 0" on another rank than
+// Returns the place of an action: "position 21", or "position 21 of rank 0" on another rank than
 // `from_rank`, or "missing".
 std::string describe_place(const Schedule& schedule, const Action& action, int from_rank);
 

@@ -1,7 +1,7 @@
-// Which losses a model is trained with, and how far down the gradient of each goes. Backprop has
-// one, on the last stage, and its gradient reaches stage 0. With local updates more stages carry a
-// loss of their own, and at some boundaries no gradient crosses: what each F, B, I, W, SEND_B and
-// RECV_B waits for follows from this table and from nothing else.
+// The losses that a model is trained with, and how far down the gradient of each goes. Backprop has
+// one loss, on the last stage, and its gradient reaches stage 0. With local updates more stages
+// have a loss of their own, and some boundaries are not crossed by a gradient. This table alone
+// determines what each F, B, I, W, SEND_B and RECV_B waits for.
 //
 // Sources: greedy, chunked and overlapping losses from Laskin et al., "Parallel Training of Deep
 // Networks with Local Updates", arXiv 2012.03837; interlocking ones from Gomez, Key et al.,
@@ -14,8 +14,8 @@
 
 namespace halfback {
 
-// A loss on the output of a stage, and the lowest stage that its gradient passes: that of a loss
-// with `lowest` = `stage` + 1 passes none, and trains the loss's own head alone.
+// A loss on the output of a stage, and the lowest stage that its gradient passes. With `lowest` =
+// `stage` + 1 the gradient does not pass a stage, and trains only the loss's own head.
 struct LossReach {
   int stage = 0;
   int lowest = 0;
@@ -23,11 +23,11 @@ struct LossReach {
   bool operator==(const LossReach&) const = default;
 };
 
-// What a stage's weights take where the gradients of several losses pass it.
+// What the weights of a stage take if the gradients of several losses pass it.
 enum class WeightRule : std::uint8_t {
   Sum,
   Mean,
-  Furthest,  // that of the highest loss alone; the others only pass
+  Furthest,  // only that of the highest loss; the others only pass
 };
 
 // How many gradients of one micro-batch go through the layers of a stage.
@@ -51,7 +51,7 @@ class GradientCuts {
                const std::string& where = "schedule");
 
   bool is_backprop() const { return losses_.empty(); }
-  // Returns 0 for backprop, which has any number.
+  // Returns 0 for backprop, which fits any number.
   int num_stages() const { return static_cast<int>(stages_.size()); }
   const std::vector<LossReach>& losses() const { return losses_; }
   WeightRule weight_rule() const { return rule_; }
@@ -60,11 +60,11 @@ class GradientCuts {
   int num_crossing(int stage) const {
     return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
   }
-  // False where the stage carries no loss and no gradient comes to it: it has F alone, and its
-  // weights stay as they are.
+  // False if the stage has neither a loss nor an incoming gradient: it then has only F, and its
+  // weights do not change.
   bool has_backward(int stage) const { return is_backprop() || at(stage).has_backward; }
-  // True where W takes what comes from the stage above, and I takes nothing: none of it goes
-  // further down, but a gradient of the stage's own loss does, which so need not wait.
+  // True if W takes the gradient from the stage above and I does not: that gradient ends here, but
+  // one of the stage's own loss goes further down, and so does not have to wait.
   bool weight_takes(int stage) const { return !is_backprop() && at(stage).weight_takes; }
   StagePasses passes(int stage) const {
     return is_backprop() ? StagePasses{1, 0, 1} : at(stage).passes;
@@ -89,11 +89,11 @@ class GradientCuts {
 };
 
 // Returns the stages whose losses have a gradient that passes this stage, ascending: the last is
-// the furthest. Of backprop over so many stages it is the last stage. Linear in the losses.
+// the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
 std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int stage);
 
-// Returns those whose gradients go on from a stage to the one below: the tensors of that message,
-// in this order. Linear in the losses.
+// Returns the stages whose losses have a gradient that goes from a stage to the one below: the
+// tensors of that message, in this order. Linear in the losses.
 std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int stage);
 
 // Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.

@@ -14,7 +14,7 @@ std::vector<int> gradient_groups(const Schedule& schedule, int num_groups) {
   if (num_groups < 1 || num_groups % replicas != 0 ||
       !std::has_single_bit(static_cast<unsigned>(per_replica))) {
     throw ConfigError(
-        fmt::format("--gradient-groups is {} with {} copies of the weights; expected {} times a "
+        fmt::format("--gradient-groups is {} with {} replicas of the weights; expected {} times a "
                     "power of two",
                     num_groups, replicas, replicas));
   }
@@ -28,7 +28,7 @@ std::vector<int> gradient_groups(const Schedule& schedule, int num_groups) {
     const auto count = static_cast<int>(own.size());
     if (count % per_replica != 0) {
       throw ConfigError(
-          fmt::format("--gradient-groups is {}: {} micro-batches of a copy of the weights are not "
+          fmt::format("--gradient-groups is {}: {} micro-batches of a replica are not "
                       "{} equal groups",
                       num_groups, count, per_replica));
     }

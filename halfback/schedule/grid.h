@@ -16,7 +16,7 @@ struct ListWindow {
 };
 
 // Draws the window around the marked position, or the first rows and columns. Each line ends with
-// a newline. Positions are those of the lists; cells of one column need not run at one time.
+// a newline. Positions are those of the lists; cells of one column may run at different times.
 std::string draw_lists(const Schedule& schedule, const ListWindow& window);
 
 }  // namespace halfback

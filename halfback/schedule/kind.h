@@ -1,5 +1,5 @@
-// The kinds of actions, as a table. What there is to know of a kind stands in its row; only what
-// does the work of each kind, or prices it, tells kinds apart elsewhere.
+// The kinds of actions, as a table. A row holds everything about a kind; elsewhere only the code
+// that does the work of each kind, or prices it, distinguishes kinds.
 //
 // Letters are those of PyTorch's pipelining CSV. They differ between papers: here I is the input
 // gradient (p1 of 2BP, B of zero bubble), W the weight gradient (p2), B both in one.
@@ -15,7 +15,7 @@ namespace halfback {
 
 enum class ActionKind : std::uint8_t {
   Forward,         // F
-  Backward,        // B: I then W, in one
+  Backward,        // B: I then W, in one action
   BackwardInput,   // I
   BackwardWeight,  // W
   SendForward,     // SEND_F: activation to the next stage
@@ -36,7 +36,7 @@ enum class KindClass : std::uint8_t {
   Update,
 };
 
-// What a stage keeps of its micro-batches, each counted whole, or by how much an action changes it.
+// What a stage keeps of its micro-batches, each counted as one, or how an action changes it.
 struct Kept {
   int until_input = 0;   // from F until I or B, or W where it carries a gradient
   int until_weight = 0;  // from F until W or B: what W needs of F
@@ -94,7 +94,7 @@ static_assert(std::ranges::all_of(kKinds, [](const KindTraits& row) {
 
 constexpr std::string_view letters(ActionKind kind) { return traits_of(kind).letters; }
 
-// Some kinds; asked for in the innermost loops over millions of actions.
+// A set of kinds, for the innermost loops over millions of actions.
 class KindSet {
  public:
   template <typename Predicate>
@@ -135,19 +135,19 @@ constexpr bool is_send(ActionKind kind) { return kSends.contains(kind); }
 constexpr bool is_receive(ActionKind kind) { return kReceives.contains(kind); }
 constexpr bool is_message(ActionKind kind) { return kMessages.contains(kind); }
 
-// True for what carries or makes activations: F, SEND_F and RECV_F.
+// True for actions that carry or make activations: F, SEND_F and RECV_F.
 constexpr bool is_forward(ActionKind kind) { return kForwards.contains(kind); }
 
-// True for what computes with a micro-batch: F, B, I and W.
+// True for actions that compute with a micro-batch: F, B, I and W.
 constexpr bool is_compute(ActionKind kind) { return kComputes.contains(kind); }
 
-// True for what keeps its rank busy: F, B, I, W and U.
+// True for actions that keep their rank busy: F, B, I, W and U.
 constexpr bool is_work(ActionKind kind) { return kWork.contains(kind); }
 
-// True for what adds to the gradients of a stage's parameters: W and B.
+// True for actions that add to the gradients of a stage's parameters: W and B.
 constexpr bool adds_weight_gradient(ActionKind kind) { return kAddsGradient.contains(kind); }
 
-// True for what names a micro-batch in text: all but REDUCE_GRAD and U.
+// True for actions that name a micro-batch in text: all but REDUCE_GRAD and U.
 constexpr bool has_micro_batch(ActionKind kind) { return kOfMicroBatch.contains(kind); }
 
 }  // namespace halfback

@@ -1,5 +1,5 @@
-// Which rank holds which stage. Most schedules have one copy of the weights; some have several
-// replicas, each with all stages, and every micro-batch passes one of them.
+// Which rank holds which stage. Most schedules have one replica of the weights; some have several,
+// each with all stages, and every micro-batch passes one of them.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -10,10 +10,10 @@
 namespace halfback {
 
 struct Placement {
-  // By replica, the rank of each stage in model order. All replicas have the same stages, and no
-  // rank has two copies of one.
+  // By replica, the rank of each stage in model order. All replicas have the same stages, and a
+  // rank has each stage at most once.
   std::vector<std::vector<int>> replicas;
-  // By micro-batch; empty where there is one replica. Each replica has some.
+  // By micro-batch; empty for one replica. Each replica has some micro-batches.
   std::vector<int> replica_of_micro_batch = {};
 
   int num_replicas() const { return static_cast<int>(replicas.size()); }
@@ -29,11 +29,11 @@ struct Placement {
   int rank_of(int stage, int replica = 0) const {
     return replicas[static_cast<std::size_t>(replica)][static_cast<std::size_t>(stage)];
   }
-  // Returns the rank whose list an action belongs to: that of its micro-batch's replica.
+  // Returns the rank whose list an action belongs to: the one in its micro-batch's replica.
   int rank_of(const Action& action) const {
     return rank_of(action.stage, replica_of(action.micro_batch));
   }
-  // Returns the ranks that hold the copies of a stage, by replica.
+  // Returns the ranks that hold a stage, by replica.
   std::vector<int> ranks_of(int stage) const;
   // Returns the stages of a rank in model order, those of the first replica first.
   std::vector<int> stages_of(int rank) const;
@@ -44,17 +44,17 @@ struct Placement {
 std::vector<std::vector<int>> micro_batches_by_replica(const Placement& placement,
                                                        int num_micro_batches);
 
-// Returns the ranks that hold the first copy of the model: N of the shares.
+// Returns the number of ranks that hold the first replica: the N of "1/N of the model".
 int ranks_per_copy(const Placement& placement);
 
-// Returns the placement of one copy of the model.
+// Returns the placement of one replica.
 Placement single_copy(std::vector<int> rank_of_stage);
 
 // Returns stage s on rank s mod N: one stage a rank, or a loop where there are more.
 Placement looped_placement(int num_ranks, int stages_per_rank = 1);
 
-// Returns stages that go down the ranks and up again, as often as there are stages a rank: with two
-// a V, stage s on rank s and stage 2N-1-s there too.
+// Returns stages that go down the ranks and up again, as often as there are stages a rank: two a
+// rank make a V, with stages s and 2N-1-s on rank s.
 Placement wave_placement(int num_ranks, int stages_per_rank);
 
 // Returns the placement and, as a second replica, its mirror image, rank r for N-1-r. The

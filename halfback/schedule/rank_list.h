@@ -1,5 +1,5 @@
-// Writes the action list of one rank. Each call takes the next micro-batch of its kind, so that a
-// family reads as its phases.
+// Writes the action list of one rank. Each call takes the next micro-batch of its kind, so that the
+// source of a family reads as its phases.
 #pragma once
 
 #include "halfback/schedule/builders.h"
@@ -27,11 +27,11 @@ class RankList {
   void backward(int chunk = 0);
   // Adds B.
   void whole_backward(int chunk = 0);
-  // Adds the W of the oldest I whose W is not there yet; nothing when none is.
+  // Adds the W of the oldest I without one, if any.
   void weight();
   // Adds all W pending.
   void flush();
-  // Returns how many have their I but not their W.
+  // Returns how many micro-batches have their I but not their W.
   int num_pending() const { return static_cast<int>(pending_.size()); }
   // Returns the list; leaves this one empty.
   std::vector<Action> take() { return std::move(actions_); }
@@ -50,15 +50,15 @@ class RankList {
   std::vector<Action> actions_;
 };
 
-// Throws ConfigError for a shape that no family admits: below 1, or more than 2^28 actions.
+// Throws ConfigError for a shape that every family refuses: below 1, or more than 2^28 actions.
 void check_shape(const std::string& name, const PipelineShape& shape);
 
 // Throws ConfigError for a shape whose backward is not split.
 void require_two_stage(const std::string& name, const PipelineShape& shape);
 
 // Returns a schedule over a placement, with write(rank, list) called once for each rank. The chunks
-// of a rank are its stages in model order, those of the first replica first; of two replicas even
-// micro-batches pass the first, since they enter in turn (see finish_replicas()).
+// of a rank are its stages in model order, those of the first replica first. With two replicas,
+// even micro-batches pass the first, since they enter alternately (see finish_replicas()).
 Schedule build_ranks(const std::string& name,
                      const PipelineShape& shape,
                      const Placement& placement,
@@ -72,7 +72,7 @@ Schedule build_ranks(const std::string& name,
 // Returns the placement and its mirror image, as above.
 Placement with_mirror(const Placement& placement, const PipelineShape& shape);
 
-// Returns a schedule over such a placement as a family gives it to others: the first half of the
+// Returns a schedule over such a placement in the form that families return: the first half of the
 // micro-batches passes the first replica, and gradients are reduced.
 Schedule finish_replicas(const Schedule& schedule);
 

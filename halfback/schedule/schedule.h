@@ -1,5 +1,5 @@
 // A schedule is data: which rank holds which stage, which loss's gradient reaches which stage, and
-// for each rank the ordered list of its actions. It knows no tensors, threads or clocks.
+// the ordered list of each rank's actions. It does not know tensors, threads or clocks.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -12,7 +12,7 @@
 
 namespace halfback {
 
-// Schedules that families and passes make have no more actions than this.
+// The most actions in a schedule that families and passes make.
 inline constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
 
 struct Schedule {
@@ -53,12 +53,12 @@ bool has_reductions(const Schedule& schedule);
 // True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);
 
-// True when some list holds an Update: stages are then updated where it stands, else after all
-// lists.
+// True when some list holds an Update: then stages are updated there, else after all lists.
 bool has_updates(const Schedule& schedule);
 
-// True when each copy of a stage runs its weight gradients (W or B) in ascending micro-batch order:
-// only then do its gradients equal the unpipelined run bit for bit, since sums have one order.
+// True when each replica of a stage runs its weight gradients (W or B) in ascending micro-batch
+// order. Only then do its gradients equal the unpipelined run bit for bit, since sums have one
+// order.
 bool weight_gradients_ascend(const Schedule& schedule);
 
 }  // namespace halfback

@@ -1,5 +1,5 @@
-// What ranks have posted into streams and has not passed yet: internal to dry runs and their
-// reports.
+// Messages that ranks have posted into streams and that have not passed yet. Internal to dry runs
+// and their reports.
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
@@ -11,7 +11,7 @@
 
 namespace halfback::detail {
 
-// A stream has a queue at both its ends. Which messages pass does not depend on the order in which
+// A stream has a queue at each end. Which messages pass does not depend on the order in which
 // different ranks post. The channels must outlive it.
 class MessageStreams {
  public:

@@ -173,7 +173,7 @@ class Checker {
     for (std::size_t stage = 0; stage < reduces.size(); ++stage) {
       if (reduces[stage] == nullptr) {
         warn(
-            "stage {} has no {}{} cell; its gradients stay {} times too large, without a word: "
+            "stage {} has no {}{} cell; its gradients stay {} times too large, silently: "
             "put one after its last backward, as --format torch-comm does",
             stage, stage, kReduce, schedule_.num_micro_batches);
       }

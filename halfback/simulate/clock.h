@@ -16,8 +16,8 @@
 
 namespace halfback::detail {
 
-// What each rank does after its list for its stages that train: reductions, then updates. Of either
-// there are none where none has a cost or the schedule says where they stand.
+// The actions of each rank after its list, for its stages that train: reductions, then updates.
+// Each kind is absent if it has no cost or if the schedule contains it.
 std::vector<std::vector<Action>> actions_after_lists(const Schedule& schedule,
                                                      const CostModel& costs);
 
@@ -182,7 +182,7 @@ class Clock {
     }
   }
 
-  // Puts what an F, I or B makes on its way where nobody sends it.
+  // Puts the result of an F, I or B on its way if the schedule has no sends.
   void hand_on(const Rank& rank, const Action& action, ActionNumber number) {
     if (const auto message = resulting_send(schedule_, action)) {
       Link& link = links_[index(channels_.of(*message))];

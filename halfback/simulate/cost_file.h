@@ -11,12 +11,12 @@
 //    "rank_speed": [1, 0.5, ...],
 //    "updates": "synchronized" or "per_rank"}
 //
-// with one stage for all alike, or one a stage. Needed are stages with forward, input and weight;
-// the rest has the defaults of CostModel. Memory is given for all stages or for none; in it,
-// parameters, parameter_gradients (left out: as many as parameters) and optimizer may be left out.
-// Messages and reductions that have memory but no bytes of their own have those of the memory.
+// with one stage for all, or one each. It needs stages with forward, input and weight; the rest has
+// the defaults of CostModel. Memory is given for all stages or for none; in it, parameters,
+// parameter_gradients (default: as many as parameters) and optimizer may be left out. Messages and
+// reductions without bytes of their own take those of the memory.
 //
-// A memory file has the bytes alone: {"stages": [{"until_input": 1, ...}, ...]}.
+// A memory file has only the bytes: {"stages": [{"until_input": 1, ...}, ...]}.
 #pragma once
 
 #include "halfback/simulate/cost_model.h"
@@ -34,16 +34,16 @@ struct CostFile {
   std::optional<MemoryModel> memory = std::nullopt;
 };
 
-// Reads and writes the JSON form. Reading throws FileError with source_name for what is no JSON,
-// ConfigError for what it does not understand, unknown keys included.
+// Reads and writes the JSON form. Reading throws FileError with source_name for text that is not
+// JSON, ConfigError for unknown keys and values of the wrong kind.
 CostFile parse_cost_file(std::string_view json, const std::string& source_name);
 std::string to_cost_file(const CostFile& file);
 
 // Reads the JSON of a memory file. Throws as parse_cost_file().
 MemoryModel parse_memory_file(std::string_view json, const std::string& source_name);
 
-// Gives stages whose messages and reductions have no bytes those of the memory. Throws ConfigError
-// for another number of stages.
+// Sets the bytes of messages and reductions that have none to those of the memory. Throws
+// ConfigError for another number of stages.
 void take_bytes(CostModel& costs, const MemoryModel& memory);
 
 // Read and write files. Throw FileError when that fails.

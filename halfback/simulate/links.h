@@ -1,4 +1,4 @@
-// What messages pass between two ranks. Internal to the simulator.
+// The links that messages pass between two ranks. Internal to the simulator.
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
@@ -19,7 +19,7 @@ struct SimulatedLink {
   std::size_t num_sent = 0;
 };
 
-// Returns the link of each channel, with costs of its own where it has some.
+// Returns the link of each channel, with its own costs if it has any.
 template <bool Traces>
 std::vector<SimulatedLink<Traces>> make_links(const Channels& channels, const CostModel& costs) {
   std::vector<SimulatedLink<Traces>> links(

@@ -1,6 +1,6 @@
-// What stages cost where several losses train a model, out of what their forwards cost: a gradient
+// The costs of stages if several losses train a model, from the costs of their forwards: a gradient
 // carried through the layers of a stage costs as much as their forward, and the weight gradients
-// that it gives as much again, so that backprop costs three forwards.
+// from it as much again. So backprop costs three forwards.
 //
 // Every gradient that passes a stage is carried on its own, so a stage costs as many forwards as
 // 1 + passes (gradient_cuts.h): greedy and chunked 3, a stage in two overlapping windows 5 (6 would
@@ -19,11 +19,11 @@ struct ForwardCosts {
   std::vector<double> heads = {};  // from a stage's output to its loss, the loss with it; empty: 0
 };
 
-// Returns the costs of a schedule's stages. Throws ConfigError unless there is one of each for each
-// stage, all finite and at least 0, and heads of 0 where there is no loss.
+// Returns the costs of a schedule's stages. Throws ConfigError unless each stage has one of each,
+// all finite and at least 0, and stages without a loss have heads of 0.
 CostModel local_costs(const Schedule& schedule, const ForwardCosts& forward);
 
-// Returns what a step costs in all, updates left out. Throws as local_costs().
+// Returns the total cost of a step without updates. Throws as local_costs().
 double total_cost(const Schedule& schedule, const ForwardCosts& forward);
 
 }  // namespace halfback

@@ -1,10 +1,9 @@
-// Bytes of tensors that a rank holds while it runs its list, and what is there all the time:
-// parameters, their gradients and optimizer state. The first depends on the order of that rank's
-// list only, not on time, so that it can be compared to the byte with what an executor counts after
-// each action.
+// Bytes of tensors that a rank holds while it runs its list, and those that it holds all the time:
+// parameters, their gradients and optimizer state. The former depend only on the order of the
+// rank's list, not on time, so they equal what an executor counts after each action, to the byte.
 //
-// Not in it: what a reduction over D replicas receives into while it is under way, (D-1)/D of the
-// bytes of a stage's gradients. It is no activation, and depends on when others are ready.
+// Not included is the memory that a reduction over D replicas receives into, (D-1)/D of the bytes
+// of a stage's gradients. It is not an activation, and depends on when others are ready.
 #pragma once
 
 #include "halfback/base/stage_bytes.h"
@@ -17,13 +16,13 @@ namespace halfback {
 
 struct MemoryModel {
   std::vector<StageBytes> stages;       // one for all, or one a stage
-  std::vector<StateBytes> states = {};  // the same; empty where they are not known
+  std::vector<StateBytes> states = {};  // the same; empty if unknown
 
   const StageBytes& stage(int index) const;
-  StateBytes state(int index) const;  // all 0 where not known
+  StateBytes state(int index) const;  // all 0 if unknown
 };
 
-// What a rank holds between two actions, by what it waits for.
+// The bytes that a rank holds between two actions, by what they wait for.
 struct MemoryParts {
   std::int64_t until_input = 0;   // kept by F for I
   std::int64_t until_weight = 0;  // kept by F for W
@@ -40,13 +39,13 @@ struct MemoryPrediction {
   std::vector<MemoryParts> at_peak;              // by rank: the first time that it holds the most
 };
 
-// Predicts the memory of a step. With messages in the schedule, a tensor is its maker's until the
-// send and its taker's from the receive on; between two stages of one rank it is the rank's from
-// the start; without messages, it is not counted between ranks. What an action takes is from then
-// on in the bytes that the action keeps. Where the gradients of several losses pass a stage, what
-// is kept for one of them counts: copies for the others are made and freed inside actions, or are
-// not counted. Expects a schedule that validates; throws ConfigError
-// unless the model has one stage for all or each. Linear in the number of actions.
+// Predicts the memory of a step. With messages in the schedule, a tensor belongs to its maker until
+// the send and to its taker from the receive on; without messages, it is not counted between ranks.
+// Between two stages of one rank it belongs to the rank from the start. Once an action has taken a
+// tensor, the bytes that the action keeps include it. If the gradients of several losses pass a
+// stage, the bytes kept for one of them count: copies for the others are made and freed inside
+// actions, or are not counted. Expects a valid schedule; throws ConfigError unless the model has
+// one stage for all or each. Linear in the number of actions.
 MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model);
 
 // Returns by rank the parts after each action: predict_memory's curve is their totals. Their times
@@ -54,7 +53,7 @@ MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& mod
 std::vector<std::vector<MemoryParts>> memory_parts(const Schedule& schedule,
                                                    const MemoryModel& model);
 
-// Returns by rank what all copies of stages on it hold all the time.
+// Returns by rank the bytes that all its stages, of all replicas, hold all the time.
 std::vector<StateBytes> constant_memory(const Schedule& schedule, const MemoryModel& model);
 
 }  // namespace halfback

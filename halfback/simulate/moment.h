@@ -1,12 +1,11 @@
-// A time and, where causes are traced, the action whose end made it no earlier. Internal to the
-// simulator.
+// A time and, if causes are traced, the action whose end determined it. Internal to the simulator.
 #pragma once
 
 #include <cstdint>
 
 namespace halfback::detail {
 
-// Actions are numbered through all lists, each list followed by what its rank does after it.
+// Actions are numbered through all lists, each list followed by its rank's actions after it.
 using ActionNumber = std::int64_t;
 inline constexpr ActionNumber kNoAction = -1;
 

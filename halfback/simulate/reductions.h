@@ -1,8 +1,8 @@
 // When the gradients of stages are summed over replicas. Internal to the simulator.
 //
-// Reductions hold no rank, so their times follow from when the lists come to them: each begins once
-// all copies of its stage are there, and a rank takes part in one after the other, in the order in
-// which they could begin (of several at once, that of the stages).
+// Reductions do not hold ranks, so their times follow from when the lists come to them. Each begins
+// once all replicas of its stage are there. A rank takes part in one at a time, in the order in
+// which they could begin (stage by stage if several could at once).
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -19,7 +19,7 @@ class Reductions {
  public:
   using Time = Moment<Traces>;
 
-  // A copy of a stage whose list has come to its REDUCE_GRAD.
+  // A replica of a stage whose list has come to its REDUCE_GRAD.
   struct Copy {
     Action action;
     int rank = 0;
@@ -31,7 +31,7 @@ class Reductions {
 
   void add(Copy copy) { copies_[static_cast<std::size_t>(copy.action.stage)].push_back(copy); }
 
-  // Calls on_done(copy, start, end) for each copy, where length_of(action) is the time that a copy
+  // Calls on_done(copy, start, end) for each replica, where length_of(action) is the time that it
   // needs. Call it once all lists have ended.
   template <typename Length, typename OnDone>
   void run(int num_ranks, Length length_of, OnDone on_done) {

@@ -3,19 +3,18 @@
 // Each rank runs its list in order. An action starts when its rank is free and what it takes has
 // arrived: at once from its own rank, over a link (cost_model.h) from another. With messages in the
 // schedule, a receive holds its rank until the tensor has arrived, so that receives in a bad place
-// cost what they would; a send takes no time, but waits while its channel is full, and where
-// messages occupy their senders it holds its rank while the message takes the link. Under
-// rendezvous a send and its receive end together, when the message has arrived.
+// have their cost. A send takes no time, but waits while its channel is full; if messages occupy
+// their senders, it holds its rank while the message takes the link. Under rendezvous a send and
+// its receive end together, when the message has arrived.
 //
 // Without messages in the schedule a tensor enters its link as soon as it is made. The result is
-// that of the schedule with messages added, unless these hold a rank: occupied senders and bounded
-// channels need the messages.
+// the same as with messages added, unless messages hold a rank: occupied senders and bounded
+// channels need them.
 //
-// A rank that comes to a REDUCE_GRAD goes on at once. The reduction begins when all copies of its
-// stage have come there, and when none of their ranks is in another one: a rank takes part in one
-// at a time, in the order in which they could begin. Replicas without REDUCE_GRAD in their lists
-// are reduced after them. The step ends with the last reduction, and updates wait for those of
-// their rank.
+// A rank does not wait at a REDUCE_GRAD. The reduction begins when all replicas of its stage have
+// reached it and none of their ranks is in another one: a rank takes part in one at a time, in the
+// order in which they could begin. Replicas without REDUCE_GRAD in their lists are reduced after
+// them. The step ends with the last reduction, and updates wait for those of their rank.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"
@@ -35,10 +34,11 @@ struct SimulateOptions {
   bool keeps_timeline = true;  // false: no spans, which take 40 bytes an action
 };
 
-// Fractions are 1 - busy of all ranks / (num_ranks x period): of the makespan, and of the stage
-// step, the period of a step among many where ranks update without waiting for each other.
+// Fractions are 1 - busy of all ranks / (num_ranks x period), for the makespan and for the stage
+// step, the period of a step among many if ranks update without waiting for each other.
 struct SimulationResult {
-  // A receive's span is its wait; reductions and updates after a list are last of their rank.
+  // The span of a receive is its wait. Reductions and updates after a list are the last of their
+  // rank.
   Timeline timeline;
   double makespan = 0.0;
   double stage_step = 0.0;  // the longest last end - first start of one rank, see statistics.h
@@ -56,7 +56,7 @@ SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options = {});
 
-// A step among many, back to back, of a schedule with U: what its slowest part lets through.
+// A step among many, back to back, of a schedule with U: its slowest part determines the period.
 struct SteadyStep {
   double period = 0.0;
   double bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x period)
@@ -69,7 +69,7 @@ SteadyStep steady_step(const Schedule& schedule,
                        int num_steps,
                        const SimulateOptions& options = {});
 
-// The time of each compute action and of each copy's reduction, for instance as it was measured.
+// The time of each compute action and of each replica's reduction, for instance as measured.
 using Durations = std::function<double(const Action&)>;
 SimulationResult simulate(const Schedule& schedule,
                           const Durations& durations,
@@ -79,10 +79,10 @@ SimulationResult simulate(const Schedule& schedule,
 // Returns what determines the makespan, in the order of time: each action could not start (a
 // message: not end) before the one in front of it had ended, but for the time that a message was on
 // its way. Where a message waited for its link, the one in front is the send, or without messages
-// the maker, with which the link became busy. Of several that end together it is the one on the
-// same rank, else on the lowest. Of a reduction it is one copy. What follows a list has an index
-// beyond it. Simulates, with 16
-// more bytes an action and message; errors are those of simulate().
+// the maker, with which the link became busy. If several end together, it is the one on the same
+// rank, else on the lowest. A reduction appears with one replica. Actions after a list have an
+// index beyond it. Simulates, with 16 more bytes an action and message; errors are those of
+// simulate().
 std::vector<Position> critical_path(const Schedule& schedule,
                                     const CostModel& costs,
                                     const SimulateOptions& options = {});

@@ -7,9 +7,9 @@
 
 namespace halfback {
 
-// Returns the JSON: one track a rank, another one where it has reductions, which run beside its
-// list; one complete event a span, in whole nanoseconds written as microseconds, named as the
-// action is in a schedule. No two events of a track overlap.
+// Returns the JSON: one track a rank, and another for its reductions, which run beside its list.
+// One complete event a span, in whole nanoseconds written as microseconds, with the name that the
+// action has in a schedule. Events of a track do not overlap.
 std::string to_chrome_trace(const Timeline& timeline);
 
 }  // namespace halfback

@@ -1,4 +1,5 @@
-// What a timeline amounts to. Busy is computing: F, B, I, W and U, neither messages nor reductions.
+// Statistics of a timeline. Busy means computing: F, B, I, W and U, neither messages nor
+// reductions.
 #pragma once
 
 #include "halfback/timeline/timeline.h"
@@ -12,17 +13,17 @@ struct Statistics {
   double makespan_seconds = 0.0;     // end of the last span minus start of the first
   std::vector<double> busy_seconds;  // by rank
   double bubble_fraction = 0.0;      // 1 - busy of all ranks / (num_ranks x makespan)
-  // The longest period of a rank: end of its last span minus start of its first, waiting in
-  // receives before, after, and waiting for the updates of others not counted. It is the time of a
-  // step among many where ranks update without waiting for all others.
+  // The longest period of a rank: end of its last span minus start of its first, without waits in
+  // receives before and after, and without waits for the updates of others. It is the time of a
+  // step among many if ranks update without waiting for all others.
   double stage_step_seconds = 0.0;
   double stage_step_bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x stage step)
-  // By rank, the time in which a reduction is under way, and the part of it in which the rank
-  // computes nothing: it is exposed, the rest is hidden.
+  // By rank, the time in which a reduction is under way, and the exposed part of it, in which the
+  // rank does not compute. The rest is hidden.
   std::vector<double> reduction_seconds;
   std::vector<double> exposed_reduction_seconds;
 
-  // Of the rank where it is longest.
+  // Returns the longest of any rank.
   double longest_reduction() const { return longest(reduction_seconds); }
   double longest_exposed_reduction() const { return longest(exposed_reduction_seconds); }
 
@@ -38,8 +39,8 @@ struct RankPeriod {
   double last_end = 0.0;
   bool has_begun = false;
 
-  // Receives begin nothing and end nothing. An update counts with its length alone. A reduction may
-  // end after what follows it.
+  // Receives neither begin nor end a period. An update counts only with its length. A reduction may
+  // end after the actions that follow it.
   void add(ActionKind kind, double start, double end) {
     if (is_receive(kind)) {
       return;
@@ -59,8 +60,8 @@ double idle_fraction(const std::vector<double>& busy, double period);
 // Returns the statistics; all are 0 without spans.
 Statistics statistics(const Timeline& timeline);
 
-// Returns the part of the time that messages were under way in which their senders went on: 1 -
-// length of all sends / time under way, at least 0; 1 where nothing was under way.
+// Returns the part of the messages' time under way in which their senders continued: 1 - length of
+// all sends / time under way, at least 0; 1 if nothing was under way.
 double hidden_message_fraction(const Timeline& timeline);
 
 // The median duration of one kind of action on one stage.

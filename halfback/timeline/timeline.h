@@ -1,5 +1,5 @@
-// When actions ran, or would run. Written by the executor and by the simulator, read by everything
-// that draws or measures.
+// When actions ran, or would run. The executor and the simulator write it; everything that draws or
+// measures reads it.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -10,8 +10,8 @@
 namespace halfback {
 
 // Times are seconds from the start of the step. cpu_seconds is the time that the rank's own thread
-// spent computing, where it is known; a simulated span has end - start. A reduction runs beside
-// what follows it in its list; its span is from when it begins to when its sum is there.
+// spent computing, if known; a simulated span has end - start. A reduction runs beside the actions
+// that follow it in its list; its span ends when its sum is there.
 struct Span {
   int rank = 0;
   Action action;

@@ -32,8 +32,8 @@ TEST(IdxHeaderTest, ReadsSizes) {
 }
 
 TEST(IdxHeaderTest, RefusesWhatIsNoHeader) {
-  EXPECT_TRUE(contains(refusal(""), "0 bytes are no header"));
-  EXPECT_TRUE(contains(refusal("\0\0\x08"s), "3 bytes are no header"));
+  EXPECT_TRUE(contains(refusal(""), "0 bytes are not a header"));
+  EXPECT_TRUE(contains(refusal("\0\0\x08"s), "3 bytes are not a header"));
   EXPECT_TRUE(contains(refusal("\x89PNG\r\n"), "begins with bytes 137 and 80"));
   EXPECT_TRUE(contains(refusal("\0\0\x0d\x01\0\0\0\0"s), "its type is 13, not 8"));
   EXPECT_TRUE(contains(refusal("\0\0\x08\0"s), "it has 0 dimensions, not 1 to 8"));

@@ -290,7 +290,7 @@ TEST_F(CommandLineTest, SimulatesChannelsAndLinks) {
   expect_error("simulate naive --bandwidth 8", 2, "--bandwidth without the bytes of messages");
   expect_error("simulate naive --cost 1e300,1,1 --format trace", 2,
                "; expected 1e+12 or less; use smaller costs or more bandwidth");
-  expect_error("simulate naive --channel full", 2, "'full' is no rule");
+  expect_error("simulate naive --channel full", 2, "'full' is not a rule");
 }
 
 TEST_F(CommandLineTest, SimulatesBytes) {

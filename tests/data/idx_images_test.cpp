@@ -227,7 +227,7 @@ TEST_F(IdxImagesTest, RefusesFilesThatDoNotBelongTogether) {
   write("t10k-images-idx3-ubyte", idx({kTest, 3, 2}, pixels(kTest)));
   EXPECT_TRUE(contains(refusal(), "have 2 x 3 pixels and test images 3 x 2"));
   write("t10k-images-idx3-ubyte", idx({0, 2, 3}, ""));
-  EXPECT_TRUE(contains(refusal(), "is empty; expected at least one image; fetch the file anew"));
+  EXPECT_TRUE(contains(refusal(), "is empty; expected at least one image; fetch the file again"));
 }
 
 TEST_F(IdxImagesTest, RefusesImagesOfOneColor) {

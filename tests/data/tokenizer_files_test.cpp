@@ -289,7 +289,7 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
   json without_unknown = byte_level();
   without_unknown["model"]["unk_token"] = "<unk>";
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(without_unknown)->encode("z"); }),
-                       " is no token, and the vocab lacks the unknown one"));
+                       " is not a token, and the vocab lacks the unknown one"));
   json endless = byte_level();
   endless.merge_patch(split_by({{"Regex", "(?:a|a)+c"}}));
   EXPECT_TRUE(
@@ -300,7 +300,7 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
   unigram["model"] = {
       {"type", "Unigram"}, {"unk_id", nullptr}, {"vocab", json::array({json::array({"a", -1.0})})}};
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(unigram)->encode("z"); }),
-                       " is no token, and the model has no unknown one"));
+                       " is not a token, and the model has no unknown one"));
   std::filesystem::remove(directory_ / "tokenizer.json");
   spit(directory_ / "vocab.txt", "[PAD]\n[UNK]\n");
   spit(directory_ / "tokenizer_config.json", R"({"tokenizer_class": 3})");

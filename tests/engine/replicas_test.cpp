@@ -192,12 +192,14 @@ TEST(ReplicasTest, GroupsThatCannotBeAreRefused) {
     options.gradient_groups = groups;
     return text_of_thrown<ConfigError>([&] { make_pipeline(schedule, options); });
   };
-  EXPECT_EQ(refusal(replicated({"1f1b", 2, 4, true}, 2), 3),
-            "--gradient-groups is 3 with 2 copies of the weights; expected 2 times a power of two");
-  EXPECT_EQ(refusal(replicated({"1f1b", 2, 8, true}, 1), 6),
-            "--gradient-groups is 6 with 1 copies of the weights; expected 1 times a power of two");
+  EXPECT_EQ(
+      refusal(replicated({"1f1b", 2, 4, true}, 2), 3),
+      "--gradient-groups is 3 with 2 replicas of the weights; expected 2 times a power of two");
+  EXPECT_EQ(
+      refusal(replicated({"1f1b", 2, 8, true}, 1), 6),
+      "--gradient-groups is 6 with 1 replicas of the weights; expected 1 times a power of two");
   EXPECT_EQ(refusal(replicated({"1f1b", 2, 6, true}, 1), 4),
-            "--gradient-groups is 4: 6 micro-batches of a copy of the weights are not 4 equal "
+            "--gradient-groups is 4: 6 micro-batches of a replica are not 4 equal "
             "groups");
 }
 

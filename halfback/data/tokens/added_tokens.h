@@ -1,5 +1,5 @@
-// Tokens that stand beside the model's vocabulary, as <|endoftext|>: their texts are found in a
-// whole text before anything else is done to it.
+// Tokens outside the model's vocabulary, as <|endoftext|>: the tokenizer finds their texts in a
+// whole text before it does anything else.
 #pragma once
 
 #include "halfback/data/tokens/normalizer.h"
@@ -32,18 +32,19 @@ AddedToken parse_added_token(const nlohmann::json& json, const std::string& part
 
 class AddedTokens {
  public:
-  // A token with the id of its content in the model's vocabulary, or the next one. Returns the id.
+  // Adds a token with the id of its content in the model's vocabulary, or the next free id. Returns
+  // the id.
   std::int32_t add(AddedToken token, const TokenModel& model);
 
-  // Makes find() ready; once all are added.
+  // Prepares find(). To be called once all tokens are added.
   void finish(const Normalizer& normalizer);
 
   const std::map<std::int32_t, AddedToken>& tokens() const { return tokens_; }
-  // Returns the id of a token; -1 for none.
+  // Returns the id of a token, or -1.
   std::int32_t id_of(std::string_view content) const;
 
-  // Calls with the parts of a text in their order, and the token that each is; -1 for none.
-  // `is_normalized` tells which of the tokens are meant.
+  // Calls on_part with the parts of a text in their order, and the token of each, or -1.
+  // `is_normalized` selects the tokens.
   using OnPart = std::function<void(std::size_t begin, std::size_t end, std::int32_t token)>;
   void find(std::string_view text, bool is_normalized, const OnPart& on_part) const;
 

@@ -92,7 +92,7 @@ AroundText read_around_text(const nlohmann::json& config,
     }
     const std::int32_t id = id_of(token);
     if (id < 0) {
-      fields.refuse(fmt::format("{} {}, which is no token,", name, quote(token)), "one that is");
+      fields.refuse(fmt::format("{} {}, which is not a token,", name, quote(token)), "one that is");
     }
     return {id};
   };

@@ -1,4 +1,5 @@
-// What a model has learned to see around a text, as tokenizer.json and tokenizer_config.json say.
+// The tokens that a model has learned to see around a text, from tokenizer.json and
+// tokenizer_config.json.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -16,7 +17,7 @@ struct AroundText {
   std::vector<std::int32_t> suffix;
 };
 
-// Reads a post-processor; null has none. `part` names the JSON in messages. Throws FileError.
+// Reads a post-processor; null means none. `part` names the JSON in messages. Throws FileError.
 AroundText read_post_processor(const nlohmann::json& json, const std::string& part);
 
 // Reads add_bos_token and add_eos_token of a tokenizer_config.json. transformers heeds them only

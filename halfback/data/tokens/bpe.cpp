@@ -170,7 +170,7 @@ class Bpe final : public TokenModel {
   void require_unknown(std::string_view one) const {
     if (unknown_ < 0) {
       throw FileError(fmt::format(
-          "tokenizer: {} is no token, and the vocab lacks the unknown one, {}; use a model with "
+          "tokenizer: {} is not a token, and the vocab lacks the unknown one, {}; use a model with "
           "another tokenizer",
           quote(one), quote(unknown_text_)));
     }

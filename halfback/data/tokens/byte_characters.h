@@ -11,7 +11,7 @@ namespace halfback {
 // Returns a character for each byte.
 std::string to_byte_characters(std::string_view bytes);
 
-// Returns the bytes; nothing when a character stands for none.
+// Returns the bytes, or nothing if a character does not stand for a byte.
 std::optional<std::string> from_byte_characters(std::string_view text);
 
 }  // namespace halfback

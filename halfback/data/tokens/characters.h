@@ -1,6 +1,6 @@
 // Characters of Unicode as Hugging Face's tokenizers library sees them. It takes their properties
-// from several tables of different ages, and ids depend on which: a mark that came after Unicode 8
-// is no accent to BertNormalizer. Characters younger than ICU's tables stand in one of our own.
+// from several tables of different ages, and ids depend on them: a mark that came after Unicode 8
+// is not an accent to BertNormalizer. A table of our own has the characters younger than ICU's.
 //
 // Source: the behavior of tokenizers 0.23 for every character, against the Unicode Character
 // Database 17.
@@ -19,7 +19,7 @@ namespace halfback {
 // decode(errors="replace") does.
 std::string to_valid_utf8(std::string_view text);
 
-// Returns the length without what more bytes could make a character at the end.
+// Returns the length without an incomplete character at the end.
 std::size_t length_without_broken_end(std::string_view text);
 
 // Returns the length of the character that valid text begins with.
@@ -48,7 +48,7 @@ bool is_word(char32_t character);     // \w of Rust's regex
 bool is_numeric(char32_t character);  // N
 bool is_mark(char32_t character);     // M of Unicode 9
 
-// As BERT's normalizer and pre-tokenizer have them: of Unicode 8.
+// Unicode 8, as in BERT's normalizer and pre-tokenizer.
 bool is_control_of_bert(char32_t character);
 bool is_accent_of_bert(char32_t character);
 bool is_punctuation(char32_t character);

@@ -1,5 +1,5 @@
-// Reads one object of a tokenizer's JSON to its last key: what we do not know, or know and cannot
-// do, is refused by name.
+// Reads one object of a tokenizer's JSON completely: it refuses by name every key or value that is
+// unknown or not supported.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -40,7 +40,7 @@ std::string names_of(const Table& table) {
 class Fields {
  public:
   // `part` names the object in messages: "FILE: normalizer". The JSON must outlive this. Throws
-  // FileError for JSON that is no object.
+  // FileError for JSON that is not an object.
   Fields(const nlohmann::json& json, std::string part) : json_(json), part_(std::move(part)) {
     if (!json.is_object()) {
       refuse(quote(json.dump()), "an object");
@@ -51,7 +51,7 @@ class Fields {
   const std::string& part() const { return part_; }
   std::string type() const { return json_.contains("type") ? read<std::string>("type") : ""; }
 
-  // Returns the value of a key; null for none.
+  // Returns the value of a key, or null.
   const nlohmann::json& find(const std::string& key) {
     static const nlohmann::json none;
     known_.insert(key);
@@ -59,23 +59,23 @@ class Fields {
     return found == json_.end() ? none : *found;
   }
 
-  // Returns a value, or `otherwise` for one that is not there or null.
+  // Returns a value, or `otherwise` if it is missing or null.
   template <typename Value>
   Value get(const std::string& key, const std::optional<Value>& otherwise = std::nullopt) {
     return find(key).is_null() && otherwise ? *otherwise : read<Value>(key);
   }
 
-  // Throws unless a value is not there, null or the one that is supported.
+  // Throws unless a value is missing, null or the supported one.
   void require(const std::string& key, const nlohmann::json& only) {
     if (const nlohmann::json& found = find(key); !found.is_null() && found != only) {
       refuse(fmt::format("{} {}", key, quote(found.dump())), only.dump());
     }
   }
 
-  // Keys without an effect on ids and text.
+  // Accepts keys without an effect on ids and text.
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
 
-  // Throws for a key that nobody asked for.
+  // Throws for a key that was not asked for.
   void finish() const {
     for (const auto& [key, value] : json_.items()) {
       if (!known_.contains(key)) {

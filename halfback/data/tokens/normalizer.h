@@ -1,4 +1,4 @@
-// Normalizers of tokenizer.json: what is done to a text before it is cut into words.
+// Normalizers of tokenizer.json: they change a text before it is cut into words.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -9,7 +9,7 @@
 
 namespace halfback {
 
-// Makes valid UTF-8 of valid UTF-8. Thread-safe.
+// Changes valid UTF-8 to valid UTF-8. Thread-safe.
 using Normalizer = std::function<std::string(std::string)>;
 
 // `part` names the JSON in messages: "FILE: normalizer". Null changes nothing. Throws FileError for

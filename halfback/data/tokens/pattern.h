@@ -1,5 +1,5 @@
-// Patterns that split and replace text, in Oniguruma's dialect, which the tokenizers library
-// speaks; found by PCRE2. What the two could understand differently is refused.
+// Patterns that split and replace text, in the tokenizers library's dialect, Oniguruma's. PCRE2
+// finds them; a pattern that the two could understand differently is refused.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -17,7 +17,7 @@ class Pattern {
   // Compiles {"Regex": ...} or {"String": ...}. Throws FileError beginning with `part`.
   Pattern(const nlohmann::json& json, const std::string& part);
 
-  // Calls with begin and end of each match in valid UTF-8, in their order; matches do not overlap.
+  // Calls back with begin and end of each match in valid UTF-8, in order; matches do not overlap.
   void for_each_match(std::string_view text,
                       const std::function<void(std::size_t, std::size_t)>& on_match) const;
 

@@ -10,14 +10,14 @@
 
 namespace halfback {
 
-// Valid UTF-8; `is_start` where the text as it was given begins with it.
+// Valid UTF-8; `is_start` if the original text begins with it.
 struct Piece {
   std::string_view text;
   bool is_start = false;
 };
 using OnPiece = std::function<void(const Piece&)>;
 
-// Calls with each part of a piece, in their order. Thread-safe.
+// Calls back with each part of a piece, in order. Thread-safe.
 using PreTokenizer = std::function<void(const Piece&, const OnPiece&)>;
 
 // `part` names the JSON in messages: "FILE: pre_tokenizer". Null cuts nothing. Throws FileError for

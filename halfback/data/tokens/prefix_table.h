@@ -1,4 +1,4 @@
-// Words by what a text begins with: all of them that a text begins with, shortest first.
+// A table of words that finds all words that a text begins with, shortest first.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace halfback {
 
 class PrefixTable {
  public:
-  // Takes words with a number each. Of equal words the first counts; an empty one never does.
+  // Takes words with a number each. The first of equal words counts; empty words do not.
   explicit PrefixTable(std::vector<std::pair<std::string, std::int32_t>> words = {})
       : words_(std::move(words)) {
     const auto text = [](const auto& word) -> const std::string& { return word.first; };
@@ -33,7 +33,7 @@ class PrefixTable {
     }
   }
 
-  // Calls with the length and the number of each.
+  // Calls back with the length and the number of each.
   template <typename Call>
   void for_each(std::string_view text, const Call& call) const {
     if (text.empty()) {

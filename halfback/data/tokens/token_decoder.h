@@ -1,4 +1,4 @@
-// Decoders of tokenizer.json: they make text of tokens, one after the other.
+// Decoders of tokenizer.json: they make text from tokens, one by one.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -11,7 +11,7 @@
 
 namespace halfback {
 
-// A step of a decoder on its way through one text: it takes tokens and hands tokens on.
+// A step of a decoder for one text: it takes tokens and passes tokens on.
 class DecoderStep {
  public:
   using OnToken = std::function<void(std::string)>;

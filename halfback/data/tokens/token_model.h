@@ -1,4 +1,4 @@
-// Models of tokenizer.json: they make tokens of one word.
+// Models of tokenizer.json: they make tokens from one word.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -28,8 +28,8 @@ class TokenModel {
  public:
   virtual ~TokenModel() = default;
 
-  // Appends the tokens of a word, which is valid UTF-8 and not empty. Throws FileError for one
-  // that the model has no tokens for, and no unknown one.
+  // Appends the tokens of a word, which is valid UTF-8 and not empty. Throws FileError if the model
+  // has neither tokens for it nor an unknown token.
   virtual void encode(std::string_view word, std::vector<std::int32_t>& tokens) const = 0;
 
   // Returns the length of a front of the word whose tokens are the same without the rest, and the
@@ -37,7 +37,7 @@ class TokenModel {
   virtual std::size_t independent_length(std::string_view word) const { return word.size(); }
 
   const TokenIds& ids() const { return ids_; }
-  // Returns the id of a word; -1 for none.
+  // Returns the id of a word, or -1.
   std::int32_t id_of(std::string_view word) const {
     const auto found = ids_.find(word);
     return found == ids_.end() ? -1 : found->second;
@@ -53,7 +53,7 @@ class TokenModel {
 using TokenModelPointer = std::shared_ptr<const TokenModel>;
 
 // Our own key of a Unigram: its scores are the nearest numbers to their digits, as Python reads
-// them, and not as the tokenizers library does.
+// them, unlike the tokenizers library.
 inline constexpr const char* kExactScores = "halfback_exact_scores";
 
 // `part` names the JSON in messages: "FILE: model". Throws FileError for what is not supported.
@@ -68,7 +68,7 @@ TokenModelPointer make_unigram(Fields& fields);
 namespace detail {
 // Reads {"word": id, ...}.
 TokenIds read_ids(Fields& fields);
-// Appends "<0x41>" and so on for each byte; returns false, and appends none, when one is missing.
+// Appends "<0x41>" and so on for each byte. Returns false, and appends nothing, if one is missing.
 bool append_bytes(std::string_view bytes, const TokenIds& ids, std::vector<std::int32_t>& tokens);
 }  // namespace detail
 

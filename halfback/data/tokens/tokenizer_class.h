@@ -1,5 +1,5 @@
-// What the classes of transformers make of a tokenizer's files. Some of them take only the
-// vocabulary out of a tokenizer.json, and build the rest from tokenizer_config.json anew.
+// What the tokenizer classes of transformers read from a tokenizer's files. Some of them take only
+// the vocabulary of a tokenizer.json, and build the rest from tokenizer_config.json.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,33 +9,31 @@
 
 namespace halfback {
 
-// The class that leaves a tokenizer.json as it is.
+// The class that takes a tokenizer.json unchanged.
 inline constexpr const char* kAsItIs = "PreTrainedTokenizerFast";
 
-// Returns the tokenizer_class of a configuration, without what it says about its language; "" for
-// none.
+// Returns the tokenizer_class of a configuration, without its language, or "".
 std::string class_of(const nlohmann::json& config);
 
 // Returns whether a part of a tokenizer.json, as "decoder", is of a type or has such a part.
 bool uses(const nlohmann::json& tokenizer, const char* part, std::string_view type);
 
-// Makes of a tokenizer.json what the class gives that AutoTokenizer takes for it, `model` being
-// config.json, or null. Names of tokens that the class knows by itself come into the config.
-// Returns the name of the class. Throws FileError beginning with the source, also for a class that
-// we do not know.
+// Changes a tokenizer.json as the class does that AutoTokenizer chooses for it; `model` is
+// config.json, or null. Adds the token names that the class knows by itself to the config. Returns
+// the name of the class. Throws FileError beginning with the source, also for an unknown class.
 std::string rebuild_as_class(nlohmann::json& tokenizer,
                              nlohmann::json& config,
                              const nlohmann::json& model,
                              const std::string& source);
 
-// Returns the tokenizer.json that transformers makes of BERT's vocab.txt and added tokens. Throws
+// Returns the tokenizer.json that transformers makes from BERT's vocab.txt and added tokens. Throws
 // FileError beginning with the source.
 nlohmann::json of_vocabulary(const std::string& text,
                              const nlohmann::json& added,
                              nlohmann::json& config,
                              const std::string& source);
 
-// Returns the tokenizer.json that transformers makes of GPT-2's vocab.json and merges.txt.
+// Returns the tokenizer.json that transformers makes from GPT-2's vocab.json and merges.txt.
 nlohmann::json of_merges(const nlohmann::json& words,
                          std::string_view merges,
                          nlohmann::json& config);

@@ -1,6 +1,6 @@
-// Tokenizers as checkpoints hold them: tokenizer.json, else tokenizer.model, else vocab.txt, else
-// vocab.json and merges.txt of a GPT-2, each with tokenizer_config.json and special_tokens_map.json
-// beside it. All that is there stays with the tokenizer, byte for byte.
+// Tokenizers in checkpoints: tokenizer.json, else tokenizer.model, else vocab.txt, else vocab.json
+// and merges.txt of a GPT-2, each with tokenizer_config.json and special_tokens_map.json beside it.
+// The tokenizer keeps all of these files, byte for byte.
 #pragma once
 
 #include "halfback/data/tokenizer.h"
@@ -9,8 +9,8 @@
 
 namespace halfback {
 
-// Returns the tokenizer of a directory; null where no file of one is. Throws FileError for files
-// of another kind and for what is not supported.
+// Returns the tokenizer of a directory, or null if it has none of the files. Throws FileError for
+// files of another kind and for unsupported ones.
 TokenizerPointer find_tokenizer(const std::filesystem::path& directory);
 
 // Reads the tokenizer of a directory, or of a file: tokenizer.json or another .json of its kind,

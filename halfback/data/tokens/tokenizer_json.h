@@ -1,9 +1,9 @@
-// The tokenizer of a tokenizer.json, as Hugging Face's tokenizers library writes it, with what
-// transformers reads beside it. Ids and texts are those of transformers: what we could not do alike
+// The tokenizer of a tokenizer.json, as Hugging Face's tokenizers library writes it, with the files
+// that transformers reads beside it. Ids and texts equal those of transformers; what would differ
 // is refused by name.
 //
-// A text is encoded as Python would read it: U+FFFD for what is not UTF-8. It is encoded whole, in
-// memory that grows with its length.
+// A text is encoded as Python would read it, with U+FFFD for bytes that are not UTF-8. It is
+// encoded whole, in memory that grows with its length.
 #pragma once
 
 #include "halfback/data/tokenizer.h"

@@ -134,7 +134,7 @@ class Unigram final : public TokenModel {
 
   [[noreturn]] static void refuse(std::string_view one) {
     throw FileError(fmt::format(
-        "tokenizer: {} is no token, and the model has no unknown one; use a model with another "
+        "tokenizer: {} is not a token, and the model has no unknown one; use a model with another "
         "tokenizer",
         quote(one)));
   }

@@ -1,12 +1,12 @@
-// Looks for a good order of a step's actions under a memory limit.
+// Searches a good order of a step's actions under a memory limit.
 //
 // It starts from a few building blocks, one micro-batch's path through the ranks, repeated at an
 // even distance, and improves each by justification, as known from project scheduling (Tormos and
 // Lova, "A competitive heuristic solution technique for resource-constrained project scheduling",
 // Annals of Operations Research 102, 2001): all actions as late as the last one allows, by
-// descending end, then as early as possible, by ascending begin, until nothing is gained. Building
+// descending end, then as early as possible, by ascending begin, until it gains nothing. Building
 // blocks are from Qi et al., "Pipeline Parallelism with Controllable Memory", NeurIPS 2024, arXiv
-// 2405.15362. No clock and no chance: the same numbers give the same order.
+// 2405.15362. It uses neither clock nor chance: the same numbers give the same order.
 #pragma once
 
 #include "halfback/schedule/schedule.h"
@@ -17,9 +17,9 @@
 
 namespace halfback {
 
-// What is to be small: the time until the last rank ends, or the longest time from one rank's begin
-// to its end, which is the period of steps among many where ranks update on their own. Of equal
-// orders the other decides.
+// What the search makes small: the time until the last rank ends, or the longest time from one
+// rank's begin to its end, which is the period of steps among many if ranks update on their own.
+// Between equal orders the other time decides.
 enum class SearchGoal { Makespan, StageStep };
 
 struct SearchProblem {
@@ -30,12 +30,12 @@ struct SearchProblem {
   double memory_limit = 0.0;  // of each rank, in M_B (held_peaks.h); 0: none
   double released_at_input = 0.0;
   SearchGoal goal = SearchGoal::Makespan;
-  // Orders to begin from besides the building blocks, of the same placement and micro-batches.
+  // Orders to start from besides the building blocks, with the same placement and micro-batches.
   std::vector<Schedule> known = {};
 };
 
-// Returns the best order found. Weight gradients of a stage ascend. Throws ConfigError where no
-// order keeps the limit: it must admit one micro-batch on all stages of a rank.
+// Returns the best order found. Weight gradients of a stage ascend. Throws ConfigError if no order
+// keeps the limit: it must admit one micro-batch on all stages of a rank.
 // Time: linear in the number of actions, times the number of attempts, 12 to 200.
 Schedule search_order(const std::string& name, const SearchProblem& problem);
 

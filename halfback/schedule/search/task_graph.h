@@ -1,5 +1,5 @@
-// The compute actions of one step as a graph, for those who look for a good order of them. Times
-// are whole ticks here, so that equal lengths stay equal however they are summed.
+// The compute actions of one step as a graph, for searches. Times are whole ticks here, so that
+// equal lengths stay equal in whatever order they are summed.
 #pragma once
 
 #include "halfback/schedule/placement.h"
@@ -10,8 +10,9 @@
 
 namespace halfback {
 
-// What actions of 1/N of the model take, where N ranks hold a copy, and a hop between ranks; in any
-// one unit. A stage of S takes N/S of it. As the cost model of the simulator, without its details.
+// The times of actions on 1/N of the model, where N ranks hold a replica, and of a hop between
+// ranks, in any one unit. A stage of S takes N/S of it. A simple form of the simulator's cost
+// model.
 struct ShareTimes {
   double forward = 1.0;
   double input = 1.0;
@@ -39,7 +40,7 @@ class TaskGraph {
     std::array<int, 2> after = {-1, -1};  // those that take its own
   };
 
-  // Of the memory that F keeps, the input gradient frees `released_at_input` (0 to 1).
+  // The input gradient frees the part `released_at_input` (0 to 1) of the memory that F keeps.
   TaskGraph(Placement placement,
             int num_micro_batches,
             bool two_stage,
@@ -53,7 +54,7 @@ class TaskGraph {
   const Task& task(int id) const { return tasks_[static_cast<std::size_t>(id)]; }
   int forward(int stage, int micro_batch) const { return id(0, stage, micro_batch); }
   int backward(int stage, int micro_batch) const { return id(1, stage, micro_batch); }
-  // Of two-stage graphs only.
+  // Only for graphs with a split backward.
   int weight(int stage, int micro_batch) const { return id(2, stage, micro_batch); }
   bool two_stage() const { return two_stage_; }
   Action action(int id) const;
@@ -64,7 +65,7 @@ class TaskGraph {
 
   static constexpr std::int64_t kMemoryUnit = 1 << 16;
 
-  // Ticks from the end of one task to the earliest begin of one that takes its result.
+  // Returns the ticks from the end of one task to the earliest begin of one that takes its result.
   std::int64_t hop(int from, int to) const { return task(from).rank == task(to).rank ? 0 : hop_; }
   // Returns by rank when its first task can begin at the earliest.
   std::vector<std::int64_t> earliest_begins() const;

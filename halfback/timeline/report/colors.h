@@ -1,4 +1,5 @@
-// The colors of actions in drawings: Paul Tol's muted scheme, which the color-blind tell apart.
+// The colors of actions in drawings: Paul Tol's muted scheme, which color-blind people can
+// distinguish.
 #pragma once
 
 #include "halfback/schedule/action.h"

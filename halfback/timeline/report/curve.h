@@ -1,6 +1,6 @@
-// A number over the steps of a run, in memory that does not grow with their count: when its points
-// are full, neighbors become one, which keeps the range and the mean of its values. A spike of one
-// step in 100,000 is so still seen. Charts are what the page draws of curves.
+// A number over the steps of a run, in memory that does not grow with their count: when all points
+// are in use, neighbors merge into one, which keeps the range and the mean of its values. So a
+// spike of one step in 100,000 remains visible. The page draws curves as charts.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -13,23 +13,23 @@
 
 namespace halfback {
 
-// What a curve keeps of one value, or of several in a row.
+// A point of a curve: one value, or several in a row.
 struct CurvePoint {
   std::int64_t first_step = 0;
   std::int64_t last_step = 0;
   std::int64_t num_values = 0;
-  std::int64_t num_not_finite = 0;  // of them; they count in no number below
+  std::int64_t num_not_finite = 0;  // of them; not counted in the numbers below
   double least = std::numeric_limits<double>::infinity();
   double most = -std::numeric_limits<double>::infinity();
   double sum = 0.0;
 
-  // Returns the mean of the finite values; NaN where there is none.
+  // Returns the mean of the finite values; NaN without any.
   double mean() const;
 };
 
 class Curve {
  public:
-  // `name` says in the legend which of a chart's curves this is. At least two points.
+  // `name` is for the legend of the chart. At least two points.
   explicit Curve(std::string name, std::size_t max_points = 1000);
 
   // Steps ascend. The value may be NaN or infinite.
@@ -37,8 +37,8 @@ class Curve {
 
   const std::string& name() const { return name_; }
   std::int64_t values_per_point() const { return values_per_point_; }  // a power of two
-  // Returns the points in ascending order. Where they stand for several values each, the first and
-  // the last value come once more at the ends, as points of their own.
+  // Returns the points in ascending order. If a point stands for several values, the first and the
+  // last value are repeated at the ends as single points.
   std::vector<CurvePoint> points() const;
 
  private:
@@ -62,7 +62,7 @@ struct Chart {
 
 // Returns {"title", "unit", "starts_at_zero", "curves"}; each curve as {"name", "values_per_point",
 // "points"}, each point as [step, value], or of several values as [first step, last step, mean,
-// least, most, number of those that are not finite]. Written down, what is not finite is null.
+// least, most, number of those that are not finite]. Numbers that are not finite become null.
 // Curves without points are left out.
 nlohmann::json to_json(const Chart& chart);
 

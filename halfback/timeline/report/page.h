@@ -5,7 +5,7 @@
 
 namespace halfback {
 
-// Has the place "{{data}}" once.
+// Contains the placeholder "{{data}}" once.
 extern const std::string_view kReportPage;
 
 }  // namespace halfback

@@ -1,6 +1,6 @@
 // One schedule on one page: how it would run and how it ran, one above the other on one axis, with
-// what each rank holds meanwhile; above them curves over the run's steps, where it has any. A
-// single file, without a network.
+// the memory of each rank; above them curves over the run's steps, if any. The page is a single
+// file and needs no network.
 #pragma once
 
 #include "halfback/timeline/report/curve.h"
@@ -15,7 +15,7 @@
 
 namespace halfback {
 
-// What a rank holds from a time on.
+// The memory that a rank holds from a time on.
 struct MemoryPoint {
   double seconds = 0.0;
   double held = 0.0;
@@ -40,23 +40,22 @@ struct Report {
   std::vector<Chart> charts = {};  // over the steps of the run, of which a track is one
 };
 
-// Returns all that the page shows: for each track its spans as [rank, action, stage, micro-batch,
+// Returns the data of the page: for each track its spans as [rank, action, stage, micro-batch,
 // letters, start, end], which of them are critical, memory as [time, held] by rank, and its
-// makespan, stage step, bubble fractions and reductions. Times are from the first start of the
-// track. Charts are there where the report has any.
+// makespan, stage step, bubble fractions and reductions. Times count from the first start of the
+// track. Charts are included if the report has any.
 nlohmann::json to_json(const Report& report);
 
 // Returns the page. Its script element with the id "data" holds to_json().
 std::string to_html(const Report& report);
 
-// Returns what each rank holds after each of its spans, given that by rank and action; updates
-// after the lists change nothing.
+// Returns the memory of each rank after each of its spans, given the memory by rank and action.
+// Updates after the lists do not change it.
 std::vector<std::vector<MemoryPoint>> memory_curves(
     const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held);
 
-// Returns what each rank holds of activations: a stage of S counts N/S from the begin of its F to
-// the end of its W or B, as activation_peaks() counts it, where the stage has any. `share` is that
-// N/S.
+// Returns the activations that each rank holds: a stage of S counts `share` = N/S from the begin of
+// its F to the end of its W or B, if it has any, as activation_peaks() counts them.
 std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share);
 
 }  // namespace halfback
