@@ -84,9 +84,8 @@ Action parse_action(std::string_view text) {
     return *action;
   }
   throw ScheduleError(fmt::format(
-      "action: '{}' is not an action; expected stage, letters, micro-batch, as in 2F0, with the "
-      "letters F, "
-      "B, I, W, SEND_F, RECV_F, SEND_B or RECV_B, or stage and REDUCE_GRAD or U, as in 2U",
+      "action: '{}' is not an action; expected stage, letters, micro-batch, as in 2F0, with "
+      "letters F, B, I, W, SEND_F, RECV_F, SEND_B or RECV_B, or stage and REDUCE_GRAD or U, as 2U",
       text.substr(0, 40)));
 }
 
