@@ -48,7 +48,7 @@ class IdxImages final : public Dataset {
 
   // Inputs [N, 1, H, W] float32, targets [N], labels from 0. A batch may span two epochs.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_images) const override;
-  // Of the test images.
+  // Samples of the test images.
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_images) const override;
 
  private:

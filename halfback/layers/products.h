@@ -23,7 +23,7 @@ at::Tensor product_backward_input(const at::Tensor& gradient, const Parameter& w
 // weight.gradient += g^T x. The first of a step overwrites, so nothing needs to be zeroed.
 void product_backward_weight(const at::Tensor& gradient, const at::Tensor& x, Parameter& weight);
 
-// The same for y = x W^T + b; a bias without a value is none.
+// The same for y = x W^T + b; a bias without a value means no bias.
 void affine_backward_weight(const at::Tensor& gradient,
                             const at::Tensor& x,
                             Parameter& weight,

@@ -125,7 +125,7 @@ class Deadlock {
     return wait_for_maker(rank, action);
   }
 
-  // Of a schedule without messages.
+  // The wait in a schedule without messages.
   Wait wait_for_maker(int rank, const Action& action) const {
     Action maker = neighbor_input(action);
     const int other = schedule_.placement.rank_of(maker);

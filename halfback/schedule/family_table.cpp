@@ -43,7 +43,7 @@ double chunk(const Shape& shape) {
 }
 double trained(const Shape& shape) { return at_most(shape.trained, shape); }
 
-// Of windows of a size: see build_local_overlapping().
+// The peak of windows of a size: see build_local_overlapping().
 double windows(int window, const Shape& shape) {
   return at_most(window == 2 && shape.two_stage ? 2 : window == 1 ? 1 : shape.num_ranks, shape);
 }

@@ -43,7 +43,7 @@ struct Membership::State {
         options(std::move(membership_options)),
         heartbeats(options.names) {}
 
-  // Of the thread that talks to the store.
+  // Runs on the thread that talks to the store.
   void talk() {
     RunningTime time;
     bool may_go_on = true;
@@ -133,7 +133,7 @@ struct Membership::State {
     }
   }
 
-  // Of the thread that watches.
+  // Runs on the thread that watches.
   void watch(const Policy& policy) {
     RunningTime time;
     std::uint64_t last_round = 0;

@@ -256,7 +256,7 @@ class JsonTokenizer final : public Tokenizer {
   }
 
   // All that makes tokens of a text, those of the config included. Checkpoints hold its checksum: a
-  // change here refuses to go on with older ones.
+  // change here refuses to resume with older ones.
   std::string identity_of_parts() const {
     using nlohmann::json;
     json all = json::array({parts_.tokenizer["model"], parts_.tokenizer.value("normalizer", json()),

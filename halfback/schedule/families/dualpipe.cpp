@@ -51,7 +51,7 @@ void write(const Phases& phases, RankList& list) {
     list.forward(other);
     list.whole_backward(own);
   });
-  // Of the 2 x far backwards the second half is split.
+  // The second half of the 2 x far backwards is split.
   const auto late_backward = [&](int index, int chunk) {
     index < far ? list.whole_backward(chunk) : list.backward(chunk);
   };

@@ -61,8 +61,8 @@ void add(Step step, RankList& list) {
 }
 
 // Where 3 divides the ranks, only a gap of two before the first I keeps micro-batches apart. The
-// first and the last do without: when the one's F run there is no I yet, and at the other's I no F
-// any more. So all others enter two slots sooner after the first, and the last ends two sooner.
+// first and the last do not need it: the F of the first run before any I, and the I of the last
+// after all F. So all others enter two slots sooner after the first, and the last ends two sooner.
 void write_v_min(const PipelineShape& shape, int rank, RankList& list) {
   const int ranks = shape.num_ranks;
   const int last = shape.num_micro_batches - 1;

@@ -57,7 +57,7 @@ function valueTicks(chart) {
   return multiples(step, Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step);
 }
 
-// Neighbors that are numbers: a line breaks where there is none.
+// Neighbors that are numbers: a line breaks at a value that is not.
 function runsOf(points) {
   const runs = [[]];
   for (const point of points) isNumber(point) ? runs.at(-1).push(point) : runs.push([]);

@@ -97,7 +97,7 @@ std::vector<std::vector<MemoryPoint>> memory_curves(
     const auto rank = static_cast<std::size_t>(span.rank);
     std::vector<MemoryPoint>& curve = curves[rank];
     if (curve.size() < held[rank].size()) {
-      // A reduction holds nothing up: the list goes on where it begins.
+      // A reduction does not delay its list, which continues where the reduction begins.
       const bool ends = span.action.kind != ActionKind::ReduceGradient;
       const double seconds = ends ? span.end_seconds : curve.empty() ? 0.0 : curve.back().seconds;
       curve.push_back({seconds, static_cast<double>(held[rank][curve.size()])});
