@@ -215,7 +215,7 @@ TEST(ChannelRuleTest, ReadsItsText) {
   EXPECT_EQ(parse_channel_rule("3"), ChannelRule{3});
   EXPECT_EQ(to_string(ChannelRule{3}), "capacity 3");
   EXPECT_TRUE(has_text(error_of([] { parse_channel_rule("bufered"); }), "did you mean buffered?"));
-  EXPECT_TRUE(has_text(error_of([] { parse_channel_rule("-1"); }), "no rule"));
+  EXPECT_TRUE(has_text(error_of([] { parse_channel_rule("-1"); }), "not a rule"));
 }
 
 TEST(WeightOrderTest, AscendingIsReportedPerStage) {

@@ -17,7 +17,7 @@ TEST(HeartbeatsTest, WhoSaysTheSameForLongerThanTheTimeoutIsReported) {
   EXPECT_EQ(heartbeats.report_of_silence(Seconds(2)),
             "process 1 has sent no heartbeat for 2 s; last known position: rank 2: position 3");
   EXPECT_EQ(heartbeats.with_positions("boom"),
-            "boom\n  process 0: here\n  process 1: rank 2: position 3; no sign for 3 s");
+            "boom\n  process 0: here\n  process 1: rank 2: position 3; no heartbeat for 3 s");
 }
 
 TEST(HeartbeatsTest, WhoHasNeverBeatenIsJoining) {
