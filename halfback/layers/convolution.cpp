@@ -4,7 +4,6 @@
 #include "halfback/layers/shapes.h"
 #include "halfback/layers/usual_parameters.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 
@@ -12,7 +11,6 @@
 #include <array>
 #include <cmath>
 #include <optional>
-#include <utility>
 
 namespace halfback {
 
@@ -50,15 +48,6 @@ std::size_t num_of_one_size(std::span<Saved* const> saved) {
     return size(one) != size(saved.front());
   });
   return static_cast<std::size_t>(other - saved.begin());
-}
-
-at::Tensor take_images(std::span<Saved*> saved, std::size_t slot) {
-  std::vector<at::Tensor> parts;
-  parts.reserve(saved.size());
-  for (Saved* one : saved) {
-    parts.push_back(std::exchange(one->until_weight[slot], {}));
-  }
-  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
 }  // namespace
@@ -113,8 +102,8 @@ void Convolution::backward_weight(std::span<Saved*> saved) {
 
 void Convolution::add_gradients(std::span<Saved*> saved) {
   const at::ScalarType rounded = weight_.operand().scalar_type();
-  const at::Tensor input = take_images(saved, 0).to(rounded);
-  const at::Tensor gradient = take_images(saved, 1).to(rounded);
+  const at::Tensor input = take(saved, 0).to(rounded);
+  const at::Tensor gradient = take(saved, 1).to(rounded);
   const at::ScalarType dtype = weight_gradient_type(input, options_.stride, rounded);
   const auto [no_input, grad_weight, grad_bias] = at::convolution_backward(
       gradient.to(dtype), input.to(dtype), weight_.operand().to(dtype), bias_.shape, stride_,

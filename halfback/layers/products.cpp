@@ -74,13 +74,20 @@ void accumulate(const at::Tensor& gradient, Parameter& parameter) {
   }
 }
 
-at::Tensor take_rows(std::span<Saved*> saved, std::size_t slot) {
+at::Tensor take(std::span<Saved*> saved, std::size_t slot) {
   std::vector<at::Tensor> parts;
   parts.reserve(saved.size());
   for (Saved* one : saved) {
-    parts.push_back(as_rows(std::exchange(one->until_weight[slot], {})));
+    parts.push_back(std::exchange(one->until_weight[slot], {}));
   }
   return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+at::Tensor take_rows(std::span<Saved*> saved, std::size_t slot) {
+  for (Saved* one : saved) {
+    one->until_weight[slot] = as_rows(one->until_weight[slot]);
+  }
+  return take(saved, slot);
 }
 
 }  // namespace halfback

@@ -35,8 +35,11 @@ void start_gradient(Parameter& parameter);
 // parameter.gradient += g, for a gradient that I has already reduced to the parameter's shape.
 void accumulate(const at::Tensor& gradient, Parameter& parameter);
 
-// Returns one tensor of rows out of slot `slot` of until_weight of every micro-batch, and drops
-// those. One micro-batch alone is not copied.
+// Returns one tensor out of slot `slot` of until_weight of every micro-batch, which differ in the
+// first dimension at most, and drops those. One micro-batch alone is not copied.
+at::Tensor take(std::span<Saved*> saved, std::size_t slot);
+
+// The same of what is seen as rows, which may differ in all dimensions but the last.
 at::Tensor take_rows(std::span<Saved*> saved, std::size_t slot);
 
 }  // namespace halfback
