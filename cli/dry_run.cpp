@@ -6,6 +6,7 @@
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/engine/stage.h"
 #include "halfback/measure/profile.h"

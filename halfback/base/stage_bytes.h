@@ -13,6 +13,8 @@ struct StageBytes {
   std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
   std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
   bool is_exact = true;                 // false: these are upper bounds
+
+  bool operator==(const StageBytes&) const = default;
 };
 
 // Bytes that one replica of a stage, or a rank with all of its stages, holds all the time.

@@ -6,6 +6,7 @@
 #include "halfback/checkpoint/checkpoint_files.h"
 #include "halfback/checkpoint/model_json.h"
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/data/tokens/tokenizer_files.h"
 
 #include <ATen/ops/all.h>

@@ -9,70 +9,15 @@
 #pragma once
 
 #include "halfback/checkpoint/checkpoint_tensors.h"
-#include "halfback/checkpoint/inherited.h"
-#include "halfback/checkpoint/peers.h"
+#include "halfback/checkpoint/model_tensors.h"
 #include "halfback/checkpoint/training_state.h"
 #include "halfback/data/tokenizer.h"
 #include "halfback/models/model.h"
 
-#include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <optional>
 #include <string>
-#include <vector>
 
 namespace halfback {
-
-struct CheckpointOptions {
-  TokenizerPointer tokenizer = byte_tokenizer();
-  std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
-  PeersPointer peers = alone();               // who write together, each its part
-  int keep = 1;                               // checkpoints: the new one and those before it
-  std::optional<std::int64_t> previous_step;  // of the checkpoint before this one in this run
-  std::function<void(std::int64_t step)> on_complete = {};  // called when it is in place
-  Inherited inherited = {};
-  // Of the model's values; as inherited, else float32, when it is not given. The exact values are
-  // part of the training state where this is a smaller type.
-  std::optional<at::ScalarType> dtype = {};
-  std::function<void(const std::string&)> on_note = {};  // hears what had to be set aside
-};
-
-// Writes a checkpoint of all peers' stages; a stage may be given by one only. The one that is there
-// is kept as kept_path() says when it is of `previous_step` and not more than options.keep are;
-// others are deleted. Files beside a checkpoint that are not of it move on to the new one, and
-// nothing that is not as it was written is deleted (StagedDirectory). Throws FileError when
-// something cannot be written, in all peers; the directory is then what it was before.
-void save_checkpoint(const std::filesystem::path& directory,
-                     const ModelConfig& config,
-                     const StageList& stages,
-                     const TrainingState& state,
-                     const CheckpointOptions& options = {});
-
-// The same for buffers that are, or were, those of stages.
-void save_checkpoint(const std::filesystem::path& directory,
-                     const ModelConfig& config,
-                     const std::vector<StageBuffers>& stages,
-                     const TrainingState& state,
-                     const CheckpointOptions& options);
-
-// Returns whether a replica of the weights is the one that writes a stage: all write their part.
-bool writes_stage(int stage, int replica, int num_replicas);
-
-// Throws FileError, in all peers, unless save_checkpoint can make the directory, or replace the one
-// that is there: a checkpoint that is as it was written, beside which there may be files of others.
-struct CheckpointPlace {
-  PeersPointer peers = alone();
-  TokenizerPointer tokenizer = byte_tokenizer();
-  std::uint64_t bytes = 0;  // of the tensors of this peer, for which there must be room
-  int keep = 1;
-  bool sets_aside = false;  // what is not as it was written: the run resumes from one before it
-};
-void require_checkpoint_place(const std::filesystem::path& directory,
-                              const CheckpointPlace& place = {});
-
-// Returns how many bytes of tensors the stages give to a checkpoint.
-std::uint64_t checkpoint_bytes(const StageList& stages);
 
 // Reads the model's sizes out of config.json. Throws FileError for a file that is not there or is
 // of a model that is not known or has features that ours lacks.

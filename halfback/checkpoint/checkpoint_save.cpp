@@ -1,8 +1,9 @@
+#include "halfback/checkpoint/checkpoint_save.h"
+
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/staged_directory.h"
 #include "halfback/base/text.h"
-#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/checkpoint/checkpoint_files.h"
 #include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/checkpoint/manifest.h"

@@ -2,7 +2,7 @@
 // stages.
 #pragma once
 
-#include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/engine/stage.h"
 
 #include <ATen/core/Tensor.h>

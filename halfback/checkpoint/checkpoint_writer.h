@@ -5,7 +5,7 @@
 // made once, on the CPU, and are counted to no rank.
 #pragma once
 
-#include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 
 #include <filesystem>
 #include <future>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/models/model.h"
 
 #include <ATen/core/Tensor.h>

@@ -5,16 +5,12 @@
 #pragma once
 
 #include "halfback/base/safetensors_header.h"
-#include "halfback/checkpoint/checksum.h"
-#include "halfback/checkpoint/peers.h"
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,34 +18,6 @@
 namespace halfback {
 
 class MappedFile;
-
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
-  std::optional<at::ScalarType> stored_as = {};  // converted on the way to a file
-};
-
-// Writes the tensors, whole or not at all, and returns what the file holds. Any device and strides;
-// at most one tensor is copied at a time. Tensors of wider elements come first so that all are
-// aligned; the order is otherwise kept. Throws FileError for a repeated name, a dtype that the
-// format has not, and a failed write. The metadata {"format": "pt"} is what Hugging Face tools ask
-// for.
-FileSummary save_safetensors(const std::filesystem::path& path,
-                             const std::vector<NamedTensor>& tensors,
-                             const SafetensorsMetadata& metadata = {{"format", "pt"}});
-
-// Writes BASENAME.safetensors, or, when the data takes more than `max_shard_bytes`, shards
-// BASENAME-00001-of-0000N.safetensors filled in the given order and
-// BASENAME.safetensors.index.json. A tensor above the limit has a shard of its own. The directory
-// must exist and hold no such files. Returns all files.
-//
-// With peers, which must all call it, each writes shards of the tensors that it gives, all at the
-// same time; a tensor may be given by one only. An error of one is thrown by all.
-FileSummaries save_sharded(const std::filesystem::path& directory,
-                           const std::string& basename,
-                           const std::vector<NamedTensor>& tensors,
-                           std::uint64_t max_shard_bytes,
-                           const PeersPointer& peers = alone());
 
 // One file, mapped for reading. Throws FileError as parse_safetensors_header does.
 class SafetensorsFile {

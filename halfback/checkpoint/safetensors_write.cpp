@@ -1,7 +1,8 @@
+#include "halfback/checkpoint/safetensors_write.h"
+
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/json.h"
-#include "halfback/checkpoint/safetensors.h"
 #include "halfback/checkpoint/safetensors_dtype.h"
 
 #include <fmt/format.h>

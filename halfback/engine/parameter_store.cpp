@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
+#include "halfback/group/shards.h"
 #include "halfback/kernels/rows.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -16,10 +17,6 @@
 namespace halfback {
 
 namespace {
-
-// Parameters start at multiples of this many elements, so that vector loops of the optimizer never
-// have a remainder and every element is computed alike, however the model is cut.
-constexpr std::int64_t kElementAlignment = 64;
 
 constexpr std::uint64_t kInitialization = 1;  // purpose, part of the key
 

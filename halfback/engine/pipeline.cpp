@@ -1,9 +1,11 @@
 #include "halfback/engine/pipeline.h"
 
-#include "halfback/base/option.h"
+#include "halfback/base/error.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/pipeline_rank.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/schedule/gradient_groups.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/transport/in_process.h"
 
 #include <c10/core/InferenceMode.h>
@@ -12,6 +14,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -48,37 +51,6 @@ void require_same_on_replicas(const std::vector<StageLayers>& stages) {
 }
 
 }  // namespace
-
-void check(const PipelineOptions& options) {
-  const OptimizerOptions& optimizer = options.stage.optimizer;
-  const auto is_part = [](double value) { return value >= 0.0 && value < 1.0; };
-  require_option(is_part(optimizer.beta1), "beta1", optimizer.beta1, "0 to below 1");
-  require_option(is_part(optimizer.beta2), "beta2", optimizer.beta2, "0 to below 1");
-  require_option(is_part(optimizer.momentum), "momentum", optimizer.momentum, "0 to below 1");
-  require_option(optimizer.epsilon > 0.0, "epsilon", optimizer.epsilon, "more than 0");
-  require_option(optimizer.weight_decay >= 0.0, "weight-decay", optimizer.weight_decay,
-                 "0 or more");
-  const double clip = options.update.clip_norm;
-  require_option(std::isfinite(clip) && clip >= 0.0, "clip", clip, "0 or more");
-  const double scale = options.update.loss_scale.initial;
-  int exponent = 0;
-  require_option(scale >= 1.0 && scale <= 1e9 && std::frexp(scale, &exponent) == 0.5, "loss-scale",
-                 scale, "auto, dynamic or a power of two from 1 to 2^29");
-  require_option(options.threads_per_rank >= 0 && options.threads_per_rank <= 1024, "threads",
-                 options.threads_per_rank, "0 to 1024");
-  require_option(options.timeout_seconds > 0.0 && options.timeout_seconds <= 1e6, "timeout",
-                 options.timeout_seconds, "more than 0 seconds, at most 1e6");
-}
-
-void check_updates(const Schedule& schedule, const UpdateOptions& update) {
-  if (has_updates(schedule) && StageUpdate(update).needs_model_norm()) {
-    throw ScheduleError(fmt::format(
-        "schedule: its lists update stages (U) before the gradient norm of the whole model is "
-        "known, which {} needs; use {}, or leave the updates out",
-        update.loss_scale.is_dynamic ? "--loss-scale dynamic" : "--clip",
-        update.loss_scale.is_dynamic ? "a fixed --loss-scale" : "--clip 0 or --clip-scope stage"));
-  }
-}
 
 Pipeline::Pipeline(const BuildStages& build,
                    const RunnableSchedule& schedule,
@@ -257,6 +229,122 @@ std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsCh
     all.push_back(std::move(gathered));
   }
   return all;
+}
+
+StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
+                                const StepOptions& options) {
+  return run(micro_batches, &options);
+}
+
+StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
+  return run(micro_batches, nullptr);
+}
+
+StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOptions* update) {
+  HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
+                 fmt::format("{} micro-batches", micro_batches.size()));
+  const auto targets = static_cast<double>(num_targets(micro_batches));
+  const StepContext context{
+      .schedule = &schedule_,
+      .micro_batches = micro_batches,
+      .loss_scale = update_.loss_scale().value() / targets,
+      .group_ends = group_ends_,
+      .updates = update != nullptr,
+      .updates_in_lists = updates_in_lists_,
+      .update = update != nullptr ? StageUpdate::Step{.number = update->number,
+                                                      .learning_rate = update->learning_rate}
+                                  : StageUpdate::Step{.number = 0},
+      .origin_seconds = now_seconds()};
+  run_all(context, update);
+  StepResult result;
+  result.loss_scale = update_.loss_scale().value();
+  result.seconds = now_seconds() - context.origin_seconds;
+  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
+  result.loss = totals.loss / targets;
+  result.gradient_norm = std::sqrt(totals.squared_norm);
+  if (update != nullptr) {
+    result.was_skipped = update_.loss_scale().skips(result.gradient_norm);
+    update_.loss_scale().finish_step(result.was_skipped);
+  }
+  collect(result);
+  return result;
+}
+
+Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
+  HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
+  forward_ = forward_only(schedule_, static_cast<int>(micro_batches.size()));
+  run_all({.schedule = &forward_,
+           .micro_batches = micro_batches,
+           .is_training = false,
+           .origin_seconds = now_seconds()},
+          nullptr);
+  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
+  const auto count = static_cast<double>(num_targets(micro_batches));
+  return {.loss = totals.loss / count, .accuracy = totals.num_correct / count};
+}
+
+void Pipeline::set_running(const Schedule* schedule) {
+  const std::lock_guard lock(running_mutex_);
+  running_ = schedule;
+}
+
+std::string Pipeline::positions() const {
+  const std::lock_guard lock(running_mutex_);
+  std::string text;
+  for (const auto& [number, rank] : ranks_) {
+    text += fmt::format("{}rank {} is ", text.empty() ? "" : "; ", number);
+    if (running_ == nullptr) {
+      text += "between two steps";
+      continue;
+    }
+    const auto& list = running_->ranks[static_cast<std::size_t>(number)];
+    const auto position = static_cast<std::size_t>(rank->executor.position());
+    text += position < list.size()
+                ? fmt::format("at position {}, {}", position, to_string(list[position]))
+                : "at the end of the step";
+  }
+  return text;
+}
+
+void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
+  for (const auto& [number, rank] : ranks_) {
+    rank->device.reset_peak();
+    rank->idle_bytes = rank->device.live_bytes();
+  }
+  set_running(context.schedule);
+  std::atomic<bool> was_stopped{false};
+  threads_->run([&](int number) {
+    if (!ranks_.at(number)->run(context, update)) {
+      was_stopped = true;  // another rank's error is the one to report
+    }
+  });
+  set_running(nullptr);
+  if (was_stopped) {
+    throw TransportError("the run was stopped from outside");
+  }
+}
+
+void Pipeline::collect(StepResult& result) {
+  std::vector<RankReport> reports;
+  for (const auto& [number, rank] : ranks_) {
+    if (has_all_ranks() || reports.empty()) {  // else each has those of all
+      std::move(rank->reports.begin(), rank->reports.end(), std::back_inserter(reports));
+    }
+  }
+  result.timeline.num_ranks = static_cast<int>(reports.size());
+  for (const RankReport& report : reports) {
+    result.memory.push_back(report.memory);
+    result.is_stop_asked = result.is_stop_asked || report.is_stop_asked;
+    result.timeline.links.insert(result.timeline.links.end(), report.links.begin(),
+                                 report.links.end());
+    // Of another process: its spans count from its own begin of the step.
+    const double shift = report.origin_seconds - reports.front().origin_seconds;
+    for (Span span : report.spans) {
+      span.start_seconds += shift;
+      span.end_seconds += shift;
+      result.timeline.spans.push_back(span);
+    }
+  }
 }
 
 }  // namespace halfback

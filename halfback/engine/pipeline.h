@@ -8,6 +8,7 @@
 #pragma once
 
 #include "halfback/engine/model_layout.h"
+#include "halfback/engine/pipeline_options.h"
 #include "halfback/engine/rank_report.h"
 #include "halfback/engine/rank_stages.h"
 #include "halfback/engine/rank_threads.h"
@@ -28,21 +29,6 @@
 
 namespace halfback {
 
-struct PipelineOptions {
-  // A device without an index assigns ranks round-robin over all devices of its kind.
-  Stage::Options stage;
-  UpdateOptions update;
-  // Contiguous blocks of the micro-batches whose gradients are summed on their own and then added
-  // pairwise: a multiple of the copies of the weights, by a power of two. 0: one for each copy.
-  int gradient_groups = 0;
-  // Each copy of the weights holds an equal part of the optimizer's state, updates that part of the
-  // parameters and gives it to the others (ZeRO stage 1: Rajbhandari et al., arXiv:1910.02054).
-  bool shards_optimizer = false;
-  int threads_per_rank = 1;  // 0: a share of the cores
-  double timeout_seconds = 60.0;
-  double clock_offset_seconds = 0.0;  // from now_seconds() here to that of the first process
-};
-
 struct StepResult {
   double loss = 0.0;           // mean over the targets of the step
   double gradient_norm = 0.0;  // before clipping
@@ -60,12 +46,6 @@ struct Evaluation {
 
   bool operator==(const Evaluation&) const = default;
 };
-
-// Throws ConfigError for a value out of its range, by the name that it has on the command line.
-void check(const PipelineOptions& options);
-
-// Throws ScheduleError for updates inside the step that need the gradient norm of the whole model.
-void check_updates(const Schedule& schedule, const UpdateOptions& update);
 
 // Makes the layers of the whole model, stage by stage, alike every time.
 using BuildStages = std::function<std::vector<StageLayers>()>;
@@ -150,8 +130,6 @@ class Pipeline {
   void check_ties() const;
   StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
   void run_all(const StepContext& context, const StepOptions* update);
-  void run_rank(Rank& rank, const StepContext& context, const StepOptions* update);
-  void exchange_reports(Rank& rank, RankReport own);
   void collect(StepResult& result);
   void set_running(const Schedule* schedule);
   bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }

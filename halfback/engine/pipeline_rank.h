@@ -6,13 +6,15 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 namespace halfback {
 
 struct Pipeline::Rank {
-  Rank(int rank_number, const Pipeline& pipeline, at::Device computes_on)
-      : number(rank_number),
+  Rank(int rank_number, const Pipeline& of_pipeline, at::Device computes_on)
+      : pipeline(of_pipeline),
+        number(rank_number),
         device(rank_number, computes_on),
         world(Group::world(*pipeline.network_, rank_number, pipeline.schedule_.num_ranks())),
         replicas(rank_number,
@@ -24,6 +26,11 @@ struct Pipeline::Rank {
         runner(rank_number, stages, replicas, pipeline.update_),
         executor(rank_number, runner, *pipeline.network_, device) {}
 
+  // Runs the list of a step or an evaluation, and the update after it. An error stops all ranks and
+  // is thrown with the place in the list in front. Returns false where another rank has stopped it.
+  bool run(const StepContext& context, const StepOptions* update);
+
+  const Pipeline& pipeline;
   int number;
   RankDevice device;
   RankStageMap stages;
@@ -38,7 +45,11 @@ struct Pipeline::Rank {
 
   std::map<int, Link> sent;  // all that went out to a rank before the step
 
-  RankReport report(const Transport& transport);
+ private:
+  void run_step(const StepContext& context, const StepOptions* update);
+  std::string place_in(const Schedule& schedule) const;
+  RankReport report_of_step();
+  void exchange_reports(RankReport own);
 };
 
 }  // namespace halfback

@@ -16,9 +16,9 @@ struct ElementRange {
   std::int64_t size() const { return end - begin; }
 };
 
-// Shards begin at multiples of this many elements, as parameters do. So no vector loop has a
-// remainder that it would not have in the whole buffer.
-inline constexpr std::int64_t kShardAlignment = 64;
+// Parameters and shards of a flat buffer begin at multiples of this many elements: no vector loop
+// has a remainder that it would not have in the whole.
+inline constexpr std::int64_t kElementAlignment = 64;
 
 // Returns the shards of a buffer, in order; the last ones may be shorter or empty.
 std::vector<ElementRange> equal_shards(std::int64_t num_elements, std::size_t count);

@@ -331,6 +331,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   if (has_more) {
     refuse("a side input has a gradient", "give it to a layer that hands it on");
   }
+  use_memory_of_engine();  // a leaf that the graph has saved shows the memory that it has now
   const c10::InferenceMode normal(false);
   Tensors gradients(grad_outputs.size());
   gradients.front() = saved.graph->backward_input(shared(grad_outputs.front()));
@@ -341,6 +342,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
 }
 
 void AutogradLayer::Core::backward_weight(Saved& saved) {
+  use_memory_of_engine();
   Tensors gradients;
   {
     const c10::InferenceMode normal(false);

@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/checkpoint/manifest.h"
 #include "halfback/data/crc32.h"
 #include "halfback/engine/runtime.h"

@@ -19,32 +19,46 @@
 namespace halfback {
 
 struct TrainingConfig {
+  // -- The model and how it is cut
+
   ModelConfig model;
-  std::string cut;  // blocks per stage, as in "3,2,3"; "" for equal
+  std::string cut;  // blocks of each stage, as in "3,2,3"; "": equal ones
   RunnableSchedule schedule;
+  // What backward recomputes instead of keeping it. More takes less memory and more time.
   Checkpointing checkpointing;
   PipelineOptions pipeline = {.stage = {.seed = 1}};
-  LearningRate learning_rate;
+
+  // -- Data and steps
 
   std::string data;  // a text file, or a directory of images
   TokenizerPointer tokenizer = byte_tokenizer();
-  double validation_fraction = 0.1;   // 0: none, and no validation
-  std::int64_t micro_batch_size = 4;  // samples
+  std::int64_t micro_batch_size = 4;  // samples; more take more memory and fewer, larger products
   std::int64_t num_steps = 100;
+  LearningRate learning_rate;
 
-  std::int64_t evaluate_every = 50;  // steps; 0 never. Also after the last step
-  std::int64_t evaluate_samples = 64;
+  // -- Validation
 
-  std::filesystem::path checkpoint;                // "" for none
-  std::int64_t checkpoint_every = 0;               // steps; 0 only at the end
-  int keep = 1;                                    // checkpoints: the newest and those before it
-  std::filesystem::path initial;                   // start from the parameters of this checkpoint
-  bool has_new_head = false;                       // but not from its head's
+  double validation_fraction = 0.1;    // the end of a text; 0: none, and no validation
+  std::int64_t evaluate_every = 50;    // steps, and after the last one; 0: never
+  std::int64_t evaluate_samples = 64;  // more make the loss steadier and take as much longer
+
+  // -- Checkpoints
+
+  std::filesystem::path checkpoint;   // "": none
+  std::int64_t checkpoint_every = 0;  // steps; 0: only at the end
+  int keep = 1;                       // the newest and those before it, each with its own room
   std::optional<at::ScalarType> checkpoint_dtype;  // as CheckpointOptions::dtype
-  std::optional<ResumePoint> resumes_from;         // go on with the state there
+
+  // -- Where it begins
+
+  std::filesystem::path initial;            // from the parameters of this checkpoint
+  bool has_new_head = false;                // but not from those of its head
+  std::optional<ResumePoint> resumes_from;  // from the state there
+
+  // -- Around it
 
   std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
-  // Hears, on any thread, what the user should know and what is no error.
+  // Hears, on any thread, what the user should know and what is not an error.
   std::function<void(const std::string&)> on_note = {};
 
   // Of initial values, data order and random masks.

@@ -2,9 +2,11 @@
 #include "halfback/checkpoint/checkpoint.h"
 
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/checkpoint/manifest.h"
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_disk.h"

@@ -3,7 +3,9 @@
 // else. For tokenizer_loads.py: prints the tokens of a text.
 #include "halfback/base/file.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/language_model_head.h"

@@ -11,6 +11,7 @@
 #include "halfback/base/json.h"
 #include "halfback/checkpoint/resnet_json.h"
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/layers/classifier_head.h"
 

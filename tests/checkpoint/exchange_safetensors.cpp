@@ -2,6 +2,7 @@
 // again; `exchange_safetensors shard IN DIRECTORY BYTES` writes them as shards.
 
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 
 #include <exception>
 #include <iostream>

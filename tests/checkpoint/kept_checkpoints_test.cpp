@@ -5,6 +5,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/keyed_random.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/checkpoint/manifest.h"
 #include "tests/support/checkpoints.h"
 #include "tests/support/errors.h"

@@ -3,7 +3,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/checkpoint/bert_json.h"
-#include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "tests/support/errors.h"
 #include "tests/support/temporary_directory.h"
 

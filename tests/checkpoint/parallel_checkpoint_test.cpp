@@ -2,6 +2,7 @@
 // place or nowhere.
 #include "halfback/base/error.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/checkpoint/safetensors.h"
 #include "tests/support/checkpoints.h"

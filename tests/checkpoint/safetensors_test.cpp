@@ -1,6 +1,7 @@
 #include "halfback/checkpoint/safetensors.h"
 
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_disk.h"
 #include "tests/support/temporary_directory.h"

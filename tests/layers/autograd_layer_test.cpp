@@ -160,6 +160,39 @@ TEST(AutogradLayerTest, HasTheMemoryOfTheEngine) {
   EXPECT_EQ(weight.const_data_ptr(), layer.parameters()[2]->value.const_data_ptr());
 }
 
+// As with versions of the weights: I and W of a micro-batch see the values that its F has seen,
+// though the engine has pointed the parameter elsewhere for another F in between.
+TEST(AutogradLayerTest, HasTheMemoryOfTheEngineInTheBackwardToo) {
+  const Function squared = [](const at::Tensor& w, const at::Tensor& x) {
+    return at::linear(at::linear(x, w), w);
+  };
+  const auto expected = layer_of(squared);
+  const at::Tensor x = some();
+  const at::Tensor grad_output = some();
+  Saved alone;
+  forward_of(*expected, x, alone);
+  const at::Tensor wanted = input_gradient_of(*expected, grad_output, alone);
+  Saved* of_alone[] = {&alone};
+  expected->backward_weight(of_alone);
+
+  const auto layer = layer_of(squared);
+  Parameter& parameter = *layer->parameters().front();
+  const at::Tensor first = parameter.value;
+  Saved saved;
+  Saved other;
+  forward_of(*layer, x, saved);
+  parameter.value = at::ones({kChannels, kChannels});
+  forward_of(*layer, x, other);
+  parameter.value = first;
+  EXPECT_TRUE(same_bits(input_gradient_of(*layer, grad_output, saved), wanted));
+  parameter.value = at::ones({kChannels, kChannels});
+  forward_of(*layer, x, other);
+  parameter.value = first;
+  Saved* of_saved[] = {&saved};
+  layer->backward_weight(of_saved);
+  EXPECT_TRUE(same_bits(parameter.gradient, expected->parameters().front()->gradient));
+}
+
 TEST(AutogradLayerTest, RefusesTensorsWithoutAGradient) {
   ForeignModule module = make_module("m", mlp_block(4, 8));
   module.parameters[1].tensor.set_requires_grad(false);

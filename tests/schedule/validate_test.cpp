@@ -192,16 +192,6 @@ TEST(ValidateTest, ChannelRuleDecidesWhetherRanksGoOn) {
   EXPECT_TRUE(has_text(text, "1SEND_B0 waits for 0RECV_B0 (rank 0, position 4)")) << text;
 }
 
-// Both ranks hold two stages and send all they have before they take anything.
-constexpr const char* kNeedsCapacityTwo =
-    "0F0,0SEND_F0,0F1,0SEND_F1,0F2,0SEND_F2,0RECV_B0,0B0,0RECV_B1,0B1,0RECV_B2,0B2\n"
-    "1RECV_F0,1F0,1B0,1SEND_B0,1RECV_F1,1F1,1B1,1SEND_B1,1RECV_F2,1F2,1B2,1SEND_B2\n";
-
-TEST(ValidateTest, FullChannelIsNamed) {
-  const std::string text = fault(kNeedsCapacityTwo, {1});
-  EXPECT_EQ(text, "no error") << text;
-}
-
 TEST(CapacityTest, FindsTheSmallest) {
   EXPECT_EQ(smallest_channel_capacity(parse(kNeedsCapacityOne)), 1);
   EXPECT_EQ(smallest_channel_capacity(testing::family("gpipe", 4)), 0);

@@ -3,6 +3,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/checkpoint/checkpoint.h"
+#include "halfback/checkpoint/checkpoint_save.h"
 #include "halfback/models/llama_decoder.h"
 #include "halfback/models/mlp.h"
 #include "tests/support/errors.h"

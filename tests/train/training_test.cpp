@@ -4,6 +4,7 @@
 #include "halfback/base/error.h"
 #include "halfback/checkpoint/checkpoint.h"
 #include "halfback/checkpoint/safetensors.h"
+#include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/data/byte_text.h"
 #include "halfback/schedule/families.h"
 #include "tests/support/errors.h"

@@ -1,0 +1,49 @@
+// The same steps under several schedules, asked for by a program.
+#include "halfback/measure/comparison.h"
+
+#include "halfback/base/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/tiny_training.h"
+
+#include <gtest/gtest.h>
+
+namespace halfback {
+namespace {
+
+TrainingConfig tiny() {
+  TrainingConfig config;
+  config.model = testing::tiny_llama();
+  config.micro_batch_size = 2;
+  return config;
+}
+
+TEST(ComparisonTest, HasARowForEachKindOfBackward) {
+  ComparisonRequest request{.schedules = {"gpipe", "zb-h1"},
+                            .rounds = {.num_measured = 2, .num_warmup = 1}};
+  request.shape.num_ranks = 2;
+  const auto rows = compare(tiny(), request, [](auto, auto) {});
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_FALSE(rows[0].two_stage);
+  EXPECT_TRUE(rows[1].two_stage);
+  EXPECT_EQ(rows[2].schedule, "zb-h1");
+  for (const ComparisonRow& row : rows) {
+    EXPECT_TRUE(row.is_bit_equal) << row.schedule;
+    EXPECT_EQ(row.activation_bytes, row.predicted_activation_bytes) << row.schedule;
+    EXPECT_GT(row.step_seconds, 0.0);
+  }
+}
+
+TEST(ComparisonTest, RefusesWhatCannotRun) {
+  const auto refusal = [](const ComparisonRequest& request, const TrainingConfig& config) {
+    return text_of_thrown<Error>([&] { compare(config, request, [](auto, auto) {}); });
+  };
+  EXPECT_TRUE(contains(refusal({.schedules = {"no-such"}}, tiny()), "unknown family 'no-such'"));
+  EXPECT_EQ(refusal({.schedules = {"gpipe"}, .channel_capacity = 0}, tiny()),
+            "--channel-capacity is 0; expected 1 or more");
+  TrainingConfig wild = tiny();
+  wild.pipeline.stage.optimizer.beta1 = 2.0;
+  EXPECT_EQ(refusal({.schedules = {"gpipe"}}, wild), "--beta1 is 2; expected 0 to below 1");
+}
+
+}  // namespace
+}  // namespace halfback
