@@ -105,7 +105,7 @@ void add_compare_verb(CLI::App& app) {
   add_option(*verb, "--micro-batches", request.shape.num_micro_batches, "M",
              "Micro-batches of a step (as each family has them)");
   add_option(*verb, "--data-parallel", request.shape.num_pipelines, "D",
-             "Pipelines that share a step, each with a copy of the weights");
+             "Pipelines that share a step, each with a replica of the weights");
   add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured steps of each row");
   add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N", "Steps before those");
   verb->add_flag("--json", options->as_json, "Print JSON");

@@ -95,13 +95,19 @@ bool is_on(const std::string& option, const std::string& value) {
   return value == "on";
 }
 
+void throw_unknown_choice(const std::string& option,
+                          const std::string& value,
+                          const std::vector<std::string>& choices) {
+  throw ConfigError(fmt::format("{}: '{}' is not known{}; expected {}", option, value.substr(0, 40),
+                                suggestion(value.substr(0, 40), choices),
+                                fmt::join(choices, ", ")));
+}
+
 void require_choice(const std::string& option,
                     const std::string& value,
                     const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-    throw ConfigError(fmt::format("{}: '{}' is not known{}; expected {}", option,
-                                  value.substr(0, 40), suggestion(value.substr(0, 40), choices),
-                                  fmt::join(choices, ", ")));
+    throw_unknown_choice(option, value, choices);
   }
 }
 

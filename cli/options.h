@@ -54,12 +54,17 @@ class FormatOption {
 // Returns whether an "on" or "off" is on; else ConfigError naming the option.
 bool is_on(const std::string& option, const std::string& value);
 
-// Throws ConfigError with a suggestion unless the value is one of the choices.
+// Throws ConfigError with a suggestion.
+[[noreturn]] void throw_unknown_choice(const std::string& option,
+                                       const std::string& value,
+                                       const std::vector<std::string>& choices);
+
+// Throws it unless the value is one of the choices.
 void require_choice(const std::string& option,
                     const std::string& value,
                     const std::vector<std::string>& choices);
 
-// Returns the value of a choice. Throws as require_choice().
+// Returns the value of a choice; throws it for another name.
 template <typename Value>
 Value chosen(const std::string& option,
              const std::string& name,
@@ -71,8 +76,7 @@ Value chosen(const std::string& option,
     }
     names.push_back(known);
   }
-  require_choice(option, name, names);
-  return choices.front().second;  // not reached
+  throw_unknown_choice(option, name, names);
 }
 
 // Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, split backward", with the number of

@@ -109,9 +109,8 @@ void print_communication(std::ostream& out, const Timeline& timeline, const Stat
     out << '\n';
   }
   if (const double reduction = times.longest_reduction(); reduction > 0.0) {
-    out << fmt::format(
-        "gradients: summed over the copies of the weights in {:.1f} ms, {:.1f} exposed\n",
-        1e3 * reduction, 1e3 * times.longest_exposed_reduction());
+    out << fmt::format("gradients: summed over the replicas in {:.1f} ms, {:.1f} exposed\n",
+                       1e3 * reduction, 1e3 * times.longest_exposed_reduction());
   }
   out << '\n';
 }

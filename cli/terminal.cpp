@@ -24,7 +24,7 @@ std::string_view color_of_letter(char letter) {
   return found == kKinds.end() ? "" : color_of(found->kind);
 }
 
-// Of "#rrggbb".
+// Parses "#rrggbb".
 fmt::text_style on(std::string_view color) {
   const unsigned long value = std::stoul(std::string(color.substr(1)), nullptr, 16);
   return fmt::fg(fmt::color::black) | fmt::bg(fmt::rgb(static_cast<std::uint32_t>(value)));

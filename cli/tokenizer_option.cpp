@@ -74,10 +74,10 @@ TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given
   if (name_ == kLearned) {
     return learned(config, given.vocabulary.value_or(kDefaultVocabulary));
   }
-  throw ConfigError(
-      fmt::format("--tokenizer: '{}' is no file{}; expected {}, {}, a tokenizer.json, a vocab.txt, "
-                  "a SentencePiece model or a directory with one of these",
-                  name_, suggestion(name_.substr(0, 40), {kBytes, kLearned}), kBytes, kLearned));
+  throw ConfigError(fmt::format(
+      "--tokenizer: '{}' is not a file{}; expected {}, {}, a tokenizer.json, a vocab.txt, "
+      "a SentencePiece model or a directory with one of these",
+      name_, suggestion(name_.substr(0, 40), {kBytes, kLearned}), kBytes, kLearned));
 }
 
 void TokenizerOption::apply(TrainingConfig& config, const Given& given) {

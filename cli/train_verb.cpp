@@ -77,7 +77,7 @@ std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig&
   return count == 0 ? std::numeric_limits<std::int64_t>::max() : count;
 }
 
-// Of several processes the first tells.
+// The first of several processes prints.
 bool is_front(const TrainingConfig& config) {
   return !config.processes || config.processes->is_first();
 }

@@ -41,10 +41,10 @@ void add_optimizer(TrainingOptions& options, CLI::App& verb) {
   add("--optimizer", options.optimizer, "NAME", "adamw or sgd (with momentum)");
   add("--learning-rate", options.given.learning_rate.peak, "RATE", "Peak learning rate");
   add("--weight-decay", optimizer.weight_decay, "RATE", "Weight decay; norms and biases have none");
-  add("--beta1", optimizer.beta1, "X", "Of adamw");
-  add("--beta2", optimizer.beta2, "X", "Of adamw");
-  add("--epsilon", optimizer.epsilon, "X", "Of adamw");
-  add("--momentum", optimizer.momentum, "X", "Of sgd");
+  add("--beta1", optimizer.beta1, "X", "AdamW beta1");
+  add("--beta2", optimizer.beta2, "X", "AdamW beta2");
+  add("--epsilon", optimizer.epsilon, "X", "AdamW epsilon");
+  add("--momentum", optimizer.momentum, "X", "SGD momentum");
   add("--clip", options.given.pipeline.update.clip_norm, "NORM", "Largest gradient norm; 0: any");
   add("--clip-scope", options.clip_scope, "SCOPE",
       "Whose norm --clip limits: model (of all parameters together) or stage (of each stage on its "
@@ -61,16 +61,17 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "neighboring W actions)");
   add("--gradient-groups", pipeline.gradient_groups, "G",
       "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
-      "have the same bits on any number of pipelines (0: one for each copy of the weights, or as "
+      "have the same bits on any number of pipelines (0: one for each replica of the weights, or "
+      "as "
       "the checkpoint has them)");
   verb.add_flag("--shard-optimizer", pipeline.shards_optimizer,
-                "Each copy of the weights holds a part of the optimizer's state (ZeRO-1)")
+                "Each replica of the weights holds a part of the optimizer's state (ZeRO-1)")
       ->group("Execution");
   add("--device", options.device, "NAME",
       "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
       "one)");
   add("--precision", options.precision, "TYPE",
-      "Of matrix products: float32, bfloat16 or float16; parameters, sums and all else stay "
+      "Type of matrix products: float32, bfloat16 or float16; parameters, sums and all else stay "
       "float32");
   add("--loss-scale", options.loss_scale, "X",
       "Gradients are computed times this: a power of two, or dynamic (halved where they overflow, "
@@ -96,7 +97,7 @@ void TrainingOptions::add_to(CLI::App& verb) {
       verb, "--micro-batch-size", micro_batch_size, "N",
       fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences, kDefaultImages));
   add_option(verb, "--seed", given.pipeline.stage.seed, "N",
-             "Of initialization, data order and dropout");
+             "Seed of initialization, data order and dropout");
   add_optimizer(*this, verb);
   add_execution(*this, verb);
 }
@@ -144,7 +145,7 @@ void TrainingOptions::set_given_sizes(ModelConfig& model) const {
     if (size != known.end()) {
       set_from_text(*size, text);
     } else if (text != "false") {
-      throw ConfigError(fmt::format("--{} is no size of {}; leave it out or use another --model",
+      throw ConfigError(fmt::format("--{} is not a size of {}; leave it out or use another --model",
                                     name, halfback::model_name(model)));
     }
   }

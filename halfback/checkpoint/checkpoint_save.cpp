@@ -75,10 +75,11 @@ void require_own(const fs::path& directory, const Tokenizer& tokenizer) {
 void require_kept_names(const fs::path& directory) {
   for (const KeptCheckpoint& kept : kept_names(directory)) {
     if (own_entries(kept.path).empty()) {
-      throw FileError(fmt::format(
-          "{}: is no checkpoint that train has written, and --keep may need its name; move it away "
-          "or choose another --checkpoint",
-          kept.path.string()));
+      throw FileError(
+          fmt::format("{}: is not a checkpoint that train has written, and --keep may need its "
+                      "name; move it away "
+                      "or choose another --checkpoint",
+                      kept.path.string()));
     }
   }
 }

@@ -9,7 +9,7 @@
 
 namespace halfback {
 
-// Of the bytes that were added. CRC-32 finds accidents, not somebody who means harm.
+// Counts the bytes that were added. CRC-32 finds accidents, not somebody who means harm.
 struct FileSummary {
   std::uint64_t bytes = 0;
   std::uint32_t crc32 = 0;

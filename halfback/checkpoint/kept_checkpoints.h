@@ -1,5 +1,5 @@
 // The checkpoints of a run: DIR is the newest, DIR.step-200 and DIR.step-100 are those that are
-// kept before it. A run goes on from the newest that is complete.
+// kept before it. A run resumes from the newest that is complete.
 #pragma once
 
 #include "halfback/checkpoint/peers.h"
@@ -38,7 +38,7 @@ void require_complete(const std::filesystem::path& directory, const PeersPointer
 void require_complete_model(const std::filesystem::path& directory,
                             const PeersPointer& peers = alone());
 
-// Where a run goes on.
+// Where a run resumes.
 struct ResumePoint {
   std::filesystem::path directory;
   std::string note;  // says why it is not the newest checkpoint; "" when it is

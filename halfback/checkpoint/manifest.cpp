@@ -36,7 +36,7 @@ FileSummaries files_of(const nlohmann::json& json, const std::filesystem::path& 
   FileSummaries files;
   for (const auto& [name, entry] : json.items()) {
     if (!is_file_name(is_in_folder(name) ? name.substr(name.find('/') + 1) : name)) {
-      refuse(path, fmt::format("{} is no name of a file in the same directory", quote(name)));
+      refuse(path, fmt::format("{} is not the name of a file in the same directory", quote(name)));
     }
     files[name] = {.bytes = entry.at("bytes").get<std::uint64_t>(),
                    .crc32 = entry.at("crc32").get<std::uint32_t>()};

@@ -1,4 +1,4 @@
-// What a run needs beyond parameters and optimizer state to go on as if never interrupted:
+// What a run needs beyond parameters and optimizer state to resume as if never interrupted:
 // training_state.json of a checkpoint.
 #pragma once
 

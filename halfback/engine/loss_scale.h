@@ -16,7 +16,7 @@ struct LossScaleOptions {
   bool is_dynamic = false;
 };
 
-// What a run needs to go on as if never interrupted.
+// What a run needs to resume as if never interrupted.
 struct LossScaleState {
   double value = 1.0;
   std::int64_t good_steps = 0;     // in a row, since the last change

@@ -21,7 +21,7 @@ class ParameterStore {
   // outlive the store.
   struct Options {
     at::ScalarType dtype = at::kFloat;
-    // Of the decaying parameters in matrix products, when smaller.
+    // The type of the decaying parameters in matrix products, when it is smaller.
     std::optional<at::ScalarType> product_dtype = {};
     at::Device device = at::kCPU;
     int gradient_groups = 1;  // of a step: a power of two
@@ -48,7 +48,7 @@ class ParameterStore {
   // and the parameter's number in the model only, on every device.
   void initialize(std::uint64_t seed, std::span<const std::uint64_t> numbers);
 
-  // Rounds the values for products anew. To be called after they changed.
+  // Rounds the values for products. Call it again after they have changed.
   void round_values();
 
   // Makes the next accumulation into each gradient overwrite it.
@@ -57,7 +57,7 @@ class ParameterStore {
   // Sets to zero what no accumulation has written since, before an optimizer reads it.
   void complete_gradients();
 
-  // Ends a gradient group: its sum is added to those before it, and the next group starts anew;
+  // Ends a gradient group: its sum is added to those before it, and the next group starts;
   // after the last one the gradients are those of the step.
   void end_gradient_group(bool is_last);
 

@@ -42,8 +42,8 @@ void require_same_on_replicas(const std::vector<StageLayers>& stages) {
     for (const Parameter* const parameter : stage.parameters()) {
       if (!parameter->trains) {
         throw ConfigError(
-            fmt::format("model: {} is a running statistic, which copies of the weights would move "
-                        "apart; use a schedule with one copy, without --data-parallel",
+            fmt::format("model: {} is a running statistic, which would differ between replicas "
+                        "of the weights; use a schedule with one replica, without --data-parallel",
                         parameter->name));
       }
     }
@@ -73,7 +73,7 @@ Pipeline::Pipeline(const BuildStages& build,
     require_same_on_replicas(first);
   } else if (options.shards_optimizer) {
     throw ConfigError(
-        "--shard-optimizer: there is one copy of the weights, which needs all of the state; "
+        "--shard-optimizer: there is one replica of the weights, which needs all of the state; "
         "use --data-parallel D or a schedule with replicas");
   }
   layout_ = lay_out(first);
@@ -86,7 +86,7 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
                    const RunnableSchedule& schedule,
                    const PipelineOptions& options)
     : Pipeline(once(std::move(stages)), schedule, options) {
-  HALFBACK_CHECK(schedule_.placement.num_replicas() == 1, "copies of the weights need a builder");
+  HALFBACK_CHECK(schedule_.placement.num_replicas() == 1, "replicas of the weights need a builder");
 }
 
 Pipeline::~Pipeline() = default;
@@ -100,7 +100,7 @@ void Pipeline::choose_gradient_groups() {
     return;
   }
   group_ends_.assign(group_of.size(), GroupEnd::No);
-  // Of each replica: the micro-batch before the first one of another group ends its own.
+  // In each replica, the micro-batch before the first one of another group ends its own.
   for (int replica = 0; replica < replicas; ++replica) {
     std::optional<std::size_t> previous;
     for (std::size_t m = 0; m < group_of.size(); ++m) {
@@ -337,7 +337,7 @@ void Pipeline::collect(StepResult& result) {
     result.is_stop_asked = result.is_stop_asked || report.is_stop_asked;
     result.timeline.links.insert(result.timeline.links.end(), report.links.begin(),
                                  report.links.end());
-    // Of another process: its spans count from its own begin of the step.
+    // The spans of another process count from its own start of the step.
     const double shift = report.origin_seconds - reports.front().origin_seconds;
     for (Span span : report.spans) {
       span.start_seconds += shift;

@@ -65,14 +65,14 @@ struct GatheredStage {
 
 class Pipeline {
  public:
-  // Stages get memory, not values. `build` is called once for each copy of the weights. Without a
-  // network all ranks are here. Throws as check() and check_updates(), and ConfigError for
+  // Stages get memory, not values. `build` is called once for each replica of the weights. Without
+  // a network all ranks are here. Throws as check() and check_updates(), and ConfigError for
   // gradient groups that the schedule cannot have and for layers that replicas cannot keep alike.
   Pipeline(const BuildStages& build,
            const RunnableSchedule& schedule,
            const PipelineOptions& options,
            std::unique_ptr<Network> network = {});
-  // The same for one copy of the weights, all of it here.
+  // The same for one replica of the weights, all of it here.
   Pipeline(std::vector<StageLayers> stages,
            const RunnableSchedule& schedule,
            const PipelineOptions& options);
@@ -80,7 +80,7 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();
 
-  // Draws the initial values of all parameters; all copies of the weights begin as the first.
+  // Draws the initial values of all parameters; all replicas of the weights begin as the first.
   void initialize(std::uint64_t seed);
 
   // One optimizer step over as many micro-batches as the schedule has. After an error the
@@ -104,14 +104,14 @@ class Pipeline {
   void restore_loss_scale(const LossScaleState& state) { update_.loss_scale().restore(state); }
 
   int num_stages() const { return schedule_.num_stages(); }
-  // Returns a stage of the first copy of the weights, which must be in this process.
+  // Returns a stage of the first replica of the weights, which must be in this process.
   Stage& stage(int number);
   // Returns all stages of this process, by replica and number.
   std::vector<LocalStage> local_stages();
   int gradient_groups() const { return gradient_groups_; }
 
-  // Returns the copies of stages in this process that are chosen, by number, with the optimizer's
-  // state from the shards of all copies. All processes must call it alike.
+  // Returns the replicas of stages in this process that are chosen, by number, with the optimizer's
+  // state from the shards of all replicas. All processes must call it alike.
   std::vector<GatheredStage> gather_optimizer_state(const Replicas::IsChosen& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }

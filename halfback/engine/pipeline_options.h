@@ -1,4 +1,4 @@
-// What a pipeline is told, and what of it is refused.
+// The options of a pipeline, and what of them is refused.
 #pragma once
 
 #include "halfback/engine/stage_update.h"

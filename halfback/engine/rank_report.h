@@ -1,4 +1,4 @@
-// What a rank tells of a step, in the form in which it travels between processes.
+// What a rank reports of a step, in the form in which it travels between processes.
 #pragma once
 
 #include "halfback/timeline/timeline.h"

@@ -21,8 +21,8 @@ struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
   double loss_scale = 1.0;  // that of the update / number of targets of the step
-  // By micro-batch, whether its weight gradient ends a gradient group of its copy of a stage. Empty
-  // where a copy has one group only.
+  // By micro-batch, whether its weight gradient ends a gradient group of its replica of a stage.
+  // Empty where a copy has one group only.
   std::span<const GroupEnd> group_ends = {};
   bool is_training = true;        // false: forward only, nothing is kept
   bool updates = false;           // false: gradients add up and values stay
@@ -55,7 +55,7 @@ class RankStages final : public ActionRunner {
   // Returns the spans of sums over replicas.
   std::vector<Span> finish_gradients();
 
-  // Of the finished gradients of each parameter, stage by stage: before an update clips them.
+  // Squared norms of the finished gradients of each parameter, stage by stage, before clipping.
   const std::map<int, std::vector<double>>& squared_norms() const { return squared_norms_; }
 
   // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation as many

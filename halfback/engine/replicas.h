@@ -1,4 +1,4 @@
-// What copies of the weights need each other for, seen from one rank: equal values, one gradient
+// What replicas of the weights exchange, seen from one rank: equal values, one gradient
 // for all replicas of a stage and for parameters that are tied, shards of the optimizer's state.
 #pragma once
 
@@ -23,7 +23,7 @@ namespace halfback {
 // The stages of a rank, by number.
 using RankStageMap = std::map<int, std::unique_ptr<Stage>>;
 
-// All ranks that hold a copy of a stage call its functions alike, from their own threads.
+// All ranks that hold a replica of a stage call its functions alike, from their own threads.
 class Replicas {
  public:
   // What it works on; all must outlive it.
@@ -54,16 +54,16 @@ class Replicas {
   // takes theirs.
   void share_updates();
 
-  // Completes the optimizer's state of the copies of a stage that are chosen, from the shards that
-  // all of them hold. Returns that of the own copy; nothing if it is not chosen.
+  // Completes the optimizer's state of the replicas of a stage that are chosen, from the shards
+  // that all of them hold. Returns that of the own copy; nothing if it is not chosen.
   using IsChosen = std::function<bool(int stage, int replica)>;
   std::optional<std::vector<ShardedBuffer>> gather_optimizer_state(int stage,
                                                                    const IsChosen& is_chosen);
 
  private:
-  // Returns the lowest micro-batch that passes the own copy of a stage.
+  // Returns the lowest micro-batch that passes the own replica of a stage.
   int first_micro_batch(int stage) const;
-  // The own copy of a stage is the group's own member.
+  // The own replica of a stage is the group's own member.
   Group& copies_of(int stage) { return copies_.at(stage); }
   void share_tied_gradient(const TiedPair& tied, Group& both);
 

@@ -38,7 +38,7 @@ class Stage {
     std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
     std::uint64_t seed = 0;   // of random masks
-    int gradient_groups = 1;  // that each copy of a stage sums on its own; a power of two
+    int gradient_groups = 1;  // that each replica of a stage sums on its own; a power of two
     // This replica holds and updates shard `optimizer_shard` of `num_optimizer_shards`.
     int optimizer_shard = 0;
     int num_optimizer_shards = 1;
@@ -59,7 +59,8 @@ class Stage {
   // Returns the bytes of parameters, their gradients and the optimizer's state.
   StateBytes state_bytes() const;
 
-  // Begins training step `number`, from 1: its gradients start anew, its random masks are its own.
+  // Begins training step `number`, from 1: its gradients start from nothing, its random masks are
+  // its own.
   void begin_step(std::int64_t number);
   // Begins a pass of infer() over any number of micro-batches.
   void begin_inference() { store_.round_values(); }

@@ -1,4 +1,4 @@
-// Loss and gradient norm of a step, the same bits on every rank: each tells what its stages have,
+// Loss and gradient norm of a step, the same bits on every rank: each reports what its stages have,
 // and all add that up in model order, whatever the placement.
 #pragma once
 
@@ -16,8 +16,8 @@ class StepTotals {
   // For the placement of training; an evaluation may have another one.
   StepTotals(const Placement& placement, const ModelLayout& layout);
 
-  // Returns what a rank tells of a step or an evaluation: squared norms of its gradients, stage by
-  // stage, then the losses.
+  // Returns what a rank reports of a step or an evaluation: squared norms of its gradients, stage
+  // by stage, then the losses.
   static std::vector<double> of_rank(const RankStages& runner, bool is_training);
 
   struct Sums {
@@ -30,8 +30,8 @@ class StepTotals {
 
  private:
   std::vector<std::size_t> num_parameters_;  // by stage
-  std::vector<std::size_t> norms_begin_;     // by stage, in what the rank of its first copy tells
-  std::vector<std::size_t> num_norms_;       // by rank
+  std::vector<std::size_t> norms_begin_;  // by stage, in what the rank of its first replica reports
+  std::vector<std::size_t> num_norms_;    // by rank
 };
 
 }  // namespace halfback

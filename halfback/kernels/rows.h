@@ -31,7 +31,7 @@ struct RmsNormBackward {
   const at::Tensor& weight;
   at::Tensor& gradient;        // in: of the output; out: of the input
   const at::Tensor* residual;  // added to the outgoing gradient when given
-  at::Tensor* output;          // the forward's output, written anew when given
+  at::Tensor* output;          // the forward's output, written again when given
   at::Tensor& grad_weight;     // [C], overwritten
 };
 void rms_norm_backward(const RmsNormBackward& arguments);

@@ -7,9 +7,9 @@
 // from_state, skip and gate are Delta, A, B, C, D and z.
 //
 // The states of all steps never exist: F writes those at the bounds of chunks of steps, and I
-// makes the ones between anew, a tile of channels at a time. Spread over ATen's threads by samples
-// and channels; sums over those run in fixed blocks, so results do not depend on the number of
-// threads. Float or double. Tensors of another device than the CPU go through generic_scan.h.
+// computes the ones between again, a tile of channels at a time. Spread over ATen's threads by
+// samples and channels; sums over those run in fixed blocks, so results do not depend on the number
+// of threads. Float or double. Tensors of another device than the CPU go through generic_scan.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>

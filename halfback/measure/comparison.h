@@ -28,7 +28,7 @@ struct ComparisonRow {
   double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
   double step_over_simulated = 1.0;  // measured step over the simulated one
   double bubble_fraction = 0.0;
-  double reduction_seconds = 0.0;              // of gradients over copies of the weights
+  double reduction_seconds = 0.0;              // of gradients over the replicas
   double exposed_reduction_seconds = 0.0;      // the part in which a rank computes nothing
   std::vector<std::int64_t> activation_bytes;  // peak of each rank
   std::vector<std::int64_t> predicted_activation_bytes;

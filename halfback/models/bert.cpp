@@ -114,7 +114,7 @@ ModelSizes sizes_of(BertConfig& config) {
           {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"segments", "Kinds of segments", &config.num_segments},
-          {"norm-epsilon", "Of the norms", &config.norm_epsilon},
+          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
           {"dropout", "Part of the elements that is dropped", &config.dropout, Fixed::InRun},
           {"masked-fraction", "Part of the tokens that is masked", &config.masked_fraction,
            Fixed::InRun},

@@ -63,7 +63,7 @@ ModelSizes sizes_of(LlamaConfig& config) {
           {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
           {"rope-theta", "Base of rotary positions", &config.rope_theta},
-          {"norm-epsilon", "Of the norms", &config.norm_epsilon},
+          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
           {"tied-head", "One matrix for embedding and head", &config.has_tied_head},
           {"input-bias", "Biases of queries, keys and values", &config.has_input_bias},
           {"output-bias", "Bias of attention's output", &config.has_output_bias},

@@ -42,7 +42,7 @@ ModelSizes sizes_of(MambaConfig& config) {
           {"dt-rank", "Rank of the steps (0: a sixteenth of the width)", &config.dt_rank},
           {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
           {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
-          {"norm-epsilon", "Of the norms", &config.norm_epsilon},
+          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
           {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
 }
 

@@ -106,7 +106,7 @@ class ListRules {
     }
     if (action.kind == ActionKind::Update && schedule_.placement.num_replicas() > 1) {
       fail(fmt::format(
-          "{} updates one of {} copies of stage {}; with replicas the update comes after "
+          "{} updates one of {} replicas of stage {}; with replicas the update comes after "
           "the last action",
           to_string(action), schedule_.placement.num_replicas(), action.stage));
     }
@@ -122,7 +122,7 @@ class ListRules {
 
   void check_reduction_range(const Action& action) const {
     if (schedule_.placement.num_replicas() < 2) {
-      fail(fmt::format("{} sums the gradients of replicas; there is one copy of the weights",
+      fail(fmt::format("{} sums the gradients of replicas; there is one replica of the weights",
                        to_string(action)));
     }
     if (action.micro_batch != micro_batches_of(action).front()) {
@@ -307,9 +307,9 @@ class ListRules {
       for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
         const Action closing{kind, stage, micro_batches.front()};
         if (!closed_[copy_of(closing)] && schedule_.cuts.has_backward(stage)) {
-          fail_missing(closing, are_updates
-                                    ? "all stages that train are updated, or none is"
-                                    : "every copy of a stage that trains is reduced, or none is");
+          fail_missing(closing,
+                       are_updates ? "all stages that train are updated, or none is"
+                                   : "every replica of a stage that trains is reduced, or none is");
         }
       }
     }

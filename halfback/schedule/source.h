@@ -10,7 +10,7 @@
 
 namespace halfback {
 
-// Of a family, where none is asked for.
+// The number of ranks of a family, where none is asked for.
 inline constexpr int kDefaultRanks = 4;
 
 // What was asked for; what is not given comes from the file, or from the family's defaults:

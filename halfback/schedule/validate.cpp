@@ -64,7 +64,7 @@ void check_copies(const Schedule& schedule, const std::string& where) {
   std::sort(copies.begin(), copies.end());
   const auto twice = std::adjacent_find(copies.begin(), copies.end());
   if (twice != copies.end()) {
-    throw ScheduleError(fmt::format("{}: rank {} holds two copies of stage {}; one is enough",
+    throw ScheduleError(fmt::format("{}: rank {} holds two replicas of stage {}; one is enough",
                                     where, twice->first, twice->second));
   }
 }
@@ -125,7 +125,7 @@ void check_held(const Schedule& schedule, const std::string& where, double limit
   }
 }
 
-// Of a valid schedule. A larger capacity never stops what a smaller one lets run.
+// Expects a valid schedule. A larger capacity never stops what a smaller one lets run.
 int smallest_capacity(const Schedule& schedule) {
   const auto runs = [&](int capacity) { return dry_run(schedule, {capacity}).finished; };
   if (runs(0)) {

@@ -2,14 +2,15 @@
 //
 //   shape     every stage on a rank that exists, every rank with a stage, indices in range; with
 //             several replicas, all of the same stages, each with a micro-batch, one for each
-//             micro-batch, and no two copies of a stage on one rank
+//             micro-batch, and no two replicas of a stage on one rank
 //   once      each stage runs each micro-batch: one F and either one B or one I and one W; F alone
 //             where the schedule's cuts let no gradient reach the stage
 //   place     a stage computes, sends and receives on its own rank only, for a micro-batch of
 //             several replicas that of its replica
 //   order     on a rank F before I before W; U after all of its stage; a stage after the stage
 //             that it takes from, where one rank holds both; what F kept is so freed at the end
-//   reduce    with several replicas, REDUCE_GRAD of each copy of a stage once, after all its weight
+//   reduce    with several replicas, REDUCE_GRAD of each replica of a stage once, after all its
+//   weight
 //             gradients, or none at all: then it comes after the last action; with one, none
 //   messages  (if there are any) each tensor that crosses ranks is sent once, after it is made, and
 //             received once, before it is taken; the k-th send of a channel is its k-th receive;

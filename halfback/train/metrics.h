@@ -15,7 +15,7 @@ namespace halfback {
 // Appends to a metrics file. Not thread-safe. Throws FileError when it cannot be read or written.
 class MetricsLog {
  public:
-  // Starts an empty file, or, given the step that a run resumes from, goes on with the one that
+  // Starts an empty file, or, given the step that a run resumes from, continues the one that
   // is there: lines of later steps are dropped (they will come again), and so is a last line that
   // was cut short. Throws FileError with file and line for any other line that is no JSON object.
   explicit MetricsLog(const std::filesystem::path& path,

@@ -88,7 +88,7 @@ void ProcessRun::guard(const std::function<void()>& work) {
     }
     const std::int64_t step = last_checkpoint_.load();
     return first + (step > 0 ? fmt::format("\n  the last checkpoint is of step {}", step)
-                             : "\n  there is no checkpoint of this run yet");
+                             : "\n  this run has no checkpoint yet");
   };
   try {
     work();

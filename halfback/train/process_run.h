@@ -21,7 +21,7 @@
 
 namespace halfback {
 
-// Another process has failed first, and tells of it.
+// Another process has failed first, and reports it.
 class EndedByAnother : public std::exception {
  public:
   const char* what() const noexcept override { return "another process has failed"; }

@@ -34,7 +34,7 @@ void require_head(const TrainingConfig& config) {
   }
 }
 
-// What changes the steps to come and may be another when a run goes on.
+// What changes the steps to come and may differ when a run resumes.
 std::map<std::string, std::string> options_of(const TrainingConfig& config) {
   const PipelineOptions& pipeline = config.pipeline;
   const OptimizerOptions& optimizer = pipeline.stage.optimizer;
@@ -148,7 +148,7 @@ StageList Training::stages() {
   return all;
 }
 
-// Of several copies of a stage one is written.
+// One of several replicas of a stage is written.
 StageList Training::written_stages() {
   const int num_replicas = config_.schedule->placement.num_replicas();
   std::map<int, Stage*> by_number;
@@ -258,7 +258,7 @@ void Training::restore() {
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
-          "{}: the run was with {} {}, this one has {}; resume with the same, or start anew from "
+          "{}: the run was with {} {}, this one has {}; resume with the same, or start again from "
           "its parameters with --initial",
           directory.string(), what, found, wanted));
     }
@@ -342,7 +342,8 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
   if (!config_.processes) {
     return run_steps(on_step, stop);
   }
-  // A failure is told before anything ends here: a checkpoint on its way waits for all processes.
+  // A failure is reported before anything ends here: a checkpoint on its way waits for all
+  // processes.
   TrainingOutcome outcome;
   config_.processes->guard([&] { outcome = run_steps(on_step, stop); });
   return outcome;

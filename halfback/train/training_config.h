@@ -1,4 +1,4 @@
-// What a training run is told, and what of it is refused.
+// The configuration of a training run, and what of it is refused.
 #pragma once
 
 #include "halfback/checkpoint/kept_checkpoints.h"
@@ -61,7 +61,7 @@ struct TrainingConfig {
   // Hears, on any thread, what the user should know and what is not an error.
   std::function<void(const std::string&)> on_note = {};
 
-  // Of initial values, data order and random masks.
+  // The seed of initial values, data order and random masks.
   std::uint64_t seed() const { return pipeline.stage.seed; }
 };
 

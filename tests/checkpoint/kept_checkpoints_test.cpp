@@ -188,7 +188,7 @@ TEST_F(KeptCheckpointsTest, RefusesAListOfFilesThatIsNotOurs) {
   EXPECT_TRUE(contains(error_of([](auto& json) {
                          json["files"] = {{"../a", {{"bytes", 1}}}};
                        }),
-                       "\"../a\" is no name of a file in the same directory"));
+                       "\"../a\" is not the name of a file in the same directory"));
   for (const char* key : {"step", "crc32"}) {
     EXPECT_TRUE(contains(error_of([&](auto& json) { json[key] = 3; }),
                          "checkpoint.json: another text than its checksum says"));

@@ -152,7 +152,7 @@ TEST_F(ImageErrorTest, SaysWhatDataAModelTakes) {
   EXPECT_TRUE(contains(refusal("--model mlp --tokenizer sentencepiece --data " + path("images"), 2),
                        "--tokenizer: mlp takes images; leave it out"));
   EXPECT_TRUE(contains(refusal("--model resnet --sequence 8 --data " + path("images"), 2),
-                       "--sequence is no size of resnet"));
+                       "--sequence is not a size of resnet"));
 }
 
 }  // namespace

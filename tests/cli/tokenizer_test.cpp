@@ -67,7 +67,8 @@ TEST_F(TokenizerTest, RefusesWhatDoesNotFit) {
     EXPECT_TRUE(contains(result.output, text)) << result.output;
   };
   const std::string file = " --tokenizer " + path("a/tokenizer.model");
-  expect_error(train("--tokenizer sentencepeice"), 2, "is no file (did you mean sentencepiece?)");
+  expect_error(train("--tokenizer sentencepeice"), 2,
+               "is not a file (did you mean sentencepiece?)");
   expect_error(train("--tokenizer " + path("text.txt")), 1, "text.txt: ");
   expect_error(train("--tokenizer " + path("")), 1,
                "holds no tokenizer; expected a tokenizer.json");

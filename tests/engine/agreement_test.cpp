@@ -129,7 +129,7 @@ Schedule drawn_schedule() {
   while (is_random || schedule.placement.num_replicas() > 1 || has_updates(schedule)) {
     schedule = random_schedule(dice);
     if (schedule.placement.num_replicas() == 1) {
-      break;  // the engine runs backprop over one copy of the weights
+      break;  // the engine runs backprop over one replica of the weights
     }
   }
   return add_communication(*rc::gen::arbitrary<bool>() ? merge_backward(schedule) : schedule);

@@ -135,7 +135,7 @@ TEST_F(ImageModelsTest, CopiesOfRunningStatisticsAreRefused) {
                          Pipeline(model.build({model.num_blocks}), make_runnable(schedule),
                                   parity_options());
                        }),
-                       " is a running statistic, which copies of the weights would move"));
+                       " is a running statistic, which would differ between replicas"));
 }
 
 TEST_F(ImageModelsTest, PredictsTheActivationPeakToTheByte) {

@@ -87,7 +87,7 @@ void expect_bits_of(const PlainHistory& plain,
   expect_bits_of(plain, make_pipeline(request, options).get());
 }
 
-// Every family of backprop with one copy of the weights, at every shape that it admits.
+// Every family of backprop with one replica of the weights, at every shape that it admits.
 std::vector<PipelineRequest> all_requests() {
   std::vector<PipelineRequest> all;
   for (const Family& family : families()) {

@@ -1,4 +1,4 @@
-// Training over several copies of the weights: the bits of one copy, in as many gradient groups.
+// Training over several replicas of the weights: the bits of one, in as many gradient groups.
 #include "halfback/base/error.h"
 #include "halfback/engine/plain_run.h"
 #include "halfback/schedule/families.h"
@@ -34,7 +34,7 @@ std::string bytes_of_copies(Pipeline& pipeline, Buffer buffer) {
     by_replica[static_cast<std::size_t>(local.replica)] += bytes_of(*local.stage, buffer);
   }
   for (const std::string& bytes : by_replica) {
-    EXPECT_TRUE(bytes == by_replica.front()) << "copies of the weights differ";
+    EXPECT_TRUE(bytes == by_replica.front()) << "replicas of the weights differ";
   }
   return by_replica.front();
 }
@@ -183,7 +183,7 @@ TEST(ReplicasTest, OneCopyHasNoStateToShareOut) {
   options.shards_optimizer = true;
   EXPECT_TRUE(
       contains(text_of_thrown<ConfigError>([&] { make_pipeline({.num_ranks = 2}, options); }),
-               "there is one copy of the weights"));
+               "there is one replica of the weights"));
 }
 
 TEST(ReplicasTest, GroupsThatCannotBeAreRefused) {

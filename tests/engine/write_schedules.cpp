@@ -1,6 +1,6 @@
-// For torch_exchange.py: writes every family of backpropagation with one copy of the weights, that
-// has this kind of backward, as `halfback schedule` does and without its start. Prints, for each
-// file, FILE FORMAT MICRO-BATCHES.
+// For torch_exchange.py: writes every family of backpropagation with one replica of the weights,
+// that has this kind of backward, as `halfback schedule` does and without its start. Prints, for
+// each file, FILE FORMAT MICRO-BATCHES.
 //
 //   write_schedules DIRECTORY RANKS on|off FORMAT...      FORMAT: torch or torch-comm
 #include "halfback/base/error.h"

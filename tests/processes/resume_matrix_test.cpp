@@ -1,4 +1,4 @@
-// A run may go on with other stages, copies of the weights, schedules and processes than it began
+// A run may go on with other stages, replicas of the weights, schedules and processes than it began
 // with, and ends with the bits of the run that was never interrupted.
 #include "tests/support/process_training.h"
 

@@ -252,7 +252,7 @@ TEST(ValidateTest, RejectsBadReplicas) {
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.ranks[0].push_back({ActionKind::Update, 0, 0});
                        }),
-                       "0U updates one of 2 copies of stage 0"));
+                       "0U updates one of 2 replicas of stage 0"));
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.placement.replica_of_micro_batch = {1, 1};
                        }),
@@ -260,7 +260,7 @@ TEST(ValidateTest, RejectsBadReplicas) {
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.placement.replicas[1] = {0, 1};
                        }),
-                       "rank 0 holds two copies of stage 0; one is enough"));
+                       "rank 0 holds two replicas of stage 0; one is enough"));
 }
 
 TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll) {
@@ -284,7 +284,7 @@ TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll
   Schedule single = parse("0F0,0F1,0B0,0B1\n");
   single.ranks[0].push_back({ActionKind::ReduceGradient, 0, 0});
   EXPECT_TRUE(has_text(error_of([&] { validate(single); }),
-                       "0REDUCE_GRAD sums the gradients of replicas; there is one copy"));
+                       "0REDUCE_GRAD sums the gradients of replicas; there is one replica"));
 }
 
 }  // namespace

@@ -327,8 +327,8 @@ TEST(PublishedTest, IdleTimesInClosedForm) {
   }
 }
 
-// This project's own: the last rank cannot begin before (N-1)/v, so that no order with one copy of
-// the weights has less; at N = M = 4 and 9 stages a rank the step is 12.333.
+// This project's own: the last rank cannot begin before (N-1)/v, so that no order with one replica
+// of the weights has less; at N = M = 4 and 9 stages a rank the step is 12.333.
 TEST(PublishedTest, ManyChunksReachTheLeastThatOneCopyAllows) {
   for (const char* family : {"zb-looped", "zb-wave"}) {
     for (const int ranks : {2, 4, 8}) {

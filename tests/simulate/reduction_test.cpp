@@ -106,7 +106,7 @@ TEST(ReductionTest, EagerSynchronizationHidesAPart) {
   }
 }
 
-// The table in docs/schedules.md: two copies of the weights on four ranks, four micro-batches.
+// The table in docs/schedules.md: two replicas of the weights on four ranks, four micro-batches.
 TEST(ReductionTest, TwoCopiesOnFourRanks) {
   constexpr double kReduce[] = {0, 0.5, 1, 2, 4};
   const auto expect = [&](const Schedule& schedule, const std::vector<double>& makespans) {
