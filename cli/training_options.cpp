@@ -62,8 +62,7 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   add("--gradient-groups", pipeline.gradient_groups, "G",
       "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
       "have the same bits on any number of pipelines (0: one for each replica of the weights, or "
-      "as "
-      "the checkpoint has them)");
+      "as the checkpoint has them)");
   verb.add_flag("--shard-optimizer", pipeline.shards_optimizer,
                 "Each replica of the weights holds a part of the optimizer's state (ZeRO-1)")
       ->group("Execution");

@@ -14,9 +14,13 @@
 namespace halfback::cli {
 
 struct TrainingOptions {
+  TrainingOptions() {
+    given.pipeline.update.clip_norm = 1.0;
+    given.pipeline.threads_per_rank = 0;
+  }
+
   // What options of numbers and texts are read into; the others are below, as they are written.
-  TrainingConfig given = {
-      .pipeline = {.stage = {.seed = 1}, .update = {.clip_norm = 1.0}, .threads_per_rank = 0}};
+  TrainingConfig given;
   std::string model_name = "llama";
   std::optional<std::int64_t> micro_batch_size;
   std::string optimizer = "adamw";

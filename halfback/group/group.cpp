@@ -89,9 +89,9 @@ void Group::broadcast(const at::Tensor& tensor, int root) {
   begin("broadcast", gives, gets)->wait();
 }
 
-std::unique_ptr<Exchange> Group::begin_all_gather(const Parts& parts) {
+std::unique_ptr<Exchange> Group::begin_all_gather(const Parts& parts, const char* operation) {
   const Parts own(ranks_.size(), parts[static_cast<std::size_t>(rank_)]);
-  return begin("all_gather", own, parts);
+  return begin(operation, own, parts);
 }
 
 // A message of a fixed size says how many numbers there are and holds the first ones. Only longer
@@ -141,8 +141,7 @@ void Group::all_reduce(const at::Tensor& tensor) {
     parts.push_back(flat.narrow(0, range.begin, range.size()));
   }
   reduce_scatter(parts, "all_reduce");
-  const Parts own(parts.size(), parts[static_cast<std::size_t>(rank_)]);
-  begin("all_reduce", own, parts)->wait();
+  begin_all_gather(parts, "all_reduce")->wait();
 }
 
 }  // namespace halfback

@@ -52,7 +52,9 @@ class Group {
   void broadcast(const at::Tensor& tensor, int root);
 
   // Fills parts[m] of all members with that of member m.
-  std::unique_ptr<Exchange> begin_all_gather(const Parts& parts);
+  std::unique_ptr<Exchange> begin_all_gather(const Parts& parts) {
+    return begin_all_gather(parts, "all_gather");
+  }
   void all_gather(const Parts& parts) { begin_all_gather(parts)->wait(); }
 
   // Returns the numbers of all members, by member. Their counts may differ.
@@ -69,6 +71,7 @@ class Group {
   Group(Exchanges& exchanges, std::vector<int> ranks, int rank, int id);
 
   std::unique_ptr<Exchange> begin(const char* operation, const Parts& gives, const Parts& gets);
+  std::unique_ptr<Exchange> begin_all_gather(const Parts& parts, const char* operation);
   void reduce_scatter(const Parts& parts, const char* operation);
 
   Exchanges* exchanges_;

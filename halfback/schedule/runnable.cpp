@@ -40,8 +40,7 @@ RunnableSchedule make_runnable(const Schedule& schedule, const RunnableOptions& 
   require_option(capacity >= 1, "channel-capacity", capacity, "1 or more");
   require_supported(schedule, options.where);
   if (!has_messages(schedule)) {
-    validate(schedule, {.where = options.where});
-    return {add_communication(schedule, {capacity}), capacity};
+    return {add_communication(schedule, {capacity}, options.where), capacity};
   }
   if (options.verifies) {
     validate(schedule, {.channel = {capacity}, .where = options.where});
