@@ -230,7 +230,7 @@ TEST(GradientCutsTest, StagesWithoutALossHaveForwardsAlone) {
   EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0\n2F0,2B0\n"), "1I0 is missing"));
 }
 
-TEST(GradientCutsTest, CopiesOfStagesThatTrainAreReduced) {
+TEST(GradientCutsTest, ReplicasOfStagesThatTrainAreReduced) {
   const auto fault = [](const std::string& first, const std::string& second) {
     return fault_of("placement=0,1|2,3 replicas=0,1 losses=1:1",
                     "0F0" + first + "\n1F0,1B0,1REDUCE_GRAD\n0F1\n1F1,1B1" + second + "\n");
@@ -239,9 +239,10 @@ TEST(GradientCutsTest, CopiesOfStagesThatTrainAreReduced) {
   EXPECT_TRUE(has_text(fault(",0REDUCE_GRAD", ",1REDUCE_GRAD"),
                        "rank 0, position 1: 0REDUCE_GRAD: no loss stands on stage 0 and no "
                        "gradient reaches it, so its weights stay as they are"));
-  EXPECT_TRUE(has_text(fault("", ""),
-                       "rank 3, position 2: the list ends and 1REDUCE_GRAD is missing; every copy "
-                       "of a stage that trains is reduced, or none is"));
+  EXPECT_TRUE(
+      has_text(fault("", ""),
+               "rank 3, position 2: the list ends and 1REDUCE_GRAD is missing; every replica "
+               "of a stage that trains is reduced, or none is"));
 }
 
 TEST(GradientCutsTest, ATableOfOtherStagesIsRefused) {
