@@ -99,15 +99,16 @@ void add_compare_verb(CLI::App& app) {
       app.add_subcommand("compare", "Run the same steps under several schedules, 2BP off and on");
   const auto options = std::make_shared<Options>();
   ComparisonRequest& request = options->request;
-  add_option(*verb, "--schedules", request.schedules, "LIST", "Names or files, with commas between")
+  add_option(*verb, "--schedules", request.schedules, "LIST", "Names or files, separated by commas")
       ->delimiter(',');
   add_option(*verb, "--ranks", request.shape.num_ranks, "N", "Ranks (4)");
   add_option(*verb, "--micro-batches", request.shape.num_micro_batches, "M",
-             "Micro-batches of a step (as each family has them)");
+             "Micro-batches per step (as each family's name says)");
   add_option(*verb, "--data-parallel", request.shape.num_pipelines, "D",
-             "Pipelines that share a step, each with a replica of the weights");
-  add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured steps of each row");
-  add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N", "Steps before those");
+             "Pipelines that share a step, each with its own replica of the weights");
+  add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured steps per row");
+  add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N",
+             "Steps before the measured ones");
   verb->add_flag("--json", options->as_json, "Print JSON");
   options->training.add_to(*verb);
   verb->footer("Example: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20");

@@ -19,13 +19,16 @@ namespace halfback::cli {
 void add_generate_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("generate", "Sample text from a checkpoint");
   const auto options = std::make_shared<GenerationOptions>();
-  add_option(*verb, "--checkpoint", options->checkpoint, "DIR", "Directory that train wrote")
+  add_option(*verb, "--checkpoint", options->checkpoint, "DIR",
+             "Checkpoint directory that train wrote")
       ->required();
-  add_option(*verb, "--prompt", options->prompt, "TEXT", "Text to continue (a new line)");
+  add_option(*verb, "--prompt", options->prompt, "TEXT", "Text to continue (a newline)");
   add_option(*verb, "--tokens", options->num_tokens, "N",
-             "Tokens to add at most; bytes without a tokenizer");
-  add_option(*verb, "--temperature", options->temperature, "X", "0 takes the likeliest token");
-  add_option(*verb, "--top-k", options->top_k, "K", "Only the k likeliest tokens; 0: all");
+             "Largest number of tokens to add; without a tokenizer, bytes");
+  add_option(*verb, "--temperature", options->temperature, "X",
+             "Sampling temperature; 0 takes the most likely token");
+  add_option(*verb, "--top-k", options->top_k, "K",
+             "Sample from the k most likely tokens; 0: from all");
   const auto device = std::make_shared<std::string>("cpu");
   add_option(*verb, "--device", *device, "NAME", "Where to compute: cpu, cuda or cuda:K");
   add_option(*verb, "--seed", options->seed, "N", "Equal seeds give equal text");

@@ -78,7 +78,7 @@ void prepare(ProcessRun* run, const std::function<void()>& work) {
 
 int print_refusal(const RefusedError& error) {
   const World world = detect_world();
-  const bool has_launcher = world.is_of_own_launcher();  // which tells of each error once
+  const bool has_launcher = world.is_of_own_launcher();  // which reports each error once
   if (world.index == 0 || has_launcher) {
     std::cerr << "error: " << error.what() << '\n';
   }

@@ -39,7 +39,7 @@ std::vector<std::string> own_arguments() {
   return {parts.begin(), parts.end()};
 }
 
-// What tells the checkpoints that are at a place from those that a run leaves there.
+// Distinguishes the checkpoints that are at a place from those that a run leaves there.
 std::string checkpoint_mark(const std::filesystem::path& place) {
   std::string mark;
   const auto add = [&mark](const std::filesystem::path& directory) {
@@ -64,12 +64,12 @@ void LaunchOptions::add_to(CLI::App& verb) {
     return verb.add_option(name, value, help)->group("Processes");
   };
   add("--processes", num_processes,
-      "Processes of this machine to share the ranks out to (one, without any of its own)")
+      "Processes on this machine to spread the ranks over (none: all ranks in this process)")
       ->type_name("P");
   add("--max-restarts", max_restarts,
-      "Times that all processes start again after a failure, from the last checkpoint")
+      "How often all processes restart from the last checkpoint after a failure")
       ->type_name("K");
-  add("--log-dir", log_directory, "Directory for what each process says")->type_name("DIR");
+  add("--log-dir", log_directory, "Directory for the output of each process")->type_name("DIR");
 }
 
 void LaunchOptions::check(const LaunchedRun& run) const {

@@ -39,15 +39,15 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
              "Name of a family ('halfback schedule list'), or a CSV file")
       ->required(source_option.empty());
-  add_option(verb, "--ranks", request.num_ranks, "N", "Ranks (a family: 4; a file: its own)");
+  add_option(verb, "--ranks", request.num_ranks, "N", "Number of ranks (family: 4; file: its own)");
   add_option(verb, "--micro-batches", request.num_micro_batches, "M",
-             "Micro-batches of a step (a family: as its name says, else one a rank)");
+             "Micro-batches per step (family: as its name says, or one per rank; file: its own)");
   require_on_or_off(
       add_option(verb, "--two-stage", request.two_stage, "on|off",
-                 "Backward split into I and W, on or off (a family: on; a file: its own)"));
+                 "Split backward into I and W, on or off (family: on; file: its own)"));
   add_option(verb, "--data-parallel", request.num_pipelines, "D",
-             "Pipelines that share a step, each with a replica of the weights, its --ranks and "
-             "its --micro-batches (1)");
+             "Pipelines that share a step, each with its own replica of the weights, --ranks and "
+             "--micro-batches");
   for (const FamilyParameter& row : family_parameters()) {
     add_parameter(verb, row, request.parameters);
   }
@@ -75,7 +75,7 @@ void FormatOption::add_to(CLI::App& verb,
                           const std::string& help) {
   formats_ = std::move(formats);
   add_option(verb, "--format", format_, "FORMAT", fmt::format("{} ({})", help, formats_.front()));
-  verb.add_flag("--json", is_json_, "Print JSON, as --format json does");
+  verb.add_flag("--json", is_json_, "Print JSON, same as --format json");
 }
 
 std::string FormatOption::name() const {

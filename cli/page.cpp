@@ -9,7 +9,7 @@ namespace halfback::cli {
 namespace {
 
 double share_of(const Schedule& schedule) {
-  return static_cast<double>(ranks_per_copy(schedule.placement)) / schedule.num_stages();
+  return static_cast<double>(ranks_per_replica(schedule.placement)) / schedule.num_stages();
 }
 
 // The spans at positions of the lists; an update after a list has none.

@@ -140,20 +140,20 @@ void run(const Options& options) {
 }  // namespace
 
 void add_profile_verb(CLI::App& app) {
-  CLI::App* verb =
-      app.add_subcommand("profile", "Measure what the stages of a model cost, for simulate");
+  CLI::App* verb = app.add_subcommand(
+      "profile", "Measure the time and memory of a model's stages, as input for simulate");
   const auto options = std::make_shared<Options>();
   add_option(*verb, "--ranks", options->num_ranks, "N", "Ranks that the model will run on");
-  add_option(*verb, "--stages-per-rank", options->stages_per_rank, "V", "Stages on each of them");
+  add_option(*verb, "--stages-per-rank", options->stages_per_rank, "V", "Stages per rank");
   add_option(*verb, "--rounds", options->rounds.num_measured, "N", "Measured rounds");
-  add_option(*verb, "--warmup-rounds", options->rounds.num_warmup, "N", "Rounds before those");
+  add_option(*verb, "--warmup-rounds", options->rounds.num_warmup, "N",
+             "Rounds before the measured ones");
   add_option(*verb, "--output", options->output, "FILE",
-             "File to write: times in seconds and bytes of each stage, for simulate "
-             "--cost-file");
+             "File to write, for simulate --cost-file: times in seconds and bytes of each stage");
   verb->add_flag("--json", options->as_json, "Print that file instead of a table");
   options->training.add_to(*verb);
   verb->footer(
-      "Stages run one after the other, so that --ranks may exceed the cores.\n"
+      "Stages run one after the other, so --ranks may exceed the number of cores.\n"
       "Example: halfback profile --ranks 8 --layers 16 --output costs.json\n"
       "         halfback simulate zb-h1 --ranks 8 --cost-file costs.json");
   verb->callback([options] { run(*options); });

@@ -60,7 +60,10 @@ int run(CLI::App& app, const std::vector<std::string>& arguments) {
 
 int halfback::cli::run_program(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error of writing, no crash
-  CLI::App app("Trains networks over pipeline stages, with schedules as data.", "halfback");
+  CLI::App app(
+      "Trains deep networks over pipeline stages. A schedule is a file that is verified, simulated "
+      "and run.",
+      "halfback");
   app.set_version_flag("--version", "halfback " HALFBACK_VERSION);
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();

@@ -175,7 +175,7 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         config.cut,
         {.num_blocks = num_blocks(config.model), .num_stages = config.schedule->num_stages()});
     const std::vector<StageBytes> bytes =
-        stage_bytes(build_model(config.model, cut, {.checkpointing = config.checkpointing}),
+        stage_bytes(build_model(config.model, cut, {.recompute = config.recompute}),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
     const Schedule& ran = *config.schedule;
     Report page = measured_page(ran, timeline, {.stages = bytes});

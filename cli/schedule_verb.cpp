@@ -41,12 +41,13 @@ void print_families() {
     std::cout << fmt::format("{:<18} {}{}{}\n", family.name, family.summary,
                              family.paper.empty() ? "" : "; ", family.paper);
   }
-  std::cout
-      << "\nN ranks with v stages each. Idle: time of a rank in a step of 3M, the backward split,\n"
-         "F = I = W = 1 on 1/N of the model, no communication; \"a rank\": from its own begin to "
-         "its own\nend. Peak: micro-batches that a rank holds until their W, counted on 1/N of "
-         "the model.\nMessages: of one micro-batch. Weights: replicas of them, D times as many "
-         "with --data-parallel D.\n";
+  std::cout << R"(
+N ranks with v stages each; "split": needs the split backward. Idle: idle time of a rank in a
+step whose work takes 3M, with the split backward, F = I = W = 1 on 1/N of the model and no
+communication; "a rank": from its own begin to its own end. Peak: micro-batches that a rank
+holds until their W, counted on 1/N of the model. Messages: per micro-batch. Weights: replicas
+of the weights, D times as many with --data-parallel D.
+)";
 }
 
 nlohmann::json to_json(const Family& family) {
@@ -83,8 +84,8 @@ std::string to_json(const Schedule& schedule) {
                                    {"micro_batches", schedule.num_micro_batches},
                                    {"placement", schedule.placement.replicas},
                                    {"replicas", schedule.placement.replica_of_micro_batch},
-                                   {"losses", losses_text(schedule.cuts)},
-                                   {"weights", to_string(schedule.cuts.weight_rule())},
+                                   {"losses", losses_text(schedule.losses)},
+                                   {"weights", to_string(schedule.losses.weight_rule())},
                                    {"ranks", std::move(ranks)}};
   return document.dump() + '\n';
 }
@@ -119,8 +120,8 @@ void run(const Options& options) {
 }  // namespace
 
 void add_schedule_verb(CLI::App& app) {
-  CLI::App* verb =
-      app.add_subcommand("schedule", "Build a schedule and print it; 'list' lists all");
+  CLI::App* verb = app.add_subcommand(
+      "schedule", "Build a schedule and print it; 'schedule list' prints all families");
   const auto options = std::make_shared<Options>();
   options->schedule.add_to(*verb);
   options->format.add_to(
@@ -128,7 +129,7 @@ void add_schedule_verb(CLI::App& app) {
       "grid, numbers (grid with micro-batches), csv, torch (PyTorch's dialect), torch-comm (with "
       "messages) or json");
   add_option(*verb, "--cost", options->cost, "f,i,w[,b]",
-             "Times of F, I, W and if given B for the grids, of 1/N of the model for N ranks");
+             "Times of F, I, W and, optionally, B for the grids, for 1/N of the model on N ranks");
   verb->footer("Example: halfback schedule 1f1b-1 --ranks 4 --format csv > plan.csv");
   verb->callback([options] { run(*options); });
 }

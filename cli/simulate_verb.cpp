@@ -286,28 +286,29 @@ void run(const Options& options) {
 }  // namespace
 
 void add_simulate_verb(CLI::App& app) {
-  CLI::App* verb = app.add_subcommand("simulate", "Simulate a schedule: time and what is held");
+  CLI::App* verb = app.add_subcommand("simulate", "Simulate a schedule: time and memory");
   const auto options = std::make_shared<Options>();
   options->schedule.add_to(*verb);
   add_option(*verb, "--cost", options->cost, "f,i,w[,b]",
-             "Times of F, I, W and if given B (1,1,1), of 1/N of the model for N ranks; a "
-             "stage of S takes N/S of them");
+             "Times of F, I, W and, optionally, B (1,1,1) for 1/N of the model on N ranks; with S "
+             "stages, each takes N/S of them");
   add_option(*verb, "--reduce-cost", options->reduce_cost, "TIME",
              "Time to sum the gradients of 1/N of the model over replicas (0)");
   add_option(*verb, "--cost-file", options->cost_file, "FILE",
-             "JSON file with the times of each stage, and if given its memory, links and "
-             "speeds of ranks");
-  add_option(*verb, "--latency", options->latency, "TIME", "Time of a hop between two ranks (0)");
+             "JSON file with the times of each stage and, optionally, its memory, links and speeds "
+             "of ranks");
+  add_option(*verb, "--latency", options->latency, "TIME",
+             "Latency of a message between two ranks (0)");
   add_option(*verb, "--bandwidth", options->bandwidth, "RATE",
-             "Bytes a unit of time between two ranks (unlimited); bytes of messages come "
-             "from a file");
+             "Bytes per unit of time between two ranks (unlimited); message sizes come from "
+             "--cost-file or --memory-file");
   add_option(*verb, "--channel", options->channel, "RULE",
-             "What a channel holds: buffered, rendezvous or a number of messages");
+             "Capacity of a channel: buffered, rendezvous or a number of messages");
   add_option(*verb, "--memory-file", options->memory_file, "FILE",
-             "JSON file with the bytes of each stage, for a table of bytes");
+             "JSON file with the bytes of each stage; adds a table of bytes");
   add_option(*verb, "--repeat", options->repeat, "STEPS",
-             "Steps back to back, each stage updating on its own: needs U in the schedule, as "
-             "--stage-updates on gives");
+             "Simulate this many steps back to back, each stage updating on its own; needs U in "
+             "the schedule, as --stage-updates on gives");
   options->format.add_to(*verb, {"grid", "json", "trace", "svg", "html"},
                          "grid, json, trace (Chrome, Perfetto), svg, or html (a page)");
   verb->footer("Example: halfback simulate zb-v --ranks 8 --latency 0.1 --format html > zb-v.html");

@@ -41,11 +41,10 @@ TokenizerPointer learned(const TrainingConfig& config, std::int64_t vocabulary) 
 }  // namespace
 
 void TokenizerOption::add_to(CLI::App& verb) {
-  option_ =
-      add_option(verb, "--tokenizer", name_, "bytes|sentencepiece|FILE",
-                 "Tokens of a text: bytes; sentencepiece: learned from the text, as many as "
-                 "--vocabulary (4096); or a tokenizer.json, a vocab.txt, a SentencePiece model "
-                 "or a directory that holds one");
+  option_ = add_option(
+      verb, "--tokenizer", name_, "bytes|sentencepiece|FILE",
+      "Tokenizer: bytes; sentencepiece, trained on the text with --vocabulary tokens (4096); or a "
+      "tokenizer.json, a vocab.txt, a SentencePiece model, or a directory that contains one");
 }
 
 TokenizerPointer TokenizerOption::find(const TrainingConfig& config, const Given& given) const {

@@ -339,46 +339,47 @@ void add_train_verb(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   TrainingConfig& given = options->training.given;
   add_option(*verb, "--data", given.data, "PATH",
-             "A text file; for resnet and mlp a directory of images in the IDX format, as "
-             "MNIST has them")
+             "Text file; for resnet and mlp, directory of images in the IDX format, like MNIST")
       ->required();
   options->tokenizer.add_to(*verb);
   options->schedule.add_to(*verb, "--schedule");
-  verb->add_flag("--no-verify", options->skips_verification, "Run a schedule without checking it");
+  verb->add_flag("--no-verify", options->skips_verification,
+                 "Skip the verification of the schedule");
   add_option(*verb, "--steps", given.num_steps, "N", "Optimizer steps");
   add_option(*verb, "--warmup", given.learning_rate.warmup_steps, "N",
-             "Steps until the peak learning rate");
+             "Steps until the learning rate reaches its peak");
   add_option(*verb, "--learning-rate-floor", given.learning_rate.floor_fraction, "X",
-             "Last rate over the peak");
+             "Final learning rate as a fraction of the peak");
   add_option(*verb, "--evaluate-every", given.evaluate_every, "N",
              "Steps between validations; 0: never");
   add_option(*verb, "--evaluate-samples", options->evaluate_samples, "N",
-             fmt::format("Samples of a validation ({}; images: {}); 0: all", kDefaultSequences,
+             fmt::format("Samples per validation ({}; images: {}); 0: all", kDefaultSequences,
                          kDefaultImages));
-  add_option(*verb, "--validation-fraction", given.validation_fraction, "X",
-             "Part of a text for validation, its end; images have a test set");
-  add_option(*verb, "--checkpoint", options->checkpoint, "DIR", "Directory to write at the end");
+  add_option(
+      *verb, "--validation-fraction", given.validation_fraction, "X",
+      "Fraction of the text, at its end, that is kept for validation; images have a test set");
+  add_option(*verb, "--checkpoint", options->checkpoint, "DIR",
+             "Directory for the checkpoint, written at the end");
   add_option(*verb, "--checkpoint-every", given.checkpoint_every, "N",
-             "Steps between checkpoints; 0: at the end");
+             "Steps between checkpoints; 0: only at the end");
   add_option(*verb, "--keep", given.keep, "N",
-             "Checkpoints that are kept: the newest, and those before it as DIR.step-200 (1)");
+             "Checkpoints to keep: the newest in DIR, older ones in DIR.step-200 and so on");
   add_option(*verb, "--initial", options->initial, "DIR",
-             "Start from the parameters of a checkpoint");
-  verb->add_flag(
-      "--new-head", given.has_new_head,
-      "Start with a new head on the checkpoint of --initial: for an encoder without one, "
-      "or for other --classes");
+             "Checkpoint whose parameters the run starts from");
+  verb->add_flag("--new-head", given.has_new_head,
+                 "Start with a new head on the checkpoint of --initial: for an encoder without a "
+                 "head, or for other --classes");
   add_option(*verb, "--checkpoint-dtype", options->checkpoint_dtype, "TYPE",
-             "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial: "
-             "as the one has them that the run begins with; resuming is exact with any");
+             "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial (the "
+             "type in the checkpoint that the run starts from); resuming is exact with any");
   verb->add_flag("--resume", options->resumes,
-                 "Go on from --checkpoint, or the newest before it that is complete");
+                 "Resume from --checkpoint, or from the newest complete one before it");
   add_option(*verb, "--report", options->report, "DIR",
-             "Directory for metrics, TensorBoard events, trace");
+             "Directory for metrics, TensorBoard events, trace and report page");
   verb->add_flag("--dry-run", options->is_dry_run,
-                 "Print where everything would go, what it would take and how long, and end");
+                 "Print the placement, memory and time of the run without running it");
   add_option(*verb, "--cost-file", options->cost_file, "FILE",
-             "Times of stages for --dry-run, as profile writes them (measured)");
+             "Stage times for --dry-run, as profile writes them (measured)");
   options->training.add_to(*verb);
   options->launch.add_to(*verb);
   verb->footer(

@@ -40,15 +40,17 @@ void add_optimizer(TrainingOptions& options, CLI::App& verb) {
   OptimizerOptions& optimizer = options.given.pipeline.stage.optimizer;
   add("--optimizer", options.optimizer, "NAME", "adamw or sgd (with momentum)");
   add("--learning-rate", options.given.learning_rate.peak, "RATE", "Peak learning rate");
-  add("--weight-decay", optimizer.weight_decay, "RATE", "Weight decay; norms and biases have none");
+  add("--weight-decay", optimizer.weight_decay, "RATE",
+      "Weight decay, not applied to norms and biases");
   add("--beta1", optimizer.beta1, "X", "AdamW beta1");
   add("--beta2", optimizer.beta2, "X", "AdamW beta2");
   add("--epsilon", optimizer.epsilon, "X", "AdamW epsilon");
   add("--momentum", optimizer.momentum, "X", "SGD momentum");
-  add("--clip", options.given.pipeline.update.clip_norm, "NORM", "Largest gradient norm; 0: any");
+  add("--clip", options.given.pipeline.update.clip_norm, "NORM",
+      "Largest gradient norm; 0: no clipping");
   add("--clip-scope", options.clip_scope, "SCOPE",
-      "Whose norm --clip limits: model (of all parameters together) or stage (of each stage on its "
-      "own, which --stage-updates needs)");
+      "Norm that --clip limits: model (of all parameters) or stage (of each stage, which "
+      "--stage-updates needs)");
 }
 
 void add_execution(TrainingOptions& options, CLI::App& verb) {
@@ -60,41 +62,42 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       "looped (bit-equal to the plain run) or concatenated (one product over "
       "neighboring W actions)");
   add("--gradient-groups", pipeline.gradient_groups, "G",
-      "Blocks of a step's micro-batches that are summed on their own and then pairwise: as many "
-      "have the same bits on any number of pipelines (0: one for each replica of the weights, or "
-      "as the checkpoint has them)");
+      "Groups of a step's micro-batches whose gradients are summed first and then added pairwise; "
+      "an equal number of groups gives equal bits on any number of pipelines (0: one per replica "
+      "of the weights, or as in the checkpoint)");
   verb.add_flag("--shard-optimizer", pipeline.shards_optimizer,
-                "Each replica of the weights holds a part of the optimizer's state (ZeRO-1)")
+                "Shard the optimizer's state over the replicas of the weights (ZeRO-1)")
       ->group("Execution");
   add("--device", options.device, "NAME",
-      "Where ranks compute: cpu, cuda (rank r on device r modulo their number) or cuda:K (all on "
-      "one)");
+      "Where ranks compute: cpu, cuda (rank r on device r modulo the number of devices) or cuda:K "
+      "(all on one)");
   add("--precision", options.precision, "TYPE",
-      "Type of matrix products: float32, bfloat16 or float16; parameters, sums and all else stay "
-      "float32");
+      "Type of matrix products: float32, bfloat16 or float16; parameters, sums and all other "
+      "values stay float32");
   add("--loss-scale", options.loss_scale, "X",
-      "Gradients are computed times this: a power of two, or dynamic (halved where they overflow, "
-      "doubled after 2000 good steps); auto: dynamic for float16, else 1");
+      "Factor on the loss: a power of two, or dynamic (halved on overflow, doubled after 2000 good "
+      "steps); auto: dynamic for float16, else 1");
   add("--recompute", options.recompute, "WHAT",
-      "What backward computes again instead of keeping it: none, block, attention or feed-forward");
+      "What backward recomputes instead of keeping: none, block, attention or feed-forward");
   verb.add_flag(
-          "--recompute-gradients", options.given.checkpointing.recomputes_gradients,
-          "Keep gradients between I and W at the ends of blocks only; W computes the others again")
+          "--recompute-gradients", options.given.recompute.recomputes_gradients,
+          "Between I and W keep only the gradients at block boundaries; W recomputes the others")
       ->group("Execution");
-  add("--threads", pipeline.threads_per_rank, "N", "Threads a rank; 0: its share of the cores");
+  add("--threads", pipeline.threads_per_rank, "N", "Threads per rank; 0: its share of the cores");
   add("--channel-capacity", options.channel_capacity, "N",
-      "Messages that wait between two ranks before a send waits");
-  add("--timeout", pipeline.timeout_seconds, "SECONDS", "Longest wait of a rank for another");
+      "Messages that may wait between two ranks before a send blocks");
+  add("--timeout", pipeline.timeout_seconds, "SECONDS",
+      "Longest time that a rank waits for another");
 }
 
 }  // namespace
 
 void TrainingOptions::add_to(CLI::App& verb) {
   add_model(verb);
-  add_option(verb, "--cut", given.cut, "LIST", "Blocks of each stage, as in 3,2,3 (equal)");
+  add_option(verb, "--cut", given.cut, "LIST", "Blocks per stage, such as 3,2,3 (equal)");
   add_option(
       verb, "--micro-batch-size", micro_batch_size, "N",
-      fmt::format("Samples of a micro-batch ({}; images: {})", kDefaultSequences, kDefaultImages));
+      fmt::format("Samples per micro-batch ({}; images: {})", kDefaultSequences, kDefaultImages));
   add_option(verb, "--seed", given.pipeline.stage.seed, "N",
              "Seed of initialization, data order and dropout");
   add_optimizer(*this, verb);
@@ -202,13 +205,13 @@ TrainingConfig TrainingOptions::config() const {
 }
 
 TrainingConfig TrainingOptions::config_without_model() const {
-  using Forward = Checkpointing::Forward;
+  using Forward = Recompute::Forward;
   TrainingConfig config = given;
-  config.checkpointing.recomputed = chosen<Forward>("--recompute", recompute,
-                                                    {{"none", Forward::Kept},
-                                                     {"block", Forward::OfBlocks},
-                                                     {"attention", Forward::OfAttention},
-                                                     {"feed-forward", Forward::OfFeedForward}});
+  config.recompute.recomputed = chosen<Forward>("--recompute", recompute,
+                                                {{"none", Forward::Kept},
+                                                 {"block", Forward::OfBlocks},
+                                                 {"attention", Forward::OfAttention},
+                                                 {"feed-forward", Forward::OfFeedForward}});
   Stage::Options& stage = config.pipeline.stage;
   stage.optimizer.kind = chosen<OptimizerKind>(
       "--optimizer", optimizer, {{"adamw", OptimizerKind::AdamW}, {"sgd", OptimizerKind::Sgd}});

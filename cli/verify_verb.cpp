@@ -152,9 +152,9 @@ void print_text(const Options& options, const Findings& findings) {
   print("smallest channel capacity", describe_capacity(findings));
   print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
                                                   findings.runs_nccl_pair ? "yes" : "no"));
-  if (!schedule.cuts.is_backprop()) {
-    print("losses and their reach", brief_losses(schedule.cuts));
-    print("weights take", to_string(schedule.cuts.weight_rule()));
+  if (!schedule.losses.is_backprop()) {
+    print("losses and their reach", brief_losses(schedule.losses));
+    print("weights take", to_string(schedule.losses.weight_rule()));
   }
   print("updates", has_updates(schedule) ? "each stage after its own weight gradients"
                                          : "all stages after the last action");
@@ -178,8 +178,8 @@ void print_json(const Options& options, const Findings& findings) {
       {"replicas", schedule.placement.num_replicas()},
       {"actions", num_actions(schedule)},
       {"two_stage", is_two_stage(schedule)},
-      {"losses", losses_text(schedule.cuts)},
-      {"weights", to_string(schedule.cuts.weight_rule())},
+      {"losses", losses_text(schedule.losses)},
+      {"weights", to_string(schedule.losses.weight_rule())},
       {"stage_updates", has_updates(schedule)},
       {"messages", findings.num_messages},
       {"channel", to_string(findings.channel)},
@@ -238,12 +238,12 @@ void add_verify_verb(CLI::App& app) {
              "receive), a number of messages that a channel holds, nccl (posted to a stream "
              "for each pair and direction), or nccl-pair (a stream for each pair)");
   add_option(*verb, "--for", options->reader, "torch",
-             "Also what another program makes of the file: torch, its schedule runtime; "
-             "exits with 1 where that refuses the file or runs it wrongly");
+             "Also check how another program runs the file: torch, the schedule runtime of "
+             "PyTorch; exits with 1 if it refuses the file or runs it wrongly");
   add_option(*verb, "--activation-limit", options->activation_limit, "M_B",
-             "Most that a rank may hold until W, in what one micro-batch keeps on 1/N of the "
-             "model for N ranks");
-  verb->add_flag("--json", options->json, "Print JSON, also of a file that is not valid");
+             "Largest memory that a rank may hold until W; unit: one micro-batch on 1/N of the "
+             "model with N ranks");
+  verb->add_flag("--json", options->json, "Print JSON, even for an invalid file");
   verb->footer("Example: halfback verify plan.csv --channel nccl-pair");
   verb->callback([options] {
     const Findings findings = verify_or_say(*options);

@@ -1,4 +1,5 @@
-// Size and checksum of a file: what tells a torn or altered file from the one that was written.
+// Size and checksum of a file: they distinguish a torn or altered file from the one that was
+// written.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// checkpoint.json: what belongs to a checkpoint, so that one that is torn or altered is told from
-// one that is whole. It is the last file to be written, and has a checksum of its own.
+// checkpoint.json: what belongs to a checkpoint, so that one that is torn or altered is
+// distinguished from one that is whole. It is the last file to be written, and has a checksum of
+// its own.
 #pragma once
 
 #include "halfback/checkpoint/checkpoint_files.h"

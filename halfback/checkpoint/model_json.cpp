@@ -27,7 +27,7 @@ nlohmann::json model_to_json(const ModelConfig& config) {
 
 ModelConfig model_from_json(const nlohmann::json& json, const std::string& source) {
   const ConfigReader reader(json, source, "a model");
-  // Image models are told by their architecture, as timm does.
+  // Image models are recognized by their architecture, as timm does.
   if (const auto architecture = reader.read<std::string>("architecture", "");
       !architecture.empty()) {
     return architecture == MlpConfig::kName ? ModelConfig(mlp_from_json(json, source))

@@ -28,7 +28,7 @@ class Peers {
   // passed, which must allow for the time in which others write their part of a checkpoint.
   virtual std::vector<std::string> gather(const std::string& what, const std::string& text) = 0;
 
-  // Returns what tells, in front of an error, which process has it.
+  // Returns the text in front of an error that names its process.
   virtual std::string prefix(int process) const;
 
  private:

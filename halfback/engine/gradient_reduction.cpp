@@ -67,19 +67,19 @@ std::vector<Span> GradientReduction::finish() {
   return std::exchange(spans_, {});
 }
 
-// Gives every copy its shard of a new bucket, gets what they have of the own one.
+// Gives every replica its shard of a new bucket, gets what they have of the own one.
 void GradientReduction::scatter(Task& task, const at::Tensor& elements) {
   const MemoryOwner on_its_way(kNoRank);
   Bucket bucket{.shards = shards_of(elements, static_cast<std::size_t>(task.job.replicas.size()))};
   const at::Tensor& own = bucket.shards[task.own()];
-  for (std::size_t copy = 0; copy < bucket.shards.size(); ++copy) {
-    bucket.parts.push_back(copy == task.own() ? own : at::empty_like(own));
+  for (std::size_t replica = 0; replica < bucket.shards.size(); ++replica) {
+    bucket.parts.push_back(replica == task.own() ? own : at::empty_like(own));
   }
   bucket.scatter = task.job.replicas.begin_exchange(bucket.shards, bucket.parts);
   task.buckets.push_back(std::move(bucket));
 }
 
-// Adds up the own shard of each bucket as it comes, gives it to every copy, gets theirs.
+// Adds up the own shard of each bucket as it comes, gives it to every replica, gets theirs.
 void GradientReduction::sum_up(Task& task) {
   const double cpu_start = thread_cpu_seconds();
   for (Bucket& bucket : task.buckets) {

@@ -1,11 +1,11 @@
 // The sum of a stage's gradients over all replicas of the stage (data parallelism, schedules with
 // replicas), under way while the rank computes on.
 //
-// Each copy owns an equal part of the elements: it gets that part of all others (scatter), adds the
-// parts pairwise in the order of the copies (pairwise_sum.h), and gives the sum to all (gather). So
-// every element has one order of sums, each rank sends and receives 2 (D - 1) / D of the gradients
-// of D replicas, which is what a ring moves, and all replicas end with the same bits. Large stages
-// go in buckets: while one is added up, the next is on its way.
+// Each replica owns an equal part of the elements: it gets that part of all others (scatter), adds
+// the parts pairwise in the order of the replicas (pairwise_sum.h), and gives the sum to all
+// (gather). So every element has one order of sums, each rank sends and receives 2 (D - 1) / D of
+// the gradients of D replicas, which is what a ring moves, and all replicas end with the same bits.
+// Large stages go in buckets: while one is added up, the next is on its way.
 //
 // Two ranks may begin the sums of two stages in different order. So scatters never wait for
 // gathers: each of the two has a thread.

@@ -2,7 +2,7 @@
 // threads of this process, or of this and others: each process then has a Pipeline of its own with
 // the stages of its ranks, all with the same schedule and options, called alike.
 //
-// Results do not depend on the schedule, the number of stages, ranks, processes or copies of the
+// Results do not depend on the schedule, the number of stages, ranks, processes or replicas of the
 // weights (weight gradients looped, in ascending order, in as many gradient groups): losses,
 // gradients and parameters equal the plain run bit for bit.
 #pragma once

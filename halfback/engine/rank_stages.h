@@ -22,7 +22,7 @@ struct StepContext {
   std::span<const MicroBatch> micro_batches;
   double loss_scale = 1.0;  // that of the update / number of targets of the step
   // By micro-batch, whether its weight gradient ends a gradient group of its replica of a stage.
-  // Empty where a copy has one group only.
+  // Empty where a replica has one group only.
   std::span<const GroupEnd> group_ends = {};
   bool is_training = true;        // false: forward only, nothing is kept
   bool updates = false;           // false: gradients add up and values stay

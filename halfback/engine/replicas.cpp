@@ -15,7 +15,7 @@ Replicas::Replicas(int rank, const Parts& parts) : rank_(rank), parts_(parts) {
   const Placement& placement = parts.placement;
   for (int stage = 0; stage < placement.num_stages(); ++stage) {
     if (auto group = parts.world.split(placement.ranks_of(stage))) {
-      copies_.emplace(stage, std::move(*group));
+      replicas_.emplace(stage, std::move(*group));
     }
   }
   for (std::size_t pair = 0; pair < parts.layout.tied.size(); ++pair) {
@@ -31,7 +31,7 @@ Replicas::Replicas(int rank, const Parts& parts) : rank_(rank), parts_(parts) {
 
 void Replicas::copy_values() {
   for (const auto& [number, stage] : parts_.stages) {
-    copies_of(number).broadcast(stage->store().values(), 0);
+    replicas_of(number).broadcast(stage->store().values(), 0);
   }
 }
 
@@ -43,7 +43,7 @@ void Replicas::begin_reduction(const Action& action) {
   }
   reduction_->begin({.action = action,
                      .gradients = parts_.stages.at(action.stage)->store().gradients(),
-                     .replicas = copies_of(action.stage)});
+                     .replicas = replicas_of(action.stage)});
   begun_.insert(action.stage);
 }
 
@@ -103,9 +103,9 @@ void Replicas::share_updates() {
   parts_.device.wait();
   std::vector<std::unique_ptr<Exchange>> exchanges;
   for (const auto& [number, stage] : parts_.stages) {
-    Group& copies = copies_of(number);
-    exchanges.push_back(copies.begin_all_gather(
-        shards_of(stage->store().values(), static_cast<std::size_t>(copies.size()))));
+    Group& replicas = replicas_of(number);
+    exchanges.push_back(replicas.begin_all_gather(
+        shards_of(stage->store().values(), static_cast<std::size_t>(replicas.size()))));
   }
   for (const auto& exchange : exchanges) {
     exchange->wait();
@@ -115,18 +115,18 @@ void Replicas::share_updates() {
 std::optional<std::vector<ShardedBuffer>> Replicas::gather_optimizer_state(
     int stage, const IsChosen& is_chosen) {
   const MemoryOwner nobody(kNoRank);
-  Group& copies = copies_of(stage);
-  const auto count = static_cast<std::size_t>(copies.size());
-  const bool is_here = is_chosen(stage, copies.rank());
+  Group& replicas = replicas_of(stage);
+  const auto count = static_cast<std::size_t>(replicas.size());
+  const bool is_here = is_chosen(stage, replicas.rank());
   std::vector<ShardedBuffer> state = parts_.stages.at(stage)->optimizer_state();
   for (ShardedBuffer& buffer : state) {
     Group::Parts given(count);
-    for (int copy = 0; copy < copies.size(); ++copy) {
-      if (is_chosen(stage, copy)) {
-        given[static_cast<std::size_t>(copy)] = buffer.own();
+    for (int replica = 0; replica < replicas.size(); ++replica) {
+      if (is_chosen(stage, replica)) {
+        given[static_cast<std::size_t>(replica)] = buffer.own();
       }
     }
-    copies.exchange(given, is_here ? shards_of(buffer.whole(), count) : Group::Parts(count));
+    replicas.exchange(given, is_here ? shards_of(buffer.whole(), count) : Group::Parts(count));
   }
   return is_here ? std::optional(std::move(state)) : std::nullopt;
 }

@@ -36,10 +36,10 @@ class Replicas {
   };
   Replicas(int rank, const Parts& parts);
 
-  // Gives the values of each stage's first copy to the others.
+  // Gives the values of the first replica of each stage to the others.
   void copy_values();
 
-  // Begins the sum of a stage's gradients over its copies, and does not wait. `action` is for its
+  // Begins the sum of a stage's gradients over its replicas, and does not wait. `action` is for its
   // span.
   void begin_reduction(const Action& action);
 
@@ -55,7 +55,7 @@ class Replicas {
   void share_updates();
 
   // Completes the optimizer's state of the replicas of a stage that are chosen, from the shards
-  // that all of them hold. Returns that of the own copy; nothing if it is not chosen.
+  // that all of them hold. Returns that of the own replica; nothing if it is not chosen.
   using IsChosen = std::function<bool(int stage, int replica)>;
   std::optional<std::vector<ShardedBuffer>> gather_optimizer_state(int stage,
                                                                    const IsChosen& is_chosen);
@@ -64,12 +64,12 @@ class Replicas {
   // Returns the lowest micro-batch that passes the own replica of a stage.
   int first_micro_batch(int stage) const;
   // The own replica of a stage is the group's own member.
-  Group& copies_of(int stage) { return copies_.at(stage); }
+  Group& replicas_of(int stage) { return replicas_.at(stage); }
   void share_tied_gradient(const TiedPair& tied, Group& both);
 
   int rank_;
   Parts parts_;
-  std::map<int, Group> copies_;  // by stage of this rank: those that hold it
+  std::map<int, Group> replicas_;  // by stage of this rank: those that hold it
   // By pair and replica, where this rank has an end: the ranks of original and copy.
   std::map<std::pair<std::size_t, int>, Group> ties_;
   std::optional<GradientReduction> reduction_;

@@ -25,7 +25,7 @@ class StepTotals {
     double squared_norm = 0.0;
     double num_correct = 0.0;  // of an evaluation
   };
-  // `all` is what the ranks tell, by rank.
+  // `all` is what the ranks report, by rank.
   Sums add_up(const std::vector<std::vector<double>>& all, const StepContext& context) const;
 
  private:

@@ -61,25 +61,25 @@ bool Group::is_of_one_rank() const {
 std::unique_ptr<Exchange> Group::begin(const char* operation,
                                        const Parts& gives,
                                        const Parts& gets) {
-  std::vector<Trade> trades;
+  std::vector<PeerTensors> tensors;
   for (std::size_t member = 0; member < ranks_.size(); ++member) {
     if (static_cast<int>(member) == rank_) {
       continue;
     }
-    Trade trade{.peer = ranks_[member], .gives = {}, .gets = {}};
+    PeerTensors one{.peer = ranks_[member], .gives = {}, .gets = {}};
     if (travels(gives[member])) {
-      trade.gives = gives[member];
+      one.gives = gives[member];
     }
     if (travels(gets[member])) {
-      trade.gets = gets[member];
+      one.gets = gets[member];
     }
-    trades.push_back(std::move(trade));
+    tensors.push_back(std::move(one));
   }
   const int key = id_ * kMostUnderWay + num_exchanges_;
   num_exchanges_ = (num_exchanges_ + 1) % kMostUnderWay;
   const int own = ranks_[static_cast<std::size_t>(rank_)];
   return exchanges_->begin_exchange(own, {.key = key, .operation = operation, .group = name_},
-                                    std::move(trades));
+                                    std::move(tensors));
 }
 
 void Group::broadcast(const at::Tensor& tensor, int root) {

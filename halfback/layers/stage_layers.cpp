@@ -1,7 +1,7 @@
 #include "halfback/layers/stage_layers.h"
 
 #include "halfback/base/error.h"
-#include "halfback/layers/checkpointed.h"
+#include "halfback/layers/recomputed.h"
 #include "halfback/layers/shapes.h"
 
 #include <algorithm>
@@ -12,10 +12,10 @@ namespace halfback {
 namespace {
 
 using Part = LayerPlace::Part;
-using Forward = Checkpointing::Forward;
+using Forward = Recompute::Forward;
 
-bool is_recomputed(const Checkpointing& checkpointing, const LayerPlace& place) {
-  switch (checkpointing.recomputed) {
+bool is_recomputed(const Recompute& recompute, const LayerPlace& place) {
+  switch (recompute.recomputed) {
     case Forward::Kept:
       return false;
     case Forward::OfBlocks:
@@ -29,20 +29,20 @@ bool is_recomputed(const Checkpointing& checkpointing, const LayerPlace& place) 
 }
 
 // What is done to a layer that stands in a block.
-CheckpointPolicy policy_of(const Checkpointing& checkpointing, const LayerPlace& place) {
-  return {.recomputes_forward = is_recomputed(checkpointing, place),
-          .recomputes_gradients = checkpointing.recomputes_gradients};
+RecomputePolicy policy_of(const Recompute& recompute, const LayerPlace& place) {
+  return {.recomputes_forward = is_recomputed(recompute, place),
+          .recomputes_gradients = recompute.recomputes_gradients};
 }
 
 // Layers of one block with one policy become one; what stays as it is has a policy of none.
-bool apply(const Checkpointing& checkpointing, StageLayers& stage) {
+bool apply(const Recompute& recompute, StageLayers& stage) {
   StageLayers result;
   bool found = false;
   for (std::size_t i = 0; i < stage.layers.size();) {
     const LayerPlace& place = stage.places[i];
-    const CheckpointPolicy policy =
-        place.block < 0 ? CheckpointPolicy{} : policy_of(checkpointing, place);
-    if (policy == CheckpointPolicy{}) {
+    const RecomputePolicy policy =
+        place.block < 0 ? RecomputePolicy{} : policy_of(recompute, place);
+    if (policy == RecomputePolicy{}) {
       result.add(std::move(stage.layers[i]), place);
       ++i;
       continue;
@@ -50,10 +50,10 @@ bool apply(const Checkpointing& checkpointing, StageLayers& stage) {
     std::vector<std::unique_ptr<Layer>> group;
     const int block = place.block;
     while (i < stage.layers.size() && stage.places[i].block == block &&
-           policy_of(checkpointing, stage.places[i]) == policy) {
+           policy_of(recompute, stage.places[i]) == policy) {
       group.push_back(std::move(stage.layers[i++]));
     }
-    result.add(std::make_unique<Checkpointed>(std::move(group), policy), {.block = block});
+    result.add(std::make_unique<Recomputed>(std::move(group), policy), {.block = block});
     found = true;
   }
   stage.layers = std::move(result.layers);
@@ -68,13 +68,13 @@ void StageLayers::add(std::unique_ptr<Layer> layer, const LayerPlace& place) {
   places.push_back(place);
 }
 
-void apply_checkpointing(const Checkpointing& checkpointing, std::vector<StageLayers>& stages) {
-  if (checkpointing == Checkpointing{}) {
+void apply_recompute(const Recompute& recompute, std::vector<StageLayers>& stages) {
+  if (recompute == Recompute{}) {
     return;
   }
   bool found = false;
   for (StageLayers& stage : stages) {
-    found = apply(checkpointing, stage) || found;
+    found = apply(recompute, stage) || found;
   }
   if (!found) {
     throw ConfigError(

@@ -28,15 +28,15 @@ struct StageLayers {
 };
 
 // The layers that keep less, and recompute.
-struct Checkpointing {
+struct Recompute {
   enum class Forward { Kept, OfBlocks, OfAttention, OfFeedForward } recomputed = Forward::Kept;
   bool recomputes_gradients = false;  // inside blocks
 
-  bool operator==(const Checkpointing&) const = default;
+  bool operator==(const Recompute&) const = default;
 };
 
-// Wraps the chosen layers in Checkpointed. Throws ConfigError if there are none.
-void apply_checkpointing(const Checkpointing& checkpointing, std::vector<StageLayers>& stages);
+// Wraps the chosen layers in Recomputed. Throws ConfigError if there are none.
+void apply_recompute(const Recompute& recompute, std::vector<StageLayers>& stages);
 
 // One micro-batch.
 struct MicroBatchShape {

@@ -65,7 +65,7 @@ class Comparison {
     const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
                                                          .num_stages = schedule->num_stages()});
     const auto build = [&] {
-      return build_model(config_.model, cut, {.checkpointing = config_.checkpointing});
+      return build_model(config_.model, cut, {.recompute = config_.recompute});
     };
     made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);

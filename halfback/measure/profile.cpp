@@ -54,7 +54,7 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
       config.model,
       parse_cut(config.cut,
                 {.num_blocks = num_blocks(config.model), .num_stages = request.num_stages}),
-      {.checkpointing = config.checkpointing});
+      {.recompute = config.recompute});
   MemoryModel memory{.stages = stage_bytes(stages, {.input_shape = input_shape(
                                                         config.model, config.micro_batch_size)})};
   Pipeline pipeline(std::move(stages), config.schedule, config.pipeline);

@@ -109,17 +109,18 @@ ModelSizes sizes_of(BertConfig& config) {
   return {{"layers", "Blocks", &config.num_layers},
           {"width", "Channels", &config.width},
           {"heads", "Attention heads", &config.num_heads},
-          {"hidden", "Channels inside the feed-forward", &config.hidden},
-          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
-          {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
-          {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
-          {"segments", "Kinds of segments", &config.num_segments},
-          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
-          {"dropout", "Part of the elements that is dropped", &config.dropout, Fixed::InRun},
-          {"masked-fraction", "Part of the tokens that is masked", &config.masked_fraction,
+          {"hidden", "Inner channels of the feed-forward", &config.hidden},
+          {"sequence", "Tokens per sequence", &config.sequence, Fixed::InRun},
+          {"positions", "Longest sequence that the model takes (0: --sequence)", &config.positions},
+          {"vocabulary", "Vocabulary size (that of the tokenizer)", &config.vocabulary},
+          {"segments", "Number of token types (segments)", &config.num_segments},
+          {"norm-epsilon", "Epsilon of the normalization layers", &config.norm_epsilon},
+          {"dropout", "Dropout probability", &config.dropout, Fixed::InRun},
+          {"masked-fraction", "Fraction of the tokens that is masked", &config.masked_fraction,
            Fixed::InRun},
           {"rms-norm", "RMSNorm instead of LayerNorm", &config.has_rms_norm},
-          {"sinusoid-positions", "Fixed positions", &config.has_sinusoid_positions}};
+          {"sinusoid-positions", "Sinusoidal positions instead of learned ones",
+           &config.has_sinusoid_positions}};
 }
 
 BertConfig resolved(const BertConfig& config) {

@@ -1,4 +1,4 @@
-// BERT: an encoder that learns to tell masked tokens. Blocks of attention and feed-forward, each
+// BERT: an encoder that learns to predict masked tokens. Blocks of attention and feed-forward, each
 // followed by a norm of the sum with its input (post-norm).
 // Source: Devlin et al., "BERT", arXiv:1810.04805. Parameter names in checkpoints are those of
 // Hugging Face's BertForMaskedLM. Attention has no dropout on its weights.

@@ -57,17 +57,17 @@ ModelSizes sizes_of(LlamaConfig& config) {
           {"width", "Channels", &config.width},
           {"heads", "Attention heads", &config.num_heads},
           {"kv-heads", "Key/value heads (as many as heads)", &config.num_key_value_heads},
-          {"head-size", "Channels of a head (0: width / heads)", &config.head_size},
-          {"hidden", "Channels inside the feed-forward", &config.hidden},
-          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
-          {"positions", "Longest sequence of the model (0: as --sequence)", &config.positions},
-          {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
-          {"rope-theta", "Base of rotary positions", &config.rope_theta},
-          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
-          {"tied-head", "One matrix for embedding and head", &config.has_tied_head},
-          {"input-bias", "Biases of queries, keys and values", &config.has_input_bias},
-          {"output-bias", "Bias of attention's output", &config.has_output_bias},
-          {"feed-forward-bias", "Biases of the feed-forward", &config.has_feed_forward_bias}};
+          {"head-size", "Channels per head (0: width / heads)", &config.head_size},
+          {"hidden", "Inner channels of the feed-forward", &config.hidden},
+          {"sequence", "Tokens per sequence", &config.sequence, Fixed::InRun},
+          {"positions", "Longest sequence that the model takes (0: --sequence)", &config.positions},
+          {"vocabulary", "Vocabulary size (that of the tokenizer)", &config.vocabulary},
+          {"rope-theta", "Base of the rotary embeddings", &config.rope_theta},
+          {"norm-epsilon", "Epsilon of the normalization layers", &config.norm_epsilon},
+          {"tied-head", "Share one matrix between embedding and head", &config.has_tied_head},
+          {"input-bias", "Biases on queries, keys and values", &config.has_input_bias},
+          {"output-bias", "Bias on the output of attention", &config.has_output_bias},
+          {"feed-forward-bias", "Biases in the feed-forward", &config.has_feed_forward_bias}};
 }
 
 LlamaConfig resolved(const LlamaConfig& config) {

@@ -36,14 +36,14 @@ std::unique_ptr<MambaBlock> build_block(const MambaConfig& config, int index) {
 ModelSizes sizes_of(MambaConfig& config) {
   return {{"layers", "Blocks", &config.num_layers},
           {"width", "Channels", &config.width},
-          {"state-size", "Numbers in the state of an inner channel", &config.state_size},
-          {"conv-size", "Tokens that the convolution sees", &config.conv_size},
-          {"expand", "Inner channels of a block, in widths", &config.expand},
-          {"dt-rank", "Rank of the steps (0: a sixteenth of the width)", &config.dt_rank},
-          {"sequence", "Tokens of a sequence", &config.sequence, Fixed::InRun},
-          {"vocabulary", "Tokens (as many as the tokenizer has)", &config.vocabulary},
-          {"norm-epsilon", "Epsilon of the norms", &config.norm_epsilon},
-          {"tied-head", "One matrix for embedding and head", &config.has_tied_head}};
+          {"state-size", "State size of an inner channel", &config.state_size},
+          {"conv-size", "Width of the causal convolution, in tokens", &config.conv_size},
+          {"expand", "Inner channels of a block, as a multiple of the width", &config.expand},
+          {"dt-rank", "Rank of the step size's projection (0: width / 16)", &config.dt_rank},
+          {"sequence", "Tokens per sequence", &config.sequence, Fixed::InRun},
+          {"vocabulary", "Vocabulary size (that of the tokenizer)", &config.vocabulary},
+          {"norm-epsilon", "Epsilon of the normalization layers", &config.norm_epsilon},
+          {"tied-head", "Share one matrix between embedding and head", &config.has_tied_head}};
 }
 
 MambaConfig resolved(const MambaConfig& config) {

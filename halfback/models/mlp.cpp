@@ -34,7 +34,7 @@ void add_hidden(const MlpConfig& config, std::int64_t index, StageLayers& stage)
 
 ModelSizes sizes_of(MlpConfig& config) {
   return {{"layers", "Hidden layers", &config.num_layers},
-          {"inputs", "Numbers of a sample", &config.num_inputs},
+          {"inputs", "Values per sample", &config.num_inputs},
           {"width", "Channels", &config.width},
           {"classes", "Classes", &config.num_classes}};
 }

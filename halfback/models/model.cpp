@@ -177,7 +177,7 @@ std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const BuildOptions& options) {
   std::vector<StageLayers> stages = std::visit(
       [&](const auto& one) { return build(one, blocks_per_stage, options.dtype); }, config);
-  apply_checkpointing(options.checkpointing, stages);
+  apply_recompute(options.recompute, stages);
   return stages;
 }
 

@@ -67,7 +67,7 @@ std::int64_t items_per_sample(const ModelConfig& config);
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
 struct BuildOptions {
   at::ScalarType dtype = at::kFloat;
-  Checkpointing checkpointing = {};
+  Recompute recompute = {};
 };
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,

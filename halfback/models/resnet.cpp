@@ -139,10 +139,10 @@ void add_stem(const ResnetConfig& config, StageLayers& stage) {
 }  // namespace
 
 ModelSizes sizes_of(ResnetConfig& config) {
-  return {{"depth", "18, 34, 50, 101 or 152", &config.depth},
+  return {{"depth", "Layers: 18, 34, 50, 101 or 152", &config.depth},
           {"width", "Channels", &config.width},
           {"classes", "Classes", &config.num_classes},
-          {"image-channels", "Channels of an image", &config.image_channels},
+          {"image-channels", "Channels per image", &config.image_channels},
           {"image-height", "Pixels", &config.image_height, Fixed::InRun},
           {"image-width", "Pixels", &config.image_width, Fixed::InRun},
           {"small-stem",

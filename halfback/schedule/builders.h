@@ -75,13 +75,13 @@ Schedule build_one_f_one_b_2_capped(const PipelineShape& shape);
 
 // Returns 1f1b in which W follows the rank's r-th later I, so that no rank holds more than 1f1b
 // with B: (N-r) x F; r x (I, F); then (I, W of the oldest, F) until no F is left; (N-r) x (I, W); r
-// x W. Any M; two-stage. Idle (N-1) max(f, i, f+i-w) at M >= N, peak min(N, M). Source: Qi et al.,
-// "Zero Bubble Pipeline Parallelism", ICLR 2024, arXiv 2401.10241 (ZB-H1).
+// x W. Any M; split backward. Idle (N-1) max(f, i, f+i-w) at M >= N, peak min(N, M). Source: Qi et
+// al., "Zero Bubble Pipeline Parallelism", ICLR 2024, arXiv 2401.10241 (ZB-H1).
 Schedule build_zb_h1(const PipelineShape& shape);
 
 // Returns the same with 2(N-r)-1 forwards before the first I, and W after the rank's 2r-th later I.
-// Any M; two-stage. Idle of each rank (N-1)(f+i-2w), from its own begin to its own end (M >= 2N-1);
-// peak min(2N-1, M). Source: as ZB-H1 (ZB-H2).
+// Any M; split backward. Idle of each rank (N-1)(f+i-2w), from its own begin to its own end (M >=
+// 2N-1); peak min(2N-1, M). Source: as ZB-H1 (ZB-H2).
 Schedule build_zb_h2(const PipelineShape& shape);
 
 // Returns the best order that a search finds for these times, with one stage a rank (or v, looped):
@@ -122,7 +122,7 @@ double v_min_memory(int num_ranks);
 double one_f_one_b_v_memory(int num_ranks);
 
 // Returns the best order that a search finds for these times over a V, within a memory of N: no
-// rank is idle from its begin to its end at f = i = w and M >= 2N. Any M; two-stage.
+// rank is idle from its begin to its end at f = i = w and M >= 2N. Any M; split backward.
 Schedule build_zb_v(const PipelineShape& shape);
 
 // Returns the same within a memory of (N+2)/2, rounded down, and for the shortest step. Idle
@@ -131,7 +131,7 @@ Schedule build_v_half(const PipelineShape& shape);
 
 // Returns the stable pattern of the paper, repeated every six half-slots: F at r and 2N-1-r, I at
 // 2N+c+r and 4N+c-r-1 with c = 2 if 3 divides N, else 0, W in the next free ones; but with c = 0
-// for the first micro-batch and the last (this project's own). Any M; two-stage. Peak (N+4)/3,
+// for the first micro-batch and the last (this project's own). Any M; split backward. Peak (N+4)/3,
 // rounded down; idle 2N-5/2 f, 2N-7/2 f where 3 divides N and M >= 2, at f = i = w.
 Schedule build_v_min(const PipelineShape& shape);
 
@@ -145,8 +145,8 @@ Schedule build_v_search(const PipelineShape& shape);
 Schedule build_one_f_one_b_v(const PipelineShape& shape);
 
 // Returns the best order that a search finds over v stages a rank (4), looped or in a wave, within
-// a memory of N or the limit given. Any M; two-stage. Idle (N-1)/v f at f = i = w and M = N: the
-// least of any order with one replica of the weights, since the last rank cannot begin sooner.
+// a memory of N or the limit given. Any M; split backward. Idle (N-1)/v f at f = i = w and M = N:
+// the least of any order with one replica of the weights, since the last rank cannot begin sooner.
 // This project's own.
 Schedule build_zb_looped(const PipelineShape& shape);
 Schedule build_zb_wave(const PipelineShape& shape);
@@ -189,7 +189,7 @@ Schedule build_bitpipe(const PipelineShape& shape);
 // This project's own.
 Schedule build_bitpipe_split(const PipelineShape& shape);
 
-// The following train with local updates (gradient_cuts.h), one stage a rank. Each runs 1f1b over
+// The following train with local updates (losses.h), one stage a rank. Each runs 1f1b over
 // the stages that its backward waits for, with W as in zb-h1. If W takes a gradient that I does not
 // wait for, it runs one I later. Any M. With U after its last W or B, a rank does not wait for
 // updates of others, and R steps idle as long as one.
@@ -197,7 +197,7 @@ Schedule build_bitpipe_split(const PipelineShape& shape);
 // Returns a loss on each stage, whose gradient stays there. F, I, W in turn. R steps take
 // (N-1) f + R M (f+i+w). Peak 1.
 // Source: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020, arXiv 1901.08164, and
-// Laskin et al., as in gradient_cuts.h.
+// Laskin et al., as in losses.h.
 Schedule build_local_greedy(const PipelineShape& shape);
 
 // Returns a loss on top of each of K chunks of stages, 1 to N (2), whose gradient stays in it. With
@@ -216,7 +216,7 @@ Schedule build_local_overlapping(const PipelineShape& shape);
 // or (d+1)-wise. Weights take only the gradient of the furthest loss, and the d lowest losses
 // (except the last stage's) train only their heads. Order and peak are those of overlapping windows
 // of d+1; with d = N-1 each action waits for the same as in backprop.
-// Source: Gomez, Key et al., as in gradient_cuts.h.
+// Source: Gomez, Key et al., as in losses.h.
 Schedule build_local_interlocking(const PipelineShape& shape);
 
 // Returns backprop through the last k stages, 1 to N (1); the stages below have only F and do not

@@ -60,7 +60,7 @@ class Communication {
             .num_micro_batches = schedule_.num_micro_batches,
             .placement = schedule_.placement,
             .ranks = std::move(lists_),
-            .cuts = schedule_.cuts};
+            .losses = schedule_.losses};
   }
 
  private:

@@ -198,7 +198,7 @@ class Reader {
         .num_micro_batches = num_micro_batches,
         .placement = header_.placement ? stated_placement(num_micro_batches) : inferred_placement(),
         .ranks = std::move(ranks_)};
-    schedule.cuts = stated_cuts(schedule.num_stages());
+    schedule.losses = stated_losses(schedule.num_stages());
     if (has_reductions(schedule)) {
       name_replicas(schedule);
     }
@@ -227,7 +227,7 @@ class Reader {
     }
   }
 
-  GradientCuts stated_cuts(int num_stages) {
+  Losses stated_losses(int num_stages) {
     if (header_.weight_rule && !header_.losses) {
       throw ScheduleError(
           fmt::format("{}: the header has weights= and no losses=; give both or neither", source_));
@@ -280,7 +280,7 @@ class Reader {
                         stage, rank_of_stage_.size()));
       }
     }
-    return single_copy(std::move(rank_of_stage_));
+    return single_replica(std::move(rank_of_stage_));
   }
 
   std::string_view text_;
@@ -338,11 +338,11 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
         "csv: PyTorch's dialect has no place for replicas of the weights; a stage is on one rank; "
         "write them with --format csv");
   }
-  if (dialect == CsvDialect::Torch && !schedule.cuts.is_backprop()) {
+  if (dialect == CsvDialect::Torch && !schedule.losses.is_backprop()) {
     throw ConfigError(fmt::format(
         "csv: PyTorch's dialect has no place for the losses {}; gradients there go from "
         "the last stage to the first; write them with --format csv",
-        brief_losses(schedule.cuts)));
+        brief_losses(schedule.losses)));
   }
   for (int stage = 0; with_reduce && stage < schedule.num_stages(); ++stage) {
     reduces[static_cast<std::size_t>(schedule.placement.rank_of(stage))] +=

@@ -213,9 +213,9 @@ std::string csv_header_line(const Schedule& schedule) {
   if (!placement.replica_of_micro_batch.empty()) {
     line += fmt::format(" replicas={}", fmt::join(placement.replica_of_micro_batch, ","));
   }
-  if (!schedule.cuts.is_backprop()) {
-    line += fmt::format(" losses={} weights={}", losses_text(schedule.cuts),
-                        to_string(schedule.cuts.weight_rule()));
+  if (!schedule.losses.is_backprop()) {
+    line += fmt::format(" losses={} weights={}", losses_text(schedule.losses),
+                        to_string(schedule.losses.weight_rule()));
   }
   return line;
 }

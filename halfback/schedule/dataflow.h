@@ -1,5 +1,6 @@
 // What crosses from stage to stage, and on which channel. An activation crosses every boundary; a
-// gradient crosses those that the schedule's cuts let it. A channel is an ordered pair of ranks.
+// gradient crosses those over which the schedule's losses send one. A channel is an ordered pair
+// of ranks.
 // Activations and gradients of all stages and replicas between the two share it, in one order.
 //
 // All functions expect stages and ranks within the placement.
@@ -36,13 +37,13 @@ inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) 
   if (action.kind == ActionKind::Forward) {
     return action.stage > 0;
   }
-  const GradientCuts& cuts = schedule.cuts;
+  const Losses& losses = schedule.losses;
   const bool takes =
       action.kind == ActionKind::Backward ||
-      (action.kind == ActionKind::BackwardInput && !cuts.weight_takes(action.stage)) ||
-      (action.kind == ActionKind::BackwardWeight && cuts.weight_takes(action.stage));
+      (action.kind == ActionKind::BackwardInput && !losses.weight_takes(action.stage)) ||
+      (action.kind == ActionKind::BackwardWeight && losses.weight_takes(action.stage));
   const int above = action.stage + 1;
-  return takes && above < schedule.num_stages() && cuts.num_crossing(above) > 0;
+  return takes && above < schedule.num_stages() && losses.num_crossing(above) > 0;
 }
 
 // Returns the action that makes that tensor, an I or a B given as I.
@@ -83,7 +84,7 @@ inline bool gives_to_neighbor(const Schedule& schedule, const Action& action) {
     return action.stage + 1 < schedule.num_stages();
   }
   return (action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput) &&
-         schedule.cuts.num_crossing(action.stage) > 0;
+         schedule.losses.num_crossing(action.stage) > 0;
 }
 
 // Returns the send of what a compute action gives to a neighbor, and the receive of what it takes
@@ -99,12 +100,12 @@ inline Action receive_for(const Action& action) {
 
 // Returns by how much an action changes what its stage keeps. An F without a backward keeps
 // nothing. A W that carries a gradient through the layers frees what I frees elsewhere.
-inline Kept kept_by(const GradientCuts& cuts, const Action& action) {
-  if (!cuts.has_backward(action.stage)) {
+inline Kept kept_by(const Losses& losses, const Action& action) {
+  if (!losses.has_backward(action.stage)) {
     return {};
   }
   Kept kept = traits_of(action.kind).kept;
-  if (cuts.weight_takes(action.stage)) {
+  if (losses.weight_takes(action.stage)) {
     kept.until_input += action.kind == ActionKind::BackwardInput    ? 1
                         : action.kind == ActionKind::BackwardWeight ? -1
                                                                     : 0;

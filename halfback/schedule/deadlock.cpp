@@ -201,7 +201,7 @@ void throw_deadlock(const Schedule& schedule,
   const std::vector<int> cycle = deadlock.cycle();
   const Position first = deadlock.position(cycle.front());
   std::string text = fmt::format(
-      "{}: rank {}, position {}: {} waits for ever: {} ranks wait for each other ({})\n", where,
+      "{}: rank {}, position {}: {} waits forever: {} ranks wait for each other ({})\n", where,
       first.rank, first.index, deadlock.name(first.rank), cycle.size(), to_string(channel));
   for (std::size_t i = 0; i < cycle.size() && i < kMaxSentences; ++i) {
     text += fmt::format("  {}\n", deadlock.sentence(cycle[i]));

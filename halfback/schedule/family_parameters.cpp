@@ -39,30 +39,30 @@ void FamilyParameter::set(Shape& shape, double value) const {
 const std::vector<FamilyParameter>& family_parameters() {
   // clang-format off
   static const std::vector<FamilyParameter> kParameters = {
-      {.option = "--stages-per-rank", .type = "V", .help = "Stages on each rank, for the looped and the wave families",
+      {.option = "--stages-per-rank", .type = "V", .help = "Stages per rank, for the looped and the wave families",
        .member = &Shape::stages_per_rank},
       {.option = "--group-size", .type = "G",
-       .help = "Micro-batches that pass one stage of a rank before its next, for gis (N)",
+       .help = "Micro-batches that pass a stage of a rank before its next stage, for gis (N)",
        .member = &Shape::group_size, .natural = at_least_one},
       {.option = "--memory-limit", .type = "K",
-       .help = "Micro-batches that a rank may hold until their W, counted on 1/N of the model, for the families that "
+       .help = "Micro-batches that a rank may hold until their W, counted on 1/N of the model, for families that "
                "search within a limit (N)",
        .member = &Shape::memory_limit, .least = kAboveZero, .range = "above 0", .natural = at_least_one},
-      {.option = "--released-at-input", .type = "PART", .help = "Part of that memory that I frees, 0 to 1 (0)",
+      {.option = "--released-at-input", .type = "PART", .help = "Fraction of that memory that I frees, 0 to 1 (0)",
        .member = &Shape::released_at_input, .least = 0, .most = one, .range = "0 to {}"},
       {.option = "--stage-updates", .type = "on|off",
-       .help = "Update each stage right after its own last weight gradient, on or off (families of local updates: on; "
-               "others: off; a file: its own)",
+       .help = "Update each stage right after its last weight gradient, on or off (families of local updates: on; "
+               "others: off; file: its own)",
        .member = &Shape::stage_updates, .least = 0, .most = one, .range = "0 to {}", .is_of_all = true},
-      {.option = "--chunks", .type = "K", .help = "Chunks of stages with a loss each, for local-chunked (2)",
+      {.option = "--chunks", .type = "K", .help = "Chunks of stages, each with its own loss, for local-chunked (2)",
        .member = &Shape::chunks, .most = ranks, .range = "1 to {}"},
       {.option = "--window", .type = "W",
-       .help = "Stages that the gradient of a loss passes, for local-overlapping (2)",
+       .help = "Stages that the gradient of each loss passes, for local-overlapping (2)",
        .member = &Shape::window, .most = ranks, .range = "1 to {}"},
       {.option = "--distance", .type = "D",
-       .help = "Stages above, whose loss a stage trains by, for local-interlocking (1)",
+       .help = "Train each stage by the loss D stages above it, for local-interlocking (1)",
        .member = &Shape::distance, .most = ranks_below, .range = "1 to {}"},
-      {.option = "--trained", .type = "K", .help = "Last stages that train, for local-last (1)",
+      {.option = "--trained", .type = "K", .help = "Number of last stages that train, for local-last (1)",
        .member = &Shape::trained, .most = ranks, .range = "1 to {}"},
   };
   // clang-format on

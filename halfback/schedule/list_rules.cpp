@@ -76,7 +76,7 @@ class ListRules {
                  static_cast<std::size_t>(action.micro_batch)];
   }
 
-  std::size_t copy_of(const Action& action) const {
+  std::size_t replica_stage(const Action& action) const {
     return static_cast<std::size_t>(schedule_.placement.replica_of(action.micro_batch)) *
                static_cast<std::size_t>(schedule_.num_stages()) +
            static_cast<std::size_t>(action.stage);
@@ -177,7 +177,7 @@ class ListRules {
     }
     check_inputs(action);
     if (adds_weight_gradient(action.kind)) {
-      ++num_weights_[copy_of(action)];
+      ++num_weights_[replica_stage(action)];
     }
     seen(action) = static_cast<KindBits>(seen(action) | bit(action.kind));
   }
@@ -186,18 +186,18 @@ class ListRules {
   void check_closing(const Action& action) {
     require_backward_exists(action, "its weights stay as they are");
     const bool is_update = action.kind == ActionKind::Update;
-    const std::size_t copy = copy_of(action);
-    if (closed_[copy]) {
+    const std::size_t at = replica_stage(action);
+    if (closed_[at]) {
       fail(fmt::format("{} comes a second time (first at {}); a step {} a stage once",
                        to_string(action), place(action), is_update ? "updates" : "reduces"));
     }
     const std::size_t num_needed = micro_batches_of(action).size();
-    if (static_cast<std::size_t>(num_weights_[copy]) != num_needed) {
+    if (static_cast<std::size_t>(num_weights_[at]) != num_needed) {
       fail(fmt::format("{} comes after {} of {} weight gradients of stage {}; {} needs all",
-                       to_string(action), num_weights_[copy], num_needed, action.stage,
+                       to_string(action), num_weights_[at], num_needed, action.stage,
                        is_update ? "an update" : "a reduction"));
     }
-    closed_[copy] = true;
+    closed_[at] = true;
   }
 
   void check_once(const Action& action) {
@@ -229,11 +229,11 @@ class ListRules {
                       to_string(message), position_.rank, *other));
     }
     const int upper = std::max(message.stage, *other);
-    if (!is_forward(message.kind) && schedule_.cuts.num_crossing(upper) == 0) {
+    if (!is_forward(message.kind) && schedule_.losses.num_crossing(upper) == 0) {
       fail(
           fmt::format("{}: no gradient crosses from stage {} to stage {}; the losses reach as far "
                       "down as {}",
-                      to_string(message), upper, upper - 1, brief_losses(schedule_.cuts)));
+                      to_string(message), upper, upper - 1, brief_losses(schedule_.losses)));
     }
   }
 
@@ -267,11 +267,11 @@ class ListRules {
   }
 
   void require_backward_exists(const Action& action, std::string_view consequence) const {
-    if (!schedule_.cuts.has_backward(action.stage)) {
+    if (!schedule_.losses.has_backward(action.stage)) {
       fail(fmt::format(
           "{}: no loss stands on stage {} and no gradient reaches it, so {}; the losses "
           "reach as far down as {}",
-          to_string(action), action.stage, consequence, brief_losses(schedule_.cuts)));
+          to_string(action), action.stage, consequence, brief_losses(schedule_.losses)));
     }
   }
 
@@ -306,7 +306,7 @@ class ListRules {
     for (const std::vector<int>& micro_batches : micro_batches_) {
       for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
         const Action closing{kind, stage, micro_batches.front()};
-        if (!closed_[copy_of(closing)] && schedule_.cuts.has_backward(stage)) {
+        if (!closed_[replica_stage(closing)] && schedule_.losses.has_backward(stage)) {
           fail_missing(closing,
                        are_updates ? "all stages that train are updated, or none is"
                                    : "every replica of a stage that trains is reduced, or none is");
@@ -323,7 +323,7 @@ class ListRules {
       }
     };
     require_present(ActionKind::Forward, kOnce);
-    if (schedule_.cuts.has_backward(stage) &&
+    if (schedule_.losses.has_backward(stage) &&
         !has_seen({ActionKind::Backward, stage, micro_batch})) {
       require_present(ActionKind::BackwardInput, kOnce);
       require_present(ActionKind::BackwardWeight, kOnce);

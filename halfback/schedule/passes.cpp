@@ -22,7 +22,7 @@ Schedule rewrite_lists(const Schedule& schedule, Rewrite rewrite) {
                   .num_micro_batches = schedule.num_micro_batches,
                   .placement = schedule.placement,
                   .ranks = {},
-                  .cuts = schedule.cuts};
+                  .losses = schedule.losses};
   for (const auto& list : schedule.ranks) {
     rewrite(list, result.ranks.emplace_back());
   }
@@ -160,7 +160,7 @@ Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
                   .num_micro_batches = num_pipelines * schedule.num_micro_batches,
                   .placement = {},
                   .ranks = {},
-                  .cuts = schedule.cuts};
+                  .losses = schedule.losses};
   for (int pipeline = 0; pipeline < num_pipelines; ++pipeline) {
     append_placement(schedule, pipeline, result.placement);
     append_lists(schedule, pipeline, result.ranks);
@@ -215,12 +215,12 @@ Schedule repeat_steps(const Schedule& schedule, int num_steps) {
 }
 
 Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
-  const Placement placement = single_copy(schedule.placement.replicas.front());
+  const Placement placement = single_replica(schedule.placement.replicas.front());
   Schedule result{.name = schedule.name,
                   .num_micro_batches = num_micro_batches,
                   .placement = placement,
                   .ranks = std::vector<std::vector<Action>>(schedule.ranks.size()),
-                  .cuts = schedule.cuts};
+                  .losses = schedule.losses};
   for (int tick = 0; tick < schedule.num_stages() + num_micro_batches - 1; ++tick) {
     const int first_stage = std::max(0, tick - num_micro_batches + 1);
     for (int stage = first_stage; stage <= std::min(tick, schedule.num_stages() - 1); ++stage) {

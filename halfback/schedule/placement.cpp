@@ -34,13 +34,13 @@ std::vector<std::vector<int>> micro_batches_by_replica(const Placement& placemen
   return result;
 }
 
-int ranks_per_copy(const Placement& placement) {
+int ranks_per_replica(const Placement& placement) {
   std::vector<int> ranks = placement.replicas.front();
   std::sort(ranks.begin(), ranks.end());
   return static_cast<int>(std::unique(ranks.begin(), ranks.end()) - ranks.begin());
 }
 
-Placement single_copy(std::vector<int> rank_of_stage) {
+Placement single_replica(std::vector<int> rank_of_stage) {
   return {.replicas = {std::move(rank_of_stage)}};
 }
 
@@ -51,7 +51,7 @@ Placement looped_placement(int num_ranks, int stages_per_rank) {
       ranks.push_back(rank);
     }
   }
-  return single_copy(std::move(ranks));
+  return single_replica(std::move(ranks));
 }
 
 Placement wave_placement(int num_ranks, int stages_per_rank) {
@@ -61,7 +61,7 @@ Placement wave_placement(int num_ranks, int stages_per_rank) {
       ranks.push_back(pass % 2 == 0 ? rank : num_ranks - 1 - rank);
     }
   }
-  return single_copy(std::move(ranks));
+  return single_replica(std::move(ranks));
 }
 
 Placement mirrored(Placement placement, int num_ranks, std::vector<int> replica_of_micro_batch) {

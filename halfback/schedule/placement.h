@@ -45,10 +45,10 @@ std::vector<std::vector<int>> micro_batches_by_replica(const Placement& placemen
                                                        int num_micro_batches);
 
 // Returns the number of ranks that hold the first replica: the N of "1/N of the model".
-int ranks_per_copy(const Placement& placement);
+int ranks_per_replica(const Placement& placement);
 
 // Returns the placement of one replica.
-Placement single_copy(std::vector<int> rank_of_stage);
+Placement single_replica(std::vector<int> rank_of_stage);
 
 // Returns stage s on rank s mod N: one stage a rank, or a loop where there are more.
 Placement looped_placement(int num_ranks, int stages_per_rank = 1);

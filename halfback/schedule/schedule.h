@@ -3,7 +3,7 @@
 #pragma once
 
 #include "halfback/schedule/action.h"
-#include "halfback/schedule/gradient_cuts.h"
+#include "halfback/schedule/losses.h"
 #include "halfback/schedule/placement.h"
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct Schedule {
   int num_micro_batches = 0;
   Placement placement;
   std::vector<std::vector<Action>> ranks;
-  GradientCuts cuts = {};  // none: backprop
+  Losses losses = {};  // none: backprop
 
   int num_ranks() const { return static_cast<int>(ranks.size()); }
   int num_stages() const { return placement.num_stages(); }

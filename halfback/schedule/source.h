@@ -14,7 +14,7 @@ namespace halfback {
 inline constexpr int kDefaultRanks = 4;
 
 // What was asked for; what is not given comes from the file, or from the family's defaults:
-// kDefaultRanks, its natural number of micro-batches, two-stage, and the natural values of its
+// kDefaultRanks, its natural number of micro-batches, split backward, and the natural values of its
 // parameters.
 struct ShapeRequest {
   std::optional<int> num_ranks = std::nullopt;

@@ -134,9 +134,9 @@ class Checker {
       refuse("{} replicas of the weights; a stage has one rank there",
              schedule_.placement.num_replicas());
     }
-    if (!schedule_.cuts.is_backprop()) {
+    if (!schedule_.losses.is_backprop()) {
       refuse("the losses {}; its gradients go from the last stage to the first",
-             brief_losses(schedule_.cuts));
+             brief_losses(schedule_.losses));
     }
     for (const std::vector<Action>& list : schedule_.ranks) {
       const auto update = std::find_if(list.begin(), list.end(), [](const Action& action) {

@@ -50,20 +50,20 @@ void check_replicas(const Schedule& schedule, const std::string& where) {
   }
 }
 
-// A rank and a stage say which copy of it is meant.
-void check_copies(const Schedule& schedule, const std::string& where) {
+// A rank and a stage say which replica of it is meant.
+void check_replicas_apart(const Schedule& schedule, const std::string& where) {
   if (schedule.placement.num_replicas() < 2) {
     return;
   }
-  std::vector<std::pair<int, int>> copies;
+  std::vector<std::pair<int, int>> held;
   for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
-      copies.emplace_back(rank_of_stage[static_cast<std::size_t>(stage)], stage);
+      held.emplace_back(rank_of_stage[static_cast<std::size_t>(stage)], stage);
     }
   }
-  std::sort(copies.begin(), copies.end());
-  const auto twice = std::adjacent_find(copies.begin(), copies.end());
-  if (twice != copies.end()) {
+  std::sort(held.begin(), held.end());
+  const auto twice = std::adjacent_find(held.begin(), held.end());
+  if (twice != held.end()) {
     throw ScheduleError(fmt::format("{}: rank {} holds two replicas of stage {}; one is enough",
                                     where, twice->first, twice->second));
   }
@@ -77,11 +77,11 @@ void check_shape(const Schedule& schedule, const std::string& where) {
         num_ranks, schedule.num_stages(), schedule.num_micro_batches));
   }
   check_replicas(schedule, where);
-  check_copies(schedule, where);
-  const GradientCuts& cuts = schedule.cuts;
-  if (!cuts.is_backprop() && cuts.num_stages() != schedule.num_stages()) {
+  check_replicas_apart(schedule, where);
+  const Losses& losses = schedule.losses;
+  if (!losses.is_backprop() && losses.num_stages() != schedule.num_stages()) {
     throw ScheduleError(fmt::format("{}: losses of {} stages for a schedule of {}", where,
-                                    cuts.num_stages(), schedule.num_stages()));
+                                    losses.num_stages(), schedule.num_stages()));
   }
   std::vector<bool> holds_stage(static_cast<std::size_t>(num_ranks), false);
   for (const std::vector<int>& rank_of_stage : schedule.placement.replicas) {
@@ -104,15 +104,15 @@ void check_shape(const Schedule& schedule, const std::string& where) {
 
 // No rank holds more micro-batches between F and W than `limit`, counted in what one keeps on 1/N
 // of the model.
-void check_held(const Schedule& schedule, const std::string& where, double limit) {
-  const double share = static_cast<double>(ranks_per_copy(schedule.placement)) /
+void check_replicas_apart(const Schedule& schedule, const std::string& where, double limit) {
+  const double share = static_cast<double>(ranks_per_replica(schedule.placement)) /
                        static_cast<double>(schedule.num_stages());
   constexpr double kRounding = 1e-9;
   for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
     int held = 0;
     Position position{rank, 0};
     for (const Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
-      held += kept_by(schedule.cuts, action).until_weight;
+      held += kept_by(schedule.losses, action).until_weight;
       if (held * share > limit + kRounding) {
         detail::throw_fault(
             schedule, where, position,
@@ -153,7 +153,7 @@ void validate(const Schedule& schedule, const ValidateOptions& options) {
     detail::check_channel_order(schedule, options.where);
   }
   if (options.activation_limit) {
-    check_held(schedule, options.where, *options.activation_limit);
+    check_replicas_apart(schedule, options.where, *options.activation_limit);
   }
   const DryRun run = dry_run(schedule, options.channel);
   if (!run.finished) {

@@ -4,7 +4,7 @@
 //             several replicas, all of the same stages, each with a micro-batch, one for each
 //             micro-batch, and no two replicas of a stage on one rank
 //   once      each stage runs each micro-batch: one F and either one B or one I and one W; F alone
-//             where the schedule's cuts let no gradient reach the stage
+//             where no gradient reaches the stage
 //   place     a stage computes, sends and receives on its own rank only, for a micro-batch of
 //             several replicas that of its replica
 //   order     on a rank F before I before W; U after all of its stage; a stage after the stage

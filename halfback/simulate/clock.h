@@ -154,10 +154,10 @@ class Clock {
   // Sets the times of all reductions; a rank is free once its last one has ended.
   void reduce() {
     reductions_.run(schedule_.num_ranks(), duration_,
-                    [this](const auto& copy, Time start, double end) {
-                      Rank& rank = ranks_[index(copy.rank)];
-                      note(rank, copy.number, copy.action, start, end);
-                      wait_for(Time(end, copy.number), rank.free);
+                    [this](const auto& replica, Time start, double end) {
+                      Rank& rank = ranks_[index(replica.rank)];
+                      note(rank, replica.number, replica.action, start, end);
+                      wait_for(Time(end, replica.number), rank.free);
                     });
   }
 
@@ -197,7 +197,7 @@ class Clock {
     const StageCost& cost = costs_.stage(counterpart(send).stage);
     const double bytes = is_forward(send.kind)
                              ? cost.activation_bytes
-                             : cost.gradient_bytes * schedule_.cuts.num_crossing(send.stage);
+                             : cost.gradient_bytes * schedule_.losses.num_crossing(send.stage);
     link.free = begin.later_by(bytes / link.bandwidth);
     return link.free;
   }

@@ -224,7 +224,7 @@ void repeat_passes(const StagePasses& passes, StageCost& stage) {
 }  // namespace
 
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
-  const double num_ranks = ranks_per_copy(schedule.placement);
+  const double num_ranks = ranks_per_replica(schedule.placement);
   const double num_stages = schedule.num_stages();
   StageCost stage = share;
   for (double* cost : {&stage.forward, &stage.input, &stage.weight, &stage.update, &stage.reduce}) {
@@ -234,10 +234,10 @@ CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
     stage.full = *stage.full * num_ranks / num_stages;
   }
   CostModel costs{.stages = {stage}};
-  if (!schedule.cuts.is_backprop()) {
+  if (!schedule.losses.is_backprop()) {
     costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), stage);
     for (int i = 0; i < schedule.num_stages(); ++i) {
-      repeat_passes(schedule.cuts.passes(i), costs.stages[static_cast<std::size_t>(i)]);
+      repeat_passes(schedule.losses.passes(i), costs.stages[static_cast<std::size_t>(i)]);
     }
   }
   return costs;

@@ -97,7 +97,7 @@ void take_measured_costs(CostModel& costs, const Timeline& timeline, SpanClock c
 ShareTimes share_times(const CostModel& costs, int num_ranks);
 
 // Returns the costs of a schedule's stages from the time of 1/N of the model: N/S of it for each of
-// S stages, also for the update and the reduction. With gradient cuts I and W count as often as
+// S stages, also for the update and the reduction. With local losses I and W count as often as
 // gradients pass the stage, and heads of losses cost nothing (local_cost.h has them).
 CostModel uniform_costs(const StageCost& share, const Schedule& schedule);
 

@@ -14,7 +14,7 @@ void walk(const Schedule& schedule, std::size_t rank, Visit visit) {
   Kept held;
   for (const Action& action : schedule.ranks[rank]) {
     if (is_compute(action.kind)) {
-      held += kept_by(schedule.cuts, action);
+      held += kept_by(schedule.losses, action);
       visit(held);
     }
   }
@@ -36,7 +36,7 @@ std::vector<Kept> held_peaks(const Schedule& schedule) {
 }
 
 std::vector<double> activation_peaks(const Schedule& schedule, double released_at_input) {
-  const double num_ranks = ranks_per_copy(schedule.placement);
+  const double num_ranks = ranks_per_replica(schedule.placement);
   const double num_stages = schedule.num_stages();
   std::vector<double> peaks(schedule.ranks.size(), 0.0);
   for (std::size_t rank = 0; rank < peaks.size(); ++rank) {

@@ -20,9 +20,9 @@ void check(const Schedule& schedule, const ForwardCosts& forward) {
         forward.stages.size(), forward.heads.size(), num_stages));
   }
   for (std::size_t stage = 0; stage < forward.heads.size(); ++stage) {
-    const std::vector<LossReach>& losses = schedule.cuts.losses();
+    const std::vector<LossReach>& losses = schedule.losses.reaches();
     const bool has_loss =
-        schedule.cuts.is_backprop()
+        schedule.losses.is_backprop()
             ? stage + 1 == num_stages
             : std::any_of(losses.begin(), losses.end(), [stage](const LossReach& loss) {
                 return loss.stage == static_cast<int>(stage);
@@ -44,7 +44,7 @@ CostModel local_costs(const Schedule& schedule, const ForwardCosts& forward) {
     const auto i = static_cast<std::size_t>(stage);
     const double layers = forward.stages[i];
     const double head = forward.heads.empty() ? 0.0 : forward.heads[i];
-    const StagePasses passes = schedule.cuts.passes(stage);
+    const StagePasses passes = schedule.losses.passes(stage);
     costs.stages.push_back({.forward = layers + head,
                             .input = layers * passes.at_input + head,
                             .weight = layers * (passes.at_weight + passes.taken) + head,

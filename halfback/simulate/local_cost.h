@@ -3,7 +3,7 @@
 // from it as much again. So backprop costs three forwards.
 //
 // Every gradient that passes a stage is carried on its own, so a stage costs as many forwards as
-// 1 + passes (gradient_cuts.h): greedy and chunked 3, a stage in two overlapping windows 5 (6 would
+// 1 + passes (losses.h): greedy and chunked 3, a stage in two overlapping windows 5 (6 would
 // be with a forward for each window), a pairwise interlocking one 4. A head costs 3 of its own.
 #pragma once
 

@@ -32,7 +32,7 @@ class Accountant {
 
   // What an action adds to, or frees from, what its stage keeps.
   void keep(const Action& action, MemoryParts& held) const {
-    const Kept kept = kept_by(schedule_.cuts, action);
+    const Kept kept = kept_by(schedule_.losses, action);
     const StageBytes& stage = bytes(action.stage);
     held.until_input += kept.until_input * stage.until_input;
     held.until_weight += kept.until_weight * stage.until_weight;
@@ -45,7 +45,7 @@ class Accountant {
     const StageBytes& stage = bytes(taker.stage);
     return is_forward(taker.kind)
                ? stage.activation_message
-               : stage.gradient_message * schedule_.cuts.num_crossing(taker.stage + 1);
+               : stage.gradient_message * schedule_.losses.num_crossing(taker.stage + 1);
   }
 
   std::int64_t arrived(const Action& action) const {

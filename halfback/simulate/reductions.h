@@ -20,37 +20,39 @@ class Reductions {
   using Time = Moment<Traces>;
 
   // A replica of a stage whose list has come to its REDUCE_GRAD.
-  struct Copy {
+  struct Replica {
     Action action;
     int rank = 0;
     ActionNumber number = 0;
     Time there;
   };
 
-  explicit Reductions(int num_stages) : copies_(static_cast<std::size_t>(num_stages)) {}
+  explicit Reductions(int num_stages) : replicas_(static_cast<std::size_t>(num_stages)) {}
 
-  void add(Copy copy) { copies_[static_cast<std::size_t>(copy.action.stage)].push_back(copy); }
+  void add(Replica replica) {
+    replicas_[static_cast<std::size_t>(replica.action.stage)].push_back(replica);
+  }
 
-  // Calls on_done(copy, start, end) for each replica, where length_of(action) is the time that it
-  // needs. Call it once all lists have ended.
+  // Calls on_done(replica, start, end) for each replica, where length_of(action) is the time that
+  // it needs. Call it once all lists have ended.
   template <typename Length, typename OnDone>
   void run(int num_ranks, Length length_of, OnDone on_done) {
     std::vector<Time> free(static_cast<std::size_t>(num_ranks));  // by rank: from its last one
     for (const int stage : stages_as_ready()) {
-      std::vector<Copy>& copies = copies_[static_cast<std::size_t>(stage)];
-      std::sort(copies.begin(), copies.end(),
-                [](const Copy& a, const Copy& b) { return a.rank < b.rank; });
+      std::vector<Replica>& replicas = replicas_[static_cast<std::size_t>(stage)];
+      std::sort(replicas.begin(), replicas.end(),
+                [](const Replica& a, const Replica& b) { return a.rank < b.rank; });
       Time start;
       double length = 0.0;
-      for (Copy& copy : copies) {
-        wait_for(free[static_cast<std::size_t>(copy.rank)], copy.there);
-        wait_for(copy.there, start);
-        length = std::max(length, length_of(copy.action));
+      for (Replica& replica : replicas) {
+        wait_for(free[static_cast<std::size_t>(replica.rank)], replica.there);
+        wait_for(replica.there, start);
+        length = std::max(length, length_of(replica.action));
       }
-      for (const Copy& copy : copies) {
+      for (const Replica& replica : replicas) {
         const double end = start.time + length;
-        free[static_cast<std::size_t>(copy.rank)] = {end, copy.number};
-        on_done(copy, copy.there.time == start.time ? copy.there : start, end);
+        free[static_cast<std::size_t>(replica.rank)] = {end, replica.number};
+        on_done(replica, replica.there.time == start.time ? replica.there : start, end);
       }
     }
   }
@@ -58,14 +60,14 @@ class Reductions {
  private:
   std::vector<int> stages_as_ready() const {
     std::vector<double> ready;
-    for (const std::vector<Copy>& copies : copies_) {
+    for (const std::vector<Replica>& replicas : replicas_) {
       double last = 0.0;
-      for (const Copy& copy : copies) {
-        last = std::max(last, copy.there.time);
+      for (const Replica& replica : replicas) {
+        last = std::max(last, replica.there.time);
       }
       ready.push_back(last);
     }
-    std::vector<int> stages(copies_.size());
+    std::vector<int> stages(replicas_.size());
     std::iota(stages.begin(), stages.end(), 0);
     std::stable_sort(stages.begin(), stages.end(), [&](int a, int b) {
       return ready[static_cast<std::size_t>(a)] < ready[static_cast<std::size_t>(b)];
@@ -73,7 +75,7 @@ class Reductions {
     return stages;
   }
 
-  std::vector<std::vector<Copy>> copies_;  // by stage
+  std::vector<std::vector<Replica>> replicas_;  // by stage
 };
 
 }  // namespace halfback::detail

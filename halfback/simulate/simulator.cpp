@@ -92,7 +92,7 @@ std::vector<std::vector<Action>> detail::actions_after_lists(const Schedule& sch
   const Placement& placement = schedule.placement;
   const auto add = [&](ActionKind kind, int replica, int micro_batch) {
     for (int stage = 0; stage < placement.num_stages(); ++stage) {
-      if (schedule.cuts.has_backward(stage)) {
+      if (schedule.losses.has_backward(stage)) {
         result[static_cast<std::size_t>(placement.rank_of(stage, replica))].push_back(
             {kind, stage, micro_batch});
       }

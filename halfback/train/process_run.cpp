@@ -81,7 +81,7 @@ std::string ProcessRun::position() {
 }
 
 void ProcessRun::guard(const std::function<void()>& work) {
-  const auto tell = [this](const std::string& text) {
+  const auto report = [this](const std::string& text) {
     const std::string first = processes_.fail(text);
     if (!processes_.is_own_failure()) {
       throw EndedByAnother();
@@ -98,9 +98,9 @@ void ProcessRun::guard(const std::function<void()>& work) {
     processes_.fail(error.what());
     throw;
   } catch (const c10::Error& error) {
-    throw Error(tell(error.what_without_backtrace()));
+    throw Error(report(error.what_without_backtrace()));
   } catch (const std::exception& error) {
-    throw Error(tell(error.what()));
+    throw Error(report(error.what()));
   }
 }
 

@@ -1,5 +1,5 @@
 // This process's part in a run over several: it joins the others, compares what all must have in
-// common, connects their ranks, and sees to it that a failure of one is the failure of all, told
+// common, connects their ranks, and makes a failure of one the failure of all, reported
 // once and in full.
 #pragma once
 
@@ -33,7 +33,7 @@ class ProcessRun final : public Peers {
     int num_ranks = 1;
     int channel_capacity = 16;
     double timeout_seconds = 60.0;
-    WaitNotes::Tell on_wait;  // as in ProcessesOptions
+    WaitNotes::Report on_wait;  // as in ProcessesOptions
   };
   // Waits for the others. Throws as Processes does.
   ProcessRun(const World& world, const Options& options);

@@ -46,7 +46,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // Tells that `step` steps are done; `num_items` is what the last one took. Redraws at most 10
+  // Reports that `step` steps are done; `num_items` is what the last one took. Redraws at most 10
   // times a second.
   void update(std::int64_t step, double loss, std::int64_t num_items);
 

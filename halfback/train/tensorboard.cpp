@@ -179,7 +179,7 @@ EventWriter::~EventWriter() {
   try {
     flush();
   } catch (const FileError&) {
-    // Nobody is left to tell.
+    // No caller is left that could take an error.
   }
 }
 

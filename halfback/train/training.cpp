@@ -129,7 +129,7 @@ void Training::make_pipeline() {
     }
   }
   pipeline_ = std::make_unique<Pipeline>(
-      [&] { return build_model(config_.model, cut, {.checkpointing = config_.checkpointing}); },
+      [&] { return build_model(config_.model, cut, {.recompute = config_.recompute}); },
       config_.schedule, config_.pipeline, std::move(connection.network));
   if (config_.processes) {
     watch_.emplace(*config_.processes, *pipeline_);

@@ -25,7 +25,7 @@ struct TrainingConfig {
   std::string cut;  // blocks of each stage, as in "3,2,3"; "": equal ones
   RunnableSchedule schedule;
   // What backward recomputes instead of keeping it. More takes less memory and more time.
-  Checkpointing checkpointing;
+  Recompute recompute;
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
   // -- Data and steps

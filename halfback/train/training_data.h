@@ -10,8 +10,9 @@
 
 namespace halfback {
 
-// Opens a text, with tokens masked where the model learns to tell them, or images. Throws FileError
-// for data that cannot be read or is too short, ConfigError where it does not fit the model.
+// Opens a text, with tokens masked where the model learns to predict them, or images. Throws
+// FileError for data that cannot be read or is too short, ConfigError where it does not fit the
+// model.
 std::unique_ptr<Dataset> open_data(const TrainingConfig& config,
                                    const TokenText::OnEncoded& on_encoded = {});
 

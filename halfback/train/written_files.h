@@ -1,5 +1,5 @@
 // Which files of a directory a run has written: a list beside them (report.json, in the form of
-// checkpoint.json), by which a later run tells what it may replace. Nothing else is replaced.
+// checkpoint.json), from which a later run knows what it may replace. Nothing else is replaced.
 #pragma once
 
 #include "halfback/checkpoint/manifest.h"

@@ -33,7 +33,7 @@ class ProcessNetwork final : public C10dNetwork {
   Message receive(const Route& route, const Action& action) override;
   std::unique_ptr<Exchange> begin_exchange(int rank,
                                            const ExchangeName& name,
-                                           std::vector<Trade> trades) override;
+                                           std::vector<PeerTensors> tensors) override;
   std::vector<LinkUse> links(int rank) const override;
   void stop() override;
   ClockOffset clock_offset() override;
@@ -66,22 +66,22 @@ class ProcessNetwork::Remote final : public Exchange {
   Remote(ProcessNetwork& network, int rank, ExchangeName name)
       : network_(network), rank_(rank), name_(std::move(name)) {}
 
-  void add(const Trade& trade) {
-    const int process = network_.process_of(trade.peer);
-    const Route there{.from = rank_, .to = trade.peer};
-    const Route back{.from = trade.peer, .to = rank_};
-    if (trade.gets.defined()) {
+  void add(const PeerTensors& one) {
+    const int process = network_.process_of(one.peer);
+    const Route there{.from = rank_, .to = one.peer};
+    const Route back{.from = one.peer, .to = rank_};
+    if (one.gets.defined()) {
       const int tag = network_.tag_of(back, name_.key + 1);
-      transfers_.push_back({network_.peers_.receive(trade.gets, process, tag), trade.peer});
+      transfers_.push_back({network_.peers_.receive(one.gets, process, tag), one.peer});
     }
-    if (trade.gives.defined()) {
+    if (one.gives.defined()) {
       const int tag = network_.tag_of(there, name_.key + 1);
-      transfers_.push_back({network_.peers_.send(trade.gives, process, tag), trade.peer});
+      transfers_.push_back({network_.peers_.send(one.gives, process, tag), one.peer});
     }
   }
 
-  void add_local(std::vector<Trade> trades) {
-    inside_ = network_.threads_->begin_exchange(rank_, name_, std::move(trades));
+  void add_local(std::vector<PeerTensors> tensors) {
+    inside_ = network_.threads_->begin_exchange(rank_, name_, std::move(tensors));
   }
 
   void wait() override {
@@ -195,14 +195,14 @@ Message ProcessNetwork::receive(const Route& route, const Action& action) {
 
 std::unique_ptr<Exchange> ProcessNetwork::begin_exchange(int rank,
                                                          const ExchangeName& name,
-                                                         std::vector<Trade> trades) {
+                                                         std::vector<PeerTensors> tensors) {
   const auto remote = std::stable_partition(
-      trades.begin(), trades.end(), [&](const Trade& trade) { return is_local(trade.peer); });
+      tensors.begin(), tensors.end(), [&](const PeerTensors& one) { return is_local(one.peer); });
   auto exchange = std::make_unique<Remote>(*this, rank, name);
-  std::for_each(remote, trades.end(), [&](const Trade& trade) { exchange->add(trade); });
-  trades.erase(remote, trades.end());
-  if (!trades.empty()) {
-    exchange->add_local(std::move(trades));
+  std::for_each(remote, tensors.end(), [&](const PeerTensors& one) { exchange->add(one); });
+  tensors.erase(remote, tensors.end());
+  if (!tensors.empty()) {
+    exchange->add_local(std::move(tensors));
   }
   return exchange;
 }

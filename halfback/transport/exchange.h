@@ -13,7 +13,7 @@ namespace halfback {
 
 // What a rank gives to a peer and gets from it in one exchange. An undefined tensor means that
 // nothing goes that way. Both ends know shape and dtype, and tensors are contiguous.
-struct Trade {
+struct PeerTensors {
   int peer = 0;
   at::Tensor gives;
   at::Tensor gets;  // filled in place
@@ -51,10 +51,10 @@ class Exchanges {
   Exchanges& operator=(const Exchanges&) = delete;
   virtual ~Exchanges() = default;
 
-  // Begins trades with peers, and does not wait for them. Exchanges may begin in any order.
+  // Begins an exchange with peers and does not wait for it. Exchanges may begin in any order.
   virtual std::unique_ptr<Exchange> begin_exchange(int rank,
                                                    const ExchangeName& name,
-                                                   std::vector<Trade> trades) = 0;
+                                                   std::vector<PeerTensors> tensors) = 0;
 };
 
 // The channels and exchanges between the ranks of a run. Its stop() ends the waits of both.

@@ -43,14 +43,14 @@ std::int64_t bytes_of(const Message& message) {
   return bytes;
 }
 
-using BargainKey = std::tuple<int, int, int>;  // from, to, key of the exchange
+using MatchKey = std::tuple<int, int, int>;  // from, to, key of the exchange
 
 class InProcessNetwork final : public Network {
  public:
   explicit InProcessNetwork(const InProcessOptions& options)
       : options_(options),
         channels_(static_cast<std::size_t>(options.num_ranks * options.num_ranks)),
-        bargain_made_(static_cast<std::size_t>(options.num_ranks)) {}
+        matched_(static_cast<std::size_t>(options.num_ranks)) {}
 
   std::vector<int> local_ranks() const override {
     std::vector<int> ranks(static_cast<std::size_t>(options_.num_ranks));
@@ -95,17 +95,16 @@ class InProcessNetwork final : public Network {
 
   std::unique_ptr<Exchange> begin_exchange(int rank,
                                            const ExchangeName& name,
-                                           std::vector<Trade> trades) override {
+                                           std::vector<PeerTensors> tensors) override {
     auto begun = std::make_unique<InProcessExchange>(*this, rank, name);
-    const std::lock_guard lock(bargain_mutex_);
-    for (Trade& trade : trades) {
-      if (trade.gives.defined()) {
-        begun->add(meet({rank, trade.peer, name.key}, trade.peer), trade.peer)->given =
-            std::move(trade.gives);
+    const std::lock_guard lock(match_mutex_);
+    for (PeerTensors& one : tensors) {
+      if (one.gives.defined()) {
+        begun->add(meet({rank, one.peer, name.key}, one.peer), one.peer)->given =
+            std::move(one.gives);
       }
-      if (trade.gets.defined()) {
-        begun->add(meet({trade.peer, rank, name.key}, trade.peer), trade.peer)->got =
-            std::move(trade.gets);
+      if (one.gets.defined()) {
+        begun->add(meet({one.peer, rank, name.key}, one.peer), one.peer)->got = std::move(one.gets);
       }
     }
     return begun;
@@ -131,8 +130,8 @@ class InProcessNetwork final : public Network {
       const std::lock_guard lock(channel.mutex);
       channel.changed.notify_all();
     }
-    const std::lock_guard lock(bargain_mutex_);
-    for (std::condition_variable& changed : bargain_made_) {
+    const std::lock_guard lock(match_mutex_);
+    for (std::condition_variable& changed : matched_) {
       changed.notify_all();
     }
   }
@@ -140,13 +139,13 @@ class InProcessNetwork final : public Network {
  private:
   // One tensor of an exchange. It can be copied once both ends have come, by whichever waits first:
   // no end waits for the other to wait.
-  struct Bargain {
+  struct Match {
     at::Tensor given;
     at::Tensor got;
     bool is_claimed = false;
     bool is_done = false;
 
-    bool is_made() const { return given.defined() && got.defined(); }
+    bool is_complete() const { return given.defined() && got.defined(); }
   };
 
   class InProcessExchange final : public Exchange {
@@ -154,31 +153,31 @@ class InProcessNetwork final : public Network {
     InProcessExchange(InProcessNetwork& network, int rank, ExchangeName name)
         : network_(network), rank_(rank), name_(std::move(name)) {}
 
-    Bargain* add(std::shared_ptr<Bargain> bargain, int peer) {
-      parts_.push_back({std::move(bargain), peer});
-      return parts_.back().bargain.get();
+    Match* add(std::shared_ptr<Match> match, int peer) {
+      parts_.push_back({std::move(match), peer});
+      return parts_.back().match.get();
     }
 
     void wait() override {
       for (const Part& part : parts_) {
-        conclude(*part.bargain, part.peer);
+        conclude(*part.match, part.peer);
       }
     }
 
    private:
     struct Part {
-      std::shared_ptr<Bargain> bargain;
+      std::shared_ptr<Match> match;
       int peer = 0;
     };
 
-    void conclude(Bargain& one, int peer) {
-      std::condition_variable& changed = network_.made_for(rank_);
+    void conclude(Match& one, int peer) {
+      std::condition_variable& changed = network_.matched_for(rank_);
       const auto awaited = [&] {
         return fmt::format("rank {} to join {}", peer, to_string(name_));
       };
-      std::unique_lock lock(network_.bargain_mutex_);
+      std::unique_lock lock(network_.match_mutex_);
       network_.wait(
-          lock, changed, [&one] { return one.is_made(); }, awaited);
+          lock, changed, [&one] { return one.is_complete(); }, awaited);
       if (std::exchange(one.is_claimed, true)) {
         network_.wait(
             lock, changed, [&one] { return one.is_done; }, awaited);
@@ -188,7 +187,7 @@ class InProcessNetwork final : public Network {
       one.got.copy_(one.given);
       lock.lock();
       one.is_done = true;
-      network_.made_for(peer).notify_all();
+      network_.matched_for(peer).notify_all();
     }
 
     InProcessNetwork& network_;
@@ -198,20 +197,20 @@ class InProcessNetwork final : public Network {
   };
 
   // Returns what the other end has left, and wakes it, or leaves a new one.
-  std::shared_ptr<Bargain> meet(const BargainKey& key, int peer) {
-    const auto [found, is_new] = bargains_.try_emplace(key);
+  std::shared_ptr<Match> meet(const MatchKey& key, int peer) {
+    const auto [found, is_new] = matches_.try_emplace(key);
     if (is_new) {
-      found->second = std::make_shared<Bargain>();
+      found->second = std::make_shared<Match>();
       return found->second;
     }
-    std::shared_ptr<Bargain> met = std::move(found->second);
-    bargains_.erase(found);
-    made_for(peer).notify_all();
+    std::shared_ptr<Match> met = std::move(found->second);
+    matches_.erase(found);
+    matched_for(peer).notify_all();
     return met;
   }
 
-  std::condition_variable& made_for(int rank) {
-    return bargain_made_[static_cast<std::size_t>(rank)];
+  std::condition_variable& matched_for(int rank) {
+    return matched_[static_cast<std::size_t>(rank)];
   }
 
   std::size_t index_of(const Route& route) const {
@@ -246,9 +245,9 @@ class InProcessNetwork final : public Network {
   InProcessOptions options_;
   std::deque<Channel> channels_;
   std::atomic<bool> is_stopped_{false};
-  std::mutex bargain_mutex_;
-  std::vector<std::condition_variable> bargain_made_;        // by the rank that waits for it
-  std::map<BargainKey, std::shared_ptr<Bargain>> bargains_;  // of which one end has come
+  std::mutex match_mutex_;
+  std::vector<std::condition_variable> matched_;        // by the rank that waits for it
+  std::map<MatchKey, std::shared_ptr<Match>> matches_;  // of which one end has come
 };
 
 }  // namespace

@@ -45,7 +45,7 @@ Processes::Entries unpacked(const std::string& text) {
 }
 
 // What to do with an exception that nobody catches, as on a thread of Gloo's.
-std::function<std::string(const std::string&)> tell_all;
+std::function<std::string(const std::string&)> report_to_all;
 
 [[noreturn]] void fail_and_end() {
   std::string text = "a thread ended without an exception";
@@ -58,7 +58,7 @@ std::function<std::string(const std::string&)> tell_all;
   } catch (...) {
     text = "a thread ended with an exception that is not one of ours";
   }
-  text = tell_all ? tell_all(text) : text;
+  text = report_to_all ? report_to_all(text) : text;
   std::fprintf(stderr, "error: %s\n", text.c_str());
   ::_exit(1);
 }
@@ -101,11 +101,11 @@ std::string process_name(int process, int num_processes, int num_ranks) {
 // Is there while the processes are together.
 class Processes::LastWords {
  public:
-  explicit LastWords(std::function<std::string(const std::string&)> tell) {
-    tell_all = std::move(tell);
+  explicit LastWords(std::function<std::string(const std::string&)> report) {
+    report_to_all = std::move(report);
     std::set_terminate(fail_and_end);
   }
-  ~LastWords() { tell_all = nullptr; }
+  ~LastWords() { report_to_all = nullptr; }
   LastWords(const LastWords&) = delete;
   LastWords& operator=(const LastWords&) = delete;
 };

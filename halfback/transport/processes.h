@@ -28,7 +28,7 @@ struct ProcessesOptions {
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
   std::chrono::duration<double> timeout{60};        // without heartbeat, and for every wait for all
   std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
-  WaitNotes::Tell on_wait;  // gets what this process waits for, until all processes are there
+  WaitNotes::Report on_wait;  // gets what this process waits for, until all processes are there
   std::chrono::duration<double> note_after{5};
 };
 

@@ -211,12 +211,12 @@ TEST(AgreementTest, WhatValidatesRunsAndWhatIsRefusedFails) {
     const std::string found = error_of([&] { validate(schedule, {.channel = rule}); });
     const std::string ran = NullRun(schedule, rule).error();
     RC_CLASSIFY(found == "no error" && num_mutations > 0, "mutated and valid");
-    RC_CLASSIFY(found.find("waits for ever") != std::string::npos, "deadlock");
+    RC_CLASSIFY(found.find("waits forever") != std::string::npos, "deadlock");
     RC_CLASSIFY(found != "no error", "refused");
     if ((found == "no error") != (ran == "no error")) {
       RC_FAIL("verifier: " + found + "\nexecutor: " + ran + "\n" + to_csv(schedule));
     }
-    RC_ASSERT((found.find("waits for ever") != std::string::npos) <= (ran == "all ranks wait"));
+    RC_ASSERT((found.find("waits forever") != std::string::npos) <= (ran == "all ranks wait"));
   });
   EXPECT_TRUE(holds);
 }

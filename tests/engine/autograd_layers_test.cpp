@@ -75,7 +75,7 @@ ForeignModule centering() {
   return module;
 }
 
-std::vector<StageLayers> build(int num_stages, const Checkpointing& checkpointing = {}) {
+std::vector<StageLayers> build(int num_stages, const Recompute& recompute = {}) {
   std::vector<StageLayers> stages(static_cast<std::size_t>(num_stages));
   constexpr int kNumLayers = 3 + 2 * kNumBlocks;  // and the loss
   int next = 0;
@@ -94,7 +94,7 @@ std::vector<StageLayers> build(int num_stages, const Checkpointing& checkpointin
   add(centering(), {});
   stages.back().loss = std::make_unique<LanguageModelHead>(
       LanguageModelHead::Options{.num_channels = kWidth, .vocabulary = kVocabulary});
-  apply_checkpointing(checkpointing, stages);
+  apply_recompute(recompute, stages);
   return stages;
 }
 
@@ -117,16 +117,16 @@ std::vector<PipelineRequest> requests() {
           {"zb-v", 1, 8, true},  {"zb-v", 2, 8, true},   {"zb-v", 4, 8, true}};
 }
 
-void expect_bits_and_bytes(const PipelineRequest& request, const Checkpointing& checkpointing) {
+void expect_bits_and_bytes(const PipelineRequest& request, const Recompute& recompute) {
   SCOPED_TRACE(request.schedule + " on " + std::to_string(request.num_ranks));
   const PipelineOptions options = parity_options();
   PlainRun plain(std::move(build(1).front()), options.stage, options.update);
   plain.initialize(kSeed);
   const Schedule schedule = schedule_of(request);
-  Pipeline pipeline(build(schedule.num_stages(), checkpointing), make_runnable(schedule), options);
+  Pipeline pipeline(build(schedule.num_stages(), recompute), make_runnable(schedule), options);
   pipeline.initialize(kSeed);
   const MemoryPrediction predicted = predict_memory(
-      pipeline.schedule(), {.stages = stage_bytes(build(schedule.num_stages(), checkpointing),
+      pipeline.schedule(), {.stages = stage_bytes(build(schedule.num_stages(), recompute),
                                                   {.input_shape = {kNumSequences, kLength}})});
   for (int step = 1; step <= kNumSteps; ++step) {
     const auto batches = batches_of(request, step);
@@ -155,7 +155,7 @@ TEST(AutogradLayersTest, HaveTheBitsOfThePlainRunAndThePredictedBytes) {
 
 TEST(AutogradLayersTest, HaveThemWhenForwardsAreRecomputed) {
   for (const PipelineRequest& request : requests()) {
-    expect_bits_and_bytes(request, {.recomputed = Checkpointing::Forward::OfBlocks});
+    expect_bits_and_bytes(request, {.recomputed = Recompute::Forward::OfBlocks});
   }
 }
 

@@ -79,7 +79,7 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
     const Schedule schedule = schedule_of(request);
     auto made = std::make_unique<Pipeline>(
         build_model(model().config, equal_cut(num_blocks(model().config), schedule.num_stages()),
-                    {.checkpointing = model().checkpointing}),
+                    {.recompute = model().recompute}),
         make_runnable(schedule), options);
     made->initialize(kSeed);
     return made;
@@ -157,7 +157,7 @@ TEST_P(DeviceTest, KeepsTheBytesThatTheCpuKeepsAndTheData) {
     }
   }
   const auto stages =
-      build_model(model().config, equal_cut(num_blocks(model().config), 2), {.checkpointing = {}});
+      build_model(model().config, equal_cut(num_blocks(model().config), 2), {.recompute = {}});
   for (const StageBytes& bytes :
        stage_bytes(stages, {.input_shape = input_shape(model().config, kNumSamples)})) {
     others += kNumMicroBatches * (bytes.activation_message + bytes.gradient_message);

@@ -215,7 +215,7 @@ TEST(FailureTest, ACopyWithoutItsOriginalIsRefused) {
                " on stage 0 is a copy of a parameter that no earlier layer has in that shape"));
 }
 
-TEST(FailureTest, GradientCutsAreRefusedBeforeTheStepBegins) {
+TEST(FailureTest, LocalLossesAreRefusedBeforeTheStepBegins) {
   const std::string error =
       refusal_of("# halfback schedule losses=0:0,1:1\n0F0,0SEND_F0,0B0,0U\n1RECV_F0,1F0,1B0,1U\n");
   EXPECT_EQ(error.find("schedule: gradients are cut: the losses reach as far down as 0:0,1:1"), 0U)

@@ -57,7 +57,7 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
   std::unique_ptr<Pipeline> pipeline(const Schedule& schedule, const PipelineOptions& options) {
     auto made = std::make_unique<Pipeline>(
         build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
-                    {.checkpointing = GetParam().checkpointing}),
+                    {.recompute = GetParam().recompute}),
         make_runnable(schedule), options);
     made->initialize(kSeed);
     return made;
@@ -102,7 +102,7 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
     }
     const auto stages =
         build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
-                    {.checkpointing = GetParam().checkpointing});
+                    {.recompute = GetParam().recompute});
     const MemoryPrediction predicted =
         predict_memory(found->schedule(), {.stages = stage_bytes(stages, shape)});
     for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {

@@ -26,8 +26,8 @@ Schedule replicated(const PipelineRequest& request, int data_parallel_size) {
       data_parallel_size);
 }
 
-// All bytes of all copies of a stage, which must be alike; those of the first.
-std::string bytes_of_copies(Pipeline& pipeline, Buffer buffer) {
+// All bytes of all replicas of a stage, which must be alike; those of the first.
+std::string bytes_of_replicas(Pipeline& pipeline, Buffer buffer) {
   std::vector<std::string> by_replica(
       static_cast<std::size_t>(pipeline.schedule().placement.num_replicas()));
   for (const LocalStage& local : pipeline.local_stages()) {
@@ -43,7 +43,7 @@ void expect_plain_bits(const Schedule& schedule,
                        int gradient_groups,
                        PipelineOptions options = parity_options()) {
   SCOPED_TRACE(schedule.name + ", " + std::to_string(schedule.num_ranks()) + " ranks, " +
-               std::to_string(schedule.placement.num_replicas()) + " copies, " +
+               std::to_string(schedule.placement.num_replicas()) + " replicas, " +
                std::to_string(schedule.num_micro_batches) + " micro-batches, " +
                std::to_string(gradient_groups) + " groups");
   options.gradient_groups = gradient_groups;
@@ -61,10 +61,10 @@ void expect_plain_bits(const Schedule& schedule,
         pipeline->train_step(batches, {.number = step, .learning_rate = kLearningRate});
     ASSERT_EQ(found.loss, expected.loss) << "step " << step;
     ASSERT_EQ(found.gradient_norm, expected.gradient_norm) << "step " << step;
-    ASSERT_TRUE(bytes_of_copies(*pipeline, Buffer::Gradients) ==
+    ASSERT_TRUE(bytes_of_replicas(*pipeline, Buffer::Gradients) ==
                 bytes_of(plain.stage(), Buffer::Gradients))
         << "step " << step;
-    ASSERT_TRUE(bytes_of_copies(*pipeline, Buffer::Values) ==
+    ASSERT_TRUE(bytes_of_replicas(*pipeline, Buffer::Values) ==
                 bytes_of(plain.stage(), Buffer::Values))
         << "step " << step;
   }
@@ -73,18 +73,18 @@ void expect_plain_bits(const Schedule& schedule,
 TEST(ReplicasTest, DataParallelRunsHaveTheBitsOfOneCopyInAsManyGroups) {
   for (const char* const name : {"1f1b", "gpipe", "zb-h1"}) {
     for (const int ranks : {1, 2}) {
-      for (const int copies : {2, 3, 4}) {
-        expect_plain_bits(replicated({name, ranks, 2, true}, copies), copies);
+      for (const int num_replicas : {2, 3, 4}) {
+        expect_plain_bits(replicated({name, ranks, 2, true}, num_replicas), num_replicas);
       }
     }
   }
 }
 
 TEST(ReplicasTest, AsManyGroupsHaveTheSameBitsOnAnyNumberOfCopies) {
-  // 8 micro-batches in 4 groups, on 1, 2 and 4 copies.
-  for (const int copies : {1, 2, 4}) {
+  // 8 micro-batches in 4 groups, on 1, 2 and 4 replicas.
+  for (const int num_replicas : {1, 2, 4}) {
     for (const bool two_stage : {false, true}) {
-      expect_plain_bits(replicated({"1f1b", 2, 8 / copies, two_stage}, copies), 4);
+      expect_plain_bits(replicated({"1f1b", 2, 8 / num_replicas, two_stage}, num_replicas), 4);
     }
   }
   expect_plain_bits(replicated({"zb-h1", 2, 6, true}, 1), 2);

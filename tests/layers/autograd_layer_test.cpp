@@ -4,7 +4,7 @@
 #include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
 #include "halfback/engine/parameter_store.h"
-#include "halfback/layers/checkpointed.h"
+#include "halfback/layers/recomputed.h"
 #include "tests/support/errors.h"
 #include "tests/support/foreign_modules.h"
 #include "tests/support/layer_fixture.h"
@@ -108,7 +108,7 @@ TEST_P(AutogradBitsTest, AreTheSameWhenTheForwardIsRecomputed) {
   const Results expected = run_layer(*layer_, input, grad_output);
   std::vector<std::unique_ptr<Layer>> inside;
   inside.push_back(std::move(layer_));
-  Checkpointed recomputed(std::move(inside), {.recomputes_forward = true});
+  Recomputed recomputed(std::move(inside), {.recomputes_forward = true});
   const Results found = run_layer(recomputed, input, grad_output);
   for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
     EXPECT_TRUE(same_bits(found.grad_parameters[i], expected.grad_parameters[i])) << i;
@@ -361,7 +361,7 @@ TEST(AutogradLayerTest, RefusesABackwardInsideTheBackward) {
 TEST(AutogradLayerTest, RefusesRecomputingGradientsAlone) {
   std::vector<std::unique_ptr<Layer>> inside;
   inside.push_back(layer_of(linear));
-  Checkpointed layer(std::move(inside), {.recomputes_gradients = true});
+  Recomputed layer(std::move(inside), {.recomputes_gradients = true});
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { run(layer); }), "recompute both"));
 }
 

@@ -1,6 +1,6 @@
 // The gradients of two losses through what one forward has kept: as through two forwards.
 #include "halfback/base/error.h"
-#include "halfback/layers/checkpointed.h"
+#include "halfback/layers/recomputed.h"
 #include "tests/support/errors.h"
 #include "tests/support/layer_fixture.h"
 
@@ -94,7 +94,7 @@ TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnce) {
 TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnceWhereForwardsAreRecomputed) {
   std::vector<std::unique_ptr<Layer>> inside;
   inside.push_back(std::move(layer_));
-  Checkpointed recomputed(std::move(inside), {.recomputes_forward = true});
+  Recomputed recomputed(std::move(inside), {.recomputes_forward = true});
   expect_moves_statistics_once(recomputed, input_, gradients_);
 }
 

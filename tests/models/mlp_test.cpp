@@ -49,8 +49,7 @@ TEST(MlpTest, RefusesSizesThatNobodyHas) {
 TEST(MlpTest, RefusesToRecomputeLayersThatItDoesNotHave) {
   std::vector<StageLayers> stages = build_mlp(tiny(), {3});
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
-                         apply_checkpointing({.recomputed = Checkpointing::Forward::OfAttention},
-                                             stages);
+                         apply_recompute({.recomputed = Recompute::Forward::OfAttention}, stages);
                        }),
                        "model: it has no layers of the kind that --recompute names"));
 }

@@ -12,9 +12,10 @@ namespace {
 
 // Of three stages on two ranks: stages 0 and 2 on rank 0.
 Schedule three_stages(const std::string& losses = "") {
-  Schedule schedule{.num_micro_batches = 4, .placement = single_copy({0, 1, 0}), .ranks = {{}, {}}};
+  Schedule schedule{
+      .num_micro_batches = 4, .placement = single_replica({0, 1, 0}), .ranks = {{}, {}}};
   if (!losses.empty()) {
-    schedule.cuts = GradientCuts(3, {{1, 0}, {2, 1}});
+    schedule.losses = Losses(3, {{1, 0}, {2, 1}});
   }
   return schedule;
 }
@@ -47,7 +48,7 @@ TEST(DataflowTest, InputsAreOfTheOwnStageAndTheNeighbors) {
 
 TEST(DataflowTest, CutsSayWhichHalfTakesAGradient) {
   const Schedule schedule = three_stages("cut");
-  ASSERT_TRUE(schedule.cuts.weight_takes(1)) << "the loss of stage 2 ends there, its own goes on";
+  ASSERT_TRUE(schedule.losses.weight_takes(1)) << "the loss of stage 2 ends there, its own goes on";
   EXPECT_EQ(inputs(schedule, "1I0"), "1F0 ");
   EXPECT_EQ(inputs(schedule, "1W0"), "1I0 2I0 ");
   EXPECT_EQ(inputs(schedule, "0B0"), "0F0 1I0 ");
@@ -65,7 +66,7 @@ TEST(DataflowTest, ResultsAreSentOnlyToOtherRanks) {
   EXPECT_EQ(text_of(resulting_send(schedule, parse_action("1B1"))), "1SEND_B1");
   EXPECT_EQ(text_of(needed_receive(schedule, parse_action("1B1"))), "1RECV_B1");
   Schedule on_one = schedule;
-  on_one.placement = single_copy({0, 0, 0});
+  on_one.placement = single_replica({0, 0, 0});
   EXPECT_EQ(text_of(resulting_send(on_one, parse_action("1B1"))), "none");
   EXPECT_EQ(text_of(needed_receive(on_one, parse_action("1B1"))), "none");
 }
@@ -80,8 +81,8 @@ TEST(DataflowTest, CounterpartIsTheOtherEnd) {
 }
 
 TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
-  for (const char* const losses : {"", "cut"}) {
-    const GradientCuts cuts = three_stages(losses).cuts;
+  for (const char* const which : {"", "cut"}) {
+    const Losses losses = three_stages(which).losses;
     for (int stage = 0; stage < 3; ++stage) {
       for (const bool is_split : {false, true}) {
         Kept kept;
@@ -91,16 +92,16 @@ TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
               Action{ActionKind::BackwardWeight, stage, 0}}) {
           const bool runs = action.kind == ActionKind::Forward ||
                             (action.kind == ActionKind::Backward) != is_split;
-          kept += runs ? kept_by(cuts, action) : Kept{};
+          kept += runs ? kept_by(losses, action) : Kept{};
         }
         EXPECT_EQ(kept, Kept{}) << stage << is_split;
       }
     }
   }
-  const GradientCuts cuts = three_stages("cut").cuts;
-  EXPECT_EQ(kept_by(cuts, {ActionKind::BackwardInput, 1, 0}), (Kept{0, 0, 1}));
-  EXPECT_EQ(kept_by(cuts, {ActionKind::BackwardWeight, 1, 0}), (Kept{-1, -1, -1}));
-  EXPECT_EQ(kept_by(cuts, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 0, 1}));
+  const Losses losses = three_stages("cut").losses;
+  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 1, 0}), (Kept{0, 0, 1}));
+  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardWeight, 1, 0}), (Kept{-1, -1, -1}));
+  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 0, 1}));
 }
 
 }  // namespace

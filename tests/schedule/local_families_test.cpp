@@ -93,7 +93,7 @@ TEST(LocalFamiliesTest, AreBackpropAtTheirLargest) {
           const Schedule local = build_schedule(name, shape);
           EXPECT_EQ(rows(local), rows(backprop)) << name << " " << ranks;
           EXPECT_EQ(sources(local), sources(backprop)) << name << " " << ranks;
-          return local.cuts.is_backprop();
+          return local.losses.is_backprop();
         };
         EXPECT_TRUE(expect_same("local-chunked", &PipelineShape::chunks, 1));
         EXPECT_TRUE(expect_same("local-overlapping", &PipelineShape::window, ranks));
@@ -122,7 +122,8 @@ TEST(LocalFamiliesTest, WindowsAndChunksOfOneStageAreGreedy) {
 TEST(LocalFamiliesTest, LossesAreThoseOfTheSources) {
   const auto losses = [](const std::string& name, const PipelineShape& shape) {
     const Schedule schedule = build_schedule(name, shape);
-    return fmt::format("{} {}", losses_text(schedule.cuts), to_string(schedule.cuts.weight_rule()));
+    return fmt::format("{} {}", losses_text(schedule.losses),
+                       to_string(schedule.losses.weight_rule()));
   };
   EXPECT_EQ(losses("local-greedy", {.num_ranks = 4, .num_micro_batches = 1}),
             "0:0,1:1,2:2,3:3 sum");
@@ -146,10 +147,10 @@ TEST(LocalFamiliesTest, InterlockingTrainsByTheLossAtItsDistance) {
       const Schedule schedule = build_schedule(
           "local-interlocking", {.num_ranks = ranks, .num_micro_batches = 1, .distance = distance});
       for (int stage = 0; stage < ranks; ++stage) {
-        EXPECT_EQ(losses_through(schedule.cuts, ranks, stage).back(),
+        EXPECT_EQ(losses_through(schedule.losses, ranks, stage).back(),
                   std::min(stage + distance, ranks - 1));
-        EXPECT_EQ(static_cast<int>(losses_crossing(schedule.cuts, ranks, stage).size()),
-                  schedule.cuts.num_crossing(stage));
+        EXPECT_EQ(static_cast<int>(losses_crossing(schedule.losses, ranks, stage).size()),
+                  schedule.losses.num_crossing(stage));
       }
     }
   }

@@ -73,7 +73,7 @@ TEST(PassesTest, MergeLeavesWhatStandsApart) {
             "0F0 0F1 0B0 0I1 0F2 0W1 0B2");
 }
 
-// Two copies of a model of two stages, on the same two ranks in opposite directions.
+// Two replicas of a model of two stages, on the same two ranks in opposite directions.
 constexpr const char* kTwoReplicas =
     "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
     "0F0,1F1,1I1,0I0,0W0,1W1\n"

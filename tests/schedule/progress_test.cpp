@@ -63,7 +63,7 @@ TEST(ProgressTest, DeferredReceivesRunBufferedAndHangAsRendezvous) {
   EXPECT_EQ(fault(schedule, kNccl), "no error");
   EXPECT_EQ(smallest_channel_capacity(schedule), 1);
   EXPECT_EQ(fault(schedule, kRendezvous),
-            "schedule: rank 0, position 3: 0SEND_F1 waits for ever: 2 ranks wait for each other "
+            "schedule: rank 0, position 3: 0SEND_F1 waits forever: 2 ranks wait for each other "
             "(rendezvous)\n"
             "  rank 0, position 3: 0SEND_F1 waits for 1RECV_F1 (rank 1, position 3)\n"
             "  rank 1, position 2: 1SEND_F0 waits for 2RECV_F0 (rank 0, position 4)\n"
@@ -78,7 +78,7 @@ TEST(ProgressTest, DeferredReceivesRunBufferedAndHangAsRendezvous) {
 TEST(ProgressTest, DeferredReceivesHangWhereBothDirectionsShareAStream) {
   const std::string text = fault(parse(kDeferredReceives), kNcclPair);
   EXPECT_TRUE(has_text(text,
-                       "rank 0, position 5: 2F0 waits for ever: 2 ranks wait for each other "
+                       "rank 0, position 5: 2F0 waits forever: 2 ranks wait for each other "
                        "(nccl-pair)\n"))
       << text;
   EXPECT_TRUE(has_text(text,
@@ -375,7 +375,7 @@ TEST(ProgressTest, EveryRuleAgreesWithTheReference) {
     for (const ChannelRule rule :
          {kRendezvous, kNcclPair, kNccl, ChannelRule{1}, ChannelRule{2}, kBuffered}) {
       const std::string text = fault(schedule, rule);
-      if (text != "no error" && !has_text(text, "waits for ever")) {
+      if (text != "no error" && !has_text(text, "waits forever")) {
         return;  // refused whatever the rule
       }
       runs.push_back(text == "no error");

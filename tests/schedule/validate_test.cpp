@@ -75,14 +75,14 @@ TEST(ValidateTest, RejectsStageOnAnotherRank) {
 TEST(ValidateTest, RejectsBadShapes) {
   const auto error = [](const Schedule& schedule) { return error_of([&] { validate(schedule); }); };
   EXPECT_TRUE(has_text(error({}), "at least one of each"));
-  EXPECT_TRUE(has_text(error({"", 1, single_copy({0, 5}), {{}}}),
+  EXPECT_TRUE(has_text(error({"", 1, single_replica({0, 5}), {{}}}),
                        "stage 1 is placed on rank 5; the ranks are 0 to 0"));
-  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{}, {}}}), "rank 1 holds no stage"));
-  EXPECT_TRUE(
-      has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 3, 0}}}}), "names stage 3"));
-  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 0, -1}}}}),
+  EXPECT_TRUE(has_text(error({"", 1, single_replica({0}), {{}, {}}}), "rank 1 holds no stage"));
+  EXPECT_TRUE(has_text(error({"", 1, single_replica({0}), {{{ActionKind::Forward, 3, 0}}}}),
+                       "names stage 3"));
+  EXPECT_TRUE(has_text(error({"", 1, single_replica({0}), {{{ActionKind::Forward, 0, -1}}}}),
                        "names micro-batch -1"));
-  EXPECT_TRUE(has_text(error({"", 1, single_copy({0}), {{{ActionKind::Forward, 0, 0, 1}}}}),
+  EXPECT_TRUE(has_text(error({"", 1, single_replica({0}), {{{ActionKind::Forward, 0, 0, 1}}}}),
                        "0F0.1 names slice 1; a micro-batch here is one, slice 0"));
 }
 
@@ -110,7 +110,7 @@ TEST(ValidateTest, RejectsUpdatesTooEarlyTwiceOrInPart) {
 
 TEST(ValidateTest, NamesEveryRankOfACycle) {
   EXPECT_EQ(fault("0F0,0B0,0F1,0B1\n1F1,1B1,1F0,1B0\n"),
-            "schedule: rank 0, position 1: 0B0 waits for ever: 2 ranks wait for each other "
+            "schedule: rank 0, position 1: 0B0 waits forever: 2 ranks wait for each other "
             "(buffered)\n"
             "  rank 0, position 1: 0B0 waits for 1B0 (rank 1, position 3)\n"
             "  rank 1, position 0: 1F1 waits for 0F1 (rank 0, position 2)\n"
@@ -214,7 +214,7 @@ TEST(WeightOrderTest, AscendingIsReportedPerStage) {
   EXPECT_FALSE(weight_gradients_ascend(parse("0F0,0F1,0B1,0B0\n")));
 }
 
-// Two copies of a model of two stages, on the same two ranks in opposite directions.
+// Two replicas of a model of two stages, on the same two ranks in opposite directions.
 constexpr const char* kTwoReplicas =
     "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
     "0F0,1F1,1B1,0B0\n"

@@ -47,8 +47,8 @@ TEST(CostModelTest, UniformCostsAreOfOneShareOfTheModel) {
 
 TEST(CostModelTest, RanksOfASecondCopyAreNoShareOfTheFirst) {
   Placement apart{.replicas = {{0, 1, 0, 1}, {2, 3, 2, 3}}, .replica_of_micro_batch = {0, 1}};
-  EXPECT_EQ(ranks_per_copy(apart), 2);
-  EXPECT_EQ(ranks_per_copy(mirrored(looped_placement(4), 4, {0, 1})), 4);
+  EXPECT_EQ(ranks_per_replica(apart), 2);
+  EXPECT_EQ(ranks_per_replica(mirrored(looped_placement(4), 4, {0, 1})), 4);
   const Schedule schedule{.num_micro_batches = 2, .placement = apart, .ranks = {{}, {}, {}, {}}};
   EXPECT_EQ(uniform_costs({.forward = 4}, schedule).stage(0).forward, 2);
 }

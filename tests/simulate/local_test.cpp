@@ -133,7 +133,7 @@ const Costs kHeads = {0.5, 0.25, 0.75, 0.125};
 
 Costs heads_of(const Schedule& schedule) {
   Costs heads(kHeads.size(), 0.0);
-  for (const LossReach& loss : schedule.cuts.losses()) {
+  for (const LossReach& loss : schedule.losses.reaches()) {
     heads[static_cast<std::size_t>(loss.stage)] = kHeads[static_cast<std::size_t>(loss.stage)];
   }
   return heads;

@@ -110,7 +110,7 @@ TEST(ReductionTest, EagerSynchronizationHidesAPart) {
 TEST(ReductionTest, TwoCopiesOnFourRanks) {
   constexpr double kReduce[] = {0, 0.5, 1, 2, 4};
   const auto expect = [&](const Schedule& schedule, const std::vector<double>& makespans) {
-    const double share = 4.0 / ranks_per_copy(schedule.placement);  // costs are of a quarter
+    const double share = 4.0 / ranks_per_replica(schedule.placement);  // costs are of a quarter
     for (std::size_t i = 0; i < makespans.size(); ++i) {
       const StageCost cost{
           .forward = share, .input = share, .weight = share, .reduce = share * kReduce[i]};
@@ -130,7 +130,7 @@ TEST(ReductionTest, TwoCopiesOnFourRanks) {
 }
 
 TEST(ReductionTest, ARankTakesPartInOneAtATime) {
-  // Rank 0 has stages 0 and 1, of which the other copies are on ranks 1 and 2.
+  // Rank 0 has stages 0 and 1, of which the other replicas are on ranks 1 and 2.
   const Schedule schedule = parse(
       "# halfback schedule micro_batches=2 placement=0,0|1,2 replicas=0,1\n"
       "0F0,1F0,1B0,1REDUCE_GRAD,0B0,0REDUCE_GRAD\n"

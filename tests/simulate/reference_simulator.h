@@ -54,10 +54,10 @@ class ReferenceSimulator {
         }
       }
     }
-    const auto ready = [&](const std::vector<Position>& copies) {
+    const auto ready = [&](const std::vector<Position>& replicas) {
       double time = 0.0;
-      for (const Position& copy : copies) {
-        time = std::max(time, value(ends_, copy));
+      for (const Position& replica : replicas) {
+        time = std::max(time, value(ends_, replica));
       }
       return time;
     };
@@ -69,9 +69,9 @@ class ReferenceSimulator {
         }
       }
       double begin = ready(first->second);
-      for (const Position& copy : first->second) {
+      for (const Position& replica : first->second) {
         for (const auto& [earlier, times] : reduced_) {
-          begin = earlier.first == copy.rank ? std::max(begin, times.second) : begin;
+          begin = earlier.first == replica.rank ? std::max(begin, times.second) : begin;
         }
       }
       const StageCost& cost = costs_.stage(first->first);
@@ -82,8 +82,8 @@ class ReferenceSimulator {
                   2.0 * (n - 1) / n * cost.reduce_bytes /
                       costs_.reduce_bandwidth.value_or(costs_.bandwidth);
       }
-      for (const Position& copy : first->second) {
-        reduced_[{copy.rank, copy.index}] = {begin, begin + length};
+      for (const Position& replica : first->second) {
+        reduced_[{replica.rank, replica.index}] = {begin, begin + length};
       }
       left.erase(first);
     }
@@ -132,10 +132,10 @@ class ReferenceSimulator {
   // How many losses of the stages from `from` on reach `to` or a lower one.
   int num_reaching(int from, int to) const {
     int count = 0;
-    for (const LossReach& loss : schedule_.cuts.losses()) {
+    for (const LossReach& loss : schedule_.losses.reaches()) {
       count += loss.stage >= from && loss.lowest <= to ? 1 : 0;
     }
-    return schedule_.cuts.is_backprop() && to >= 0 ? 1 : count;
+    return schedule_.losses.is_backprop() && to >= 0 ? 1 : count;
   }
 
   // Gradients that a stage gives to the one below.

@@ -194,7 +194,7 @@ TEST(ReferenceFamiliesTest, WrittenByHand) {
       "# halfback schedule micro_batches=2 placement=0,1,0,1\n"
       "0F0,0F1,2F0,2F1,2I0,2I1,0I0,0I1,2W0,2W1,0W0,0W1\n"
       "1F0,1F1,3F0,3I0,3F1,3I1,1I0,1I1,3W0,3W1,1W0,1W1\n",
-      // two copies, in opposite directions
+      // two replicas, in opposite directions
       "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
       "0F0,1F1,1I1,0I0,1W1,0W0\n"
       "0F1,1F0,1I0,0I1,1W0,0W1\n",

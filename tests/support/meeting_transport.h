@@ -63,7 +63,7 @@ class MeetingTransport final : public Network {
 
   std::unique_ptr<Exchange> begin_exchange(int /*rank*/,
                                            const ExchangeName& name,
-                                           std::vector<Trade> /*trades*/) override {
+                                           std::vector<PeerTensors> /*tensors*/) override {
     throw TransportError("nobody is there to join " + to_string(name));
   }
 

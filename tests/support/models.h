@@ -19,7 +19,7 @@ inline constexpr std::uint64_t kSeed = 42;
 struct NamedModel {
   std::string name;
   ModelConfig config;
-  Checkpointing checkpointing = {};
+  Recompute recompute = {};
   Tensors side_inputs = {};  // behind the input of every micro-batch, for 3 samples
 };
 
@@ -29,7 +29,7 @@ inline std::ostream& operator<<(std::ostream& out, const NamedModel& model) {
 
 // Models of 8 blocks, for up to 8 stages.
 inline std::vector<NamedModel> small_models() {
-  using Forward = Checkpointing::Forward;
+  using Forward = Recompute::Forward;
   LlamaConfig tied = small_llama(8);
   tied.has_tied_head = true;
   const BertConfig bert{.num_layers = 8,

@@ -45,7 +45,8 @@ inline Placement random_placement(Dice& dice, int num_ranks, int num_micro_batch
       return wave_placement(num_ranks, stages_per_rank);
     case 2: {
       if (num_ranks % 2 == 1 || num_micro_batches < 2) {
-        return single_copy(scattered);  // both replicas would meet on a rank, or one would be idle
+        return single_replica(
+            scattered);  // both replicas would meet on a rank, or one would be idle
       }
       std::vector<int> replicas = {0, 1};
       while (static_cast<int>(replicas.size()) < num_micro_batches) {
@@ -54,7 +55,7 @@ inline Placement random_placement(Dice& dice, int num_ranks, int num_micro_batch
       return mirrored(looped_placement(num_ranks, stages_per_rank), num_ranks, replicas);
     }
     default:
-      return single_copy(scattered);
+      return single_replica(scattered);
   }
 }
 
@@ -73,7 +74,7 @@ inline void delay_reductions(Dice& dice, Schedule& schedule) {
 }
 
 // Draws backprop, or any losses and what weights take of them.
-inline GradientCuts random_cuts(Dice& dice, int num_stages) {
+inline Losses random_losses(Dice& dice, int num_stages) {
   if (dice.below(3) == 0) {
     return {};
   }
@@ -92,7 +93,7 @@ inline std::vector<Action> random_actions(Dice& dice, const Schedule& schedule) 
   for (int stage = 0; stage < schedule.num_stages(); ++stage) {
     for (int i = 0; i < schedule.num_micro_batches; ++i) {
       actions.push_back({ActionKind::Forward, stage, i});
-      if (!schedule.cuts.has_backward(stage)) {
+      if (!schedule.losses.has_backward(stage)) {
         continue;
       }
       if (dice.below(3) == 0) {
@@ -118,7 +119,7 @@ inline Schedule random_schedule(Dice& dice, WithCuts with_cuts = WithCuts::No) {
                     .ranks = {}};
   schedule.ranks.resize(static_cast<std::size_t>(num_ranks));
   if (with_cuts == WithCuts::Yes) {
-    schedule.cuts = random_cuts(dice, schedule.num_stages());
+    schedule.losses = random_losses(dice, schedule.num_stages());
   }
   std::vector<Action> left = random_actions(dice, schedule);
   const auto is_left = [&](const Action& action) {

@@ -68,7 +68,7 @@ inline Schedule reduced_at_the_end(const Schedule& schedule) {
   for (std::size_t replica = 0; replica < micro_batches.size(); ++replica) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
       const Action reduce{ActionKind::ReduceGradient, stage, micro_batches[replica].front()};
-      if (schedule.cuts.has_backward(stage)) {
+      if (schedule.losses.has_backward(stage)) {
         result.ranks[static_cast<std::size_t>(schedule.placement.rank_of(reduce))].push_back(
             reduce);
       }

@@ -248,7 +248,7 @@ void exchanges(int num_ranks) {
   };
   peer.on_ranks([&](int rank) {
     for (int round = 0; round < kRounds; ++round) {
-      std::vector<std::vector<Trade>> trades(kKeys);
+      std::vector<std::vector<PeerTensors>> tensors(kKeys);
       std::vector<std::unique_ptr<Exchange>> under_way(kKeys);
       for (int i = 0; i < kKeys; ++i) {
         const int key = (i + rank + round) % kKeys;
@@ -256,17 +256,17 @@ void exchanges(int num_ranks) {
           if (other == rank) {
             continue;
           }
-          Trade trade{.peer = other};
+          PeerTensors one{.peer = other};
           if (goes(key, rank, other)) {
-            trade.gives = tensor_of(key, value(round, key, rank, other));
+            one.gives = tensor_of(key, value(round, key, rank, other));
           }
           if (goes(key, other, rank)) {
-            trade.gets = tensor_of(key, -1.0);
+            one.gets = tensor_of(key, -1.0);
           }
-          trades[static_cast<std::size_t>(key)].push_back(trade);
+          tensors[static_cast<std::size_t>(key)].push_back(one);
         }
         const auto index = static_cast<std::size_t>(key);
-        under_way[index] = peer.transport->begin_exchange(rank, {.key = key}, trades[index]);
+        under_way[index] = peer.transport->begin_exchange(rank, {.key = key}, tensors[index]);
       }
       std::thread([&] {
         for (const auto& exchange : under_way) {
@@ -274,10 +274,10 @@ void exchanges(int num_ranks) {
         }
       }).join();
       for (int key = 0; key < kKeys; ++key) {
-        for (const Trade& trade : trades[static_cast<std::size_t>(key)]) {
-          require(!trade.gets.defined() ||
-                      trade.gets.equal(tensor_of(key, value(round, key, trade.peer, rank))),
-                  fmt::format("round {}, key {}, from {} to {}", round, key, trade.peer, rank));
+        for (const PeerTensors& one : tensors[static_cast<std::size_t>(key)]) {
+          require(!one.gets.defined() ||
+                      one.gets.equal(tensor_of(key, value(round, key, one.peer, rank))),
+                  fmt::format("round {}, key {}, from {} to {}", round, key, one.peer, rank));
         }
       }
     }

@@ -15,7 +15,7 @@ CLASSES = {"ConfigError": 2, "ScheduleError": 1, "FileError": 1, "TransportError
 MADE_BY = {
     "halfback/schedule/csv.cpp": ("halfback/schedule/csv_header.cpp", r"read_\w+"),
     "halfback/schedule/fault.cpp": ("halfback/schedule/fault.cpp", "describe_mismatch"),
-    "halfback/schedule/gradient_cuts.cpp": ("halfback/schedule/gradient_cuts.cpp", "fault_of"),
+    "halfback/schedule/losses.cpp": ("halfback/schedule/losses.cpp", "fault_of"),
 }
 # A text with one of these words says by itself what is wrong; its callers only name the thing.
 OWN_WORDS = re.compile("expected|cannot|must|is missing|known|at least|waited|not JSON")

@@ -17,12 +17,12 @@ struct Chain {
   int below = 0;  // stages whose I or B wait for it
 };
 
-std::vector<Chain> chains_of(const GradientCuts& cuts, const PipelineShape& shape) {
+std::vector<Chain> chains_of(const Losses& losses, const PipelineShape& shape) {
   const int num_stages = shape.num_ranks;
   std::vector<Chain> chains(static_cast<std::size_t>(num_stages));
   const auto waits = [&](int stage) {
-    return stage + 1 < num_stages && cuts.num_crossing(stage + 1) > 0 &&
-           !(shape.two_stage && cuts.weight_takes(stage));
+    return stage + 1 < num_stages && losses.num_crossing(stage + 1) > 0 &&
+           !(shape.two_stage && losses.weight_takes(stage));
   };
   for (int stage = num_stages - 2; stage >= 0; --stage) {
     const auto i = static_cast<std::size_t>(stage);
@@ -37,14 +37,14 @@ std::vector<Chain> chains_of(const GradientCuts& cuts, const PipelineShape& shap
 
 // 1f1b over each chain. W waits as long as in zb-h1: while I that others wait for come, without
 // holding more than 1f1b with B.
-Schedule build(const std::string& name, const PipelineShape& shape, GradientCuts cuts) {
-  const std::vector<Chain> chains = chains_of(cuts, shape);
+Schedule build(const std::string& name, const PipelineShape& shape, Losses losses) {
+  const std::vector<Chain> chains = chains_of(losses, shape);
   Schedule schedule = build_ranks(name, shape, [&](int rank, RankList& list) {
     const Chain& chain = chains[static_cast<std::size_t>(rank)];
-    const bool trains = cuts.has_backward(rank);
+    const bool trains = losses.has_backward(rank);
     const int warm_up =
         trains ? std::min(chain.above + 1, shape.num_micro_batches) : shape.num_micro_batches;
-    const int most_pending = std::max(chain.below, cuts.weight_takes(rank) ? 1 : 0);
+    const int most_pending = std::max(chain.below, losses.weight_takes(rank) ? 1 : 0);
     for (int i = 0; i < warm_up; ++i) {
       list.forward();
     }
@@ -61,14 +61,14 @@ Schedule build(const std::string& name, const PipelineShape& shape, GradientCuts
     }
     list.flush();
   });
-  schedule.cuts = std::move(cuts);
+  schedule.losses = std::move(losses);
   return schedule;
 }
 
 // Backprop where the loss of the last stage reaches the first and there is no other.
-GradientCuts cuts_of(std::vector<LossReach> losses,
-                     const PipelineShape& shape,
-                     WeightRule rule = WeightRule::Sum) {
+Losses losses_of(std::vector<LossReach> losses,
+                 const PipelineShape& shape,
+                 WeightRule rule = WeightRule::Sum) {
   if (losses.size() == 1 && losses.front().lowest == 0) {
     return {};
   }
@@ -88,7 +88,7 @@ std::vector<LossReach> sliding_losses(const PipelineShape& shape, int lowest_los
 
 Schedule build_local_greedy(const PipelineShape& shape) {
   check_shape("local-greedy", shape);
-  return build("local-greedy", shape, cuts_of(sliding_losses(shape, 0, 0), shape));
+  return build("local-greedy", shape, losses_of(sliding_losses(shape, 0, 0), shape));
 }
 
 Schedule build_local_chunked(const PipelineShape& shape) {
@@ -101,14 +101,14 @@ Schedule build_local_chunked(const PipelineShape& shape) {
   for (int chunk = 0; chunk < shape.chunks; ++chunk) {
     losses.push_back({begin_of(chunk + 1) - 1, begin_of(chunk)});
   }
-  return build("local-chunked", shape, cuts_of(std::move(losses), shape));
+  return build("local-chunked", shape, losses_of(std::move(losses), shape));
 }
 
 Schedule build_local_overlapping(const PipelineShape& shape) {
   check_shape("local-overlapping", shape);
   const int distance = shape.window - 1;
   return build("local-overlapping", shape,
-               cuts_of(sliding_losses(shape, distance, distance), shape));
+               losses_of(sliding_losses(shape, distance, distance), shape));
 }
 
 Schedule build_local_interlocking(const PipelineShape& shape) {
@@ -119,13 +119,13 @@ Schedule build_local_interlocking(const PipelineShape& shape) {
     losses[static_cast<std::size_t>(stage)].lowest = stage + 1;
   }
   return build("local-interlocking", shape,
-               cuts_of(std::move(losses), shape, WeightRule::Furthest));
+               losses_of(std::move(losses), shape, WeightRule::Furthest));
 }
 
 Schedule build_local_last(const PipelineShape& shape) {
   check_shape("local-last", shape);
   return build("local-last", shape,
-               cuts_of({{shape.num_ranks - 1, shape.num_ranks - shape.trained}}, shape));
+               losses_of({{shape.num_ranks - 1, shape.num_ranks - shape.trained}}, shape));
 }
 
 }  // namespace halfback

@@ -43,7 +43,7 @@ TaskGraph::TaskGraph(Placement placement,
       num_micro_batches_(num_micro_batches),
       two_stage_(two_stage) {
   times.check();
-  num_ranks_ = ranks_per_copy(placement_);
+  num_ranks_ = ranks_per_replica(placement_);
   const double longest = std::max({times.forward, times.input, times.weight});
   const std::int64_t weight = ticks_of(times.weight, longest);
   const std::int64_t input = ticks_of(times.input, longest);

@@ -1,4 +1,4 @@
-#include "halfback/schedule/gradient_cuts.h"
+#include "halfback/schedule/losses.h"
 
 #include "halfback/schedule/communication.h"
 #include "halfback/schedule/dataflow.h"
@@ -28,17 +28,17 @@ struct Flow {
   bool operator==(const Flow&) const = default;
 };
 
-Flow flow_of(const GradientCuts& cuts, int num_stages) {
+Flow flow_of(const Losses& losses, int num_stages) {
   Flow flow;
   for (int stage = 0; stage < num_stages; ++stage) {
-    const StagePasses passes = cuts.passes(stage);
-    flow.crossing.push_back(cuts.num_crossing(stage));
+    const StagePasses passes = losses.passes(stage);
+    flow.crossing.push_back(losses.num_crossing(stage));
     flow.at_input.push_back(passes.at_input);
     flow.at_weight.push_back(passes.at_weight);
     flow.taken.push_back(passes.taken);
-    EXPECT_EQ(cuts.weight_takes(stage), passes.at_weight > 0);
-    EXPECT_EQ(static_cast<int>(losses_crossing(cuts, num_stages, stage).size()),
-              cuts.num_crossing(stage));
+    EXPECT_EQ(losses.weight_takes(stage), passes.at_weight > 0);
+    EXPECT_EQ(static_cast<int>(losses_crossing(losses, num_stages, stage).size()),
+              losses.num_crossing(stage));
   }
   return flow;
 }
@@ -49,17 +49,17 @@ void PrintTo(const Flow& flow, std::ostream* out) {
   }
 }
 
-TEST(GradientCutsTest, BackpropHasOneGradientEverywhere) {
+TEST(LossesTest, BackpropHasOneGradientEverywhere) {
   const Flow expected{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}};
   EXPECT_EQ(flow_of({}, 4), expected);
   EXPECT_EQ(flow_of({4, {{3, 0}}}, 4), expected);
-  EXPECT_TRUE(GradientCuts().is_backprop());
+  EXPECT_TRUE(Losses().is_backprop());
   EXPECT_EQ(losses_through({}, 4, 1), (Stages{3}));
   EXPECT_EQ(losses_crossing({}, 4, 1), (Stages{3}));
   EXPECT_EQ(losses_crossing({}, 4, 0), Stages{});
 }
 
-TEST(GradientCutsTest, GreedyAndChunkedGradientsStayInTheirChunk) {
+TEST(LossesTest, GreedyAndChunkedGradientsStayInTheirChunk) {
   EXPECT_EQ(flow_of({3, {{0, 0}, {1, 1}, {2, 2}}}, 3),
             (Flow{{0, 0, 0}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}));
   EXPECT_EQ(flow_of({4, {{1, 0}, {3, 2}}}, 4),
@@ -67,7 +67,7 @@ TEST(GradientCutsTest, GreedyAndChunkedGradientsStayInTheirChunk) {
 }
 
 // Stages 1 and 2 let the gradient of their own loss go before that of the stage above has come.
-TEST(GradientCutsTest, WeightsTakeWhatEndsWhereOtherGradientsGoOn) {
+TEST(LossesTest, WeightsTakeWhatEndsWhereOtherGradientsGoOn) {
   const std::vector<LossReach> windows = {{1, 0}, {2, 1}, {3, 2}};
   EXPECT_EQ(flow_of({4, windows}, 4),
             (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 2, 2, 1}}));
@@ -75,32 +75,32 @@ TEST(GradientCutsTest, WeightsTakeWhatEndsWhereOtherGradientsGoOn) {
             (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 1, 1, 1}}));
 }
 
-TEST(GradientCutsTest, GradientsThatGoOnAreTakenByI) {
-  const GradientCuts cuts(5, {{2, 0}, {3, 1}, {4, 2}});
-  EXPECT_EQ(flow_of(cuts, 5),
+TEST(LossesTest, GradientsThatGoOnAreTakenByI) {
+  const Losses losses(5, {{2, 0}, {3, 1}, {4, 2}});
+  EXPECT_EQ(flow_of(losses, 5),
             (Flow{{0, 1, 2, 2, 1}, {1, 2, 3, 2, 1}, {0, 0, 0, 0, 0}, {1, 2, 3, 2, 1}}));
-  EXPECT_EQ(losses_through(cuts, 5, 2), (Stages{2, 3, 4}));
-  EXPECT_EQ(losses_crossing(cuts, 5, 2), (Stages{2, 3}));
+  EXPECT_EQ(losses_through(losses, 5, 2), (Stages{2, 3, 4}));
+  EXPECT_EQ(losses_crossing(losses, 5, 2), (Stages{2, 3}));
 }
 
-TEST(GradientCutsTest, ALossThatReachesNothingStillHasABackward) {
-  const GradientCuts cuts(3, {{0, 1}, {2, 2}});
-  EXPECT_TRUE(cuts.has_backward(0));
-  EXPECT_FALSE(cuts.has_backward(1));
-  EXPECT_EQ(cuts.passes(0), (StagePasses{0, 0, 0}));
-  EXPECT_EQ(losses_text(cuts), "0:none,2:2");
+TEST(LossesTest, ALossThatReachesNothingStillHasABackward) {
+  const Losses losses(3, {{0, 1}, {2, 2}});
+  EXPECT_TRUE(losses.has_backward(0));
+  EXPECT_FALSE(losses.has_backward(1));
+  EXPECT_EQ(losses.passes(0), (StagePasses{0, 0, 0}));
+  EXPECT_EQ(losses_text(losses), "0:none,2:2");
 }
 
-TEST(GradientCutsTest, PeopleSeeTheFirstLosses) {
-  const GradientCuts cuts = testing::family("local-greedy", 18).cuts;
+TEST(LossesTest, PeopleSeeTheFirstLosses) {
+  const Losses losses = testing::family("local-greedy", 18).losses;
   EXPECT_EQ(
-      brief_losses(cuts),
+      brief_losses(losses),
       "0:0,1:1,2:2,3:3,4:4,5:5,6:6,7:7,8:8,9:9,10:10,11:11,12:12,13:13,14:14,15:15 and 2 more");
 }
 
-TEST(GradientCutsTest, FaultsAreNamed) {
+TEST(LossesTest, FaultsAreNamed) {
   const auto fault = [](std::vector<LossReach> losses) {
-    return error_of([&] { GradientCuts(3, losses, WeightRule::Sum, "plan"); });
+    return error_of([&] { Losses(3, losses, WeightRule::Sum, "plan"); });
   };
   EXPECT_EQ(fault({{3, 0}}), "plan: a loss on stage 3; the stages are 0 to 2");
   EXPECT_EQ(fault({{-1, 0}}), "plan: a loss on stage -1; the stages are 0 to 2");
@@ -124,7 +124,7 @@ constexpr const char* kGreedyV =
     "0F0,0B0,3F0,3B0\n"
     "1F0,1B0,2F0,2I0,2W0\n";
 
-TEST(GradientCutsTest, NoBackwardWaitsAcrossACut) {
+TEST(LossesTest, NoBackwardWaitsAcrossACut) {
   const Schedule schedule = parse(kGreedyV);
   validate(schedule, {.channel = kRendezvous});
   const Schedule lowered = add_communication(schedule);
@@ -132,19 +132,19 @@ TEST(GradientCutsTest, NoBackwardWaitsAcrossACut) {
   validate(lowered, {.channel = kRendezvous});
 }
 
-TEST(GradientCutsTest, TextGivesTheTableBack) {
+TEST(LossesTest, TextGivesTheTableBack) {
   for (const char* keys : {" losses=0:0,1:1,2:none,3:2 weights=mean", " losses=3:0",
                            " losses=0:none,1:0,2:1,3:2 weights=furthest", ""}) {
     std::string text = kGreedyV;
     text.replace(text.find(" losses="), text.find('\n') - text.find(" losses="), keys);
     const Schedule schedule = parse(text);
     EXPECT_EQ(parse(to_csv(schedule)), schedule) << keys;
-    EXPECT_EQ(schedule.cuts.is_backprop(), keys[0] == '\0');
+    EXPECT_EQ(schedule.losses.is_backprop(), keys[0] == '\0');
   }
   EXPECT_TRUE(has_text(to_csv(parse(kGreedyV)), " losses=0:0,1:1,2:2,3:3 weights=sum\n"));
 }
 
-TEST(GradientCutsTest, HeadersThatSayNoTableAreRefused) {
+TEST(LossesTest, HeadersThatSayNoTableAreRefused) {
   const auto fault = [](const std::string& keys) {
     return error_of([&] { parse("# halfback schedule " + keys + "\n0F0,0B0\n1F0,1B0\n"); });
   };
@@ -171,7 +171,7 @@ std::string fault_of(const std::string& header, const std::string& rows) {
   return error_of([&] { validate(parse("# halfback schedule " + header + "\n" + rows)); });
 }
 
-TEST(GradientCutsTest, MessagesAcrossACutAreRefused) {
+TEST(LossesTest, MessagesAcrossACutAreRefused) {
   const std::string greedy = "losses=0:0,1:1,2:2";
   EXPECT_TRUE(has_text(fault_of(greedy,
                                 "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,2RECV_B0,1B0\n"
@@ -190,7 +190,7 @@ TEST(GradientCutsTest, MessagesAcrossACutAreRefused) {
                "rank 2, position 3: 2SEND_B0: no gradient crosses from stage 2 to stage 1"));
 }
 
-TEST(GradientCutsTest, MessagesThatDoCrossAreDemanded) {
+TEST(LossesTest, MessagesThatDoCrossAreDemanded) {
   EXPECT_TRUE(has_text(
       fault_of("losses=0:0,2:1", "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,1B0\n2RECV_F0,2F0,2B0\n"),
       "rank 1, position 3: 1B0 comes before 1RECV_B0 (missing); a tensor is received "
@@ -211,7 +211,7 @@ TEST(GradientCutsTest, MessagesThatDoCrossAreDemanded) {
                "rank 1, position 3: 1B0 comes before 1RECV_B0 (position 5)"));
 }
 
-TEST(GradientCutsTest, StagesWithoutALossHaveForwardsAlone) {
+TEST(LossesTest, StagesWithoutALossHaveForwardsAlone) {
   const std::string last = "losses=2:2";
   EXPECT_EQ(fault_of(last, "0F0\n1F0\n2F0,2B0,2U\n"), "no error");
   const std::string why =
@@ -230,7 +230,7 @@ TEST(GradientCutsTest, StagesWithoutALossHaveForwardsAlone) {
   EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0\n2F0,2B0\n"), "1I0 is missing"));
 }
 
-TEST(GradientCutsTest, ReplicasOfStagesThatTrainAreReduced) {
+TEST(LossesTest, ReplicasOfStagesThatTrainAreReduced) {
   const auto fault = [](const std::string& first, const std::string& second) {
     return fault_of("placement=0,1|2,3 replicas=0,1 losses=1:1",
                     "0F0" + first + "\n1F0,1B0,1REDUCE_GRAD\n0F1\n1F1,1B1" + second + "\n");
@@ -245,20 +245,20 @@ TEST(GradientCutsTest, ReplicasOfStagesThatTrainAreReduced) {
                "of a stage that trains is reduced, or none is"));
 }
 
-TEST(GradientCutsTest, ATableOfOtherStagesIsRefused) {
+TEST(LossesTest, ATableOfOtherStagesIsRefused) {
   Schedule schedule = testing::family("gpipe", 3);
-  schedule.cuts = GradientCuts(2, {{1, 0}});
+  schedule.losses = Losses(2, {{1, 0}});
   EXPECT_EQ(error_of([&] { validate(schedule); }),
             "schedule: losses of 2 stages for a schedule of 3");
 }
 
-TEST(GradientCutsTest, ActivationLimitsCountNoForwardWithoutABackward) {
+TEST(LossesTest, ActivationLimitsCountNoForwardWithoutABackward) {
   const Schedule schedule = parse("# halfback schedule losses=1:1\n0F0,0F1\n1F0,1B0,1F1,1B1\n");
   validate(schedule, {.activation_limit = 1.0});
   EXPECT_TRUE(has_text(error_of([&] { validate(schedule, {.activation_limit = 0.5}); }), "1F0"));
 }
 
-TEST(GradientCutsTest, TorchHasNoPlaceForThem) {
+TEST(LossesTest, TorchHasNoPlaceForThem) {
   const Schedule schedule = parse(kGreedyV);
   EXPECT_EQ(
       error_of([&] { to_csv(schedule, CsvDialect::Torch); }),

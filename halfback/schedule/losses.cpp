@@ -1,4 +1,4 @@
-#include "halfback/schedule/gradient_cuts.h"
+#include "halfback/schedule/losses.h"
 
 #include "halfback/base/error.h"
 
@@ -48,10 +48,10 @@ std::string text_of(std::span<const LossReach> losses) {
 
 }  // namespace
 
-GradientCuts::GradientCuts(int num_stages,
-                           std::vector<LossReach> losses,
-                           WeightRule rule,
-                           const std::string& where)
+Losses::Losses(int num_stages,
+               std::vector<LossReach> losses,
+               WeightRule rule,
+               const std::string& where)
     : losses_(std::move(losses)), rule_(rule) {
   const std::string fault = fault_of(num_stages, losses_);
   if (!fault.empty()) {
@@ -86,12 +86,12 @@ GradientCuts::GradientCuts(int num_stages,
   }
 }
 
-std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int stage) {
-  if (cuts.is_backprop()) {
+std::vector<int> losses_through(const Losses& losses, int num_stages, int stage) {
+  if (losses.is_backprop()) {
     return {num_stages - 1};
   }
   std::vector<int> through;
-  for (const LossReach& loss : cuts.losses()) {
+  for (const LossReach& loss : losses.reaches()) {
     if (loss.stage >= stage && loss.lowest <= stage) {
       through.push_back(loss.stage);
     }
@@ -99,24 +99,24 @@ std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int st
   return through;
 }
 
-std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int stage) {
+std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage) {
   std::vector<int> crossing;
   if (stage > 0) {
-    const std::vector<int> below = losses_through(cuts, num_stages, stage - 1);
+    const std::vector<int> below = losses_through(losses, num_stages, stage - 1);
     std::copy_if(below.begin(), below.end(), std::back_inserter(crossing),
                  [stage](int loss) { return loss >= stage; });
   }
   return crossing;
 }
 
-std::string losses_text(const GradientCuts& cuts) { return text_of(cuts.losses()); }
+std::string losses_text(const Losses& losses) { return text_of(losses.reaches()); }
 
-std::string brief_losses(const GradientCuts& cuts) {
+std::string brief_losses(const Losses& losses) {
   constexpr std::size_t kMost = 16;
-  const std::vector<LossReach>& losses = cuts.losses();
-  const std::size_t num_shown = std::min(losses.size(), kMost);
-  return text_of({losses.data(), num_shown}) +
-         (num_shown < losses.size() ? fmt::format(" and {} more", losses.size() - num_shown) : "");
+  const std::vector<LossReach>& all = losses.reaches();
+  const std::size_t num_shown = std::min(all.size(), kMost);
+  return text_of({all.data(), num_shown}) +
+         (num_shown < all.size() ? fmt::format(" and {} more", all.size() - num_shown) : "");
 }
 
 std::string to_string(WeightRule rule) {

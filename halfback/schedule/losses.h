@@ -39,24 +39,24 @@ struct StagePasses {
   bool operator==(const StagePasses&) const = default;
 };
 
-class GradientCuts {
+class Losses {
  public:
   // Backprop, for any number of stages.
-  GradientCuts() = default;
+  Losses() = default;
   // Throws ScheduleError "where: what" unless the losses ascend by stage, at most one on each, the
   // last stage has one, and each reaches a stage from 0 to the one above its own.
-  GradientCuts(int num_stages,
-               std::vector<LossReach> losses,
-               WeightRule rule = WeightRule::Sum,
-               const std::string& where = "schedule");
+  Losses(int num_stages,
+         std::vector<LossReach> losses,
+         WeightRule rule = WeightRule::Sum,
+         const std::string& where = "schedule");
 
   bool is_backprop() const { return losses_.empty(); }
   // Returns 0 for backprop, which fits any number.
   int num_stages() const { return static_cast<int>(stages_.size()); }
-  const std::vector<LossReach>& losses() const { return losses_; }
+  const std::vector<LossReach>& reaches() const { return losses_; }
   WeightRule weight_rule() const { return rule_; }
 
-  // Returns how many gradients go from a stage to the one below, in one message: 0 at a cut.
+  // Returns how many gradients go from a stage to the one below, in one message.
   int num_crossing(int stage) const {
     return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
   }
@@ -70,7 +70,7 @@ class GradientCuts {
     return is_backprop() ? StagePasses{1, 0, 1} : at(stage).passes;
   }
 
-  bool operator==(const GradientCuts&) const = default;
+  bool operator==(const Losses&) const = default;
 
  private:
   struct StageFlow {
@@ -90,17 +90,17 @@ class GradientCuts {
 
 // Returns the stages whose losses have a gradient that passes this stage, ascending: the last is
 // the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
-std::vector<int> losses_through(const GradientCuts& cuts, int num_stages, int stage);
+std::vector<int> losses_through(const Losses& losses, int num_stages, int stage);
 
 // Returns the stages whose losses have a gradient that goes from a stage to the one below: the
 // tensors of that message, in this order. Linear in the losses.
-std::vector<int> losses_crossing(const GradientCuts& cuts, int num_stages, int stage);
+std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage);
 
 // Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.
-std::string losses_text(const GradientCuts& cuts);
+std::string losses_text(const Losses& losses);
 
 // Returns the same for people: the first losses, and how many more there are.
-std::string brief_losses(const GradientCuts& cuts);
+std::string brief_losses(const Losses& losses);
 
 // Returns "sum", "mean" or "furthest".
 std::string to_string(WeightRule rule);

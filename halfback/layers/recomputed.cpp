@@ -1,4 +1,4 @@
-#include "halfback/layers/checkpointed.h"
+#include "halfback/layers/recomputed.h"
 
 #include "halfback/base/error.h"
 #include "halfback/layers/shapes.h"
@@ -18,11 +18,10 @@ Saved copied(const Saved& saved) {
 
 }  // namespace
 
-Checkpointed::Checkpointed(std::vector<std::unique_ptr<Layer>> layers,
-                           const CheckpointPolicy& policy)
+Recomputed::Recomputed(std::vector<std::unique_ptr<Layer>> layers, const RecomputePolicy& policy)
     : Sequence(std::move(layers)), policy_(policy) {}
 
-Tensors Checkpointed::forward(Tensors inputs, Saved& saved, const Call& call) {
+Tensors Recomputed::forward(Tensors inputs, Saved& saved, const Call& call) {
   if (!policy_.recomputes_forward) {
     return Sequence::forward(std::move(inputs), saved, call);
   }
@@ -31,13 +30,13 @@ Tensors Checkpointed::forward(Tensors inputs, Saved& saved, const Call& call) {
   return Sequence::forward(std::move(inputs), dropped, call);
 }
 
-void Checkpointed::restore(Saved& saved, const Call& call) {
+void Recomputed::restore(Saved& saved, const Call& call) {
   if (policy_.recomputes_forward) {
     Sequence::forward(saved.until_input, saved, call);
   }
 }
 
-Tensors Checkpointed::backward_input(Tensors grad_outputs, Saved& saved, const Call& call) {
+Tensors Recomputed::backward_input(Tensors grad_outputs, Saved& saved, const Call& call) {
   if (!policy_.recomputes_gradients) {
     restore(saved, call);
     saved.until_input.clear();
@@ -54,13 +53,13 @@ Tensors Checkpointed::backward_input(Tensors grad_outputs, Saved& saved, const C
   return Sequence::backward_input(std::move(grad_outputs), work, call);
 }
 
-Tensors Checkpointed::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
+Tensors Recomputed::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
   restore(saved, call);
   saved.until_input.clear();
   return Sequence::backward(std::move(grad_outputs), saved, call);
 }
 
-void Checkpointed::prepare_weight(Saved& saved) {
+void Recomputed::prepare_weight(Saved& saved) {
   if (policy_.recomputes_gradients) {
     restore(saved, saved.call);
     saved.until_input.clear();
@@ -68,14 +67,14 @@ void Checkpointed::prepare_weight(Saved& saved) {
   }
 }
 
-void Checkpointed::backward_weight(std::span<Saved*> saved) {
+void Recomputed::backward_weight(std::span<Saved*> saved) {
   for (Saved* const one : saved) {
     prepare_weight(*one);
   }
   Sequence::backward_weight(saved);
 }
 
-Described Checkpointed::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
+Described Recomputed::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
   const std::int64_t input = numel(shapes.front()) * element_bytes;
   Described inside = Sequence::describe(std::move(shapes), element_bytes);
   const SavedBytes kept = inside.bytes;

@@ -14,16 +14,16 @@
 
 namespace halfback {
 
-struct CheckpointPolicy {
+struct RecomputePolicy {
   bool recomputes_forward = false;
   bool recomputes_gradients = false;
 
-  bool operator==(const CheckpointPolicy&) const = default;
+  bool operator==(const RecomputePolicy&) const = default;
 };
 
-class Checkpointed final : public Sequence {
+class Recomputed final : public Sequence {
  public:
-  Checkpointed(std::vector<std::unique_ptr<Layer>> layers, const CheckpointPolicy& policy);
+  Recomputed(std::vector<std::unique_ptr<Layer>> layers, const RecomputePolicy& policy);
 
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
   Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
@@ -37,7 +37,7 @@ class Checkpointed final : public Sequence {
   // Brings the micro-batch to the point where W of the layers can run.
   void prepare_weight(Saved& saved);
 
-  CheckpointPolicy policy_;
+  RecomputePolicy policy_;
 };
 
 }  // namespace halfback
