@@ -1,4 +1,4 @@
-// What an executor asks of its rank's stages: to do what an action says. Tests give it another one.
+// What an executor asks of its rank's stages: to carry out an action. Tests substitute their own.
 #pragma once
 
 #include "halfback/layers/call.h"
@@ -16,18 +16,18 @@ class ActionRunner {
   ActionRunner& operator=(const ActionRunner&) = delete;
   virtual ~ActionRunner() = default;
 
-  // F, I or B: takes what a neighboring stage gave, if the schedule has it take anything, and
-  // returns what the next one gets.
+  // F, I or B: takes what a neighboring stage gave, if the schedule names an input, and returns
+  // what the next stage gets.
   virtual Tensors compute(const Action& action, Tensors taken) = 0;
 
-  // W of one stage, all of these at once.
+  // Computes these W of one stage together.
   virtual void compute_weights(std::span<const Action> weights) = 0;
 
-  // Returns how many of these W of one stage, which stand together, compute_weights() may take at
-  // once: the first so many, at least 1.
+  // Returns how many of these consecutive W of one stage, from the first on, compute_weights() may
+  // take together; at least 1.
   virtual std::size_t num_joined(std::span<const Action> weights) const = 0;
 
-  // RG: begins the sum of a stage's gradients over its replicas, and does not wait.
+  // RG: begins the sum of a stage's gradients over its replicas, without waiting.
   virtual void begin_reduction(const Action& action) = 0;
 
   // U.

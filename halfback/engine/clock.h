@@ -3,7 +3,7 @@
 
 namespace halfback {
 
-// Seconds of a clock that never goes back.
+// Seconds of a monotonic clock.
 double now_seconds();
 
 // CPU seconds of the calling thread.

@@ -120,9 +120,10 @@ at::Tensor RankDevice::take(const at::Tensor& tensor) const {
     return tensor;
   }
   at::Tensor own = tensor.to(device_);
-  // Memory of another stream: not to be used again there before this one is done with it.
+  // This memory belongs to another stream, which must not reuse it before our stream is done with
+  // it.
   backend_.recordDataPtrOnStream(own.storage().data_ptr(), stream_);
-  wait();  // what was copied may go now
+  wait();  // the source may be freed after this
   return own;
 }
 

@@ -1,9 +1,9 @@
 // Where a rank computes, through torch's own device-neutral interface: one build serves the CPU and
-// whatever devices the torch beside it knows.
+// every device that the installed torch supports.
 //
-// On a device each rank has a stream of its own. An action ends when its work there has ended, so
-// that spans tell the truth and a message is whole when it is sent; the price is one wait of the
-// host for each action, during which nothing is queued for the device.
+// On a device, each rank has its own stream. An action ends when its work on the device has ended,
+// so spans are true and a message is complete when it is sent. The cost is one wait of the host per
+// action, during which nothing is queued for the device.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -17,17 +17,16 @@
 
 namespace halfback {
 
-// Reads "cpu", "cuda" or "cuda:K". Throws ConfigError for anything else, and for a device that is
-// not there.
+// Reads "cpu", "cuda" or "cuda:K". Throws ConfigError for anything else, and for a device that does
+// not exist.
 at::Device parse_device(const std::string& text);
 
-// Returns where a rank computes. A device with a number is that one; without, ranks are dealt out
-// over all of its kind, rank r to r modulo their number. Throws ConfigError where there is none.
+// Returns where a rank computes: on `device` if it has an index, else on number `rank` modulo count
+// of all devices of its kind. Throws ConfigError if there is none.
 at::Device device_of_rank(at::Device device, int rank);
 
-// Has operators that know several ways take one that adds in a fixed order, or fail, and products
-// in float32 have all its bits, in this process from now on. Nothing for the CPU, whose operators
-// are so without.
+// Makes operators of this process deterministic from now on: they add in a fixed order or fail, and
+// float32 products use no shorter type. Does nothing for the CPU, whose operators already do so.
 void require_reproducible_operators(at::Device device);
 
 class RankDevice {
@@ -37,21 +36,21 @@ class RankDevice {
 
   at::Device device() const { return device_; }
 
-  // From here on the calling thread works on the device, in the rank's stream.
+  // Makes the calling thread work on the device, in the rank's stream, from now on.
   void enter() const;
 
-  // Waits until all that the rank has begun there has ended.
+  // Waits for everything that the rank has begun there.
   void wait() const;
-  // Waits until all that threads outside the ranks have begun there has ended.
+  // Waits for everything that threads outside the ranks have begun there.
   void wait_for_others() const;
 
-  // Returns what another rank has made, on this device. The other's work on it must have ended.
+  // Returns another rank's tensor on this device. The other rank's work on it must have ended.
   at::Tensor take(const at::Tensor& tensor) const;
   Tensors take(const Tensors& tensors) const;
 
-  // Bytes that are alive now, and the most since the last reset_peak. On the CPU those of the rank,
-  // as tensors ask for them (memory.h); elsewhere those of the device, which other ranks may share,
-  // as its caching allocator rounds them.
+  // Live bytes, and their peak since the last reset_peak. On the CPU they are the rank's, as
+  // tensors request them (memory.h). Elsewhere they are the device's, which other ranks may share,
+  // as rounded by its caching allocator.
   std::int64_t live_bytes() const;
   std::int64_t peak_bytes() const;
   void reset_peak() const;

@@ -50,7 +50,7 @@ void Executor::run(const Schedule& schedule, double origin_seconds) {
   reductions_.clear();
   const auto& list = schedule.ranks[static_cast<std::size_t>(rank_)];
   spans_.clear();
-  spans_.reserve(list.size() + 2 * mail_.size());  // and a sum and an update behind the list
+  spans_.reserve(list.size() + 2 * mail_.size());  // plus a sum and an update after the list
   peak_between_actions_ = device_.live_bytes();
   for (std::size_t i = 0; i < list.size();) {
     position_.store(static_cast<int>(i), std::memory_order_relaxed);
@@ -133,7 +133,7 @@ void Executor::compute(const Action& action) {
   deliver(action, runner_.compute(action, std::move(taken)));
 }
 
-// Its span is that of the sum, not of its begin: filled in at the end of the sum.
+// Its span covers the whole sum, so it is filled in when the sum ends.
 void Executor::begin_reduction(const Action& action) {
   runner_.begin_reduction(action);
   reductions_[action.stage] = spans_.size();
@@ -161,7 +161,7 @@ std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t b
   const std::span<const Action> together(first, last);
   const std::span<const Action> joined = together.first(runner_.num_joined(together));
   timed(*first, [&] { runner_.compute_weights(joined); });
-  // One product made several actions: each gets an equal share of its time.
+  // One product did several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();
   const auto parts = static_cast<double>(joined.size());

@@ -1,5 +1,5 @@
 // Walks one rank's list of actions: has its stages compute, sends and receives through the
-// transport, notes a span per action. It never reorders, drops or invents an action.
+// transport, and records a span per action. It never reorders, drops or invents an action.
 #pragma once
 
 #include "halfback/engine/action_runner.h"
@@ -22,18 +22,19 @@ class Executor {
   // All must outlive it.
   Executor(int rank, ActionRunner& runner, Transport& transport, const RankDevice& device);
 
-  // Runs the whole list of the schedule, which must outlive what follows. Spans count from
+  // Runs the whole list of the schedule, which must outlive the calls below. Spans count from
   // `origin_seconds` of now_seconds(). Throws what an action throws; position() is then that of the
   // action.
   void run(const Schedule& schedule, double origin_seconds);
 
-  // Runs an action behind the list, such as an update that had to wait for all ranks.
+  // Runs an action after the list, such as an update that had to wait for all ranks.
   void run_behind(const Action& action);
 
-  // Notes the spans of sums that ran beside the list, on the clock of now_seconds().
+  // Records the spans of sums that ran beside the list, on the clock of now_seconds().
   void add_reductions(std::span<const Span> spans);
 
-  // Where the list is, for messages of other ranks: may be called from any thread.
+  // The current place in the list, for error messages of other ranks. May be called from any
+  // thread.
   int position() const { return position_.load(std::memory_order_relaxed); }
 
   const std::vector<Span>& spans() const { return spans_; }
@@ -41,7 +42,7 @@ class Executor {
   std::int64_t peak_between_actions() const { return peak_between_actions_; }
 
  private:
-  // Tensors of a stage that are on their way, by micro-batch.
+  // Tensors of a stage in transit, by micro-batch.
   struct Mail {
     std::vector<Tensors> activations_in;
     std::vector<Tensors> activations_out;
@@ -50,20 +51,20 @@ class Executor {
   };
 
   // Throws ScheduleError for an action that this rank cannot run, which only an unverified schedule
-  // has.
+  // contains.
   void require_possible(const Action& action) const;
   void run_action(const Action& action);
   void compute(const Action& action);
   void send(const Action& action);
   void receive(const Action& action);
   void begin_reduction(const Action& action);
-  // Runs the W actions of one stage that stand together at `begin`; returns how many.
+  // Runs the consecutive W actions of one stage from `begin` on; returns how many.
   std::size_t run_weights(const std::vector<Action>& list, std::size_t begin);
 
-  // Puts what an F, I or B makes where another stage of this rank or a send takes it.
+  // Puts the result of an F, I or B where another stage of this rank or a send takes it.
   void deliver(const Action& action, Tensors tensors);
 
-  // Runs `work` and notes the span of an action.
+  // Runs `work` and records the span of an action.
   template <typename Work>
   void timed(const Action& action, Work work);
 
@@ -77,7 +78,7 @@ class Executor {
   std::map<int, Mail> mail_;  // by stage
   std::vector<Span> spans_;
   std::int64_t peak_between_actions_ = 0;
-  std::map<int, std::size_t> reductions_;  // by stage, of those in the list: place in the spans
+  std::map<int, std::size_t> reductions_;  // by stage: index in the spans of a sum in the list
 };
 
 }  // namespace halfback

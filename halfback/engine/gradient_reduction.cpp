@@ -24,7 +24,7 @@ std::int64_t divided_up(std::int64_t value, std::int64_t divisor) {
 
 }  // namespace
 
-// One on its way through the two exchanges.
+// A bucket in transit through the two exchanges.
 struct GradientReduction::Bucket {
   Group::Parts shards;  // views of the gradients, by replica
   Group::Parts parts;   // of the own shard, by replica; the own one in place
@@ -67,7 +67,7 @@ std::vector<Span> GradientReduction::finish() {
   return std::exchange(spans_, {});
 }
 
-// Gives every replica its shard of a new bucket, gets what they have of the own one.
+// Sends every replica its shard of a new bucket, and receives their parts of its own.
 void GradientReduction::scatter(Task& task, const at::Tensor& elements) {
   const MemoryOwner on_its_way(kNoRank);
   Bucket bucket{.shards = shards_of(elements, static_cast<std::size_t>(task.job.replicas.size()))};
@@ -79,7 +79,8 @@ void GradientReduction::scatter(Task& task, const at::Tensor& elements) {
   task.buckets.push_back(std::move(bucket));
 }
 
-// Adds up the own shard of each bucket as it comes, gives it to every replica, gets theirs.
+// Adds up the own shard of each bucket as it arrives, sends it to every replica and receives
+// theirs.
 void GradientReduction::sum_up(Task& task) {
   const double cpu_start = thread_cpu_seconds();
   for (Bucket& bucket : task.buckets) {

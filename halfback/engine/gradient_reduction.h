@@ -1,14 +1,14 @@
-// The sum of a stage's gradients over all replicas of the stage (data parallelism, schedules with
-// replicas), under way while the rank computes on.
+// Sums a stage's gradients over all replicas of the stage (data parallelism, schedules with
+// replicas), while the rank continues to compute.
 //
-// Each replica owns an equal part of the elements: it gets that part of all others (scatter), adds
-// the parts pairwise in the order of the replicas (pairwise_sum.h), and gives the sum to all
-// (gather). So every element has one order of sums, each rank sends and receives 2 (D - 1) / D of
-// the gradients of D replicas, which is what a ring moves, and all replicas end with the same bits.
-// Large stages go in buckets: while one is added up, the next is on its way.
+// Each replica owns an equal part of the elements: it receives that part from all others (scatter),
+// adds the parts pairwise in the order of the replicas (pairwise_sum.h), and sends the sum to all
+// (gather). So every element is summed in one order, and all replicas end with the same bits. With
+// D replicas, each rank sends and receives 2 (D - 1) / D times its gradients, as in a ring. Large
+// stages are split into buckets: while one is added up, the next is in transit.
 //
-// Two ranks may begin the sums of two stages in different order. So scatters never wait for
-// gathers: each of the two has a thread.
+// Two ranks may begin the sums of two stages in different orders. So scatters never wait for
+// gathers: each of the two has its own thread.
 #pragma once
 
 #include "halfback/engine/device.h"
@@ -26,10 +26,10 @@ namespace halfback {
 
 class GradientReduction {
  public:
-  // What it needs is counted to no rank, as messages are. The device must outlive it.
+  // Like messages, its memory is counted to no rank. The device must outlive it.
   GradientReduction(int rank, const RankDevice& device);
 
-  // Begins the sum of one stage into `gradients`, a flat buffer, and does not wait.
+  // Begins the sum of one stage into `gradients`, a flat buffer, without waiting.
   struct Job {
     Action action;  // for its span
     at::Tensor gradients;
@@ -37,7 +37,7 @@ class GradientReduction {
   };
   void begin(const Job& job);
 
-  // Waits until all that began is done and returns the spans, on the clock of now_seconds(). Throws
+  // Waits until all sums are done and returns their spans, on the clock of now_seconds(). Throws
   // what went wrong.
   std::vector<Span> finish();
 

@@ -1,4 +1,4 @@
-// A thread that runs what it is given, one after the other, without autograd graphs.
+// A thread that runs jobs one after the other, without autograd graphs.
 #pragma once
 
 #include <functional>
@@ -8,17 +8,17 @@ namespace halfback {
 
 class JobThread {
  public:
-  // `enter` is run first, on the thread.
+  // The thread first calls `enter`.
   explicit JobThread(std::function<void()> enter);
   JobThread(const JobThread&) = delete;
   JobThread& operator=(const JobThread&) = delete;
-  // Leaves out what has not begun.
+  // Drops jobs that have not begun.
   ~JobThread();
 
-  // Does not wait. From any thread.
+  // Does not wait. May be called from any thread.
   void add(std::function<void()> job);
 
-  // Waits until nothing is left to do. Throws the first exception that a job let out since.
+  // Waits until no job is left. Throws the first exception of a job since the last call.
   void finish();
 
  private:

@@ -1,9 +1,9 @@
-// What the loss is multiplied by before backward and gradients are divided by after it, so that
-// products in float16 neither lose small gradients nor overflow. Powers of two: float32 gradients
-// have the bits of a run without.
+// The factor that multiplies the loss before backward and divides the gradients after it, so that
+// float16 products neither lose small gradients nor overflow. It is a power of two, so float32
+// gradients have the same bits as without it.
 //
-// A dynamic one seeks the largest that works: a step whose gradients are not finite is skipped and
-// halves it, 2000 good steps in a row double it.
+// A dynamic scale seeks the largest value that works. A step with non-finite gradients is skipped
+// and halves it; 2000 good steps in a row double it.
 // Source: Micikevicius et al., "Mixed Precision Training", arXiv:1710.03740, section 3.2.
 #pragma once
 
@@ -33,14 +33,14 @@ class LossScale {
   double value() const { return state_.value; }
   bool is_dynamic() const { return is_dynamic_; }
 
-  // Goes on with a state; one that is not dynamic keeps its value.
+  // Continues from a state; a static scale keeps its own value.
   void restore(const LossScaleState& state);
 
-  // Whether a step with this gradient norm, or its square, leaves the parameters as they are. A
-  // scale of 1 that still overflows is none to blame: then nothing is skipped.
+  // Whether to skip a step with this gradient norm, or its square. A scale of 1 is not to blame for
+  // an overflow, so nothing is skipped then.
   bool skips(double gradient_norm) const;
 
-  // Returns how many updates there have been, this one included.
+  // Returns the number of updates so far, including this one.
   std::int64_t update_number(std::int64_t step) const { return step - state_.skipped_steps; }
 
   void finish_step(bool was_skipped);

@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::int64_t kCacheFloor = std::int64_t{256} << 20;
 
-// Sits in front of every block.
+// Precedes every block.
 struct alignas(kAlignment) Header {
   std::int64_t bytes;      // asked for
   std::atomic<int> owner;  // counted to, as an index of `ranks`

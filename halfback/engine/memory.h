@@ -1,8 +1,8 @@
-// Exact memory of each rank: a CPU allocator that counts every byte to the rank that asked for it,
-// and keeps freed blocks for the next request of that size, so that a steady state neither
-// allocates nor touches new pages.
+// Counts the exact memory of each rank: a CPU allocator counts every byte to the rank that
+// requested it. Freed blocks are kept for the next request of the same size, so a steady state
+// neither allocates nor touches new pages.
 //
-// Bytes are those that tensors ask for, without rounding. A tensor that is handed to another rank
+// Bytes are those that tensors request, without rounding. A tensor that is handed to another rank
 // is counted there from then on.
 #pragma once
 
@@ -12,13 +12,13 @@
 
 namespace halfback {
 
-// Who a byte is counted to. Ranks are 0, 1, ...; everything outside the ranks (the mini-batch,
-// tensors on their way) is kNoRank.
+// Whom a byte is counted to: rank 0, 1, ..., or kNoRank for everything outside the ranks (the
+// mini-batch, tensors in transit).
 inline constexpr int kNoRank = -1;
 inline constexpr int kMaxCountedRanks = 1022;
 
 // Makes the counting allocator the CPU allocator of this process. Call before the first tensor;
-// more calls do nothing.
+// further calls do nothing.
 void install_counting_allocator();
 
 // While it lives, what this thread allocates is counted to `rank`.
@@ -33,11 +33,10 @@ class MemoryOwner {
   int previous_;
 };
 
-// Counts the tensor's storage to `rank` from now on. Storage that the counting allocator did not
-// make is left alone.
+// Counts the tensor's storage to `rank` from now on. Storage from another allocator is left alone.
 void hand_over(const at::Tensor& tensor, int rank);
 
-// Bytes of the rank that are alive now, and the most since the last reset_peak.
+// Live bytes of the rank, and their peak since the last reset_peak.
 std::int64_t live_bytes(int rank);
 std::int64_t peak_bytes(int rank);
 void reset_peak(int rank);

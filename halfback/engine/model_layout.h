@@ -1,10 +1,10 @@
-// The parameters of a whole model, as every process knows them whether their stages are here or
-// not: what their initial values are drawn from, and which of them are one.
+// The parameters of a whole model, which every process knows even for stages it does not hold: what
+// their initial values are drawn from, and which are tied.
 //
-// Two layers may share a parameter, such as the matrix of embedding and head. Each of the two
-// stages has its own copy; at the end of a step both get the sum of their two gradients, and equal
-// updates keep them equal. So the sum has one order wherever the two stand: what the first layer's
-// weight gradients add up to, plus what the second's do.
+// Two layers may share a parameter, such as the matrix of embedding and head. Each of their stages
+// has its own copy. At the end of a step both get the sum of their two gradients, and equal updates
+// keep them equal. The sum has one order wherever the two are: the first layer's whole gradient
+// plus the second's.
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
@@ -25,7 +25,7 @@ struct TiedPair {
 };
 
 struct ModelLayout {
-  // By stage and parameter: its number in the model, which a copy has from its original.
+  // By stage and parameter: its number in the model. A copy has its original's number.
   std::vector<std::vector<std::uint64_t>> numbers;
   std::vector<TiedPair> tied;  // in the order of the copies
 
@@ -34,8 +34,8 @@ struct ModelLayout {
   }
 };
 
-// Lays out a model and has its copies begin as their originals do. Throws ConfigError for a copy
-// without an earlier parameter of its name and shape.
+// Lays out a model and gives copies the initialization of their originals. Throws ConfigError for a
+// copy without an earlier parameter of its name and shape.
 ModelLayout lay_out(std::vector<StageLayers>& stages);
 
 }  // namespace halfback

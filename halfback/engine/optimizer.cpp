@@ -13,7 +13,7 @@ namespace halfback {
 
 namespace {
 
-// What of the two groups of a buffer, decaying and then not, is among some elements.
+// The part of a range of elements that is in one of a buffer's two groups: decaying, then the rest.
 struct Group {
   ElementRange elements;
   double weight_decay;
@@ -34,7 +34,7 @@ std::vector<Group> groups(const ParameterStore& store,
   return both;
 }
 
-// The elements of a group, out of a buffer that begins with element `first`.
+// Returns the elements of a group, from a buffer that begins with element `first`.
 std::array<at::Tensor, 1> part(const at::Tensor& buffer, const Group& group, std::int64_t first) {
   return {buffer.narrow(0, group.elements.begin - first, group.elements.size())};
 }
@@ -43,7 +43,7 @@ at::Tensor zeros(const ParameterStore& store, const ElementRange& elements) {
   return at::zeros({elements.size()}, store.values().options());
 }
 
-// A number as the fused kernels take it: where the values are.
+// Returns a number as the fused kernels take it: on the device of the values.
 at::Tensor number(double value, const ParameterStore& store) {
   return at::scalar_tensor(value, store.values().options().dtype(at::kFloat));
 }

@@ -42,12 +42,11 @@ class Optimizer {
   };
   virtual void step(const ParameterStore& store, const StepOptions& options) = 0;
 
-  // Returns the state as named buffers: of its elements of the store.
+  // Returns the state of its elements as named buffers.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() = 0;
 };
 
-// Makes an optimizer with zero state for these elements of the store, the only ones that it
-// updates.
+// Makes an optimizer with zero state that updates only these elements of the store.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const ParameterStore& store,
                                           const ElementRange& elements);

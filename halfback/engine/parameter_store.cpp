@@ -61,7 +61,7 @@ void draw(at::Tensor& value, const Init& init, const at::Generator& generator) {
 
 ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options& options)
     : parameters_(std::move(parameters)), offsets_(parameters_.size()) {
-  // Lays out the parameters that fit after each other; returns the size.
+  // Lays out the parameters that satisfy `fits`, one after the other; returns where they end.
   const auto lay_out = [this](std::int64_t begin, auto fits) {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       if (fits(*parameters_[i])) {
@@ -81,7 +81,8 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options
   if (options.product_dtype && *options.product_dtype != options.dtype) {
     rounded_ = at::zeros({num_decaying_}, like.dtype(*options.product_dtype));
   }
-  // Before the last group is added, as many sums are kept as a count below has binary digits.
+  // Before the last group is added, as many sums are kept as `gradient_groups - 1` has binary
+  // digits.
   for (int rest = options.gradient_groups - 1; rest > 0; rest /= 2) {
     spares_.push_back(at::empty_like(gradients_));
     group_bytes_ += static_cast<std::int64_t>(gradients_.nbytes());
@@ -126,7 +127,7 @@ void ParameterStore::initialize(std::uint64_t seed, std::span<const std::uint64_
     at::Tensor drawn =
         value.is_cpu() ? value : at::empty(value.sizes(), value.options().device(at::kCPU));
     draw(drawn, init, generator);
-    value.copy_(drawn);  // nothing to do where they are the same
+    value.copy_(drawn);  // does nothing if they are the same
   }
 }
 

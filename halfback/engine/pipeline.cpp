@@ -100,7 +100,7 @@ void Pipeline::choose_gradient_groups() {
     return;
   }
   group_ends_.assign(group_of.size(), GroupEnd::No);
-  // In each replica, the micro-batch before the first one of another group ends its own.
+  // In each replica, a micro-batch ends its group if the next one belongs to another group.
   for (int replica = 0; replica < replicas; ++replica) {
     std::optional<std::size_t> previous;
     for (std::size_t m = 0; m < group_of.size(); ++m) {
@@ -154,7 +154,7 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
       stages = build();
       lay_out(stages);
     }
-    // Every rank's thread makes its own stages, so that they are counted to it.
+    // Every rank's thread makes its own stages, so that their memory is counted to it.
     threads_->run([&](int number) {
       Rank& rank = *ranks_.at(number);
       Stage::Options stage_options = options_.stage;
@@ -327,7 +327,7 @@ void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
 void Pipeline::collect(StepResult& result) {
   std::vector<RankReport> reports;
   for (const auto& [number, rank] : ranks_) {
-    if (has_all_ranks() || reports.empty()) {  // else each has those of all
+    if (has_all_ranks() || reports.empty()) {  // otherwise each has those of all
       std::move(rank->reports.begin(), rank->reports.end(), std::back_inserter(reports));
     }
   }

@@ -1,10 +1,10 @@
 // A model in training: one step is one run of the schedule and one update of every stage. Ranks are
-// threads of this process, or of this and others: each process then has a Pipeline of its own with
-// the stages of its ranks, all with the same schedule and options, called alike.
+// threads of one or several processes. Each process has its own Pipeline with the stages of its
+// ranks; all have the same schedule and options and make the same calls.
 //
-// Results do not depend on the schedule, the number of stages, ranks, processes or replicas of the
-// weights (weight gradients looped, in ascending order, in as many gradient groups): losses,
-// gradients and parameters equal the plain run bit for bit.
+// Results do not depend on the schedule or the number of stages, ranks, processes or replicas of
+// the weights: losses, gradients and parameters equal the plain run bit for bit. This requires
+// looped weight gradients, in ascending order, and the same number of gradient groups.
 #pragma once
 
 #include "halfback/engine/model_layout.h"
@@ -34,7 +34,7 @@ struct StepResult {
   double gradient_norm = 0.0;  // before clipping
   double loss_scale = 1.0;     // of this step; loss and norm are without it
   bool was_skipped = false;    // gradients were not finite: nothing was updated
-  bool is_stop_asked = false;  // in some process: the same in all of them
+  bool is_stop_asked = false;  // in some process; the same in all of them
   double seconds = 0.0;
   Timeline timeline;
   std::vector<RankMemory> memory;  // by rank
@@ -42,12 +42,12 @@ struct StepResult {
 
 struct Evaluation {
   double loss = 0.0;      // mean over the targets
-  double accuracy = 0.0;  // part of the targets that had the highest score
+  double accuracy = 0.0;  // fraction of the targets that had the highest score
 
   bool operator==(const Evaluation&) const = default;
 };
 
-// Makes the layers of the whole model, stage by stage, alike every time.
+// Makes the layers of the whole model, stage by stage, the same on every call.
 using BuildStages = std::function<std::vector<StageLayers>()>;
 
 // A stage that lives in this process.
@@ -57,7 +57,7 @@ struct LocalStage {
   Stage* stage = nullptr;
 };
 
-// One with the optimizer's state of all its elements.
+// A stage with the optimizer's state of all its elements.
 struct GatheredStage {
   Stage* stage = nullptr;
   std::vector<ShardedBuffer> state;
@@ -66,13 +66,14 @@ struct GatheredStage {
 class Pipeline {
  public:
   // Stages get memory, not values. `build` is called once for each replica of the weights. Without
-  // a network all ranks are here. Throws as check() and check_updates(), and ConfigError for
-  // gradient groups that the schedule cannot have and for layers that replicas cannot keep alike.
+  // a network all ranks are in this process. Throws like check() and check_updates(), and
+  // ConfigError for gradient groups that the schedule cannot have and for layers that replicas
+  // cannot keep equal.
   Pipeline(const BuildStages& build,
            const RunnableSchedule& schedule,
            const PipelineOptions& options,
            std::unique_ptr<Network> network = {});
-  // The same for one replica of the weights, all of it here.
+  // The same for one replica of the weights, all in this process.
   Pipeline(std::vector<StageLayers> stages,
            const RunnableSchedule& schedule,
            const PipelineOptions& options);
@@ -80,26 +81,25 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();
 
-  // Draws the initial values of all parameters; all replicas of the weights begin as the first.
+  // Draws the initial values of all parameters; all replicas of the weights start equal.
   void initialize(std::uint64_t seed);
 
-  // One optimizer step over as many micro-batches as the schedule has. After an error the
+  // Runs one optimizer step over as many micro-batches as the schedule has. After an error the
   // pipeline cannot be used again.
   struct StepOptions {
     std::int64_t number = 1;  // of this step, from 1
     double learning_rate = 0.0;
-    const std::atomic<bool>* stop = nullptr;  // is to become true in any process to end the run
+    const std::atomic<bool>* stop = nullptr;  // becomes true in any process to end the run
   };
   StepResult train_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
 
   // Accumulates gradients without updating; for tests and tools.
   StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches);
 
-  // Through the same stages, forward only. Takes any number of micro-batches, which may differ in
-  // size.
+  // Runs the same stages forward only. Takes any number of micro-batches, which may differ in size.
   Evaluation evaluate(std::span<const MicroBatch> micro_batches);
 
-  // Part of the state of training, where it is dynamic.
+  // Part of the training state if it is dynamic.
   const LossScale& loss_scale() const { return update_.loss_scale(); }
   void restore_loss_scale(const LossScaleState& state) { update_.loss_scale().restore(state); }
 
@@ -110,17 +110,18 @@ class Pipeline {
   std::vector<LocalStage> local_stages();
   int gradient_groups() const { return gradient_groups_; }
 
-  // Returns the replicas of stages in this process that are chosen, by number, with the optimizer's
-  // state from the shards of all replicas. All processes must call it alike.
+  // Returns the chosen replicas of stages in this process, by number, with the optimizer's state
+  // from the shards of all replicas. All processes must make the same call.
   std::vector<GatheredStage> gather_optimizer_state(const Replicas::IsChosen& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }
 
-  // Says where each rank of this process is in its list, as in "; rank 0 is at position 3, 1F0".
+  // Returns where each rank of this process is in its list, as in "; rank 0 is at position 3, 1F0".
   // May be called from any thread.
   std::string positions() const;
 
-  // Ends all waits of the ranks here: another process has failed. From any thread.
+  // Ends all waits of the ranks here, after another process has failed. May be called from any
+  // thread.
   void stop() { network_->stop(); }
 
  private:
@@ -145,7 +146,7 @@ class Pipeline {
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   mutable std::mutex running_mutex_;
-  const Schedule* running_ = nullptr;  // under way, or that of the error
+  const Schedule* running_ = nullptr;  // in progress, or that of the error
   Schedule forward_;                   // of the last evaluation
   std::unique_ptr<RankThreads> threads_;
 };

@@ -78,7 +78,7 @@ bool Pipeline::Rank::run(const StepContext& context, const StepOptions* update) 
   }
 }
 
-// Where all ranks are here, each keeps its own.
+// If all ranks are in this process, each keeps its own report.
 void Pipeline::Rank::exchange_reports(RankReport own) {
   reports.clear();
   if (pipeline.has_all_ranks()) {

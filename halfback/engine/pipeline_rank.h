@@ -27,7 +27,7 @@ struct Pipeline::Rank {
         executor(rank_number, runner, *pipeline.network_, device) {}
 
   // Runs the list of a step or an evaluation, and the update after it. An error stops all ranks and
-  // is thrown with the place in the list in front. Returns false where another rank has stopped it.
+  // is thrown with the place in the list in front. Returns false if another rank has stopped it.
   bool run(const StepContext& context, const StepOptions* update);
 
   const Pipeline& pipeline;
@@ -41,9 +41,9 @@ struct Pipeline::Rank {
   std::int64_t idle_bytes = 0;  // alive before the step
 
   StepTotals::Sums totals;          // the same on every rank
-  std::vector<RankReport> reports;  // its own, or of all where some are in other processes
+  std::vector<RankReport> reports;  // its own, or all ranks' if some are in other processes
 
-  std::map<int, Link> sent;  // all that went out to a rank before the step
+  std::map<int, Link> sent;  // by rank: everything sent to it before the step
 
  private:
   void run_step(const StepContext& context, const StepOptions* update);

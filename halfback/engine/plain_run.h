@@ -14,9 +14,9 @@ namespace halfback {
 
 class PlainRun {
  public:
-  // `whole` is the model as one stage. Gradients of a step are summed in the groups that its
-  // options ask for. Where each stage's norm is limited on its own, `num_parameters` has how many
-  // of the parameters, in order, each stage of the pipeline holds.
+  // `whole` is the model as one stage. Its options set the groups in which the gradients of a step
+  // are summed. If each stage's norm is clipped on its own, `num_parameters` says how many of the
+  // parameters, in order, each stage of the pipeline holds.
   PlainRun(StageLayers whole,
            const Stage::Options& options,
            const UpdateOptions& update,
@@ -28,7 +28,8 @@ class PlainRun {
     double loss = 0.0;           // mean over the targets
     double gradient_norm = 0.0;  // before clipping
   };
-  // Gradients of all micro-batches, in order, into the stage's store: groups are blocks of them.
+  // Accumulates the gradients of all micro-batches, in order, into the stage's store. Groups are
+  // contiguous blocks of micro-batches.
   Result accumulate_gradients(std::span<const MicroBatch> micro_batches, std::int64_t number = 0);
   // The same, then clipping and one update. `number` counts steps from 1.
   Result train_step(std::span<const MicroBatch> micro_batches,

@@ -9,7 +9,7 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kHead = 8;  // numbers before the links, of which the last counts these
+constexpr std::size_t kHead = 8;  // numbers before the links; the last one is the number of links
 constexpr std::size_t kOfLink = 4;
 constexpr std::size_t kOfSpan = 7;
 

@@ -1,4 +1,4 @@
-// What a rank reports of a step, in the form in which it travels between processes.
+// What a rank reports about a step, in the form that is sent between processes.
 #pragma once
 
 #include "halfback/timeline/timeline.h"
@@ -9,14 +9,14 @@
 
 namespace halfback {
 
-// Exact bytes of one rank. The first three are constant; the rest is of the last step, and of all
-// ranks on the rank's device where that is not the CPU.
+// Exact bytes of one rank. The first three are constant. The others are of the last step; on a
+// device other than the CPU they include all ranks on that device.
 struct RankMemory {
   std::int64_t parameters = 0;
   std::int64_t gradients = 0;
   std::int64_t optimizer_state = 0;
-  std::int64_t activations = 0;  // peak of what is kept or on its way, between actions
-  std::int64_t peak = 0;         // of everything, temporaries inside actions included
+  std::int64_t activations = 0;  // peak of what is kept or in transit, between actions
+  std::int64_t peak = 0;         // of everything, including temporaries inside actions
 };
 
 struct RankReport {

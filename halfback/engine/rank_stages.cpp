@@ -92,7 +92,7 @@ void RankStages::compute_weights(std::span<const Action> weights) {
   end_weight(weights.back());
 }
 
-// Behind the sums over other ranks, where there are any.
+// Runs after the sums over other ranks, if there are any.
 void RankStages::finish_gradient(int stage) {
   Stage& held = *stages_.at(stage);
   update_.unscale(held);

@@ -1,4 +1,4 @@
-// The stages of one rank: they do what the actions of a step say.
+// The stages of one rank, which carry out the actions of a step.
 #pragma once
 
 #include "halfback/data/micro_batch.h"
@@ -20,13 +20,13 @@ enum class GroupEnd : std::uint8_t { No, Yes, LastOfStep };
 struct StepContext {
   const Schedule* schedule = nullptr;
   std::span<const MicroBatch> micro_batches;
-  double loss_scale = 1.0;  // that of the update / number of targets of the step
+  double loss_scale = 1.0;  // the update's scale / number of targets of the step
   // By micro-batch, whether its weight gradient ends a gradient group of its replica of a stage.
-  // Empty where a replica has one group only.
+  // Empty if a replica has only one group.
   std::span<const GroupEnd> group_ends = {};
   bool is_training = true;        // false: forward only, nothing is kept
-  bool updates = false;           // false: gradients add up and values stay
-  bool updates_in_lists = false;  // false: behind them, when all gradients are finished
+  bool updates = false;           // false: gradients add up and values do not change
+  bool updates_in_lists = false;  // false: after them, when all gradients are finished
   StageUpdate::Step update = {};
   double origin_seconds = 0.0;
 };
@@ -45,21 +45,21 @@ class RankStages final : public ActionRunner {
   void begin_reduction(const Action& action) override { replicas_.begin_reduction(action); }
   void update(const Action& action) override;
 
-  // What an update behind the lists needs, where anything does.
+  // Sets what an update after the lists needs, if it needs anything.
   void set_model_norm(double norm) { model_norm_ = norm; }
 
-  // Ends the list. Throws ScheduleError where it has left something undone.
+  // Ends the list. Throws ScheduleError if it has left something undone.
   void end_list();
 
-  // Finishes the gradients of all stages behind a list without updates, with those of other ranks.
+  // After a list without updates, finishes the gradients of all stages, together with other ranks.
   // Returns the spans of sums over replicas.
   std::vector<Span> finish_gradients();
 
   // Squared norms of the finished gradients of each parameter, stage by stage, before clipping.
   const std::map<int, std::vector<double>>& squared_norms() const { return squared_norms_; }
 
-  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation as many
-  // numbers of correct answers stand behind them.
+  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation, the
+  // number of correct answers of each micro-batch follows.
   const std::vector<double>& losses() const { return losses_; }
 
  private:
@@ -67,7 +67,7 @@ class RankStages final : public ActionRunner {
   void end_weight(const Action& action);
   void finish_gradient(int stage);
   Tensors forward(const Action& action, Tensors inputs);
-  // Returns the micro-batches that pass a stage of this rank, ascending.
+  // Returns the micro-batches that pass through a stage of this rank, ascending.
   std::vector<int> own_micro_batches(int stage) const;
 
   int rank_;

@@ -30,7 +30,7 @@ struct RankThreads::State {
     const c10::InferenceMode no_graph;
     std::uint64_t done = 0;
     std::unique_lock lock(mutex);
-    at::set_num_threads(threads_per_rank);  // of this thread, and of libraries that have one number
+    at::set_num_threads(threads_per_rank);  // and of libraries that have one number for all threads
     while (true) {
       changed.wait(lock, [&] { return is_ending || generation != done; });
       if (is_ending) {

@@ -81,7 +81,7 @@ std::vector<Span> Replicas::finish_gradients() {
   return spans;
 }
 
-// Both ends get the sum of the two; where they are one rank, the group has it twice.
+// Both ends get the sum of the two. If one rank holds both, it is in the group twice.
 void Replicas::share_tied_gradient(const TiedPair& tied, Group& both) {
   const auto gradient_of = [&](const TiedPair::Place& place) -> at::Tensor& {
     return parts_.stages.at(place.stage)->store().parameters()[place.parameter]->gradient;

@@ -1,5 +1,5 @@
-// What replicas of the weights exchange, seen from one rank: equal values, one gradient
-// for all replicas of a stage and for parameters that are tied, shards of the optimizer's state.
+// What replicas of the weights exchange, as seen from one rank: equal values, gradient sums over
+// all replicas of a stage and over tied parameters, and shards of the optimizer's state.
 #pragma once
 
 #include "halfback/engine/device.h"
@@ -23,7 +23,7 @@ namespace halfback {
 // The stages of a rank, by number.
 using RankStageMap = std::map<int, std::unique_ptr<Stage>>;
 
-// All ranks that hold a replica of a stage call its functions alike, from their own threads.
+// All ranks that hold a replica of a stage make the same calls, from their own threads.
 class Replicas {
  public:
   // What it works on; all must outlive it.
@@ -39,38 +39,39 @@ class Replicas {
   // Gives the values of the first replica of each stage to the others.
   void copy_values();
 
-  // Begins the sum of a stage's gradients over its replicas, and does not wait. `action` is for its
+  // Begins the sum of a stage's gradients over its replicas, without waiting. `action` is for its
   // span.
   void begin_reduction(const Action& action);
 
-  // Finishes the gradients of all stages: zero what nothing has written, sums over the replicas,
-  // begun or not, then over tied parameters. Returns the spans of the sums over replicas, by stage.
+  // Finishes the gradients of all stages: zeroes what nothing has written, sums over the replicas
+  // (begun or not), then over tied parameters. Returns the spans of the sums over replicas, by
+  // stage.
   std::vector<Span> finish_gradients();
 
   // The same for one stage that has neither replicas nor parameters tied to another's.
   void finish_gradient(int stage);
 
-  // Gives the values that this rank's shard of the optimizer has updated to the other replicas, and
-  // takes theirs.
+  // Sends the values that this rank's shard of the optimizer has updated to the other replicas, and
+  // receives theirs.
   void share_updates();
 
-  // Completes the optimizer's state of the replicas of a stage that are chosen, from the shards
-  // that all of them hold. Returns that of the own replica; nothing if it is not chosen.
+  // Completes the optimizer's state of the chosen replicas of a stage, from the shards of all
+  // replicas. Returns that of this rank's replica; nothing if it is not chosen.
   using IsChosen = std::function<bool(int stage, int replica)>;
   std::optional<std::vector<ShardedBuffer>> gather_optimizer_state(int stage,
                                                                    const IsChosen& is_chosen);
 
  private:
-  // Returns the lowest micro-batch that passes the own replica of a stage.
+  // Returns the lowest micro-batch that passes through this rank's replica of a stage.
   int first_micro_batch(int stage) const;
-  // The own replica of a stage is the group's own member.
+  // This rank's replica of a stage is its own member of the group.
   Group& replicas_of(int stage) { return replicas_.at(stage); }
   void share_tied_gradient(const TiedPair& tied, Group& both);
 
   int rank_;
   Parts parts_;
   std::map<int, Group> replicas_;  // by stage of this rank: those that hold it
-  // By pair and replica, where this rank has an end: the ranks of original and copy.
+  // By pair and replica, if this rank holds either: the ranks of original and copy.
   std::map<std::pair<std::size_t, int>, Group> ties_;
   std::optional<GradientReduction> reduction_;
   std::set<int> begun_;  // stages whose sums are under way

@@ -12,13 +12,14 @@ namespace halfback {
 void initialize_runtime() {
   static const bool is_done = [] {
     install_counting_allocator();
-    // Read by MKL at its first call: best instructions, and one order of sums for any thread count.
+    // MKL reads this at its first call: best instructions, and one order of sums for any thread
+    // count.
     setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
-    // Read by cuBLAS likewise: products of several streams have one order of sums.
+    // cuBLAS reads this likewise: products of several streams have one order of sums.
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-    // An idle pool of this thread would make libgomp count more threads than cores, and those of
-    // the ranks would sleep where they should spin: a third of the speed of a rank with two
-    // threads.
+    // With an idle pool of this thread, libgomp would count more threads than cores, and the
+    // threads of the ranks would sleep where they should spin: a third of the speed of a rank with
+    // two threads.
     omp_set_num_threads(1);
     return true;
   }();

@@ -3,17 +3,17 @@
 
 namespace halfback {
 
-// Installs the counting allocator, asks the matrix libraries for results that do not depend on the
-// number of threads or streams, and lets the calling thread compute on itself alone, since ranks
-// have threads of their own. Call it first in main; more calls do nothing. MKL_CBWR and
-// CUBLAS_WORKSPACE_CONFIG that the user has set stay.
+// Installs the counting allocator, makes results of the matrix libraries independent of the number
+// of threads or streams, and limits the calling thread to one compute thread, since ranks have
+// their own. Call it first in main; further calls do nothing. MKL_CBWR and CUBLAS_WORKSPACE_CONFIG
+// are not changed if the user has set them.
 void initialize_runtime();
 
 // Returns how many cores this process may use.
 int num_cores();
 
-// Returns how many threads each of so many ranks gets: what was asked for, or, for 0, its share of
-// the cores.
+// Returns how many threads each of `num_ranks` ranks gets: `asked`, or its share of the cores if
+// `asked` is 0.
 int threads_of_rank(int asked, int num_ranks);
 
 }  // namespace halfback

@@ -1,4 +1,4 @@
-// A flat buffer over all elements of a stage of which this replica holds a shard, or all.
+// A flat buffer over all elements of a stage; this replica holds a shard of it, or all.
 #pragma once
 
 #include "halfback/group/shards.h"
@@ -12,7 +12,7 @@ namespace halfback {
 
 class ShardedBuffer {
  public:
-  // `own` holds these elements of so many.
+  // `own` holds the elements in `range`, out of `count`.
   ShardedBuffer(std::string name, at::Tensor own, const ElementRange& range, std::int64_t count);
 
   const std::string& name() const { return name_; }
@@ -20,12 +20,12 @@ class ShardedBuffer {
 
   const at::Tensor& own() const { return own_; }
 
-  // Returns all elements: own() where it has them all, else memory that lives as long as this, with
-  // the own elements in their place. What the other replicas hold is 0 there, until
-  // Replicas::gather_optimizer_state() brings it.
+  // Returns all elements: own() if it has them all, else memory that lives as long as this, with
+  // the own elements in place. The elements of other replicas are 0 until
+  // Replicas::gather_optimizer_state() fills them.
   const at::Tensor& whole();
 
-  // Takes the own elements out of whole(), where somebody has written to it.
+  // Copies the own elements out of whole(), after somebody has written to it.
   void take_own();
 
  private:

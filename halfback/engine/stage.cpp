@@ -22,7 +22,7 @@ std::int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
 
-// Side inputs belong to this stage and to the next, which may be elsewhere: each has its own.
+// Both this stage and the next, which may be elsewhere, hold side inputs: each has its own copy.
 Tensors with_own_side_inputs(Tensors outputs) {
   for (std::size_t i = 1; i < outputs.size(); ++i) {
     outputs[i] = outputs[i].clone();
@@ -50,7 +50,7 @@ Stage::Stage(StageLayers layers, const Options& options)
                         .at(static_cast<std::size_t>(options.optimizer_shard))),
       optimizer_(make_optimizer(options.optimizer, store_, own_elements_)) {
   require_reproducible_operators(options.device);
-  std::map<const void*, at::Tensor> moved;  // layers that share a table go on sharing it
+  std::map<const void*, at::Tensor> moved;  // layers that share a table continue to share it
   for (const auto& layer : layers_.layers) {
     for (at::Tensor* const table : layer->buffers()) {
       at::Tensor& own = moved[table->const_data_ptr()];

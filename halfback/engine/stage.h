@@ -18,18 +18,18 @@
 
 namespace halfback {
 
-// How weight gradients of several micro-batches that come together are computed.
+// How the weight gradients of several micro-batches are computed when they run together.
 enum class WeightGradients {
   Looped,        // one after the other; bit-equal to the plain run
-  Concatenated,  // one product over all of them; equal to rounding
+  Concatenated,  // one product over all of them; equal up to rounding
 };
 
 // Returns the key of the random masks of a micro-batch in a step.
 std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch);
 
-// All that it holds is on its device, and what it is given comes there. Called from the thread of
-// its rank only. F, I and W (or F and B) of a micro-batch come once and
-// in this order, else ScheduleError.
+// Everything that it holds is on its device, and what it is given is moved there. Call it only from
+// its rank's thread. F, I and W (or F and B) of a micro-batch come once and in this order, else
+// ScheduleError.
 class Stage {
  public:
   struct Options {
@@ -50,7 +50,7 @@ class Stage {
   bool concatenates() const { return options_.weight_gradients == WeightGradients::Concatenated; }
   ParameterStore& store() { return store_; }
   Optimizer& optimizer() { return *optimizer_; }
-  // The elements of the store that the optimizer has.
+  // The elements of the store that the optimizer updates.
   const ElementRange& own_elements() const { return own_elements_; }
 
   // Returns the optimizer's state, buffer by buffer.
@@ -59,8 +59,7 @@ class Stage {
   // Returns the bytes of parameters, their gradients and the optimizer's state.
   StateBytes state_bytes() const;
 
-  // Begins training step `number`, from 1: its gradients start from nothing, its random masks are
-  // its own.
+  // Begins training step `number`, from 1. Gradients start from zero, and random masks are its own.
   void begin_step(std::int64_t number);
   // Begins a pass of infer() over any number of micro-batches.
   void begin_inference() { store_.round_values(); }
@@ -78,7 +77,7 @@ class Stage {
   // W of one micro-batch, or of several at once as one product.
   void backward_weight(std::span<const int> micro_batches);
 
-  // B: I and W of every layer in turn, so that nothing waits.
+  // B: I and W of every layer in turn, so that nothing is kept between them.
   Tensors backward(int micro_batch, Tensors grad_outputs, double loss_scale);
 
   // Forward without keeping anything.
@@ -89,18 +88,18 @@ class Stage {
   };
   Score infer_loss(Tensors inputs, const at::Tensor& targets);
 
-  // Ends a step of these micro-batches: the next begins with their F again. Returns the first that
-  // is not through, after which the stage cannot be used again; or nothing.
+  // Ends a step of these micro-batches, which then begin with F again. Returns the first unfinished
+  // one, after which the stage cannot be used again, or nothing.
   std::optional<int> finish_step(std::span<const int> micro_batches);
 
   // True when no micro-batch has anything saved.
   bool is_idle() const;
 
  private:
-  // Where a micro-batch stands.
+  // How far a micro-batch has come.
   enum class Phase { Empty, AfterForward, AfterInput, Done };
   // What is kept of one micro-batch: a Saved for each layer and one for the loss, and the side
-  // inputs, until W: some layers need them that long.
+  // inputs, which some layers need until W.
   struct InFlight {
     Phase phase = Phase::Empty;
     Call call;
@@ -108,8 +107,8 @@ class Stage {
     Saved loss;
     Tensors side_inputs;
   };
-  // Returns what is kept and moves on to the next phase. Throws ScheduleError when the micro-batch
-  // does not stand where it must.
+  // Returns what is kept and moves on to the next phase. Throws ScheduleError if the micro-batch is
+  // not in phase `from`.
   InFlight& advance(int micro_batch, Phase from, Phase to);
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(options_.device); }
   Tensors on_device(Tensors tensors) const;

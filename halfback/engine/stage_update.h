@@ -9,8 +9,8 @@
 
 namespace halfback {
 
-// Whose gradient norm is limited: that of the whole model, which is known when all ranks are
-// through, or that of each stage on its own, which is known where the stage is.
+// Which gradient norm is clipped: the whole model's, which is known when all ranks are done, or
+// each stage's own, which is known where the stage is.
 enum class ClipScope { Model, Stage };
 
 struct UpdateOptions {
@@ -19,13 +19,13 @@ struct UpdateOptions {
   ClipScope clip_scope = ClipScope::Model;
 };
 
-// Returns by what gradients of this norm are divided.
+// Returns the divisor of gradients with this norm.
 double clip_divisor(double norm, double clip_norm);
 
-// Adds in order, as everywhere: the bits do not depend on the placement.
+// Adds in order, as everywhere, so the bits do not depend on the placement.
 double norm_of(std::span<const double> squares);
 
-// One for all ranks of a process. What is const may be called from their threads at once.
+// One for all ranks of a process. Their threads may call const functions at once.
 class StageUpdate {
  public:
   explicit StageUpdate(const UpdateOptions& options);
@@ -45,7 +45,7 @@ class StageUpdate {
     std::int64_t number = 1;  // of this step, from 1
     double learning_rate = 0.0;
   };
-  // `norm` is that of the gradients of the model or of the stage, as the scope asks.
+  // `norm` is that of the gradients of the model or of the stage, depending on the scope.
   void update(Stage& stage, const Step& step, double norm) const;
 
  private:

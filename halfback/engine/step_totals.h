@@ -1,5 +1,5 @@
-// Loss and gradient norm of a step, the same bits on every rank: each reports what its stages have,
-// and all add that up in model order, whatever the placement.
+// Loss and gradient norm of a step, with the same bits on every rank: each rank reports what its
+// stages have, and all add that up in model order, whatever the placement.
 #pragma once
 
 #include "halfback/engine/model_layout.h"
@@ -16,8 +16,8 @@ class StepTotals {
   // For the placement of training; an evaluation may have another one.
   StepTotals(const Placement& placement, const ModelLayout& layout);
 
-  // Returns what a rank reports of a step or an evaluation: squared norms of its gradients, stage
-  // by stage, then the losses.
+  // Returns what a rank reports about a step or an evaluation: squared norms of its gradients,
+  // stage by stage, then the losses.
   static std::vector<double> of_rank(const RankStages& runner, bool is_training);
 
   struct Sums {

@@ -94,8 +94,8 @@ std::unique_ptr<Exchange> Group::begin_all_gather(const Parts& parts, const char
   return begin(operation, own, parts);
 }
 
-// A message of a fixed size says how many numbers there are and holds the first ones. Only longer
-// lists take a second message.
+// A message of fixed size holds the count and the first numbers. Only longer lists take a second
+// message.
 std::vector<std::vector<double>> Group::all_gather(const std::vector<double>& numbers) {
   constexpr std::size_t kFirst = 255;
   std::vector<std::vector<double>> heads(ranks_.size(), std::vector<double>(1 + kFirst));

@@ -1,5 +1,5 @@
-// A group of ranks that hold or compute something together, as one of its members sees it: what
-// they give each other beside the messages of a schedule. The only place that sums across ranks.
+// A group of ranks that hold or compute something together, as one of its members sees it. It moves
+// what they give each other beside the messages of a schedule. Only groups sum across ranks.
 //
 // All members call the same operations of a group in the same order. A wait ends at the network's
 // deadline with TransportError, which names operation and group, or with StoppedError after stop().
@@ -27,17 +27,17 @@ class Group {
   // them. All members of this group make the same call.
   std::optional<Group> split(const std::vector<int>& members);
 
-  int rank() const { return rank_; }  // of the own member
+  int rank() const { return rank_; }  // the index of this member
   int size() const { return static_cast<int>(ranks_.size()); }
   // True if all members are one rank, which then holds everything.
   bool is_of_one_rank() const;
 
-  // Tensors by member. Undefined and empty ones do not travel, and the member's own part stays
-  // where it is. Both ends know shape and type; tensors are contiguous.
+  // Tensors by member. Undefined and empty ones are not sent, and the member's own part stays where
+  // it is. Both ends know shape and type; tensors are contiguous.
   using Parts = std::vector<at::Tensor>;
 
   // Sends gives[m] to member m and fills gets[m] with what m sends. begin_exchange() does not wait;
-  // several may be under way.
+  // several may be in progress.
   std::unique_ptr<Exchange> begin_exchange(const Parts& gives, const Parts& gets) {
     return begin("exchange", gives, gets);
   }
@@ -48,7 +48,7 @@ class Group {
     begin("all_to_all", gives, gets)->wait();
   }
 
-  // Fills `tensor` of all members with that of one member.
+  // Fills `tensor` of all members with that of member `root`.
   void broadcast(const at::Tensor& tensor, int root);
 
   // Fills parts[m] of all members with that of member m.
@@ -64,7 +64,7 @@ class Group {
   // (pairwise_sum.h), so the bits depend on nothing else.
   void reduce_scatter(const Parts& parts) { reduce_scatter(parts, "reduce_scatter"); }
 
-  // Sums a whole tensor of all members: each member sums an equal part.
+  // Sums a whole tensor over all members: each member sums an equal part.
   void all_reduce(const at::Tensor& tensor);
 
  private:

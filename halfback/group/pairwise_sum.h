@@ -11,11 +11,11 @@ namespace halfback {
 
 class PairwiseSum {
  public:
-  // Adds the next tensor; sums may be written into it. Appends tensors that are not needed any more
-  // to `freed`.
+  // Adds the next tensor; sums may be written into it. Appends tensors that are no longer needed to
+  // `freed`.
   void add(at::Tensor term, std::vector<at::Tensor>* freed = nullptr);
 
-  // Returns the sum, which is in the tensor that was added last, and is empty again.
+  // Returns the sum, which is in the last tensor added, and becomes empty again.
   at::Tensor finish(std::vector<at::Tensor>* freed = nullptr);
 
  private:
@@ -29,7 +29,7 @@ class PairwiseSum {
   std::vector<Part> parts_;
 };
 
-// Returns the sum of these, which is in one of them.
+// Returns the sum of these tensors, which is in one of them.
 at::Tensor pairwise_sum(const std::vector<at::Tensor>& terms);
 
 }  // namespace halfback

@@ -16,8 +16,8 @@ struct ElementRange {
   std::int64_t size() const { return end - begin; }
 };
 
-// Parameters and shards of a flat buffer begin at multiples of this many elements: no vector loop
-// has a remainder that it would not have in the whole.
+// Parameters and shards of a flat buffer begin at multiples of this many elements, so that no
+// vector loop has a remainder that it would not have in the whole buffer.
 inline constexpr std::int64_t kElementAlignment = 64;
 
 // Returns the shards of a buffer, in order; the last ones may be shorter or empty.

@@ -53,7 +53,7 @@ int launch(const LaunchRequest& request) {
     if (outcome.exit_code == 2) {
       throw ConfigError(outcome.error);
     }
-    // What the first start refuses would be refused again.
+    // What the first start refuses, a restart would refuse too.
     const bool repeats = outcome.exit_code == kRefusedExit && restart == 0;
     if (repeats || restart == request.max_restarts) {
       throw Error(outcome.error);

@@ -1,5 +1,5 @@
-// Lines out of bytes that come in pieces, so that the output of several programs can be merged
-// without tearing any.
+// Makes lines from bytes that arrive in pieces, so that the output of several programs can be
+// merged line by line.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@ class LineReader {
   // Treats an unfinished line as a whole one.
   void finish();
 
-  // The beginning of the line that is not whole yet.
+  // The beginning of an unfinished line.
   std::string_view unfinished() const { return unfinished_; }
 
  private:

@@ -28,7 +28,7 @@ void MergedOutput::show_unfinished(std::string_view text) {
   unfinished_ = text;
 }
 
-// A reader that went away is not a reason to end a run.
+// A reader that has gone away is not a reason to end a run.
 void MergedOutput::write(const std::string& bytes) const {
   std::string_view rest = bytes;
   while (!rest.empty()) {

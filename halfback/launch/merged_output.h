@@ -1,4 +1,4 @@
-// One stream of this process, which gets the lines of several programs.
+// A stream of this process that merges the lines of several programs.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace halfback {
 
-// Whole lines, each in one write. On a terminal one program's unfinished line, such as a progress
-// bar, stays beneath them.
+// Writes whole lines, each in one write. On a terminal, one program's unfinished line, such as a
+// progress bar, stays beneath them.
 class MergedOutput {
  public:
   explicit MergedOutput(int descriptor);
@@ -18,7 +18,7 @@ class MergedOutput {
 
   void write_line(std::string_view prefix, std::string_view line);
 
-  // Shows the unfinished line; an empty text removes it. Does nothing unless on a terminal.
+  // Shows the unfinished line; an empty text removes it. Does nothing if not on a terminal.
   void show_unfinished(std::string_view text);
 
  private:

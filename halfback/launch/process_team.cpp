@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kError = "error: ";
 
-// Standard output and error of this process; both at once where they are the same terminal.
+// Standard output and error of this process; one stream if they are the same terminal.
 class Streams {
  public:
   MergedOutput& output() { return are_one_ ? errors_ : output_; }
@@ -70,7 +70,8 @@ class Member {
             {has_errors_ ? process_.error_output() : -1, POLLIN, 0}};
   }
 
-  // Takes its output. Progress comes first: a run ends it, and at once prints its results.
+  // Reads its output. Stderr comes first: a run ends its progress bar just before it prints
+  // results.
   void read() {
     has_errors_ = has_errors_ && read(process_.error_output(), error_reader_);
     if (prefix_.empty() && error_.empty()) {
@@ -79,7 +80,7 @@ class Member {
     has_output_ = has_output_ && read(process_.output(), output_reader_);
   }
 
-  // The same when it has ended and nothing more will come.
+  // Reads what is left after it has ended.
   void read_to_end() {
     num_read_ = 1;
     while (num_read_ > 0) {
@@ -202,8 +203,7 @@ class Team {
     const bool was_sent = end.signal == SIGINT || end.signal == SIGTERM || end.signal == SIGKILL;
     const bool has_failed =
         end.exit_code != 0 || (end.signal != 0 && !(is_interrupted_ && was_sent));
-    // If several are seen to have ended together, one that a signal ended was first: the rest
-    // follows.
+    // If several are found to have ended, one that a signal ended was first, and the rest followed.
     const bool has_died = end.signal != 0 && !was_pressed_;
     if (has_failed &&
         (first_failed_ == nullptr || (has_died && first_failed_->end().signal == 0))) {
@@ -225,7 +225,7 @@ class Team {
     next_signal_ = signal;
   }
 
-  // Ends those that had their time.
+  // Ends those whose time is up.
   void press() {
     if (!pressed_at_ || Clock::now() < *pressed_at_) {
       return;

@@ -14,35 +14,35 @@ inline constexpr int kInterruptedExit = 130;
 
 struct TeamRequest {
   struct Process {
-    std::string name;                      // for messages, as "process 1 (ranks 2-3)"
+    std::string name;                      // for messages, such as "process 1 (ranks 2-3)"
     std::vector<std::string> environment;  // NAME=VALUE
   };
   std::string program;                 // of every process: its path
   std::vector<std::string> arguments;  // its name first
   std::vector<Process> processes;
   std::string log_directory;  // for the output of each, process_0.log ...; "" for none
-  // The time that survivors of a failure have to end by themselves (they do once the failure is
-  // reported to them, see Processes), and then the time between SIGTERM and SIGKILL.
+  // How long survivors of a failure have to end by themselves, which they do once the failure is
+  // reported to them (see Processes), and then the time between SIGTERM and SIGKILL.
   std::chrono::milliseconds grace{5000};
   std::chrono::milliseconds moment{2000};
 };
 
 struct TeamOutcome {
   int exit_code = 0;
-  std::string error;  // where the code is neither 0 nor kInterruptedExit
+  std::string error;  // if the code is neither 0 nor kInterruptedExit
 };
 
-// Signals that run_team() expects to be held for it. Ctrl-Z would stop only this process, so it is
-// held as well.
+// The signals that run_team() expects to be blocked for it. Ctrl-Z is one of them, because it would
+// stop only this process.
 SignalQueue team_signals();
 
-// Runs the processes to their ends, and leaves none.
+// Runs the processes until all have ended.
 //
-// Process 0 writes to this process's streams as if alone; lines of the others have "[process 1] "
-// before them. The output of a process from a line "error: ..." on is the reason of its failure.
-// The first reason is the outcome's; others are shown if they differ. When one process fails, the
-// others have a grace to end by themselves, then get SIGTERM, then SIGKILL. The first SIGINT or
-// SIGTERM is passed on; after the second one the processes have a moment to end.
+// Process 0 writes to this process's streams as if it were alone; lines of the others begin with
+// "[process 1] ". The output of a process from a line "error: ..." on is the reason for its
+// failure. The outcome has the first reason; others are shown if they differ. When one process
+// fails, the others have `grace` to end by themselves, then get SIGTERM, then SIGKILL. The first
+// SIGINT or SIGTERM is passed on; after the second one the processes have `moment` to end.
 TeamOutcome run_team(const TeamRequest& request, SignalQueue& signals);
 
 }  // namespace halfback

@@ -1,4 +1,4 @@
-// Signals that a thread waits for, as it does for files, instead of handlers that interrupt.
+// Signals that a thread waits for, as it does for files, without handlers that interrupt it.
 #pragma once
 
 #include <csignal>
@@ -7,8 +7,8 @@
 
 namespace halfback {
 
-// While it lives, these signals do not act on this process but wait to be taken. Make it before any
-// thread, because threads inherit which signals are blocked.
+// While it lives, these signals do not act on this process but wait to be taken. Create it before
+// any thread, because threads inherit which signals are blocked.
 class SignalQueue {
  public:
   SignalQueue(std::initializer_list<int> signals);
@@ -16,7 +16,7 @@ class SignalQueue {
   SignalQueue(const SignalQueue&) = delete;
   SignalQueue& operator=(const SignalQueue&) = delete;
 
-  // Readable, for poll(), when a signal has come.
+  // Becomes readable, for poll(), when a signal has come.
   int descriptor() const { return descriptor_; }
 
   // Returns the next signal, if any.

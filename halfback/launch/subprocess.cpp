@@ -88,7 +88,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return all;
 }
 
-// What the child does between fork and the new program; only calls that are safe there.
+// What the child does between fork and the new program: only calls that are safe there.
 struct Start {
   pid_t parent;
   const char* program;
@@ -101,7 +101,7 @@ struct Start {
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) {
-      ::_exit(127);  // it ended before the line above
+      ::_exit(127);  // the parent ended before the line above
     }
     sigset_t none;
     sigemptyset(&none);
@@ -149,7 +149,7 @@ Subprocess::Subprocess(const Command& command) {
     errno = error;
     fail("a process");
   }
-  ::setpgid(id_, id_);  // both do it, since either may be first
+  ::setpgid(id_, id_);  // parent and child both do it, since either may be first
   for (const int descriptor : {output_, error_output_}) {
     ::fcntl(descriptor, F_SETFL, O_NONBLOCK);
   }
@@ -182,7 +182,7 @@ const Subprocess::End& Subprocess::look() {
       info.si_pid == 0) {
     return end_;
   }
-  ::kill(-id_, SIGKILL);  // before the wait below frees its number
+  ::kill(-id_, SIGKILL);  // before the wait below frees its process id
   int status = 0;
   ::waitpid(id_, &status, 0);
   end_ = {.has_ended = true,
@@ -197,7 +197,7 @@ bool read_available(int descriptor, std::string& bytes) {
   if (count > 0) {
     bytes.append(block.data(), static_cast<std::size_t>(count));
   }
-  // A terminal without writers fails by EIO.
+  // Reading a terminal without writers fails with EIO.
   return count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR));
 }
 

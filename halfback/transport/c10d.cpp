@@ -60,7 +60,7 @@ class ProcessNetwork final : public C10dNetwork {
   std::map<std::pair<int, int>, GlooReceiver> receivers_;
 };
 
-// An exchange of which a part goes to other processes.
+// An exchange that goes in part to other processes.
 class ProcessNetwork::Remote final : public Exchange {
  public:
   Remote(ProcessNetwork& network, int rank, ExchangeName name)

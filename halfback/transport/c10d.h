@@ -1,8 +1,9 @@
-// Ranks spread over processes, in blocks: rank r of R is in process r * P / R. Messages inside a
-// process go through in_process.h, all others through c10d's Gloo (gloo_channel.h).
+// Connects ranks that are spread over processes in blocks: rank r of R is in process r * P / R.
+// Messages inside a process go through in_process.h, all others through c10d's Gloo
+// (gloo_channel.h).
 //
-// Gloo listens at one address for the other processes, and keeps listening. A stranger who connects
-// there later waits and changes nothing; store.h says what is not protected.
+// Gloo listens for the other processes at one address, and continues to. A stranger who connects
+// later waits and changes nothing; store.h says what is not protected.
 #pragma once
 
 #include "halfback/transport/exchange.h"
@@ -21,18 +22,18 @@ struct C10dOptions {
   int capacity = 16;     // messages that a channel holds before a send waits; at least 1
   std::chrono::duration<double> timeout{60};
 
-  // Allocates the tensors that arrive from other processes; at::empty where it is not set. Called
-  // on the thread of the receiving rank, also for messages that it takes only later.
+  // Allocates the tensors that arrive from other processes; at::empty if it is not set. Called on
+  // the thread of the receiving rank, even for messages that it takes later.
   Allocate allocate;
 };
 
-// Reports a process whose connection closes to `processes`, so a killed process is noticed at once
-// and not only by its missing heartbeats. Make it right after joining. Destroy it after
+// Reports a process whose connection closes to `processes`, so a killed process is noticed at once,
+// before its heartbeats are missed. Create it right after joining. Destroy it after
 // Processes::leave(), or the others take its end for a failure.
 class C10dNetwork : public Network {
  public:
-  // Measures with a few messages there and back. All processes must call it, from one thread each,
-  // while no step runs.
+  // Measures with a few round trips. All processes must call it, from one thread each, while no
+  // step runs.
   virtual ClockOffset clock_offset() = 0;
 };
 

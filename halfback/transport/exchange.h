@@ -1,4 +1,4 @@
-// Exchanges of tensors between ranks, beside the channels of a schedule. Groups consist of them.
+// Exchanges of tensors between ranks, beside the channels of a schedule. Groups are built on them.
 #pragma once
 
 #include "halfback/transport/transport.h"
@@ -12,15 +12,15 @@
 namespace halfback {
 
 // What a rank gives to a peer and gets from it in one exchange. An undefined tensor means that
-// nothing goes that way. Both ends know shape and dtype, and tensors are contiguous.
+// nothing is sent in that direction. Both ends know shape and dtype, and tensors are contiguous.
 struct PeerTensors {
   int peer = 0;
   at::Tensor gives;
   at::Tensor gets;  // filled in place
 };
 
-// Names an exchange: all its ends give the same key, which counts from 0 and is free again once
-// wait() has returned. The texts are for errors.
+// Identifies an exchange. All its ends give the same key, which counts from 0 and may be used again
+// once wait() has returned. The texts are for errors.
 struct ExchangeName {
   int key = 0;
   const char* operation = "exchange";
@@ -30,7 +30,7 @@ struct ExchangeName {
 // Returns "all_gather of all 4 ranks".
 std::string to_string(const ExchangeName& name);
 
-// An exchange under way. Somebody must wait for it.
+// An exchange in progress. Somebody must wait for it.
 class Exchange {
  public:
   Exchange() = default;
@@ -38,12 +38,12 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
   virtual ~Exchange() = default;
 
-  // Returns when this rank has got everything and nobody reads what it gives any more. May be
-  // called from another thread than the one that began.
+  // Returns when this rank has received everything and nobody reads what it gives any more. May be
+  // called from a thread other than the one that began the exchange.
   virtual void wait() = 0;
 };
 
-// Its waits end like those of a transport.
+// Its waits end as those of a Transport do.
 class Exchanges {
  public:
   Exchanges() = default;

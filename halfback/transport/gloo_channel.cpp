@@ -35,7 +35,7 @@ Layout layout_of(const Message& message) {
   return layout;
 }
 
-// Calls `call` with dtype (-1: undefined) and sizes of each tensor.
+// Calls `call` with the dtype (-1: undefined) and sizes of each tensor.
 template <typename Call>
 void for_each_tensor(const Layout& layout, Call&& call) {
   for (std::size_t i = 1; i < layout.size();) {

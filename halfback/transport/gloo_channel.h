@@ -1,15 +1,15 @@
 // The two ends of a channel between ranks of different processes.
 //
-// A message is a header, then its layout (dtypes and shapes) if that differs from the message
-// before, then the tensors, all under one tag and so in this order. The receiver posts its receives
-// ahead, right after it has taken the message before: a header, and tensors of that message's
-// layout. So most messages land where they stay, without a copy or a question. If the layout
-// differs, empty tensors use up the receives that do not fit.
+// A message is a header, then its layout (dtypes and shapes) if that differs from the previous
+// message, then the tensors. All have one tag, so they arrive in this order. The receiver posts its
+// receives ahead, right after it has taken the previous message: a header, and tensors of that
+// message's layout. So most messages arrive in their final place, without a copy or a round trip.
+// If the layout differs, empty tensors use up the receives that do not fit.
 //
 // Capacity is exact. A send waits only while the channel holds `capacity` messages that the
 // receiver has not taken. The sender knows what was taken because a header's send ends only after
-// its receive is posted: with a capacity of 2 or more once the message before is taken, with 1
-// (nothing is posted ahead) once somebody waits for it.
+// its receive is posted. With a capacity of 2 or more, that is once the previous message is taken.
+// With 1, nothing is posted ahead, so it is once somebody waits for the message.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -35,8 +35,8 @@ namespace halfback {
 // Allocates the tensor that a received one arrives in.
 using Allocate = std::function<at::Tensor(at::IntArrayRef sizes, at::ScalarType dtype)>;
 
-// The layout of a message's tensors, as numbers: how many there are, then the dtype (-1:
-// undefined), number of dimensions and sizes of each. Empty before the first message.
+// The layout of a message's tensors, as numbers: how many there are, then for each its dtype (-1:
+// undefined), number of dimensions and sizes. Empty before the first message.
 using Layout = std::vector<std::int64_t>;
 
 // The first part of every message.
@@ -45,7 +45,7 @@ struct GlooHeader {
   std::int64_t stage = 0;
   std::int64_t micro_batch = 0;
   std::int64_t slice = 0;
-  std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the message before
+  std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the previous message
 };
 
 // Where a channel goes, and what both of its ends need.
@@ -56,20 +56,20 @@ struct GlooLink {
   int capacity = 1;
 };
 
-// The sending end. The sending rank's thread uses it; a thread of its own waits for Gloo.
+// The sending end, for the sending rank's thread. A thread of its own waits for Gloo.
 class GlooSender {
  public:
   explicit GlooSender(const GlooLink& link);
   ~GlooSender();
 
-  // Keeps the tensors until they are sent. Returns false when the deadline has passed and the
-  // channel is still full.
+  // Keeps the tensors until they are sent. Returns false if the channel is still full at the
+  // deadline.
   bool send(const Action& action, Message message, Waits::Clock::time_point deadline);
 
   // Wakes send(). Stop the peers as well.
   void stop();
 
-  // Returns messages, bytes and seconds under way of what was sent so far; the route is not set.
+  // Returns messages, bytes and seconds in transit of what was sent so far; the route is not set.
   LinkUse use() const;
 
  private:
@@ -89,14 +89,14 @@ class GlooSender {
   std::condition_variable changed_;
   std::deque<Envelope> queue_;
   std::int64_t num_sent_ = 0;     // calls of send()
-  std::int64_t num_headers_ = 0;  // that the other end has received
+  std::int64_t num_headers_ = 0;  // headers that the other end has received
   std::optional<std::string> failure_;
   bool is_stopped_ = false;
   LinkUse use_;
   std::thread thread_;
 };
 
-// The receiving end. The receiving rank's thread uses it.
+// The receiving end, for the receiving rank's thread.
 class GlooReceiver {
  public:
   GlooReceiver(const GlooLink& link, Allocate allocate);
@@ -106,11 +106,11 @@ class GlooReceiver {
     Message message;
   };
 
-  // Returns nothing when the deadline has passed.
+  // Returns nothing if the deadline has passed.
   std::optional<Received> receive(Waits::Clock::time_point deadline);
 
  private:
-  // A tensor that is to arrive; an undefined one has no transfer.
+  // A tensor to be received; an undefined one has no transfer.
   struct Posted {
     at::Tensor tensor;
     std::unique_ptr<Transfer> transfer;

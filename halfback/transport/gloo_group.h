@@ -1,11 +1,11 @@
-// Tensors between processes: c10d's Gloo process group, behind a header without c10d's own, which
-// takes 20 s to compile.
+// Sends tensors between processes through c10d's Gloo process group, behind a header without c10d's
+// own, which takes 20 s to compile.
 //
-// What one has to know about Gloo, as tried with libtorch 2.13:
-//   Transfers of one pair of processes and one tag meet in the order in which both ends begin them.
-//   A send ends once it has met its receive.
+// What to know about Gloo, as observed with libtorch 2.13:
+//   Transfers between two processes with one tag match in the order in which both ends begin them.
+//   A send ends once it has matched its receive.
 //   A tensor larger than its receive ends the process; a smaller one is accepted silently.
-//   A deadline of Gloo's that passes closes all connections of the process, so we give it none.
+//   When a deadline of Gloo's passes, it closes all connections of the process, so we give it none.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +16,7 @@
 
 namespace halfback {
 
-// A tensor on its way. It is kept alive; after the destructor Gloo does not touch it any more.
+// A tensor in transit, which this keeps alive. Gloo does not touch it after the destructor.
 class Transfer {
  public:
   Transfer() = default;
@@ -25,7 +25,7 @@ class Transfer {
   virtual ~Transfer() = default;
 
   // Returns true when the transfer is done, false after abort(). Throws TransportError with the
-  // reason when the connection is closed.
+  // reason if the connection is closed.
   virtual bool wait() = 0;
 
   // Ends the wait, from any thread, before or after it began.
@@ -37,9 +37,9 @@ struct GlooOptions {
   int num_processes = 1;
   std::string store_host;
   int store_port = 0;
-  std::string key_prefix;                     // of what it writes to the store
-  std::string listens_at;                     // a host name or address; or
-  std::string interface;                      // the name of an interface, where not empty
+  std::string key_prefix;                     // of the keys that it writes to the store
+  std::string listens_at;                     // a host name or address
+  std::string interface;                      // the name of an interface, used instead if not empty
   std::chrono::duration<double> timeout{60};  // to connect with all others
 };
 

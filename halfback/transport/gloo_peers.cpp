@@ -16,7 +16,7 @@ namespace {
 
 using Clock = Waits::Clock;
 
-// Between two processes. Each has its own, so that one does not wait behind another.
+// Tags between two processes. Each use has its own, so that one does not wait behind another.
 constexpr int kWatchTag = 0;
 constexpr int kClockTag = 1;
 

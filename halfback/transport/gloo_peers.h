@@ -1,5 +1,5 @@
-// The other processes of a run, reached through Gloo, with deadlines and names in errors: waits,
-// the offset of clocks, and a watch for the end of a process.
+// The other processes of a run, reached through Gloo: transfers with deadlines and with names in
+// errors, the offset of clocks, and a watch for the end of a process.
 #pragma once
 
 #include "halfback/transport/gloo_group.h"
@@ -39,7 +39,7 @@ class GlooPeers {
   // StoppedError after stop().
   bool wait(Transfer& transfer, int process, Waits::Clock::time_point deadline);
 
-  // Waits until deadline(), and then throws "waited 10 s for " and what awaited() says.
+  // Waits until deadline(), then throws "waited 10 s for " followed by what awaited() returns.
   void finish(Transfer& transfer, int process, const std::function<std::string()>& awaited);
 
   Waits::Clock::time_point deadline() const;
@@ -63,7 +63,7 @@ class GlooPeers {
   GlooGroup group_;
   Waits waits_;
   std::vector<std::int64_t> nothing_;
-  std::unique_ptr<Transfer> watched_;  // what the next process never sends
+  std::unique_ptr<Transfer> watched_;  // a tensor that the next process never sends
   std::thread watcher_;
 };
 

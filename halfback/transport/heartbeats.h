@@ -1,6 +1,6 @@
-// The last heartbeat of each process of a run: that it lives, and what it is doing.
+// The last heartbeat of each process of a run, which shows that it is alive and what it is doing.
 //
-// A heartbeat is a number that grows and a position, as "7 rank 2: position 3, 1RECV_F3".
+// A heartbeat is an increasing number and a position, as in "7 rank 2: position 3, 1RECV_F3".
 #pragma once
 
 #include <chrono>
@@ -19,17 +19,17 @@ class Heartbeats {
 
   explicit Heartbeats(std::vector<std::string> names);
 
-  // Takes the text at the place where a process writes its heartbeats, and the time since the last
-  // look. A process is silent for as long as the text stays the same.
+  // Takes the heartbeat that a process has last written, and the time since the last call. A
+  // process is silent for as long as the text does not change.
   void hear(std::size_t process, const std::string& text, Seconds passed);
 
   bool has_left(std::size_t process) const { return last_[process].text == kLastHeartbeat; }
 
-  // Returns a report of the first process that is silent for longer than the timeout and has not
-  // left.
+  // Returns a report of the first process that has been silent for longer than the timeout and has
+  // not left.
   std::optional<std::string> report_of_silence(Seconds timeout) const;
 
-  // Returns the text and, on lines below it, where all processes were at their last heartbeats.
+  // Returns the text, then a line for each process with its position at its last heartbeat.
   std::string with_positions(std::string text) const;
 
  private:

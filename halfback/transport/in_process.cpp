@@ -126,7 +126,7 @@ class InProcessNetwork final : public Network {
   void stop() override {
     is_stopped_.store(true);
     for (Channel& channel : channels_) {
-      // Taken so that no waiter is between its look at the flag and its sleep.
+      // Locked so that no waiter is between checking the flag and falling asleep.
       const std::lock_guard lock(channel.mutex);
       channel.changed.notify_all();
     }
@@ -137,8 +137,8 @@ class InProcessNetwork final : public Network {
   }
 
  private:
-  // One tensor of an exchange. It can be copied once both ends have come, by whichever waits first:
-  // no end waits for the other to wait.
+  // One tensor of an exchange. Once both ends have come, whichever waits first copies it, so no end
+  // waits for the other to wait.
   struct Match {
     at::Tensor given;
     at::Tensor got;
@@ -196,7 +196,7 @@ class InProcessNetwork final : public Network {
     std::vector<Part> parts_;
   };
 
-  // Returns what the other end has left, and wakes it, or leaves a new one.
+  // Takes what the other end has left and wakes that end, or leaves a new one.
   std::shared_ptr<Match> meet(const MatchKey& key, int peer) {
     const auto [found, is_new] = matches_.try_emplace(key);
     if (is_new) {
@@ -247,7 +247,7 @@ class InProcessNetwork final : public Network {
   std::atomic<bool> is_stopped_{false};
   std::mutex match_mutex_;
   std::vector<std::condition_variable> matched_;        // by the rank that waits for it
-  std::map<MatchKey, std::shared_ptr<Match>> matches_;  // of which one end has come
+  std::map<MatchKey, std::shared_ptr<Match>> matches_;  // that only one end has reached
 };
 
 }  // namespace

@@ -18,9 +18,9 @@ using Clock = std::chrono::steady_clock;
 using Seconds = Heartbeats::Seconds;
 
 constexpr Seconds kInterval{0.5};
-constexpr Seconds kGrace{2.0};  // for one word with the store
+constexpr Seconds kGrace{2.0};  // for one exchange with the store
 
-// Time in which this process ran. Without it, a process that was stopped (or whose whole run was)
+// Time in which this process ran. Otherwise, a process that was suspended (or whose whole run was)
 // would take its own pause for the silence of others.
 class RunningTime {
  public:
@@ -56,7 +56,7 @@ struct Membership::State {
       }
       std::unique_lock lock(mutex);
       if (loss) {
-        // Whatever this process has to report came later, and most likely from that.
+        // Whatever this process has to report came later, and most likely because of that.
         learn(heartbeats.with_positions(*loss), true);
       }
       ++num_rounds;
@@ -115,7 +115,7 @@ struct Membership::State {
     }
   }
 
-  // Says to whoever serves the store that this process does not need it any more.
+  // Reports to the store's server that this process no longer needs it.
   void say_last() {
     std::unique_lock lock(mutex);
     const bool has_failed = failure.has_value();
@@ -158,7 +158,7 @@ struct Membership::State {
     }
   }
 
-  // Sets what has failed, unless that is known. With the mutex held.
+  // Sets the failure unless one is known. With the mutex held.
   void learn(std::string text, bool own) {
     if (!failure) {
       failure = std::move(text);
@@ -175,8 +175,8 @@ struct Membership::State {
   std::condition_variable changed;
   Heartbeats heartbeats;
   std::optional<std::string> report;   // what this process has to report
-  std::optional<std::string> failure;  // the first of all
-  bool is_own = false;                 // the failure
+  std::optional<std::string> failure;  // the first of all processes
+  bool is_own = false;                 // whether this process reported it
   std::uint64_t num_rounds = 0;        // of talk()
   bool is_leaving = false;
   bool is_over = false;

@@ -3,8 +3,8 @@
 //
 // A thread with its own store connection writes a heartbeat every half second, with what the
 // process is doing, and reads those of the others. The first failure that is reported to the store
-// counts for all. A second thread does not touch the store: it watches the first thread, and gives
-// the failure to a policy. The policy decides what becomes of this process.
+// counts for all. A second thread does not touch the store: it watches the first thread and passes
+// the failure to a policy, which decides what happens to this process.
 #pragma once
 
 #include "halfback/transport/heartbeats.h"
@@ -23,7 +23,7 @@ namespace halfback {
 struct MembershipOptions {
   std::size_t process = 0;
   std::vector<std::string> names;           // of all processes, for messages
-  std::vector<std::string> heartbeat_keys;  // of all; each holds kFirstHeartbeat by now
+  std::vector<std::string> heartbeat_keys;  // of all; each already holds kFirstHeartbeat
   std::string failure_key;                  // of the first failure
   std::string heard_key;                    // set once this process knows of it
   std::string store_owner;                  // who failed when the store is gone
@@ -39,8 +39,8 @@ class Membership {
   Membership(std::unique_ptr<StoreClient> store, MembershipOptions options, Policy policy);
   ~Membership();
 
-  // Reports a failure and returns the first that anybody has reported, with where all processes
-  // were at their last heartbeats.
+  // Reports a failure. Returns the first one that anybody has reported, with the positions of all
+  // processes at their last heartbeats.
   std::string report(const std::string& text);
 
   // Returns the first failure, once it is known here, and whether this process reported it.
@@ -48,7 +48,7 @@ class Membership {
   bool is_own_failure() const;
 
   // Sets the callback that says in a line what this process is doing. A thread of the membership
-  // calls it now and then. An empty function removes the callback, and returns once none runs.
+  // calls it now and then. An empty function removes the callback, after a running call has ended.
   void on_position(std::function<std::string()> callback);
 
   // Once a process has left, neither its silence nor a closed connection counts as a failure.
@@ -61,7 +61,7 @@ class Membership {
 
  private:
   struct State;
-  std::shared_ptr<State> state_;  // outlives this where a call to the store does not return
+  std::shared_ptr<State> state_;  // outlives this if a call to the store does not return
   std::thread talker_;
   std::thread watcher_;
 };

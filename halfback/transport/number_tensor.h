@@ -1,4 +1,4 @@
-// Numbers of ours as tensors that Gloo can carry, without the allocator that counts for the ranks.
+// Our own numbers as tensors that Gloo can send, without the allocator that counts memory by rank.
 #pragma once
 
 #include <ATen/ops/from_blob.h>

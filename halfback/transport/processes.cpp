@@ -24,7 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Time for what others may have to read or write first. A failure meanwhile ends the wait at once.
+// Leaves others time to read or write first. A failure ends the wait at once.
 constexpr std::chrono::hours kWorkOfOthers{1};
 
 std::string here() {
@@ -33,7 +33,7 @@ std::string here() {
   return fmt::format("pid {} on {}", ::getpid(), host);
 }
 
-// In binary form, so that texts may hold anything.
+// In binary form, so that texts may hold any bytes.
 std::string packed(const Processes::Entries& entries) {
   std::string text;
   nlohmann::json::to_cbor(entries, text);
@@ -44,7 +44,7 @@ Processes::Entries unpacked(const std::string& text) {
   return nlohmann::json::from_cbor(text).get<Processes::Entries>();
 }
 
-// What to do with an exception that nobody catches, as on a thread of Gloo's.
+// Handles an exception that nobody catches, such as one on a thread of Gloo's.
 std::function<std::string(const std::string&)> report_to_all;
 
 [[noreturn]] void fail_and_end() {
@@ -63,12 +63,12 @@ std::function<std::string(const std::string&)> report_to_all;
   ::_exit(1);
 }
 
-// What processes send each other: a value, or the reason of a refusal.
+// What processes send each other: a value, or the reason for a refusal.
 constexpr char kValue = '=';
 constexpr char kFailure = '1';
 constexpr char kUsage = '2';
 
-// Returns the value of that name, or "nothing".
+// Returns the value of this name, or "nothing".
 std::string value_of(const Processes::Entries& entries, const std::string& name) {
   for (const auto& [entry, value] : entries) {
     if (entry == name) {
@@ -78,7 +78,7 @@ std::string value_of(const Processes::Entries& entries, const std::string& name)
   return "nothing";
 }
 
-// Returns the first process whose value of that name is not that of process 0.
+// Returns the first process whose value of this name differs from process 0's.
 std::optional<std::size_t> first_other(const std::vector<Processes::Entries>& all,
                                        const std::string& name) {
   for (std::size_t process = 1; process < all.size(); ++process) {
@@ -98,7 +98,7 @@ std::string process_name(int process, int num_processes, int num_ranks) {
                     : fmt::format("process {} (ranks {}-{})", process, first, first + count - 1);
 }
 
-// Is there while the processes are together.
+// Exists while the processes are together.
 class Processes::LastWords {
  public:
   explicit LastWords(std::function<std::string(const std::string&)> report) {
@@ -234,7 +234,7 @@ void Processes::meet() {
   last_words_ = std::make_unique<LastWords>([this](const std::string& text) { return fail(text); });
 }
 
-// Only the first process that is there reports, so that the note comes once.
+// Only the first process that is there reports, so that the note appears once.
 std::string Processes::note_of_absent(const std::vector<std::string>& keys) const {
   const auto is_here = [this](const std::string& key) { return store_->has({key}); };
   const auto own = keys.begin() + world_.index;
@@ -291,7 +291,7 @@ std::vector<std::string> Processes::gather(const std::string& what,
   return exchange("to report: " + what, kValue + text, patience);
 }
 
-// All processes make the same calls up to the one at which any of them refuses.
+// All processes make the same calls until one of them refuses.
 std::vector<std::string> Processes::exchange(const std::string& what,
                                              const std::string& text,
                                              std::chrono::duration<double> patience) {

@@ -26,8 +26,8 @@ class StoreServer;
 struct ProcessesOptions {
   int num_ranks = 1;                                // dealt out to the processes in blocks
   std::chrono::duration<double> join_timeout{300};  // until all processes are there
-  std::chrono::duration<double> timeout{60};        // without heartbeat, and for every wait for all
-  std::chrono::duration<double> backstop{3};  // after a failure the process is ended; 0: never
+  std::chrono::duration<double> timeout{60};  // without a heartbeat, and for every wait for all
+  std::chrono::duration<double> backstop{3};  // from a failure until the process is ended; 0: never
   WaitNotes::Report on_wait;  // gets what this process waits for, until all processes are there
   std::chrono::duration<double> note_after{5};
 };
@@ -37,7 +37,7 @@ std::string process_name(int process, int num_processes, int num_ranks);
 
 class Processes {
  public:
-  // Waits until all processes of the world are there. Throws ConfigError when they do not belong
+  // Waits until all processes of the world are there. Throws ConfigError if they do not belong
   // together, and TransportError naming those that have not come.
   Processes(World world, ProcessesOptions options);
   ~Processes();
@@ -55,19 +55,19 @@ class Processes {
 
   // One thread at a time makes the calls below, and all processes make them in the same order.
 
-  // Does work that may refuse what the user gave. If one process throws, all throw the same,
-  // whatever part of their work they have reached; what the work uses must live until then.
+  // Does work that may refuse the user's input. If one process throws, all throw the same, even
+  // those whose own work succeeded; what the work uses must live until then.
   void prepare(const std::function<void()>& work);
 
   // Returns the texts of all processes, by process. `what` names them in messages. A `patience`
-  // above the timeout gives the others time for what they have to do first. Throws RefusedError
-  // when one of them has thrown in prepare().
+  // above the timeout leaves the others time for earlier work. Throws RefusedError if one of them
+  // has thrown in prepare().
   std::vector<std::string> gather(const std::string& what,
                                   const std::string& text,
                                   std::chrono::duration<double> patience = {});
 
-  // Throws RefusedError when a value is not the same in all processes. It names the first such
-  // entry, with both values and processes.
+  // Throws RefusedError if a value is not the same in all processes. It names the first such entry,
+  // with both values and processes.
   using Entries = std::vector<std::pair<std::string, std::string>>;  // names and values
   void agree(const Entries& entries);
 
@@ -76,8 +76,8 @@ class Processes {
 
   // The calls below are thread safe.
 
-  // Reports a failure in this process to all. Returns the first failure of any process: in which
-  // process, and where all of them were.
+  // Reports a failure in this process to all. Returns the first failure of any process: which
+  // process failed, and where all of them were.
   std::string fail(const std::string& text);
 
   // Reports to all processes that another one is gone, unless it has left.
@@ -87,22 +87,22 @@ class Processes {
   std::optional<std::string> failure() const;
   bool is_own_failure() const;
 
-  // Calls back once when a failure is known, from another thread, or at once if it is known
-  // already. An empty function removes the callback, and returns once none runs.
+  // Sets a callback that is called once when a failure is known: from another thread, or at once if
+  // one is known already. An empty function removes it, after a running call has ended.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
-  // Sets the callback that says what this process is doing, in a line as "rank 2: position 7,
+  // Sets the callback that says what this process is doing, in a line such as "rank 2: position 7,
   // 1RECV_F3". It is called at once, and then now and then from another thread. It must not call
-  // back. An empty function removes it, and returns once none runs.
+  // functions of this object. An empty function removes it, after a running call has ended.
   void on_position(std::function<std::string()> callback);
 
-  // The keys of the store that this run writes, and where the process listens for the others: at
+  // The prefix of this run's keys in the store, and where the process listens for the others: at
   // the interface GLOO_SOCKET_IFNAME if that is set, at loopback if all processes are on one host,
   // else at the address from which this machine reaches the host of the store.
   struct Place {
     std::string key_prefix;
     std::string listens_at;
-    std::string interface;  // empty: listens_at holds
+    std::string interface;  // if empty, listens_at counts
   };
   const Place& place() const { return place_; }
 

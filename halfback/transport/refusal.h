@@ -1,5 +1,5 @@
 // What a process refuses before its work begins: a mistake of whoever started it. All processes of
-// a run refuse alike, so that one of them can report it.
+// a run throw the same refusal, so that one of them can report it.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -20,7 +20,7 @@ class RefusedError : public Error {
   bool is_usage_;
 };
 
-// Does the work and returns what it threw. Throws on what all processes know already: RefusedError
+// Does the work and returns what it threw. Rethrows what all processes know already: RefusedError
 // and TransportError.
 std::optional<RefusedError> refusal_of(const std::function<void()>& work);
 

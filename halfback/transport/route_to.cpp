@@ -28,7 +28,7 @@ std::string address_towards(const std::string& host) {
   socklen_t length = sizeof(address);
   auto* const any = reinterpret_cast<sockaddr*>(&address);
   char text[NI_MAXHOST] = {};
-  // A datagram socket that connects only looks the route up.
+  // Connecting a datagram socket only looks up the route.
   const bool is_found =
       ::connect(fd, found->ai_addr, found->ai_addrlen) == 0 &&
       ::getsockname(fd, any, &length) == 0 &&

@@ -1,5 +1,5 @@
-// What a process does about a failure when all processes of a run stop together: it stops. If it
-// does not end by itself, it is ended, since no wait inside a library may hold a survivor forever.
+// The policy of runs whose processes stop together: after a failure, this process stops. If it does
+// not end by itself, it is ended, since no wait inside a library may hold a survivor forever.
 #pragma once
 
 #include <chrono>
@@ -16,11 +16,11 @@ class StopTogether {
   // The backstop is the time until the process is ended; 0: it is never ended.
   explicit StopTogether(std::chrono::duration<double> backstop) : backstop_(backstop) {}
 
-  // The policy: calls back, and ends the process after the backstop.
+  // The policy: calls the callback, and ends the process after the backstop.
   void stop(const std::string& failure);
 
-  // Calls back when a failure is known: from the thread that stops, or at once from this one. An
-  // empty function removes the callback, and returns once none runs.
+  // Sets a callback that is called when a failure is known: from the thread that stops, or at once
+  // from this one. An empty function removes it, after a running call has ended.
   void on_failure(std::function<void(const std::string& failure)> callback);
 
  private:

@@ -28,7 +28,7 @@ using Bytes = std::vector<std::uint8_t>;
 Bytes bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 std::string text_of(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
 
-// c10d writes a stack to stderr besides each exception that it throws.
+// c10d also writes a stack trace to stderr for each exception that it throws.
 void leave_the_telling_to_us() {
   constexpr int kFatal = 3;
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) {
@@ -40,8 +40,7 @@ std::chrono::milliseconds milliseconds_of(std::chrono::duration<double> seconds)
   return std::chrono::ceil<std::chrono::milliseconds>(seconds);
 }
 
-// Returns a socket that listens at the first address of the host that is one of this machine, or
-// -1.
+// Returns a socket that listens at the host's first address that belongs to this machine, or -1.
 int listen_at(const char* host, int port) {
   addrinfo wanted{};
   wanted.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -66,7 +65,7 @@ int listen_at(const char* host, int port) {
   return -1;
 }
 
-// Where this machine itself reaches what listens.
+// Where this machine itself reaches a listening socket.
 struct OwnAddress {
   std::string host;
   int port = 0;
@@ -85,7 +84,7 @@ OwnAddress address_of(int fd) {
   return {name == "0.0.0.0" || name == "::" ? "localhost" : host, std::atoi(port)};
 }
 
-// Runs a call and throws what c10d says as TransportError.
+// Runs a call and turns what c10d throws into TransportError.
 template <typename Call>
 auto speaking(const std::string& where, Call&& call) {
   try {
@@ -143,7 +142,7 @@ StoreClient::StoreClient(const std::string& host,
   options.port = static_cast<std::uint16_t>(port);
   options.waitWorkers = false;
   options.timeout = milliseconds_of(timeout / 2);  // c10d tries again once that has passed
-  // It waits without a deadline for the first answer of its peer, so not on this thread.
+  // c10d waits without a deadline for its peer's first answer, so another thread connects.
   constexpr std::chrono::seconds kForTheFirstWord{5};
   std::packaged_task<c10::intrusive_ptr<c10d::TCPStore>()> connect(
       [host, options] { return c10::make_intrusive<c10d::TCPStore>(host, options); });

@@ -1,9 +1,8 @@
-// The place where the processes of a run meet: a store of keys and texts, c10d's TCPStore.
+// Where the processes of a run meet: a store of keys and texts, c10d's TCPStore.
 //
 // c10d protects neither the store nor Gloo's connections: whoever reaches a port can read and
-// write, nothing is encrypted or authenticated. A stranger's bytes are dropped as long as they do
-// not speak the protocol. So the ports belong on a trusted network, and both listen at one address
-// only.
+// write; nothing is encrypted or authenticated. Bytes that do not follow the protocol are dropped.
+// So the ports belong on a trusted network, and both listen at one address only.
 #pragma once
 
 #include <chrono>
@@ -18,8 +17,8 @@ namespace halfback {
 // Serves a store until it is destroyed.
 class StoreServer {
  public:
-  // Listens only at the address of `host` if this machine has it, else (a name that is translated
-  // on the way) at all addresses. Port 0 takes a free one. Throws TransportError.
+  // Listens only at the address of `host` if this machine has it, else at all addresses, since the
+  // name may be translated on the way. Port 0 takes a free one. Throws TransportError.
   StoreServer(const std::string& host, int port);
   ~StoreServer();
 
@@ -31,8 +30,8 @@ class StoreServer {
   std::unique_ptr<Impl> impl_;
 };
 
-// A connection to a store. Calls wait for each other, so threads that must not have one each.
-// Every call throws TransportError when the store is gone.
+// A connection to a store. Calls wait for each other, so threads that must not wait have one each.
+// Every call throws TransportError if the store is gone.
 class StoreClient {
  public:
   // Tries to connect until the timeout has passed, and calls `meanwhile` now and then.

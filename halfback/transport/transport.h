@@ -27,7 +27,7 @@ struct LinkUse {
   Route route;
   std::int64_t messages = 0;
   std::int64_t bytes = 0;  // of tensors
-  double seconds = 0.0;    // that the messages were under way, added up; 0 between threads
+  double seconds = 0.0;    // sum of the messages' times in transit; 0 between threads
 };
 
 // A wait ended because another rank stopped first. Never the first error of a step.
@@ -51,7 +51,7 @@ class Transport {
   // Puts the tensors of an action (a SEND) into the channel; waits while the channel is full.
   virtual void send(const Route& route, const Action& action, Message message) = 0;
 
-  // Takes the oldest message out of the channel. It must be the one that `action` (a RECV) means.
+  // Takes the oldest message out of the channel. It must be the one that `action` (a RECV) names.
   virtual Message receive(const Route& route, const Action& action) = 0;
 
   // Returns the use of every channel out of a local rank that has carried anything.

@@ -12,11 +12,11 @@ class WaitNotes {
  public:
   using Report = std::function<void(const std::string& text)>;
 
-  // Calls `report` when the time has passed, and then less and less often. It may be empty.
+  // Calls `report` after this time, and then less and less often. `report` may be empty.
   WaitNotes(Report report, std::chrono::duration<double> after)
       : report_(std::move(report)), pause_(after), due_at_(Clock::now() + pause_) {}
 
-  // To be called again and again. An empty text is not passed on.
+  // Call it repeatedly while waiting. An empty text is not reported.
   void look(const std::function<std::string()>& text) {
     if (!report_ || Clock::now() < due_at_) {
       return;

@@ -1,8 +1,9 @@
-// Waits for transfers that end at a deadline or at stop(), and leave all connections as they are.
+// Waits for transfers until they end, until a deadline or until stop(), and leaves all connections
+// as they are.
 //
-// A deadline of Gloo's own would close every connection of the process, also the intact ones, and
-// its error would reach whoever waits for something else. So Gloo waits without a deadline, and a
-// thread here ends the waits that are due.
+// A deadline of Gloo's own would close every connection of the process, even the intact ones, and
+// its error would reach waits for other things. So Gloo waits without a deadline, and a thread here
+// ends the waits that are due.
 #pragma once
 
 #include "halfback/transport/gloo_group.h"
@@ -23,7 +24,7 @@ class Waits {
   Waits();
   ~Waits();
 
-  // Returns false when the deadline has passed. Throws StoppedError after stop(), and what the
+  // Returns false if the deadline has passed. Throws StoppedError after stop(), and what the
   // transfer throws.
   bool wait(Transfer& transfer, Clock::time_point deadline);
 

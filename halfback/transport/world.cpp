@@ -30,7 +30,7 @@ constexpr Names kOpenMpi{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SI
                          "OMPI_COMM_WORLD_LOCAL_SIZE"};
 constexpr Names kMpich{"MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"};
 
-// Steps from here on are not srun's: the batch script, salloc's shell, what Slurm itself runs.
+// Steps from here on are not srun's: the batch script, salloc's shell, and what Slurm itself runs.
 constexpr std::int64_t kFirstSpecialStep = 0xfffffff0;
 
 class Reader {
@@ -72,7 +72,7 @@ class Reader {
   const Environment& environment_;
 };
 
-// Reads index and counts; nothing when neither variable is set.
+// Reads index and counts; returns nothing if neither variable is set.
 std::optional<World> numbered(const Reader& reader, const Names& names) {
   if (!reader.has(names.index) && !reader.has(names.count)) {
     return std::nullopt;
@@ -136,7 +136,7 @@ World of_mpi(World world, const Reader& reader) {
   return world;
 }
 
-// The step's count goes first: inside a step the job's number of tasks may be set as well.
+// The step's count takes precedence: inside a step, the job's number of tasks may be set as well.
 Names slurm_names(const Reader& reader) {
   constexpr const char* kStepCount = "SLURM_STEP_NUM_TASKS";
   return {"Slurm", "SLURM_PROCID", reader.has(kStepCount) ? kStepCount : "SLURM_NTASKS", nullptr};
@@ -149,8 +149,8 @@ bool is_in_slurm_step(const Reader& reader) {
          reader.number_or(slurm_names(reader).count, 1, kMaxProcesses, 1) > 1;
 }
 
-// Under srun, processes may get the numbers of an MPI as well. With mpiexec inside a step those
-// differ.
+// Under srun, processes may also get the numbers of an MPI, equal to Slurm's. With mpiexec inside a
+// step, they differ.
 bool has_slurms_numbers(const Reader& reader, const Names& names) {
   const Names slurm = slurm_names(reader);
   return is_in_slurm_step(reader) && reader.find(names.index) == reader.find(slurm.index) &&
@@ -159,7 +159,7 @@ bool has_slurms_numbers(const Reader& reader, const Names& names) {
 
 World of_slurm(World world, const Reader& reader) {
   const auto list = reader.find("SLURM_STEP_NODELIST");
-  // Jobs of one host then use different ports.
+  // So jobs on one host use different ports.
   constexpr int kFirstPort = 20000;
   constexpr int kNumPorts = 10000;
   const int job = reader.number_or("SLURM_JOB_ID", 0, INT32_MAX, 0);
