@@ -80,8 +80,7 @@ void FormatOption::add_to(CLI::App& verb,
 
 std::string FormatOption::name() const {
   if (is_json_ && !format_.empty() && format_ != "json") {
-    throw ConfigError(
-        fmt::format("--json beside --format {}; expected one of them; leave one out", format_));
+    throw ConfigError(fmt::format("--json beside --format {}; leave one of them out", format_));
   }
   if (is_json_ || format_.empty()) {
     return is_json_ ? "json" : formats_.front();

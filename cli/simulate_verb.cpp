@@ -58,7 +58,7 @@ struct Simulation {
 // The costs that were given; those of a share, where they are one for all stages of any schedule.
 CostFile given_costs(const Options& options) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
-    throw ConfigError("simulate: --cost and --cost-file are both given; one of them");
+    throw ConfigError("simulate: --cost and --cost-file are both given; leave one of them out");
   }
   if (options.reduce_cost && !options.cost_file.empty()) {
     throw ConfigError(

@@ -268,7 +268,7 @@ class ModelTensors::Reader {
     if (!left_over_.empty()) {
       throw FileError(fmt::format(
           "{}: holds {} tensor{} that a {} of this config.json does not have: {}; expected none, "
-          "since leaving them out makes another function; correct config.json, or take them out",
+          "since the function would change without them; correct config.json, or take them out",
           source_, left_over_.size(), left_over_.size() == 1 ? "" : "s", model_,
           listed(left_over_)));
     }

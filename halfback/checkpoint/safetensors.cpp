@@ -81,7 +81,7 @@ at::Tensor SafetensorsFile::get(const std::string& name) const {
   const TensorEntry& found = entry(name);
   const auto dtype = detail::torch_dtype(found.dtype);
   if (!dtype) {
-    throw FileError(fmt::format("{}: tensor {} is {}, which torch has not; convert the file",
+    throw FileError(fmt::format("{}: tensor {} is {}, which torch does not have; convert the file",
                                 source_, quote(name), found.dtype));
   }
   const std::string_view bytes =
@@ -180,7 +180,7 @@ void SafetensorsDirectory::read_index(const fs::path& path) {
     }
     if (!found->second.contains(name)) {
       throw FileError(
-          fmt::format("{}: tensor {} should be in {}, which has it not; fetch both again",
+          fmt::format("{}: tensor {} should be in {}, which does not contain it; fetch both again",
                       path.string(), quote(name), quote(file_name)));
     }
     names_.push_back(name);

@@ -42,8 +42,8 @@ std::uint64_t bytes_of(const NamedTensor& named) {
 std::string_view format_dtype(const NamedTensor& named, const std::string& where) {
   const std::string_view dtype = detail::safetensors_dtype(dtype_of(named));
   if (dtype.empty()) {
-    throw FileError(fmt::format("{}: tensor {} is {}, which safetensors has not; convert it", where,
-                                quote(named.name), c10::toString(dtype_of(named))));
+    throw FileError(fmt::format("{}: tensor {} is {}, which safetensors does not have; convert it",
+                                where, quote(named.name), c10::toString(dtype_of(named))));
   }
   return dtype;
 }

@@ -78,7 +78,7 @@ Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
   if (one.phase != from) {
     constexpr std::array kDone = {"nothing", "F", "I", "all"};
     throw ScheduleError(fmt::format(
-        "micro-batch {} stands after {} of its stage; this action must follow {}", micro_batch,
+        "micro-batch {} has run {} on its stage; this action must follow {}", micro_batch,
         kDone[static_cast<std::size_t>(one.phase)], kDone[static_cast<std::size_t>(from)]));
   }
   one.phase = to;

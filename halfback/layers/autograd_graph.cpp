@@ -173,8 +173,9 @@ void AutogradGraph::State::check(Node& node) const {
   if (node.tensor_post_acc_grad_hooks() != nullptr ||
       (halves == Halves::Split && has_hooks(node))) {
     leaves->refuse(
-        fmt::format("a hook on {}, which the halves of a backward would not call as the whole does",
-                    is_leaf ? "parameter " + leaves->names[leaf->second] : node.name()),
+        fmt::format(
+            "a hook on {}, which the halves of a backward would not call as a whole backward does",
+            is_leaf ? "parameter " + leaves->names[leaf->second] : node.name()),
         "remove it");
   }
   if (dynamic_cast<const Entry*>(&node) != nullptr && &node != entry.get()) {
@@ -210,11 +211,11 @@ void AutogradGraph::State::place_halves(Found& found) {
   }
   if (!runs_whole(*found.node)) {
     if (is_custom_function(*found.node)) {
-      leaves->refuse(
-          fmt::format("{} has gradients for the input and for parameters, and it alone knows which "
-                      "half makes which",
-                      found.node->name()),
-          "give its layer Halves::Together");
+      leaves->refuse(fmt::format("{} has gradients for the input and for parameters, and only the "
+                                 "function knows which "
+                                 "half makes which",
+                                 found.node->name()),
+                     "give its layer Halves::Together");
     }
     found.is_frontier = true;
     frontier.push_back({found.node, Tensors(found.node->num_inputs())});
@@ -267,8 +268,8 @@ Tensors AutogradGraph::State::run(Afterwards afterwards,
     if (leaves->tensors[i].grad().defined()) {
       leaves->tensors[i].mutable_grad().reset();
       leaves->refuse("its backward wrote the gradient of " + leaves->names[i] +
-                         " by itself, as a checkpoint that runs a backward of its own",
-                     "leave that out; layers are recomputed by Halfback");
+                         " by itself, as torch's checkpoint does, which runs a backward of its own",
+                     "leave it out and use Halfback's recompute");
     }
   }
   return found;
@@ -418,7 +419,7 @@ void test_halves() {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (!found[i].defined() || !found[i].equal(expected[i])) {
       throw Error(fmt::format(
-          "autograd: a backward in two halves has other gradients than a whole one with libtorch "
+          "autograd: a split backward has other gradients than a whole one with libtorch "
           "{}; expected the same bits; use a libtorch from 2.6 to 2.13",
           TORCH_VERSION));
     }

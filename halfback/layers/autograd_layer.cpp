@@ -176,7 +176,7 @@ void AutogradLayer::Core::use_memory_of_engine() {
       continue;
     }
     if (one.parameter->rounded.defined()) {
-      refuse("products in a smaller type were asked for, of which it knows nothing",
+      refuse("products in a smaller type were requested, which a module does not support",
              "use --precision float32");
     }
     if (value.device() != one.tensor.device()) {
@@ -185,7 +185,7 @@ void AutogradLayer::Core::use_memory_of_engine() {
              "modules do not move; use --device cpu");
     }
     if (one.memory == value.const_data_ptr()) {
-      refuse(one.parameter->name + " was given other memory by somebody else",
+      refuse(one.parameter->name + " was moved to other memory by other code",
              "wrap each tensor in one layer, and let the layer alone set its data");
     }
     const c10::InferenceMode normal(false);
@@ -242,14 +242,14 @@ Tensors AutogradLayer::Core::checked_run(const Tensors& inputs, const Call& call
   if (!state_of_global_generator().equal(generator)) {
     refuse(
         "it draws from libtorch's global generator in training, as dropout does, which gives each "
-        "schedule other numbers",
+        "schedule different numbers",
         "draw from a generator that is seeded with Call::key");
   }
   for (std::size_t i = 0; i < before.size(); ++i) {
     if (!module_.buffers[i].tensor.equal(before[i])) {
       refuse(fmt::format("its buffer {} changes in training, and F may run early or twice",
                          module_.buffers[i].name),
-             "name it as a RunningStatistic, or let it rest");
+             "name it as a RunningStatistic, or keep it constant");
     }
   }
   is_checked_ = true;
@@ -329,7 +329,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   const bool has_more = std::any_of(grad_outputs.begin() + 1, grad_outputs.end(),
                                     [](const at::Tensor& one) { return one.defined(); });
   if (has_more) {
-    refuse("a side input has a gradient", "give it to a layer that hands it on");
+    refuse("a side input has a gradient", "give it to a layer that passes it on");
   }
   use_memory_of_engine();  // a leaf that the graph has saved shows the memory that it has now
   const c10::InferenceMode normal(false);

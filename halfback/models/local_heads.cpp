@@ -138,8 +138,8 @@ std::string name_of(LocalHead head) {
 void check_admits(LocalHead head, const LocalHeadPlace& place) {
   const bool needs_images = head == LocalHead::MlpSr || head == LocalHead::Cnn;
   if (place.task != Task::Classes && head != LocalHead::Linear) {
-    throw ConfigError(fmt::format(
-        "local head: {} tells classes apart and not tokens; expected linear", name_of(head)));
+    throw ConfigError(
+        fmt::format("local head: {} predicts classes, not tokens; expected linear", name_of(head)));
   }
   if (needs_images && place.input_shape.size() != 4) {
     throw ConfigError(fmt::format(

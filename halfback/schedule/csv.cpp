@@ -110,7 +110,7 @@ class Reader {
       return;
     }
     if (!ranks_.empty()) {
-      fail(line, {0, 1, "a header after the first row; it stands before; move it to the top"});
+      fail(line, {0, 1, "a header after the first row; a header comes first; move it to the top"});
     }
     if (const auto fault = detail::read_csv_header(line, header_)) {
       fail(line, *fault);

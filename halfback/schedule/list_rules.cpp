@@ -269,7 +269,7 @@ class ListRules {
   void require_backward_exists(const Action& action, std::string_view consequence) const {
     if (!schedule_.losses.has_backward(action.stage)) {
       fail(fmt::format(
-          "{}: no loss stands on stage {} and no gradient reaches it, so {}; the losses "
+          "{}: stage {} has no loss and no gradient reaches it, so {}; the losses "
           "reach as far down as {}",
           to_string(action), action.stage, consequence, brief_losses(schedule_.losses)));
     }

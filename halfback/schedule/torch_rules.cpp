@@ -203,7 +203,7 @@ class Checker {
     first = &cell;
     if (cell.num_before < schedule_.num_micro_batches) {
       warn(
-          "line {}: '{}' stands after {} of {} backwards of its stage; what the others add stays "
+          "line {}: '{}' comes after {} of {} backwards of its stage; what the others add stays "
           "{} times too large, without a word: put it after the last",
           cell.line, cell.text, cell.num_before, schedule_.num_micro_batches,
           schedule_.num_micro_batches);

@@ -292,8 +292,9 @@ void take_bytes(CostModel& costs, const MemoryModel& memory) {
     costs.stages.resize(memory.stages.size(), costs.stages.front());
   }
   if (memory.stages.size() != 1 && memory.stages.size() != costs.stages.size()) {
-    throw ConfigError(fmt::format("memory: bytes of {} stages beside costs of {}; give as many",
-                                  memory.stages.size(), costs.stages.size()));
+    throw ConfigError(fmt::format(
+        "memory: bytes of {} stages and costs of {}; give both for the same number of stages",
+        memory.stages.size(), costs.stages.size()));
   }
   for (std::size_t i = 0; i < costs.stages.size(); ++i) {
     const StageBytes& bytes = memory.stage(static_cast<int>(i));

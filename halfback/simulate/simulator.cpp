@@ -41,7 +41,7 @@ void check_request(const Schedule& schedule,
   costs.check(schedule);
   if (options.channel.streams != Streams::None) {
     throw ConfigError(fmt::format(
-        "simulate: times under {} are not known; expected buffered, rendezvous or a number of "
+        "simulate: times under {} are unknown; expected buffered, rendezvous or a number of "
         "messages; verify says whether a schedule runs under it",
         to_string(options.channel)));
   }
@@ -49,10 +49,9 @@ void check_request(const Schedule& schedule,
     validate(schedule, {.channel = options.channel});
   }
   if (options.channel != kBuffered && !has_messages(schedule)) {
-    throw ConfigError(
-        fmt::format("simulate: channels are {}, and the schedule has no sends and receives; add "
-                    "them first",
-                    to_string(options.channel)));
+    throw ConfigError(fmt::format(
+        "simulate: channels are {}, but the schedule has no sends and receives; add them first",
+        to_string(options.channel)));
   }
 }
 

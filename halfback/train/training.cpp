@@ -202,7 +202,7 @@ void Training::require_same_data(const TrainingState& state) const {
   const auto require = [&](const std::string& found, const std::string& wanted) {
     if (found != wanted) {
       throw ConfigError(
-          fmt::format("{}: the run was with {}, this one has {}; its sequences would be others; "
+          fmt::format("{}: the run was with {}, this one has {}; its sequences would differ; "
                       "resume with the same, or start a new run with --initial",
                       where, found, wanted));
     }

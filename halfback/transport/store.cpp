@@ -152,7 +152,7 @@ StoreClient::StoreClient(const std::string& host,
   while (connected.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
     if (std::chrono::steady_clock::now() > deadline) {
       throw TransportError(fmt::format(
-          "what listens at {} does not speak as a store does; give the run a port of its own",
+          "what listens at {} does not answer as a store does; give the run a port of its own",
           impl_->where));
     }
     meanwhile();

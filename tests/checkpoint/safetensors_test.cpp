@@ -126,18 +126,18 @@ TEST_F(SafetensorsTest, RefusesDtypesAndBoolsThatTorchCannotHold) {
   spit(directory_ / "f4", write_safetensors_header({{"a", "F4", {2}, 0, 1}}, {}) + "x");
   EXPECT_TRUE(
       contains(text_of_thrown<FileError>([&] { SafetensorsFile(directory_ / "f4").get("a"); }),
-               "tensor \"a\" is F4, which torch has not"));
+               "tensor \"a\" is F4, which torch does not have"));
   spit(directory_ / "bool", write_safetensors_header({{"a", "BOOL", {2}, 0, 2}}, {}) + "\x01\x02");
   EXPECT_TRUE(
       contains(text_of_thrown<FileError>([&] { SafetensorsFile(directory_ / "bool").get("a"); }),
                "tensor \"a\": BOOL element 1 is 2; expected 0 or 1"));
 }
 
-TEST_F(SafetensorsTest, RefusesToSaveWhatTheFormatHasNot) {
+TEST_F(SafetensorsTest, RefusesToSaveWhatTheFormatDoesNotHave) {
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] {
                          save({{"a", at::zeros({1}, at::kComplexDouble)}});
                        }),
-                       "tensor \"a\" is ComplexDouble, which safetensors has not"));
+                       "tensor \"a\" is ComplexDouble, which safetensors does not have"));
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] {
                          save({{"a", at::zeros({1})}, {"a", at::zeros({1})}});
                        }),
@@ -224,8 +224,9 @@ TEST_F(SafetensorsTest, RefusesAHostileIndex) {
         << file;
   }
   EXPECT_TRUE(contains(error_of_file(R"("gone.safetensors")"), "gone.safetensors: cannot open"));
-  EXPECT_TRUE(contains(error_of(R"({"weight_map":{"z":"part.safetensors"}})"),
-                       "tensor \"z\" should be in \"part.safetensors\", which has it not"));
+  EXPECT_TRUE(
+      contains(error_of(R"({"weight_map":{"z":"part.safetensors"}})"),
+               "tensor \"z\" should be in \"part.safetensors\", which does not contain it"));
   EXPECT_TRUE(contains(error_of("[]"), "has no weight_map"));
   EXPECT_TRUE(contains(error_of("{\"weight_map\":[]}"), "has no weight_map"));
   EXPECT_TRUE(contains(error_of(std::string(100'000, '[')), "nests deeper"));

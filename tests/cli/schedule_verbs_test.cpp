@@ -62,7 +62,7 @@ TEST_F(CommandLineTest, OptionsOfFamiliesAreTakenOrRefused) {
   expect_error("schedule 1f1b --stages-per-rank 2", 2, "1f1b: it takes no --stages-per-rank");
   expect_error("schedule v-search --memory-limit 0", 2,
                "v-search: --memory-limit 0 on 4 ranks; it is above 0");
-  expect_error("simulate gis --ranks 8 --group-size 3", 2, "4 to 8 are admitted");
+  expect_error("simulate gis --ranks 8 --group-size 3", 2, "4 to 8 are allowed");
   expect_error("verify " + file("a.csv", "0F0,0B0\n") + " --for onnx", 2, "--for: 'onnx'");
   const CommandResult torch =
       run_halfback("verify " + file("b.csv", "# x\n0F0,0B0\n") + " --for torch");
@@ -165,7 +165,7 @@ TEST_F(CommandLineTest, VerifiesUnderStreams) {
   EXPECT_EQ(json.at("runs_under_nccl_pair"), false);
   EXPECT_EQ(json.at("smallest_channel_capacity"), 1);
   expect_error("verify --channel nccl-pair " + path, 1, "1F1 waits for 1RECV_F1 (position 4)");
-  expect_error("simulate --channel nccl " + path, 2, "times under nccl are not known");
+  expect_error("simulate --channel nccl " + path, 2, "times under nccl are unknown");
   expect_error("verify --channel ncll " + path, 2, "did you mean nccl?");
   const std::string early =
       file("early.csv", "0F0,0RECV_B0,0SEND_F0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0\n");

@@ -139,15 +139,15 @@ TEST_F(TokenizerFilesTest, AClassBuildsWhatStandsAroundTheVocabulary) {
   config["tokenizer_class"] = "BertTokenizer";
   std::filesystem::remove(directory_ / "config.json");
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(byte_level(), config); }),
-                       "tokenizer.json: transformers takes it for a BertTokenizer; expected a "
+                       "tokenizer.json: transformers reads it as a BertTokenizer; expected a "
                        "model of type WordPiece, found \"BPE\"; correct tokenizer_class"));
 }
 
 TEST_F(TokenizerFilesTest, AClassOfUnknownPartsIsRefused) {
   const json config = {{"tokenizer_class", "T5TokenizerFast"}};
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { of(metaspace(), config); }),
-                       "tokenizer.json: its class \"T5Tokenizer\" may make other tokens than it "
-                       "says; expected BertTokenizer, "));
+                       "tokenizer.json: its class \"T5Tokenizer\" may make other tokens than the "
+                       "file describes; expected BertTokenizer, "));
   EXPECT_EQ(of(byte_level(), {{"tokenizer_class", nullptr}})->encode("ab"), Ids{3});
 }
 
@@ -308,7 +308,7 @@ TEST_F(TokenizerFilesTest, NamesWhatIsNotSupported) {
                        "tokenizer_config.json: a value of another type: "));
   spit(directory_ / "tokenizer_config.json", "[]");
   EXPECT_TRUE(contains(text_of_thrown<FileError>([&] { find_tokenizer(directory_.path()); }),
-                       "tokenizer_config.json: no JSON object; expected one; repair the file"));
+                       "tokenizer_config.json: not a JSON object; expected one; repair the file"));
 }
 
 }  // namespace

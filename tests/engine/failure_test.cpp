@@ -114,10 +114,9 @@ TEST(FailureTest, FullChannelsThatBlockEachOtherEndAtTheDeadline) {
 TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
   constexpr const char* kLast = "\n1RECV_F0,1F0,1B0,1SEND_B0\n";
   const std::vector<std::pair<std::string, const char*>> cases = {
-      {"0F0,0SEND_F0,0W0,0RECV_B0,0I0", "rank 0, position 2, 0W0: micro-batch 0 stands after F"},
-      {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: micro-batch 0 stands after F"},
-      {"0F0,0SEND_F0,0RECV_B0,0B0,0F0,0B0",
-       "rank 0, position 4, 0F0: micro-batch 0 stands after all"},
+      {"0F0,0SEND_F0,0W0,0RECV_B0,0I0", "rank 0, position 2, 0W0: micro-batch 0 has run F"},
+      {"0F0,0SEND_F0,0F0,0RECV_B0,0B0", "rank 0, position 2, 0F0: micro-batch 0 has run F"},
+      {"0F0,0SEND_F0,0RECV_B0,0B0,0F0,0B0", "rank 0, position 4, 0F0: micro-batch 0 has run all"},
       {"0F0,0SEND_F0,0RECV_B0,0I0",
        "rank 0, end of the step: the list ends and stage 0 is not through"},
       {"0F0,0SEND_F0,0SEND_F0,0RECV_B0,0B0",

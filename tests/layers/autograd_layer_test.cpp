@@ -214,7 +214,7 @@ TEST(AutogradLayerTest, RefusesATensorOfTwoLayers) {
   forward_of(first, some(), saved[0]);
   forward_of(second, some(), saved[1]);
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { forward_of(first, some(), saved[2]); }),
-                       "m.0 was given other memory by somebody else"));
+                       "m.0 was moved to other memory by other code"));
 }
 
 TEST(AutogradLayerTest, RefusesProductsInASmallerType) {
@@ -247,7 +247,7 @@ TEST(AutogradLayerTest, RefusesHooks) {
     return y;
   };
   EXPECT_TRUE(contains(refusal(on_activation),
-                       ", which the halves of a backward would not call as the whole does"));
+                       ", which the halves of a backward would not call as a whole backward does"));
   EXPECT_TRUE(contains(refusal([=](const at::Tensor& w, const at::Tensor& x) {
                          w.register_hook(hook);
                          return at::linear(x, w);

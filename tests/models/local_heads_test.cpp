@@ -206,7 +206,7 @@ TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
   EXPECT_EQ(
       text(LocalHead::Mlp1,
            {.name = "h", .task = Task::NextToken, .input_shape = {1, 8, 16}, .num_outcomes = 9}),
-      "local head: mlp-1 tells classes apart and not tokens; expected linear");
+      "local head: mlp-1 predicts classes, not tokens; expected linear");
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { parse_local_head("lineer"); }),
                        "local head: 'lineer' is not known (did you mean linear"));
   for (const std::string& name : local_head_names()) {

@@ -263,7 +263,7 @@ CLAIMS = [
     ("reduce without messages", ONE.replace("B3", "B3,0REDUCE_GRAD", 1), "compute_only", "refused", "refused: '0REDUCE_GRAD' in a file without messages"),
     ("unshard without messages", "0UNSHARD," + ONE, "compute_only", "refused", "refused: '0UNSHARD' in a file without messages"),
     ("no reduce", re.sub(r",\dREDUCE_GRAD", "", WITH_MESSAGES), "compute_comms", "times micro-batches", "wrong: stage 0 has no 0REDUCE_GRAD cell"),
-    ("reduce early", WITH_MESSAGES.replace("0B3,0REDUCE_GRAD", "0REDUCE_GRAD,0B3"), "compute_comms", "equal / other gradients", "wrong: line 1: '0REDUCE_GRAD' stands after 3 of 4"),
+    ("reduce early", WITH_MESSAGES.replace("0B3,0REDUCE_GRAD", "0REDUCE_GRAD,0B3"), "compute_comms", "equal / other gradients", "wrong: line 1: '0REDUCE_GRAD' comes after 3 of 4"),
     ("reduce twice", WITH_MESSAGES.replace("0REDUCE_GRAD", "0REDUCE_GRAD,0REDUCE_GRAD"), "compute_comms", "equal / other gradients", "wrong: line 1: '0REDUCE_GRAD' a second time"),
     ("reduce elsewhere", WITH_MESSAGES.replace("0REDUCE_GRAD", "0REDUCE_GRAD,1REDUCE_GRAD"), "compute_comms", "refused", "refused: line 1: '1REDUCE_GRAD' speaks of a stage that is not on rank 0"),
     ("reduce with zeros", WITH_MESSAGES.replace("0REDUCE_GRAD", "00REDUCE_GRAD"), "compute_comms", "equal", "runs it"),

@@ -215,16 +215,15 @@ TEST(LossesTest, StagesWithoutALossHaveForwardsAlone) {
   const std::string last = "losses=2:2";
   EXPECT_EQ(fault_of(last, "0F0\n1F0\n2F0,2B0,2U\n"), "no error");
   const std::string why =
-      ": no loss stands on stage 1 and no gradient reaches it, so it has F alone; the losses reach "
+      ": stage 1 has no loss and no gradient reaches it, so it has F alone; the losses reach "
       "as "
       "far down as 2:2\n";
   EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1B0\n2F0,2B0\n"), "rank 1, position 1: 1B0" + why));
   EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1I0,1W0\n2F0,2B0\n"), "1I0" + why));
   EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1W0\n2F0,2B0\n"), "1W0" + why));
-  EXPECT_TRUE(
-      has_text(fault_of(last, "0F0\n1F0,1U\n2F0,2B0,2U\n"),
-               "rank 1, position 1: 1U: no loss stands on stage 1 and no gradient reaches it, "
-               "so its weights stay as they are"));
+  EXPECT_TRUE(has_text(fault_of(last, "0F0\n1F0,1U\n2F0,2B0,2U\n"),
+                       "rank 1, position 1: 1U: stage 1 has no loss and no gradient reaches it, "
+                       "so its weights stay as they are"));
   EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0,1B0\n2F0,2B0,2U\n"),
                        "1U is missing; all stages that train are updated, or none is"));
   EXPECT_TRUE(has_text(fault_of("losses=1:1,2:2", "0F0\n1F0\n2F0,2B0\n"), "1I0 is missing"));
@@ -237,7 +236,7 @@ TEST(LossesTest, ReplicasOfStagesThatTrainAreReduced) {
   };
   EXPECT_EQ(fault("", ",1REDUCE_GRAD"), "no error");
   EXPECT_TRUE(has_text(fault(",0REDUCE_GRAD", ",1REDUCE_GRAD"),
-                       "rank 0, position 1: 0REDUCE_GRAD: no loss stands on stage 0 and no "
+                       "rank 0, position 1: 0REDUCE_GRAD: stage 0 has no loss and no "
                        "gradient reaches it, so its weights stay as they are"));
   EXPECT_TRUE(
       has_text(fault("", ""),

@@ -66,7 +66,7 @@ TEST(TorchRulesTest, ReduceCellsStandOnceAfterTheLastBackwardOfTheirRank) {
   EXPECT_TRUE(with("0B1,00REDUCE_GRAD,0RESHARD").empty());
   EXPECT_TRUE(with("(0B1)OVERLAP_F_B,0REDUCE_GRAD").empty());
   const std::vector<std::tuple<const char*, TorchFinding::Kind, const char*>> cases = {
-      {"0REDUCE_GRAD,0B1", TorchFinding::Kind::Wrong, "line 1: '0REDUCE_GRAD' stands after 1 of 2"},
+      {"0REDUCE_GRAD,0B1", TorchFinding::Kind::Wrong, "line 1: '0REDUCE_GRAD' comes after 1 of 2"},
       {"0B1,0REDUCE_GRAD,0REDUCE_GRAD", TorchFinding::Kind::Wrong, "'0REDUCE_GRAD' a second time"},
       {"0B1,0REDUCE_GRAD,1REDUCE_GRAD", TorchFinding::Kind::Refused,
        "'1REDUCE_GRAD' speaks of a stage that is not on rank 0"},

@@ -99,7 +99,7 @@ TEST(CostFileTest, MessagesWithoutBytesHaveThoseOfTheMemory) {
       error_of([&] {
         take_bytes(costs, parse_memory_file(R"({"stages":[)" + memory + "," + memory + "]}", "m"));
       }),
-      "bytes of 2 stages beside costs of 3"));
+      "bytes of 2 stages and costs of 3"));
 }
 
 TEST(CostFileTest, FaultsAreNamed) {

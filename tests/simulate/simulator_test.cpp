@@ -106,7 +106,7 @@ TEST(SimulatorTest, ASendWaitsWhileItsChannelIsFull) {
 TEST(SimulatorTest, BoundedChannelsNeedMessagesAndRefuseWhatStops) {
   EXPECT_TRUE(
       has_text(error_of([] { simulate(testing::family("gpipe", 2), {}, {.channel = {1}}); }),
-               "channels are capacity 1, and the schedule has no sends and receives"));
+               "channels are capacity 1, but the schedule has no sends and receives"));
   const Schedule both_send = add_communication(testing::family("1f1b", 2));
   for (const bool validates : {true, false}) {
     EXPECT_TRUE(has_text(error_of([&] {

@@ -415,7 +415,7 @@ TEST_F(TrainingTest, RefusesToResumeWithAnotherSeedTextOrModel) {
   std::filesystem::remove(directory_ / "a" / "checkpoint.json");  // which has checksums of files
   EXPECT_TRUE(contains(refusal(other),
                        "the run was with a tokenizer of the checksum 00000005, this one has a "
-                       "tokenizer of the checksum 00000000; its sequences would be others"));
+                       "tokenizer of the checksum 00000000; its sequences would differ"));
   std::get<LlamaConfig>(other.model).hidden = 32;
   EXPECT_TRUE(contains(refusal(other),
                        "a: checkpoint of another model: hidden is 24 there and 32 in this run; use "

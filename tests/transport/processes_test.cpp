@@ -89,7 +89,7 @@ TEST(ProcessesTest, WhoeverElseListensThereIsFoundOut) {
   EXPECT_EQ(text_of_thrown<TransportError>([&] {
               StoreClient("127.0.0.1", ntohs(address.sin_port), std::chrono::milliseconds(100));
             }),
-            fmt::format("what listens at 127.0.0.1:{} does not speak as a store does; give the "
+            fmt::format("what listens at 127.0.0.1:{} does not answer as a store does; give the "
                         "run a port of its own",
                         ntohs(address.sin_port)));
   ::close(mute);

@@ -244,7 +244,7 @@ std::string rebuild_as_class(json& tokenizer,
   const auto* const known = std::ranges::find(kKnown, name, &KnownClass::name);
   if (known == kKnown.end()) {
     throw FileError(fmt::format(
-        "{}: its class {} may make other tokens than it says; expected BertTokenizer, "
+        "{}: its class {} may make other tokens than the file describes; expected BertTokenizer, "
         "GPT2Tokenizer, GPTNeoXTokenizer, LlamaTokenizer, Qwen2Tokenizer, XLMRobertaTokenizer or "
         "PreTrainedTokenizerFast; load it with transformers, save its backend_tokenizer here, and "
         "set tokenizer_class in tokenizer_config.json to PreTrainedTokenizerFast",
@@ -253,7 +253,7 @@ std::string rebuild_as_class(json& tokenizer,
   json& own = tokenizer["model"];
   if (own.value("type", known->type) != known->type) {
     throw FileError(fmt::format(
-        "{}: transformers takes it for a {}; expected a model of type {}, found {}; correct "
+        "{}: transformers reads it as a {}; expected a model of type {}, found {}; correct "
         "tokenizer_class in tokenizer_config.json",
         source, name, known->type, quote(text_at(own, "type"))));
   }

@@ -63,7 +63,8 @@ json read_config(const TokenizerFiles& files, const fs::path& directory) {
       const std::string source = (directory / name).string();
       const json read = parse_json(found->second, source);
       if (!read.is_object()) {
-        throw FileError(fmt::format("{}: no JSON object; expected one; repair the file", source));
+        throw FileError(
+            fmt::format("{}: not a JSON object; expected one; repair the file", source));
       }
       for (const auto& [key, value] : read.items()) {
         config.emplace(key, value);

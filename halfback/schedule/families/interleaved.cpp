@@ -82,10 +82,9 @@ Schedule build_gis(const PipelineShape& shape) {
   const int chunks = shape.stages_per_rank;
   const int group = shape.group_size;
   if (group < (ranks + 1) / 2 || group > ranks) {
-    throw ConfigError(
-        fmt::format("gis: groups of {} micro-batches on {} ranks; {} to {} are admitted "
-                    "(--group-size)",
-                    group, ranks, (ranks + 1) / 2, ranks));
+    throw ConfigError(fmt::format(
+        "gis: groups of {} micro-batches on {} ranks; {} to {} are allowed (--group-size)", group,
+        ranks, (ranks + 1) / 2, ranks));
   }
   return build("gis", shape, group, [&](int rank, int largest_group) {
     return (chunks - 1) * largest_group + ranks - rank;
