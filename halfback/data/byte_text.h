@@ -1,4 +1,4 @@
-// Text as bytes: any file, 256 tokens, no tokenizer. Nothing is copied: the file is mapped.
+// Text as bytes: any file, 256 tokens, no tokenizer. The file is mapped, so nothing is copied.
 #pragma once
 
 #include "halfback/data/text.h"
@@ -8,12 +8,12 @@
 
 namespace halfback {
 
-// Thread-safe once made.
+// Thread-safe after construction.
 class ByteText final : public Text {
  public:
   static constexpr std::int64_t kVocabularySize = 256;
 
-  // Throws as Text and its lay_windows().
+  // Throws like Text and its lay_windows().
   explicit ByteText(const TextOptions& options);
 
  private:

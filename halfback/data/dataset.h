@@ -16,7 +16,7 @@ struct DataIdentity {
   bool operator==(const DataIdentity&) const = default;
 };
 
-// Thread-safe once made.
+// Thread-safe after construction.
 class Dataset {
  public:
   Dataset() = default;
@@ -24,11 +24,11 @@ class Dataset {
   Dataset& operator=(const Dataset&) = delete;
   virtual ~Dataset() = default;
 
-  // Returns the samples `position` ... `position + num_samples - 1` of the training order, where
+  // Returns the samples `position` ... `position + num_samples - 1` of the training order, in which
   // epochs follow each other; `position` is the number of samples consumed so far.
   virtual MicroBatch train_batch(std::int64_t position, std::int64_t num_samples) const = 0;
 
-  // Returns validation samples `index` ... in file order; all must be there.
+  // Returns validation samples from `index` on, in file order; all must exist.
   virtual MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
   virtual std::int64_t num_validation_samples() const = 0;
 

@@ -40,7 +40,7 @@ std::string gunzip(std::string_view compressed,
       ::inflateReset(&stream);  // for the next member
     }
     const std::size_t given = std::min(compressed.size(), kLargestInput);
-    // zlib's interface has no const; it does not write to its input.
+    // zlib's interface lacks const; it does not write to its input.
     stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));
     stream.avail_in = static_cast<uInt>(given);
     stream.next_out = reinterpret_cast<Bytef*>(chunk.data());

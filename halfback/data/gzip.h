@@ -1,4 +1,4 @@
-// Files that may be compressed by gzip.
+// Files that gzip may have compressed.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace halfback {
 
-// Returns the decompressed bytes, all members one after the other. Throws FileError beginning with
-// `source` for bytes that are damaged, cut off, or hold more than `max_bytes`.
+// Returns the decompressed bytes of all members in a row. Throws FileError beginning with `source`
+// for bytes that are damaged, truncated, or longer than `max_bytes` when decompressed.
 std::string gunzip(std::string_view compressed, std::uint64_t max_bytes, const std::string& source);
 
 // Returns the bytes of a file, decompressed if it begins like a gzip file. Throws FileError.

@@ -45,7 +45,7 @@ std::filesystem::path find_file(const std::filesystem::path& directory, const st
                   directory.string(), name, name, kInstall));
 }
 
-// A file's array, checked to have so many dimensions.
+// A file's array, checked to have the expected number of dimensions.
 struct IdxArray {
   std::filesystem::path path;
   std::vector<std::uint32_t> shape;

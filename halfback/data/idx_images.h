@@ -18,8 +18,8 @@
 namespace halfback {
 
 struct IdxImagesOptions {
-  // Holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-  // t10k-labels-idx1-ubyte, each as it is or with .gz.
+  // Contains train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+  // t10k-labels-idx1-ubyte, each with or without .gz.
   std::string directory;
   std::uint64_t seed = 0;
   // Gives every training image a label drawn by (seed, image), which a model can only memorize:
@@ -28,11 +28,11 @@ struct IdxImagesOptions {
   bool has_random_labels = false;
 };
 
-// Thread-safe once made. Holds the images as bytes.
+// Thread-safe after construction. Holds the images as bytes.
 class IdxImages final : public Dataset {
  public:
-  // Throws FileError for a file that is missing, cannot be read or is not an IDX file, for images
-  // and labels that differ in number, and for sets that do not fit each other.
+  // Throws FileError for a file that is missing, cannot be read or is not an IDX file, for
+  // different numbers of images and labels, and for sets that do not fit each other.
   explicit IdxImages(const IdxImagesOptions& options);
 
   std::int64_t num_train_images() const { return train_.num_images; }
@@ -72,7 +72,7 @@ class IdxImages final : public Dataset {
   std::int64_t num_classes_ = 0;
   double mean_ = 0.0;
   double standard_deviation_ = 0.0;
-  std::array<float, 256> normalized_ = {};  // by value of a pixel
+  std::array<float, 256> normalized_ = {};  // by pixel value
 };
 
 }  // namespace halfback

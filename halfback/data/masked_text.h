@@ -1,7 +1,7 @@
-// Masked text, as BERT learns from it: the model predicts some tokens of each sequence, of which
-// 80 % are replaced by MASK and 10 % by another token, and 10 % stay. Each epoch masks different
-// tokens. Sources: Devlin et al., "BERT", arXiv:1810.04805, 3.1 and A.1; the new masks in each
-// epoch: Liu et al., "RoBERTa", arXiv:1907.11692, 4.1.
+// Masked text as for BERT: the model predicts some tokens of each sequence. 80 % of these are
+// replaced by MASK and 10 % by another token; 10 % do not change. Each epoch masks different
+// tokens. Sources: Devlin et al., "BERT", arXiv:1810.04805, 3.1 and A.1; new masks in each epoch:
+// Liu et al., "RoBERTa", arXiv:1907.11692, 4.1.
 #pragma once
 
 #include "halfback/data/dataset.h"
@@ -19,7 +19,7 @@ struct MaskedTextOptions {
 
 class MaskedText final : public Dataset {
  public:
-  // Masks the inputs of `text`, whose batches have token ids [N, T].
+  // Masks the inputs of `text`, whose batches are token ids [N, T].
   MaskedText(std::unique_ptr<Dataset> text, const MaskedTextOptions& options);
 
   // Targets [N, T] are the tokens that were masked, -1 elsewhere.

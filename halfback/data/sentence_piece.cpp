@@ -31,7 +31,7 @@ constexpr std::int64_t kNumOtherPieces = 3 + 256;  // <unk>, <s>, </s> and the b
 constexpr const char* kConfigFile = "tokenizer_config.json";
 constexpr std::string_view kSpaceSign = "\u2581";  // what SentencePiece writes for a space
 
-// Returns the length of the front that SentencePiece keeps as it is: UTF-8 without the sign.
+// Returns the length of the beginning that SentencePiece does not change: UTF-8 without the sign.
 std::size_t plain_length(std::string_view text) {
   std::size_t length = 0;
   while (length < text.size() && !text.substr(length).starts_with(kSpaceSign)) {
@@ -44,8 +44,7 @@ std::size_t plain_length(std::string_view text) {
   return length;
 }
 
-// Returns the length of a front of at most `longest` bytes: to the end of its last line, where it
-// has one.
+// Returns the length of a beginning of at most `longest` bytes, to its last line end if it has one.
 std::size_t block_length(std::string_view text, std::size_t longest) {
   if (text.size() <= longest) {
     return text.size();
@@ -54,7 +53,7 @@ std::size_t block_length(std::string_view text, std::size_t longest) {
   return line_end == std::string_view::npos ? longest : line_end + 1;
 }
 
-// As transformers has it: a row of bytes that is not UTF-8 is an unknown character each.
+// As in transformers: if a run of byte tokens is not UTF-8, each byte is an unknown character.
 class PieceDecoder final : public TextDecoder {
  public:
   explicit PieceDecoder(const sentencepiece::SentencePieceProcessor& processor)
@@ -121,7 +120,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::vector<std::int32_t> encode(std::string_view text,
                                    const OnEncoded& on_encoded) const override {
     std::vector<std::int32_t> tokens;
-    if (adds_space_) {  // in front of the whole only
+    if (adds_space_) {  // only at the beginning of the text
       append_tokens(to_valid_utf8(text), tokens);
       return tokens;
     }
@@ -137,7 +136,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
  private:
-  // Returns what a piece adds to a text, and notes which byte it is.
+  // Returns what a piece adds to a text, and records which byte it is.
   std::string text_of_piece(int id) {
     const std::string piece = processor_.IdToPiece(id);
     if (const auto byte = byte_of(piece); byte && processor_.IsByte(id)) {
@@ -180,7 +179,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return !letter.empty() && text_of(letter.front()).starts_with(' ');
   }
 
-  // Returns what makes Hugging Face's AutoTokenizer give our ids.
+  // Returns a config with which Hugging Face's AutoTokenizer gives our ids.
   nlohmann::json config() const {
     return {{"tokenizer_class", "LlamaTokenizer"},
             {"add_prefix_space", adds_space_},
@@ -188,7 +187,7 @@ class SentencePieceTokenizer final : public Tokenizer {
             {"add_eos_token", false}};
   }
 
-  // A class that transformers builds without the model's normalizer, or with another space in
+  // A class of transformers without the model's normalizer, or with another rule for the space in
   // front, gives other ids.
   void take_config(nlohmann::json config, const std::string& source) {
     Fields fields(config, source + ": " + kConfigFile);
@@ -218,7 +217,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   AroundText around_;
 };
 
-// Lines of a text for the trainer, in plain parts: it would drop a line with anything else whole.
+// Lines of a text for the trainer, split into plain parts: it would drop a whole line with anything
+// else in it.
 class Lines final : public sentencepiece::SentenceIterator {
  public:
   explicit Lines(std::string_view text) : text_(text) { Next(); }

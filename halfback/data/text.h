@@ -1,4 +1,4 @@
-// Text as a row of tokens of any kind: what byte and SentencePiece text share.
+// Text as a sequence of tokens of any kind: what byte text and SentencePiece text share.
 //
 // The first part of the file's bytes is for training, the last for validation. Training windows of
 // T tokens do not overlap; each epoch visits every window once, in an order and from a starting
@@ -25,11 +25,11 @@ struct TextOptions {
   std::uint64_t seed = 0;
 };
 
-// A text file with its two parts.
+// A text file with its training and validation parts.
 class TextFile {
  public:
-  // Maps the file. Throws ConfigError for a fraction that is not from 0 to below 1, FileError for a
-  // file that cannot be read or is empty.
+  // Maps the file. Throws ConfigError for a fraction below 0 or not below 1, FileError for a file
+  // that cannot be read or is empty.
   TextFile(const std::string& path, double validation_fraction);
 
   std::string_view training() const { return file_.bytes().substr(0, num_training_bytes_); }
@@ -43,12 +43,12 @@ class TextFile {
 
 class Text : public Dataset {
  public:
-  // Windows in an epoch: about (training tokens - 1) / T, minus one as room for the start.
+  // Windows in an epoch: about (training tokens - 1) / T, minus one to leave room for the start.
   std::int64_t num_train_windows() const { return num_train_windows_; }
   std::int64_t num_validation_samples() const override { return num_validation_windows_; }
   DataIdentity identity() const override;
 
-  // Inputs [N, T] and, as targets, the token after each. A batch may span two epochs.
+  // Inputs [N, T]; the targets are the token after each. A batch may span two epochs.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_sequences) const final;
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_sequences) const final;
 
@@ -59,13 +59,12 @@ class Text : public Dataset {
     std::int64_t validation = 0;
   };
 
-  // Throws as TextFile, and ConfigError for another option out of range.
+  // Throws like TextFile, and ConfigError for another option out of range.
   explicit Text(const TextOptions& options);
   const TextFile& file() const { return file_; }
 
-  // To be called once by the constructor of the class that knows the tokens; `unit` is their name
-  // in messages. Throws FileError, with the numbers, for a part with less than one sequence of
-  // T + 1.
+  // The constructor of the class that knows the tokens calls this once; `unit` is the tokens' name
+  // in messages. Throws FileError, with the numbers, for a part shorter than one sequence of T + 1.
   void lay_windows(const NumTokens& tokens, const char* unit);
 
   // Copies tokens of a part, starting at `begin`.

@@ -1,6 +1,6 @@
-// Text as the tokens of a tokenizer, encoded whole when it is opened: 4 bytes of memory a token.
-// Each part of the file is encoded by itself, so that validation is on the same bytes with any
-// tokenizer.
+// Text as the tokens of a tokenizer, encoded whole when it is opened, at 4 bytes of memory per
+// token. Each part of the file is encoded by itself, so that validation uses the same bytes with
+// any tokenizer.
 #pragma once
 
 #include "halfback/data/text.h"
@@ -14,13 +14,13 @@
 
 namespace halfback {
 
-// Thread-safe once made.
+// Thread-safe after construction.
 class TokenText final : public Text {
  public:
-  // Called during the work with the number of bytes encoded so far and of the file.
+  // Called while encoding, with the number of bytes encoded so far and the size of the file.
   using OnEncoded = std::function<void(std::int64_t, std::int64_t)>;
 
-  // Throws as Text and its lay_windows().
+  // Throws like Text and its lay_windows().
   TokenText(const TextOptions& options,
             const Tokenizer& tokenizer,
             const OnEncoded& on_encoded = {});

@@ -34,7 +34,7 @@ class ByteTokenizer final : public Tokenizer {
   std::array<char, ByteText::kVocabularySize> bytes_ = {};
 };
 
-// Each token's text is its part of the whole.
+// Each token's text is its part of the whole text.
 class PlainDecoder final : public TextDecoder {
  public:
   explicit PlainDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}

@@ -1,6 +1,6 @@
-// Converts text to token ids and back: a token for each byte, or the tokens of a model's files
-// (tokenizer_files.h). encode() gives the ids of the text only; other functions give those that a
-// model expects around it.
+// Converts text to token ids and back: a token for each byte, or the tokens that a model's files
+// define (tokenizer_files.h). encode() gives only the ids of the text; other functions give those
+// that a model expects around it.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ class Tokenizer {
   // Ids are 0 to vocabulary() - 1.
   virtual std::int64_t vocabulary() const = 0;
 
-  // Returns the id of the mask, which hides a token from a model that learns to predict it: one of
+  // Returns the id of the mask, which hides a token from a model that learns to predict it: one in
   // the vocabulary, or the first after it.
   virtual std::int64_t mask_token() const { return vocabulary(); }
 
@@ -45,10 +45,10 @@ class Tokenizer {
   virtual std::vector<std::int32_t> prefix() const { return {}; }
   virtual std::vector<std::int32_t> suffix() const { return {}; }
 
-  // Returns whether a token is a mark for the model, as [CLS] or </s>, and not text.
+  // Returns whether a token is a mark for the model, such as [CLS] or </s>, rather than text.
   virtual bool is_special(std::int64_t /*token*/) const { return false; }
 
-  // Calls `on_encoded` during the work with the number of bytes done so far.
+  // Calls `on_encoded` while encoding, with the number of bytes done so far.
   using OnEncoded = std::function<void(std::int64_t)>;
   virtual std::vector<std::int32_t> encode(std::string_view text,
                                            const OnEncoded& on_encoded = {}) const = 0;
@@ -56,13 +56,13 @@ class Tokenizer {
   // Returns the bytes that a token adds in the middle of a text. They may be part of a character.
   virtual std::string_view text_of(std::int64_t token) const = 0;
 
-  // Returns a decoder, which leaves out special tokens. The tokenizer must outlive it.
+  // Returns a decoder, which skips special tokens. The tokenizer must outlive it.
   virtual std::unique_ptr<TextDecoder> decoder() const;
 
-  // Returns the files that a checkpoint keeps; none for bytes.
+  // Returns the files that a checkpoint contains; none for bytes.
   virtual const TokenizerFiles& files() const;
 
-  // Returns a fingerprint of the ids: equal texts for tokenizers that make the same tokens.
+  // Returns a fingerprint of the ids, equal for tokenizers that make the same tokens.
   virtual std::string identity() const { return {}; }
 
   // Returns "bytes", "sentencepiece" or the name of the file that defines it.

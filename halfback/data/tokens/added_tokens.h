@@ -1,5 +1,5 @@
-// Tokens outside the model's vocabulary, as <|endoftext|>: the tokenizer finds their texts in a
-// whole text before it does anything else.
+// Tokens outside the model's vocabulary, such as <|endoftext|>. The tokenizer finds them in a whole
+// text before it does anything else.
 #pragma once
 
 #include "halfback/data/tokens/normalizer.h"
@@ -26,8 +26,8 @@ struct AddedToken {
   bool is_special = false;
 };
 
-// Reads {"content": ..., "lstrip": ..., ...}, or a text, which is a special token. Throws FileError
-// beginning with `part`.
+// Reads {"content": ..., "lstrip": ..., ...}, or a string, which is a special token. Throws
+// FileError beginning with `part`.
 AddedToken parse_added_token(const nlohmann::json& json, const std::string& part);
 
 class AddedTokens {
@@ -36,15 +36,15 @@ class AddedTokens {
   // the id.
   std::int32_t add(AddedToken token, const TokenModel& model);
 
-  // Prepares find(). To be called once all tokens are added.
+  // Prepares find(). Call it once all tokens are added.
   void finish(const Normalizer& normalizer);
 
   const std::map<std::int32_t, AddedToken>& tokens() const { return tokens_; }
   // Returns the id of a token, or -1.
   std::int32_t id_of(std::string_view content) const;
 
-  // Calls on_part with the parts of a text in their order, and the token of each, or -1.
-  // `is_normalized` selects the tokens.
+  // Calls on_part with the parts of a text in order, and the token of each, or -1. `is_normalized`
+  // selects which tokens are found.
   using OnPart = std::function<void(std::size_t begin, std::size_t end, std::int32_t token)>;
   void find(std::string_view text, bool is_normalized, const OnPart& on_part) const;
 

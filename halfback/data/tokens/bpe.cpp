@@ -1,5 +1,5 @@
-// Byte-pair encoding: of all neighbors, the two whose merge was learned first become one, again
-// and again. Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword
+// Byte-pair encoding: of all adjacent symbols, the pair whose merge was learned first is merged,
+// repeatedly. Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword
 // Units", arXiv:1508.07909.
 #include "halfback/data/tokens/characters.h"
 #include "halfback/data/tokens/fields.h"
@@ -15,7 +15,7 @@ namespace halfback {
 
 namespace {
 
-// Shorter words are merged whole.
+// Shorter words are encoded whole.
 constexpr std::size_t kCutFrom = 32;
 
 template <typename Number>
@@ -53,7 +53,7 @@ class Bpe final : public TokenModel {
     merge(std::move(symbols), tokens);
   }
 
-  // Cuts where no merge joins: between two characters that no learned pair has side by side.
+  // Cuts where no merge can join: between two characters that are not adjacent in any learned pair.
   std::size_t independent_length(std::string_view word) const override {
     if (word.size() < kCutFrom || !can_cut_ || (ignores_merges_ && id_of(word) >= 0)) {
       return word.size();
@@ -82,7 +82,7 @@ class Bpe final : public TokenModel {
     std::int32_t merged;
   };
   struct Symbol {
-    std::int32_t id;  // -1 once it is part of the one before
+    std::int32_t id;  // -1 once it is merged into the previous one
     std::int32_t previous;
     std::int32_t next;
   };
@@ -136,7 +136,7 @@ class Bpe final : public TokenModel {
   }
 
   void add_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const {
-    bool has_unknown = false;  // behind the last symbol, not yet added
+    bool has_unknown = false;  // after the last symbol, not yet added
     std::string affixed;
     for (std::size_t at = 0; at < word.size();) {
       const std::size_t length = front_length(word.substr(at));
@@ -206,7 +206,7 @@ class Bpe final : public TokenModel {
       if (right < 0) {
         continue;
       }
-      // What was offered may have become part of something else.
+      // A queued pair may have become part of another symbol.
       const auto now = merges_.find(pair_of(at(left).id, at(right).id));
       if (now == merges_.end() || now->second.merged != merged) {
         continue;

@@ -1,5 +1,5 @@
-// The characters that stand for bytes in the words of byte-level models: printable bytes for
-// themselves, the others from U+0100 on. Source: encoder.py of GPT-2.
+// The characters that represent bytes in the words of byte-level models: printable bytes represent
+// themselves, the others use U+0100 and up. Source: encoder.py of GPT-2.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@ namespace halfback {
 // Returns a character for each byte.
 std::string to_byte_characters(std::string_view bytes);
 
-// Returns the bytes, or nothing if a character does not stand for a byte.
+// Returns the bytes, or nothing if a character does not represent a byte.
 std::optional<std::string> from_byte_characters(std::string_view text);
 
 }  // namespace halfback

@@ -15,7 +15,7 @@ namespace halfback {
 
 namespace {
 
-// Those after Unicode 15, with their general categories.
+// Characters after Unicode 15, with their general categories.
 struct Young {
   UChar32 first;
   UChar32 last;
@@ -51,7 +51,7 @@ constexpr auto kYoungest = std::to_array<Young>(
      {0x1FADC, 0x1FADC, "So"}, {0x1FADF, 0x1FADF, "So"}, {0x1FAE9, 0x1FAE9, "So"},
      {0x1FBCB, 0x1FBEF, "So"}, {0x2EBF0, 0x2EE5D, "Lo"}});
 
-// Letters after Unicode 15 with a lower case: from first to last, and how far it is.
+// Uppercase letters after Unicode 15: first, last, and the distance to their lowercase letters.
 struct LowerCase {
   char32_t first;
   char32_t last;
@@ -68,7 +68,7 @@ constexpr auto kYoungestLowerCase = std::to_array<LowerCase>({{0x1C89, 0x1C89, 1
                                                               {0x10D50, 0x10D65, 32},
                                                               {0x16EA0, 0x16EB8, 27}});
 
-// Returns the characters of a pattern of ICU's, and the youngest of these major categories.
+// Returns the characters of an ICU pattern, plus the youngest of these major categories.
 icu::UnicodeSet set_of(const std::string& pattern, std::string_view youngest = "") {
   UErrorCode error = U_ZERO_ERROR;
   icu::UnicodeSet set(icu::UnicodeString::fromUTF8(pattern), error);

@@ -1,6 +1,6 @@
-// Characters of Unicode as Hugging Face's tokenizers library sees them. It takes their properties
-// from several tables of different ages, and ids depend on them: a mark that came after Unicode 8
-// is not an accent to BertNormalizer. A table of our own has the characters younger than ICU's.
+// Unicode characters as Hugging Face's tokenizers library sees them. It takes their properties from
+// several tables of different ages, and ids depend on them: a mark added after Unicode 8 is not an
+// accent to BertNormalizer. Our own table contains the characters that are newer than ICU's.
 //
 // Source: the behavior of tokenizers 0.23 for every character, against the Unicode Character
 // Database 17.
@@ -15,25 +15,25 @@
 
 namespace halfback {
 
-// Returns the text with U+FFFD for each longest part that cannot become a character, as Python's
+// Returns the text with U+FFFD for each maximal part that cannot become a character, as Python's
 // decode(errors="replace") does.
 std::string to_valid_utf8(std::string_view text);
 
 // Returns the length without an incomplete character at the end.
 std::size_t length_without_broken_end(std::string_view text);
 
-// Returns the length of the character that valid text begins with.
+// Returns the length of the first character of a valid text.
 std::size_t front_length(std::string_view text);
 
-// Returns the character that valid text begins with.
+// Returns the first character of a valid text.
 char32_t front(std::string_view text);
 
-// Returns the character that valid text ends with.
+// Returns the last character of a valid text.
 char32_t back(std::string_view text);
 
 void append(char32_t character, std::string& text);
 
-// Returns the text with `to` in place of each `from`.
+// Returns the text with each `from` replaced by `to`.
 std::string replaced(std::string text, std::string_view from, std::string_view to);
 
 // Returns the valid text with each character replaced by what `change` appends for it.
@@ -61,7 +61,7 @@ struct CharacterRange {
   std::int32_t last;
 };
 
-// Returns the characters of a general category, as "L" or "Lu", that came after Unicode 14.
+// Returns the characters of a general category, such as "L" or "Lu", added after Unicode 14.
 std::vector<CharacterRange> young_characters(std::string_view category);
 
 }  // namespace halfback

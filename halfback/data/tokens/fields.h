@@ -1,5 +1,5 @@
-// Reads one object of a tokenizer's JSON completely: it refuses by name every key or value that is
-// unknown or not supported.
+// Reads one object of a tokenizer's JSON completely: it refuses every unknown or unsupported key or
+// value by name.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -72,7 +72,7 @@ class Fields {
     }
   }
 
-  // Accepts keys without an effect on ids and text.
+  // Accepts keys that do not affect ids or text.
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
 
   // Throws for a key that was not asked for.
@@ -90,8 +90,8 @@ class Fields {
                     part_, found, expected));
   }
 
-  // Returns the value of a table's row by its name. Throws FileError, which lists them all, for a
-  // name of none; `what` says what it is the name of.
+  // Returns the value of a table's row by its name. For an unknown name, throws FileError, which
+  // lists them all; `what` says what is named.
   template <typename Table>
   const auto& choose(const std::string& what, std::string_view name, const Table& table) const {
     const auto row = std::ranges::find(table, name, &Table::value_type::name);
@@ -132,12 +132,12 @@ class Fields {
   std::set<std::string, std::less<>> known_;
 };
 
-// What makes something of the parts of one type.
+// A row that maps a type's name to the function that builds that type.
 template <typename Made, typename... More>
 using Kind = Named<Made (*)(Fields& fields, More... more)>;
 
-// Returns what the kind of its type makes of a part; `none` for one that is null. Throws FileError
-// for keys that the kind did not ask for.
+// Builds a part by its type; returns `none` for null. Throws FileError for keys that the builder
+// did not ask for.
 template <typename Made, typename Kinds>
 Made read_part(const nlohmann::json& json, const std::string& part, Made none, const Kinds& kinds) {
   if (json.is_null()) {

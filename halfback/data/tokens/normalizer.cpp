@@ -19,7 +19,7 @@ namespace {
 
 using MakeForm = const icu::Normalizer2* (*)(UErrorCode&);
 
-// Returns the length of a front that ends before a character of ASCII, which no form looks across.
+// Returns the length of a beginning that ends before an ASCII character: no form looks beyond one.
 std::size_t block_length(std::string_view text) {
   constexpr std::size_t kShortest = 4096;
   const auto is_ascii = [](char one) { return static_cast<unsigned char>(one) < 0x80; };
@@ -27,7 +27,7 @@ std::size_t block_length(std::string_view text) {
   return static_cast<std::size_t>(std::find_if(from, text.end(), is_ascii) - text.begin());
 }
 
-// One of Unicode's forms, of Unicode 9, as the library has them: younger characters stay.
+// A Unicode normalization form, limited to Unicode 9 as in the library: newer ones do not change.
 Normalizer unicode_form(MakeForm make) {
   UErrorCode error = U_ZERO_ERROR;
   static const icu::UnicodeSet known = [] {

@@ -1,4 +1,4 @@
-// Normalizers of tokenizer.json: they change a text before it is cut into words.
+// Normalizers of tokenizer.json: they change a text before it is split into words.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -13,10 +13,10 @@ namespace halfback {
 using Normalizer = std::function<std::string(std::string)>;
 
 // `part` names the JSON in messages: "FILE: normalizer". Null changes nothing. Throws FileError for
-// what is not supported.
+// anything unsupported.
 Normalizer make_normalizer(const nlohmann::json& json, const std::string& part);
 
-// Returns the normalizer that a SentencePiece model carries, from its bytes in base64: rules in a
+// Returns the normalizer that a SentencePiece model contains, from its bytes in base64: rules in a
 // double-array trie, applied to each grapheme cluster. Throws FileError.
 Normalizer make_precompiled(std::string_view base64, const std::string& part);
 

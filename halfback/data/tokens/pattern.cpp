@@ -90,7 +90,7 @@ void for_each_match_of(const std::shared_ptr<void>& compiled,
   }
 }
 
-// What both understand alike, up to the end or to what they do not.
+// Matches what both understand alike, up to the end or to the first other part.
 constexpr const char* kGrammar = R"((?x)
   (?(DEFINE)
     (?<category> L[ultmo]? | M[nec]? | N[dlo]? | P[cdseifo]? | S[mcko]? | Z[slp]? )
@@ -107,7 +107,7 @@ constexpr const char* kGrammar = R"((?x)
 // A class, or an escape.
 constexpr const char* kParts = R"(\[(?:\\.|[^\\\]])*\]?|\\(?:[pP]\{[^}]*\}|.))";
 
-// Returns a general category, with the characters that PCRE2 may be too old for.
+// Returns a general category, plus characters that PCRE2 may be too old for.
 std::string category(std::string_view name) {
   std::string items = fmt::format("\\p{{{}}}", name);
   for (const auto& [first, last] : young_characters(name)) {
@@ -116,8 +116,8 @@ std::string category(std::string_view name) {
   return items;
 }
 
-// Returns the characters of \s, \S, \p{...} and so on, as they stand in a class, without saying
-// whether they or the others are meant; "" for an escape of one character.
+// Returns the characters of \s, \S, \p{...} and so on, as written inside a class, ignoring whether
+// they are negated; "" for an escape of one character.
 std::string items_of(std::string_view escape) {
   switch (escape[1]) {
     case 's':
@@ -140,7 +140,7 @@ std::string items_of(std::string_view escape) {
   }
 }
 
-// Returns a pattern of PCRE2's with the meaning that Oniguruma gives it.
+// Returns the PCRE2 pattern that means what Oniguruma would understand.
 std::string translated(std::string_view regex, bool is_in_class) {
   static const auto parts = compile(kParts, PCRE2_DOTALL, "pattern");
   std::string made;

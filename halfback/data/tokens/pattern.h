@@ -1,5 +1,5 @@
-// Patterns that split and replace text, in the tokenizers library's dialect, Oniguruma's. PCRE2
-// finds them; a pattern that the two could understand differently is refused.
+// Patterns that split and replace text, in Oniguruma's dialect, as in the tokenizers library. PCRE2
+// matches them; a pattern that the two could understand differently is refused.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -21,7 +21,7 @@ class Pattern {
   void for_each_match(std::string_view text,
                       const std::function<void(std::size_t, std::size_t)>& on_match) const;
 
-  // Returns the text with `content` in place of each match.
+  // Returns the text with each match replaced by `content`.
   std::string replace(std::string_view text, std::string_view content) const;
 
  private:

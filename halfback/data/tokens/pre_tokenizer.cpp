@@ -16,13 +16,13 @@ namespace {
 
 enum class Behavior { Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous };
 
-// Joins the parts of a text, which come one after the other, as a behavior asks, and hands them on.
+// Joins consecutive parts of a text according to a behavior, and passes them on.
 class Cutter {
  public:
   Cutter(const Piece& piece, Behavior behavior, const OnPiece& on_piece)
       : piece_(piece), behavior_(behavior), on_piece_(on_piece) {}
 
-  // A part that reaches to `end`.
+  // Adds a part that reaches to `end`.
   void add(std::size_t end, bool is_match) {
     if (!joins(is_match)) {
       hand_on();
@@ -91,7 +91,7 @@ PreTokenizer at_pattern(Pattern pattern, Behavior behavior, bool is_inverted = f
                     is_inverted);
 }
 
-// Cuts at the characters for which a function says so.
+// Cuts at the characters that a function matches.
 PreTokenizer at_characters(bool (*is_match)(char32_t), Behavior behavior) {
   const auto for_each_match = [is_match](std::string_view text, const OnMatch& on_match) {
     for (std::size_t at = 0; at < text.size();) {

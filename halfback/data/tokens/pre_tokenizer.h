@@ -1,4 +1,4 @@
-// Pre-tokenizers of tokenizer.json: they cut a normalized text into words, of which each becomes
+// Pre-tokenizers of tokenizer.json: they split a normalized text into words. Each word becomes
 // tokens by itself.
 #pragma once
 
@@ -20,8 +20,8 @@ using OnPiece = std::function<void(const Piece&)>;
 // Calls back with each part of a piece, in order. Thread-safe.
 using PreTokenizer = std::function<void(const Piece&, const OnPiece&)>;
 
-// `part` names the JSON in messages: "FILE: pre_tokenizer". Null cuts nothing. Throws FileError for
-// what is not supported.
+// `part` names the JSON in messages: "FILE: pre_tokenizer". Null splits nothing. Throws FileError
+// for anything unsupported.
 PreTokenizer make_pre_tokenizer(const nlohmann::json& json, const std::string& part);
 
 }  // namespace halfback

@@ -60,7 +60,7 @@ class Rules {
     texts_ = bytes.substr(4 + trie_bytes);
   }
 
-  // Returns what stands for a text: that of the shortest rule that it begins with.
+  // Returns the replacement of the shortest rule that matches the beginning of a text.
   std::optional<std::string_view> find(std::string_view text) const {
     std::size_t node = offset(unit(0));
     for (const char one : text) {
@@ -91,7 +91,7 @@ class Rules {
   std::string texts_;
 };
 
-// Calls with each grapheme cluster.
+// Calls `call` with each grapheme cluster.
 template <typename Call>
 void for_each_cluster(const std::string& text, const Call& call) {
   UErrorCode error = U_ZERO_ERROR;

@@ -1,4 +1,4 @@
-// A table of words that finds all words that a text begins with, shortest first.
+// A table of words that finds every word at the beginning of a text, shortest first.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace halfback {
 
 class PrefixTable {
  public:
-  // Takes words with a number each. The first of equal words counts; empty words do not.
+  // Takes words with a number each. Among equal words the first counts; empty words are ignored.
   explicit PrefixTable(std::vector<std::pair<std::string, std::int32_t>> words = {})
       : words_(std::move(words)) {
     const auto text = [](const auto& word) -> const std::string& { return word.first; };
@@ -33,7 +33,7 @@ class PrefixTable {
     }
   }
 
-  // Calls back with the length and the number of each.
+  // Calls back with the length and the number of each word.
   template <typename Call>
   void for_each(std::string_view text, const Call& call) const {
     if (text.empty()) {

@@ -16,7 +16,7 @@ namespace halfback {
 
 namespace {
 
-// Hands on what a function makes of each token and whether it is the first.
+// Passes on the result of a function of each token and whether it is the first.
 class Mapped final : public DecoderStep {
  public:
   using Map = std::function<std::string(const std::string&, bool)>;
@@ -36,7 +36,7 @@ Steps mapped(const Mapped::Map& map) {
   return {[map] { return std::make_unique<Mapped>(map); }};
 }
 
-// Bytes that are a text together: what cannot become UTF-8 is replaced once that is certain.
+// Bytes that form one text: what cannot become UTF-8 is replaced once that is certain.
 class ByteLevel final : public DecoderStep {
  public:
   void add(std::string token, const OnToken& on_token) override {
@@ -51,7 +51,7 @@ class ByteLevel final : public DecoderStep {
   std::string bytes_;
 };
 
-// "<0x41>" and so on: a row of them is a text, or an unknown character each.
+// A run of tokens "<0x41>" and so on is one text; if it is not UTF-8, each is an unknown character.
 class ByteFallback final : public DecoderStep {
  public:
   void add(std::string token, const OnToken& on_token) override {
@@ -80,7 +80,7 @@ class ByteFallback final : public DecoderStep {
   std::string bytes_;
 };
 
-// Takes so many of a character from both ends of each token, or of all together.
+// Removes a limited number of a character from both ends of each token, or of the whole text.
 class Strip final : public DecoderStep {
  public:
   struct Options {
@@ -115,7 +115,7 @@ class Strip final : public DecoderStep {
   }
 
  private:
-  // Returns how many of the character stand at the end, and may have to go.
+  // Returns how many of the character are at the end and may have to be removed.
   std::size_t trailing() const {
     std::size_t count = 0;
     for (std::string_view rest = held_;
@@ -131,7 +131,7 @@ class Strip final : public DecoderStep {
   std::string held_;
 };
 
-// What stands in a decoder reads itself so: `is_fused` is whether all tokens are one by now.
+// Reads one kind of decoder; `is_fused` is whether all tokens have become one by now.
 Steps word_piece(Fields& fields, bool& /*is_fused*/) {
   return mapped(
       [prefix = fields.get<std::string>("prefix", "##"),

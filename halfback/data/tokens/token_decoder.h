@@ -1,4 +1,4 @@
-// Decoders of tokenizer.json: they make text from tokens, one by one.
+// Decoders of tokenizer.json: they turn tokens into text, one by one.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -11,7 +11,7 @@
 
 namespace halfback {
 
-// A step of a decoder for one text: it takes tokens and passes tokens on.
+// One step of decoding one text: it takes tokens and passes tokens on.
 class DecoderStep {
  public:
   using OnToken = std::function<void(std::string)>;
@@ -21,23 +21,23 @@ class DecoderStep {
 };
 using MakeDecoderStep = std::function<std::unique_ptr<DecoderStep>()>;
 
-// Returns what makes the steps for a text; what the last one hands on is the text. `part` names
-// the JSON in messages: "FILE: decoder". Null puts spaces between tokens. Throws FileError for what
-// is not supported.
+// Returns factories of the steps for one text; the output of the last step is the text. `part`
+// names the JSON in messages: "FILE: decoder". Null puts spaces between tokens. Throws FileError
+// for anything unsupported.
 std::vector<MakeDecoderStep> make_token_decoder(const nlohmann::json& json,
                                                 const std::string& part);
 
-// Returns the byte that a token of byte_fallback is, as "<0x41>"; nothing for others.
+// Returns the byte of a byte_fallback token, such as "<0x41>"; nothing for others.
 std::optional<char> byte_of(const std::string& token);
 
-// Returns a text without the spaces that tokens leave in front of signs: "it 's ." is "it's.".
+// Returns a text without the spaces that tokens leave before punctuation: "it 's ." is "it's.".
 std::string clean_up(std::string text);
 
-// Steps in a row.
+// Runs the steps in a row.
 class DecoderChain {
  public:
   explicit DecoderChain(const std::vector<MakeDecoderStep>& makers);
-  // Both return the text that comes out.
+  // Both return the resulting text.
   std::string add(std::string token);
   std::string finish();
 

@@ -42,7 +42,7 @@ bool append_bytes(std::string_view bytes, const TokenIds& ids, std::vector<std::
 
 namespace {
 
-// Files of before the library wrote types.
+// For files written before the library wrote types.
 std::string guess_type(const nlohmann::json& json) {
   return json.contains("merges")                     ? "BPE"
          : json.contains("unk_id")                   ? "Unigram"

@@ -1,4 +1,4 @@
-// Models of tokenizer.json: they make tokens from one word.
+// Models of tokenizer.json: they split one word into tokens.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -32,8 +32,8 @@ class TokenModel {
   // has neither tokens for it nor an unknown token.
   virtual void encode(std::string_view word, std::vector<std::int32_t>& tokens) const = 0;
 
-  // Returns the length of a front of the word whose tokens are the same without the rest, and the
-  // other way round.
+  // Returns the length of a beginning of the word that can be encoded apart from the rest: neither
+  // changes the tokens of the other.
   virtual std::size_t independent_length(std::string_view word) const { return word.size(); }
 
   const TokenIds& ids() const { return ids_; }
@@ -52,11 +52,11 @@ class TokenModel {
 
 using TokenModelPointer = std::shared_ptr<const TokenModel>;
 
-// Our own key of a Unigram: its scores are the nearest numbers to their digits, as Python reads
-// them, unlike the tokenizers library.
+// Our own key of a Unigram. With it, scores are the numbers nearest to their digits, as Python
+// reads them; the tokenizers library rounds differently.
 inline constexpr const char* kExactScores = "halfback_exact_scores";
 
-// `part` names the JSON in messages: "FILE: model". Throws FileError for what is not supported.
+// `part` names the JSON in messages: "FILE: model". Throws FileError for anything unsupported.
 TokenModelPointer make_token_model(const nlohmann::json& json, const std::string& part);
 
 // The same for each kind.
@@ -68,7 +68,7 @@ TokenModelPointer make_unigram(Fields& fields);
 namespace detail {
 // Reads {"word": id, ...}.
 TokenIds read_ids(Fields& fields);
-// Appends "<0x41>" and so on for each byte. Returns false, and appends nothing, if one is missing.
+// Appends "<0x41>" and so on for each byte. If one is missing, appends nothing and returns false.
 bool append_bytes(std::string_view bytes, const TokenIds& ids, std::vector<std::int32_t>& tokens);
 }  // namespace detail
 

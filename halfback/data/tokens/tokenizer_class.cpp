@@ -31,13 +31,13 @@ bool flag_at(const json& config, const char* key, bool otherwise) {
   return found == config.end() || found->is_null() ? otherwise : found->get<bool>();
 }
 
-// Names tokens, of {"NAME": "TOKEN", ...}, where the config does not.
+// Adds token names, of {"NAME": "TOKEN", ...}, that the config lacks.
 void name_tokens(json& config, const char* names_and_tokens) {
   const json read = json::parse(names_and_tokens);
   config.insert(read.begin(), read.end());
 }
 
-// Returns the class that AutoTokenizer takes; "" for one that leaves a tokenizer.json as it is.
+// Returns the class that AutoTokenizer uses; "" for one that uses a tokenizer.json unchanged.
 std::string class_taken(const json& tokenizer, const json& config, const json& model) {
   const std::string type = text_at(model, "model_type");
   std::string name = class_of(config);
@@ -74,7 +74,7 @@ json words_of(std::string_view text) {
   return words;
 }
 
-// Returns ["TOKEN", ID] of one that stands around each text.
+// Returns ["TOKEN", ID] of a named token that surrounds each text.
 json around(const json& tokenizer,
             const json& config,
             const char* name,
@@ -186,7 +186,7 @@ void rebuild_xlm_roberta(json& tokenizer, json& config, const std::string& sourc
                           "sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>",
                           "mask_token": "<mask>"})");
   tokenizer["model"]["unk_id"] = 3;
-  tokenizer["model"][kExactScores] = true;  // the class reads them with Python
+  tokenizer["model"][kExactScores] = true;  // the class reads scores with Python
   tokenizer["normalizer"] = precompiled_of(tokenizer.value("normalizer", json()));
   const json signs = {
       {"type", "Metaspace"},
@@ -258,7 +258,7 @@ std::string rebuild_as_class(json& tokenizer,
         source, name, known->type, quote(text_at(own, "type"))));
   }
   if (config.contains("added_tokens_decoder")) {
-    tokenizer["added_tokens"] = json::array();  // the class takes those
+    tokenizer["added_tokens"] = json::array();  // the class uses those instead
   }
   json bare = {{"type", known->type}, {"vocab", std::move(own["vocab"])}};
   if (own.contains("merges")) {

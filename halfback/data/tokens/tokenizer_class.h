@@ -1,5 +1,5 @@
-// What the tokenizer classes of transformers read from a tokenizer's files. Some of them take only
-// the vocabulary of a tokenizer.json, and build the rest from tokenizer_config.json.
+// What the tokenizer classes of transformers read from a tokenizer's files. Some take only the
+// vocabulary from tokenizer.json and build the rest from tokenizer_config.json.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,17 +9,17 @@
 
 namespace halfback {
 
-// The class that takes a tokenizer.json unchanged.
+// The class that uses a tokenizer.json unchanged.
 inline constexpr const char* kAsItIs = "PreTrainedTokenizerFast";
 
-// Returns the tokenizer_class of a configuration, without its language, or "".
+// Returns the tokenizer_class of a configuration, without its language suffix, or "".
 std::string class_of(const nlohmann::json& config);
 
-// Returns whether a part of a tokenizer.json, as "decoder", is of a type or has such a part.
+// Returns whether a part of a tokenizer.json, such as "decoder", is or contains one of a type.
 bool uses(const nlohmann::json& tokenizer, const char* part, std::string_view type);
 
-// Changes a tokenizer.json as the class does that AutoTokenizer chooses for it; `model` is
-// config.json, or null. Adds the token names that the class knows by itself to the config. Returns
+// Changes a tokenizer.json as the class that AutoTokenizer chooses for it would; `model` is
+// config.json, or null. Adds the token names that the class has by default to the config. Returns
 // the name of the class. Throws FileError beginning with the source, also for an unknown class.
 std::string rebuild_as_class(nlohmann::json& tokenizer,
                              nlohmann::json& config,

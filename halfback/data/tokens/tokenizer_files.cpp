@@ -41,7 +41,7 @@ bool is_there(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-// Returns the files to keep; of those that define ids only `only`, if given.
+// Returns the files to keep. If `only` is given, it is the only one kept of those that define ids.
 TokenizerFiles read_kept(const fs::path& directory, std::string_view only) {
   constexpr auto kBeside = std::to_array<std::string_view>({kConfig, kMap, kAdded});
   TokenizerFiles files;
@@ -87,7 +87,7 @@ TokenizerPointer make(TokenizerParts parts, const char* name, const fs::path& pa
   return make_json_tokenizer(std::move(parts));
 }
 
-// A config's value that is not of its type is an error of the file.
+// A config value of the wrong type is an error of the file.
 template <typename Make>
 auto of_config(const fs::path& directory, const Make& make) {
   try {
@@ -98,7 +98,8 @@ auto of_config(const fs::path& directory, const Make& make) {
   }
 }
 
-// The tokens that transformers adds to a vocabulary of lines, unless tokenizer_config.json says.
+// The tokens that transformers adds to a vocabulary of lines, unless tokenizer_config.json has
+// them.
 json read_added(const TokenizerFiles& files, const json& config, const fs::path& directory) {
   const auto found = files.find(kAdded);
   json added = json::array();
@@ -121,8 +122,8 @@ json read_model_config(const fs::path& directory) {
   return is_there(path) ? parse_json(read_file(path), path.string()) : json();
 }
 
-// Which class transformers takes is also up to the config.json beside it, and a checkpoint will
-// have another one than there is here.
+// transformers' choice of a class also depends on the config.json beside the files, and a
+// checkpoint will have a different one.
 void name_class(const std::string& name, TokenizerParts& parts) {
   if (class_of(parts.config).empty()) {
     json config =

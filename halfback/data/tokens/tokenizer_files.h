@@ -1,5 +1,5 @@
-// Tokenizers in checkpoints: tokenizer.json, else tokenizer.model, else vocab.txt, else vocab.json
-// and merges.txt of a GPT-2, each with tokenizer_config.json and special_tokens_map.json beside it.
+// Tokenizers in checkpoints: tokenizer.json, else tokenizer.model, else vocab.txt, else GPT-2's
+// vocab.json and merges.txt, each with tokenizer_config.json and special_tokens_map.json beside it.
 // The tokenizer keeps all of these files, byte for byte.
 #pragma once
 
@@ -14,8 +14,8 @@ namespace halfback {
 TokenizerPointer find_tokenizer(const std::filesystem::path& directory);
 
 // Reads the tokenizer of a directory, or of a file: tokenizer.json or another .json of its kind,
-// vocab.txt, or a SentencePiece model. Beside a tokenizer.json it keeps a tokenizer_config.json
-// that names its class, so that it means the same in any checkpoint. Throws FileError.
+// vocab.txt, or a SentencePiece model. With a tokenizer.json it keeps a tokenizer_config.json that
+// names its class, so that it means the same in any checkpoint. Throws FileError.
 TokenizerPointer load_tokenizer_of(const std::filesystem::path& path);
 
 }  // namespace halfback

@@ -28,7 +28,7 @@ constexpr std::size_t kReportedBytes = std::size_t{1} << 16;
 constexpr auto kNamedTokens = std::to_array<const char*>(
     {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"});
 
-// Reads {"7": {"content": ...}, ...}, by their numbers.
+// Reads {"7": {"content": ...}, ...}, ordered by number.
 std::vector<AddedToken> configured_tokens(const nlohmann::json& json, const std::string& part) {
   std::map<std::int64_t, AddedToken> by_id;
   for (const auto& [id, token] : json.items()) {
@@ -41,7 +41,7 @@ std::vector<AddedToken> configured_tokens(const nlohmann::json& json, const std:
   return tokens;
 }
 
-// Makes the tokens of one text.
+// Collects the tokens of one text.
 class Encoding {
  public:
   Encoding(const TokenModel& model, const Tokenizer::OnEncoded& on_encoded)
@@ -67,7 +67,8 @@ class Encoding {
     }
   }
 
-  // What comes reaches to this byte of the text; what words have of it is not known exactly.
+  // The next words end at byte `end` of the text; how many of its bytes a word covers is only
+  // estimated.
   void begin_part(std::size_t begin, std::size_t end) {
     done_ = std::max(done_, begin);
     end_ = end;
@@ -132,7 +133,7 @@ class JsonTokenizer final : public Tokenizer {
   std::vector<std::int32_t> suffix() const override { return around_.suffix; }
   bool is_special(std::int64_t token) const override {
     const auto found = added_.tokens().find(static_cast<std::int32_t>(token));
-    // transformers does not know one again whose text its normalizer changes.
+    // transformers does not recognize a special token whose text its normalizer changes.
     return found != added_.tokens().end() && found->second.is_special &&
            words_[static_cast<std::size_t>(token)] == found->second.content;
   }
@@ -180,7 +181,7 @@ class JsonTokenizer final : public Tokenizer {
     }
 
    private:
-    // What cleaning up may still change is the whole.
+    // Holds everything back if clean-up may still change it.
     std::string hold(std::string text) {
       if (!tokenizer_.cleans_up_) {
         return text;
@@ -218,8 +219,8 @@ class JsonTokenizer final : public Tokenizer {
     }
   }
 
-  // Tokens that transformers adds, what stands around a text, and what is done to a text that
-  // comes.
+  // Takes the tokens that transformers adds, the tokens around a text, and the clean-up of decoded
+  // text.
   void take_config(const AroundText& own) {
     const nlohmann::json& config = parts_.config;
     const std::string part = parts_.source + ": tokenizer_config.json";
@@ -246,7 +247,8 @@ class JsonTokenizer final : public Tokenizer {
     for (const char* const name : {"additional_special_tokens", "extra_special_tokens"}) {
       std::ranges::for_each(fields.find(name), add_special);
     }
-    // Where a JSON or BERT's vocabulary says what stands around a text, the keys say nothing.
+    // If a JSON or BERT's vocabulary defines the tokens around a text, the config's keys are
+    // ignored.
     around_ = parts_.name == "vocab.json"
                   ? read_around_text(
                         config, [&](std::string_view word) { return id_of(word); }, part)
@@ -255,8 +257,8 @@ class JsonTokenizer final : public Tokenizer {
                  parts_.tokenizer["model"].value("type", "") != "BPE";
   }
 
-  // All that makes tokens of a text, those of the config included. Checkpoints hold its checksum: a
-  // change here refuses to resume with older ones.
+  // Everything that turns text into tokens, including the config's tokens. Checkpoints contain its
+  // checksum, so after a change here older ones cannot be resumed.
   std::string identity_of_parts() const {
     using nlohmann::json;
     json all = json::array({parts_.tokenizer["model"], parts_.tokenizer.value("normalizer", json()),

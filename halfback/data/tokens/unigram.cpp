@@ -1,5 +1,5 @@
-// The likeliest way to cut a word into pieces, each of which has a score. Source: Kudo, "Subword
-// Regularization", arXiv:1804.10959.
+// The most likely way to split a word into pieces, each of which has a score. Source: Kudo,
+// "Subword Regularization", arXiv:1804.10959.
 #include "halfback/base/text.h"
 #include "halfback/data/tokens/characters.h"
 #include "halfback/data/tokens/fields.h"
@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kUnknownPenalty = 10.0;
 
-// Returns a score as the library's JSON reader does, which rounds twice: the digits become a
-// number, then the power of ten is taken. Ties between ways of equal likelihood depend on it.
+// Returns a score as the library's JSON reader does, which rounds twice: it reads the digits as a
+// number, then applies the power of ten. Ties between equally likely ways depend on this.
 double as_read(double score) {
   std::array<char, 32> text{};  // 1.25e-02
   char* const end =

@@ -1,4 +1,4 @@
-// The longest piece that a word begins with, then the longest that the rest does. Source: Wu et
+// Takes the longest piece that a word begins with, then the longest for the rest. Source: Wu et
 // al., "Google's Neural Machine Translation System", arXiv:1609.08144, 4.1; BERT's tokenization.py.
 #include "halfback/data/tokens/characters.h"
 #include "halfback/data/tokens/fields.h"
