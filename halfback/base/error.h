@@ -1,7 +1,7 @@
 // The errors that somebody outside can cause, and the check for our own mistakes.
 //
-// Text of an error: "where: what was found; what was expected; what to do", with the numbers of
-// both sides. The command line prints it as one line "error: <text>". The library neither prints
+// Text of an error: "where: what was found; what was expected; what to do", with both numbers of a
+// comparison. The command line prints it as one line "error: <text>". The library neither prints
 // nor exits.
 #pragma once
 
@@ -29,7 +29,7 @@ class ScheduleError : public Error {
  public:
   using Error::Error;
 
-  // The place, for programs; the text says it too.
+  // Where the rule is broken, for programs; the text contains it too.
   struct Place {
     int rank = 0;
     int position = 0;    // in the rank's list
@@ -64,7 +64,7 @@ namespace detail {
 
 }  // namespace halfback
 
-// Checks what holds by construction; never for input. `values` is a text for the message.
+// Checks an invariant of our own code; never user input. `values` is a text for the message.
 #define HALFBACK_CHECK(expression, values) \
   (static_cast<bool>(expression)           \
        ? static_cast<void>(0)              \

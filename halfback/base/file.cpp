@@ -55,7 +55,7 @@ auto retried(Call call) {
   return result;
 }
 
-// Closes by scope; for reading, where nothing is lost by an unchecked close.
+// Closes at the end of the scope. Only for reading, where an unchecked close loses nothing.
 class InputDescriptor {
  public:
   InputDescriptor(const fs::path& path, int flags)
@@ -113,7 +113,7 @@ void sync_path(const fs::path& path) {
 
 fs::path resolve_target(const fs::path& path) {
   std::error_code error;
-  const fs::path absolute = fs::absolute(path, error);  // else a name without a folder has none
+  const fs::path absolute = fs::absolute(path, error);  // a bare name has no parent directory
   fs::path result = error ? absolute : fs::weakly_canonical(absolute, error);
   if (error) {
     fail_io(path.string(), "resolve", error.value());
@@ -163,7 +163,7 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
 }
 
 MappedFile::MappedFile(const fs::path& path) {
-  // Without O_NONBLOCK opening a pipe would wait for its writer.
+  // Without O_NONBLOCK, opening a pipe would wait for its writer.
   const InputDescriptor input(path, O_NONBLOCK);
   struct stat status {};
   if (::fstat(input.value(), &status) != 0) {

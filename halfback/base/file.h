@@ -17,9 +17,9 @@ inline constexpr std::uint64_t kMaxTextFileBytes = std::uint64_t{1} << 30;
 std::string read_file(const std::filesystem::path& path,
                       std::uint64_t max_bytes = kMaxTextFileBytes);
 
-// A whole regular file, mapped for reading. The address stays valid for the object's life and
-// moves with it. If somebody shortens the file meanwhile, reading beyond its new end ends the
-// program (SIGBUS).
+// A whole regular file, mapped for reading. The address stays valid as long as the object lives,
+// also when it is moved. If the file is truncated meanwhile, a read beyond its new end kills the
+// process (SIGBUS).
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -34,15 +34,15 @@ class MappedFile {
 };
 
 enum class OpenMode {
-  Truncate,   // empty it or make it
-  Append,     // make it if needed; writes go to the end
-  Exclusive,  // make it; throws when it is there
+  Truncate,   // empty it, or create it
+  Append,     // create it if needed; writes go to the end
+  Exclusive,  // create it; throws if it exists
 };
 
 // An open file for writing, without a buffer of its own. Not thread-safe.
 class OutputFile {
  public:
-  // Messages name `shown_as` instead of `path` when given.
+  // Messages show `shown_as` instead of `path` if it is given.
   OutputFile(const std::filesystem::path& path,
              OpenMode mode,
              const std::filesystem::path& shown_as = {});
@@ -62,9 +62,9 @@ class OutputFile {
   int descriptor_ = -1;
 };
 
-// A file that appears, or replaces the one of its name, by commit(). Until then the bytes lie
-// beside it as PATH.tmp.PID; without commit() they are removed. Follows a symbolic link; writes
-// directly to what is not a regular file, such as /dev/stdout. One writer per path and process.
+// A file that commit() creates or replaces atomically. Until then the bytes are in PATH.tmp.PID;
+// without commit() they are removed. Follows a symbolic link, and writes directly to a target that
+// is not a regular file, such as /dev/stdout. One writer per path and process.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -77,12 +77,12 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path written_;  // the target itself if that is not a regular file
+  std::filesystem::path written_;  // the target itself if it is not a regular file
   OutputFile file_;
   bool is_committed_ = false;
 };
 
-// Writes a whole file, or leaves what was there.
+// Writes a whole file, or leaves the old one as it was.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
 // Returns whether the text is a plain file name: one that does not lead out of a directory.
@@ -92,7 +92,7 @@ namespace detail {
 // Throws FileError: "PATH: cannot VERB: <what the system says>; <what to do>".
 [[noreturn]] void fail_io(const std::string& path, std::string_view verb, int error);
 
-// Brings a file's bytes, or a directory's names, to disk.
+// Syncs a file's bytes, or a directory's names, to disk.
 void sync_path(const std::filesystem::path& path);
 
 // Returns the path with links followed and without a final slash.
@@ -101,7 +101,7 @@ std::filesystem::path resolve_target(const std::filesystem::path& path);
 // Returns PATH.WORD.PID.
 std::filesystem::path beside(const std::filesystem::path& path, std::string_view word);
 
-// Renames and brings the new name to disk.
+// Renames, and syncs the new name to disk.
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 }  // namespace detail
 

@@ -41,14 +41,14 @@ class Guard {
 
  private:
   std::string_view source_;
-  std::vector<std::unordered_set<std::string>> keys_;  // of the open objects, outermost first
+  std::vector<std::unordered_set<std::string>> keys_;  // keys of each open object, outermost first
 };
 
 }  // namespace
 
 nlohmann::json parse_json(std::string_view text, std::string_view source) {
   using Event = nlohmann::json::parse_event_t;
-  // The parser takes a NUL byte for the end of the text.
+  // The parser takes a NUL byte as the end of the text.
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
     throw FileError(fmt::format("{}: NUL byte at {}; JSON is text; fetch or write the file again",
                                 source, nul));

@@ -1,5 +1,5 @@
-// Checks of a value that an option of the command line has, too: the library refuses what the
-// command line refuses, by the same names.
+// Checks of values that are also command line options: the library refuses the same values, under
+// the same names.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -11,7 +11,7 @@
 
 namespace halfback {
 
-// Throws ConfigError "--beta1 is 2; expected 0 to below 1" unless it holds.
+// Throws ConfigError such as "--beta1 is 2; expected 0 to below 1" unless the condition holds.
 template <typename Value>
 void require_option(bool holds, std::string_view name, Value value, std::string_view expected) {
   if (!holds) {

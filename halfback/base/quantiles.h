@@ -9,7 +9,7 @@ namespace halfback {
 double median(std::vector<double> values);
 
 // Returns half the distance between the quartiles or, with fewer than four values, between the
-// least and the largest; 0 without values.
+// smallest and the largest; 0 without values.
 double quartile_spread(std::vector<double> values);
 
 }  // namespace halfback

@@ -45,7 +45,8 @@ std::string known_dtypes() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-// Returns 0 for an empty tensor; but strides are products too, so a size of 0 hides no overflow.
+// Returns 0 for an empty tensor. It ignores sizes of 0 in the overflow check, because strides are
+// products of the other sizes.
 std::uint64_t num_bits(const TensorEntry& entry,
                        std::uint64_t bits_per_element,
                        std::string_view source) {
@@ -121,7 +122,7 @@ void check_layout(const SafetensorsHeader& header,
   }
 }
 
-// Returns the JSON text after checking that it is all there.
+// Returns the JSON text after checking that it is complete.
 std::string_view header_text(std::string_view bytes,
                              std::uint64_t file_bytes,
                              std::string_view source) {
@@ -146,7 +147,7 @@ std::string_view header_text(std::string_view bytes,
     fail_safetensors(source, fmt::format("the header begins with {}", quote(text.substr(0, 8))),
                      "expected {");
   }
-  // The parser takes a NUL byte for the end of the text.
+  // The parser takes a NUL byte as the end of the text.
   if (text.find('\0') != std::string_view::npos) {
     fail_safetensors(source, fmt::format("the header has a NUL byte at {}", text.find('\0')),
                      "expected JSON padded with spaces");

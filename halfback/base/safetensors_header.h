@@ -1,4 +1,4 @@
-// The header of a safetensors file: which tensors it holds, and where their bytes lie.
+// The header of a safetensors file: which tensors it holds, and where their bytes are.
 //
 // Layout: u64 little-endian header length, that many bytes of JSON padded with spaces, then the
 // data. Offsets count from the end of the header. The input comes from outside, so every rule of
@@ -40,15 +40,15 @@ struct SafetensorsHeader {
 std::optional<std::uint64_t> safetensors_dtype_bits(std::string_view dtype);
 
 // Reads the header. `bytes` is the start of a file of `file_bytes` bytes and must hold the whole
-// header when the file does. Throws FileError beginning with `source` and naming the tensor and
-// the rule that is broken. At most n log n in the number of tensors.
+// header when the file does. Throws FileError that begins with `source` and names the tensor and
+// the broken rule. Time: at most n log n in the number of tensors.
 SafetensorsHeader parse_safetensors_header(std::string_view bytes,
                                            std::uint64_t file_bytes,
                                            std::string_view source);
 
-// Returns length and JSON, padded so that the data begins at a multiple of 8 bytes. Throws
-// FileError when the header would be over the format's limit or a text is not UTF-8. The caller
-// makes sure that offsets and names are sound.
+// Returns the length and the JSON, padded so that the data begins at a multiple of 8 bytes. Throws
+// FileError if the header would exceed the format's limit or a text is not UTF-8. The caller makes
+// sure that offsets and names are valid.
 std::string write_safetensors_header(const std::vector<TensorEntry>& tensors,
                                      const SafetensorsMetadata& metadata);
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kMetadataKey = "__metadata__";
 
-// What a message calls a value.
+// Returns the name of a value's kind, for messages.
 std::string name_of(const nlohmann::json& value) {
   if (value.is_string()) {
     return fmt::format("the text {}", quote(value.get_ref<const std::string&>()));
@@ -28,7 +28,7 @@ std::string name_of(const nlohmann::json& value) {
   return value.is_boolean() ? "true or false" : value.dump();
 }
 
-// Receives the events of the JSON parser; anything that is not expected at its depth throws.
+// Receives the events of the JSON parser; an event that is not expected at its depth throws.
 class HeaderReader {
  public:
   HeaderReader(std::string_view source, SafetensorsHeader& header)

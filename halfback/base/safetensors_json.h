@@ -13,9 +13,9 @@ namespace halfback::detail {
                                    std::string_view found,
                                    std::string_view expected);
 
-// Appends tensors and metadata in the order of the text. Throws FileError at the first text that is
-// not JSON, unknown, missing or repeated key, or value of the wrong kind. Memory is bounded by the
-// text's.
+// Appends tensors and metadata in the order of the text. Throws FileError at the first syntax
+// error, unknown, missing or repeated key, or value of the wrong kind. Memory is bounded by the
+// text's length.
 void read_safetensors_json(std::string_view text,
                            std::string_view source,
                            SafetensorsHeader& header);

@@ -1,5 +1,5 @@
-// Bytes that one stage keeps and passes on for one micro-batch, and those that it holds all the
-// time. Layers state them, and the memory model adds them up along a schedule.
+// Bytes that a stage keeps and passes on for one micro-batch, and bytes that it holds permanently.
+// Layers state them, and the memory model adds them up along a schedule.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@ struct StageBytes {
   std::int64_t until_weight = 0;        // kept from F, freed by W or B
   std::int64_t gradients = 0;           // kept from I, freed by W; B keeps none
   std::int64_t activation_message = 0;  // the stage's input, from its arrival until F takes it
-  std::int64_t gradient_message = 0;    // its output's gradient, from arrival until I or B takes it
+  std::int64_t gradient_message = 0;    // the gradient of its output, until I or B takes it
   bool is_exact = true;                 // false: these are upper bounds
 
   bool operator==(const StageBytes&) const = default;
 };
 
-// Bytes that one replica of a stage, or a rank with all of its stages, holds all the time.
+// Bytes that one replica of a stage, or a rank with all its stages, holds permanently.
 struct StateBytes {
   std::int64_t parameters = 0;
   std::int64_t gradients = 0;  // of the parameters

@@ -30,7 +30,8 @@ using detail::sync_path;
 
 namespace {
 
-// Lies in a staging directory until commit(): then everything there is from a process that died.
+// Marks a staging directory until commit(). Where it is left, the process died before commit(), and
+// everything in the directory is its own.
 constexpr const char* kUnfinished = ".halfback-unfinished";
 
 void remove_tree(const fs::path& path) {
@@ -83,8 +84,7 @@ bool is_true_directory(const fs::path& path) {
   return fs::is_directory(fs::symlink_status(path, ignored));
 }
 
-// Gives what is at `from` a second name, a directory's files one by one. What cannot have one is
-// left to move().
+// Hard-links `from` as `to`, a directory file by file. Whatever cannot be linked is left to move().
 void link(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
   if (!is_true_directory(from)) {
@@ -97,8 +97,8 @@ void link(const fs::path& from, const fs::path& to) {
   }
 }
 
-// Moves a file or directory, into the one that link() has made where there is one. What cannot be
-// moved stays.
+// Moves a file or directory; if link() has made the directory `to`, moves the entries into it. What
+// cannot be moved stays.
 void move(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
   if (is_true_directory(from) && is_true_directory(to)) {
@@ -207,7 +207,7 @@ bool StagedDirectory::is_all_own(const fs::path& directory) const {
   return is_true_directory(directory) && names_in(directory) == own_(directory);
 }
 
-// The marker goes last: until then it proves that the rest is ours.
+// Removes the marker last: until then it proves that the rest is ours.
 void StagedDirectory::remove_own(const fs::path& directory) const {
   std::error_code ignored;
   fs::permissions(directory, fs::perms::owner_all, fs::perm_options::add, ignored);
@@ -232,7 +232,7 @@ void StagedDirectory::retire(const fs::path& directory,
 
 void StagedDirectory::remove_left_overs() const {
   std::vector<fs::path> found;
-  std::error_code error;  // no such folder: nothing is left there
+  std::error_code error;  // ignored: without the folder there is nothing to remove
   for (const fs::directory_entry& entry : fs::directory_iterator(target_.parent_path(), error)) {
     if (is_left_over(entry.path(), target_) && is_true_directory(entry.path())) {
       found.push_back(entry.path());
@@ -243,7 +243,7 @@ void StagedDirectory::remove_left_overs() const {
       remove_tree(path);
       continue;
     }
-    // An old directory, whose process died after the swap.
+    // An old directory whose process died after the swap.
     const std::set<std::string> own = own_(path);
     if (!own.empty() && fs::is_directory(target_)) {
       for (const std::string& name : without(without(names_in(path), own), own_(target_))) {

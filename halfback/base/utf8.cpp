@@ -4,8 +4,8 @@ namespace halfback {
 
 namespace {
 
-// The bytes that a character has after its first, and what the second may be; more are 0x80 to
-// 0xBF.
+// The number of bytes after the first one of a character, and the range of the second; later ones
+// are 0x80 to 0xBF.
 struct Rest {
   std::size_t count = 0;
   unsigned char second_min = 0x80;

@@ -7,7 +7,7 @@
 namespace halfback {
 
 // Returns the number of bytes of the text's first character. Returns 0 if there is none: at the end
-// of the text, and for a character that is invalid, cut off, too long or outside Unicode.
+// of the text, and for a character that is invalid, cut off, overlong or outside Unicode.
 std::size_t character_length(std::string_view text);
 
 }  // namespace halfback

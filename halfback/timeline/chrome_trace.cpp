@@ -11,8 +11,8 @@ namespace halfback {
 
 namespace {
 
-// Deals spans out to tracks, on which none begins before the last one has ended: track 0 of a rank
-// has its list, the others as many reductions as are under way together.
+// Assigns spans to tracks so that the spans of a track do not overlap. Track 0 of a rank has its
+// list, the others its concurrent reductions.
 class Tracks {
  public:
   explicit Tracks(const Timeline& timeline)
@@ -56,8 +56,8 @@ class Tracks {
   std::vector<int> track_of_span_;
 };
 
-// Viewers count whole nanoseconds. Rounding keeps an end before what begins there or later; a start
-// and a length that are rounded apart do not.
+// Viewers count whole nanoseconds. Rounding both ends keeps adjacent spans from overlapping;
+// rounding a start and a length separately does not.
 double to_nanoseconds(double seconds) { return std::round(seconds * 1e9); }
 
 // Returns microseconds, exactly.
@@ -66,7 +66,7 @@ std::string microseconds_text(double nanoseconds) {
   return text.insert(text.size() - 3, 1, '.');
 }
 
-// As viewers show what is about the whole trace.
+// In the field that viewers show for the whole trace.
 std::string links_of(const Timeline& timeline) {
   std::string text;
   for (const Link& link : timeline.links) {
@@ -96,7 +96,7 @@ std::string to_chrome_trace(const Timeline& timeline) {
       const int thread = tracks.thread(rank, track);
       append_metadata("thread_name", thread,
                       fmt::format("\"name\":\"rank {}{}\"", rank, track > 0 ? " reductions" : ""));
-      if (tracks.has_reductions()) {  // else the order is that of the threads
+      if (tracks.has_reductions()) {  // otherwise the thread number orders them
         append_metadata("thread_sort_index", thread, fmt::format("\"sort_index\":{}", place++));
       }
     }

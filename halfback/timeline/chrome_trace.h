@@ -7,9 +7,9 @@
 
 namespace halfback {
 
-// Returns the JSON: one track a rank, and another for its reductions, which run beside its list.
-// One complete event a span, in whole nanoseconds written as microseconds, with the name that the
-// action has in a schedule. Events of a track do not overlap.
+// Returns the JSON: one track per rank for its list, and others for its reductions, which run
+// beside the list. Each span is one complete event, in whole nanoseconds written as microseconds,
+// with the name that the action has in a schedule. Events of a track do not overlap.
 std::string to_chrome_trace(const Timeline& timeline);
 
 }  // namespace halfback

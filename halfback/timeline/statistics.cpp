@@ -22,7 +22,7 @@ struct Interval {
   double end = 0.0;
 };
 
-// Returns them in order of time, with those joined that touch.
+// Returns the intervals in order of time, with those that touch joined.
 std::vector<Interval> joined(std::vector<Interval> intervals) {
   std::sort(intervals.begin(), intervals.end(),
             [](const Interval& a, const Interval& b) { return a.start < b.start; });
@@ -43,7 +43,7 @@ double length_of(const std::vector<Interval>& intervals) {
       [](double sum, const Interval& interval) { return sum + (interval.end - interval.start); });
 }
 
-// Returns for how long both are there, each as joined() returns it.
+// Returns the length of the intersection of two results of joined().
 double length_of_both(const std::vector<Interval>& first, const std::vector<Interval>& second) {
   double sum = 0.0;
   for (auto a = first.begin(), b = second.begin(); a != first.end() && b != second.end();) {

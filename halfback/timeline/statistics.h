@@ -14,16 +14,16 @@ struct Statistics {
   std::vector<double> busy_seconds;  // by rank
   double bubble_fraction = 0.0;      // 1 - busy of all ranks / (num_ranks x makespan)
   // The longest period of a rank: end of its last span minus start of its first, without waits in
-  // receives before and after, and without waits for the updates of others. It is the time of a
-  // step among many if ranks update without waiting for all others.
+  // receives before and after, and without waits for the updates of others. It is the time per step
+  // of a long run in which ranks do not wait for the updates of others.
   double stage_step_seconds = 0.0;
   double stage_step_bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x stage step)
-  // By rank, the time in which a reduction is under way, and the exposed part of it, in which the
-  // rank does not compute. The rest is hidden.
+  // By rank, the time during which a reduction is under way, and the exposed part of it, during
+  // which the rank does not compute. The rest is hidden.
   std::vector<double> reduction_seconds;
   std::vector<double> exposed_reduction_seconds;
 
-  // Returns the longest of any rank.
+  // Returns the longest time of any rank.
   double longest_reduction() const { return longest(reduction_seconds); }
   double longest_exposed_reduction() const { return longest(exposed_reduction_seconds); }
 
@@ -33,14 +33,14 @@ struct Statistics {
   }
 };
 
-// The period of a rank, span by span in their order.
+// The period of a rank, from its spans in order.
 struct RankPeriod {
   double first_start = 0.0;
   double last_end = 0.0;
   bool has_begun = false;
 
-  // Receives neither begin nor end a period. An update counts only with its length. A reduction may
-  // end after the actions that follow it.
+  // A receive neither starts nor ends a period. An update adds only its length. A reduction may end
+  // after the actions that follow it.
   void add(ActionKind kind, double start, double end) {
     if (is_receive(kind)) {
       return;
@@ -60,8 +60,8 @@ double idle_fraction(const std::vector<double>& busy, double period);
 // Returns the statistics; all are 0 without spans.
 Statistics statistics(const Timeline& timeline);
 
-// Returns the part of the messages' time under way in which their senders continued: 1 - length of
-// all sends / time under way, at least 0; 1 if nothing was under way.
+// Returns the fraction of the messages' time under way during which their senders continued: 1 -
+// length of all sends / time under way, at least 0; 1 without messages.
 double hidden_message_fraction(const Timeline& timeline);
 
 // The median duration of one kind of action on one stage.
@@ -73,7 +73,7 @@ struct ActionCost {
   double spread_seconds = 0.0;  // half the distance between the quartiles
 };
 
-// Which time of a span counts: start to end, or what the rank's own thread computed.
+// Which time of a span counts: start to end, or the CPU time of the rank's own thread.
 enum class SpanClock { Wall, ThreadCpu };
 
 // Returns the costs of all compute and update actions, by stage and then by kind.

@@ -15,10 +15,10 @@ using RankSpans = std::vector<std::vector<const Span*>>;  // by rank, in order o
 struct Extent {
   double start = 0.0;
   double end = 0.0;
-  double shortest = 0.0;  // of the spans that take time
+  double shortest = 0.0;  // duration of a span, not counting 0
 };
 
-// Those that take time and whose kind fits.
+// Returns the spans that take time and whose kind fits.
 RankSpans spans_by_rank(const Timeline& timeline, bool (*fits)(ActionKind)) {
   RankSpans result(static_cast<std::size_t>(timeline.num_ranks));
   for (const Span& span : timeline.spans) {
@@ -34,7 +34,7 @@ RankSpans spans_by_rank(const Timeline& timeline, bool (*fits)(ActionKind)) {
   return result;
 }
 
-// What is drawn: what each rank computes, and below it its reductions.
+// What is drawn: the work of each rank and, below it, its reductions.
 struct Rows {
   explicit Rows(const Timeline& timeline)
       : work(spans_by_rank(timeline, is_work)),
@@ -45,7 +45,7 @@ struct Rows {
   RankSpans reductions;
 };
 
-// Widens the extent by spans, of which there have been some before or not.
+// Widens the extent to include the spans; `is_first` is true until the first span.
 void include(const RankSpans& ranks, bool& is_first, Extent& extent) {
   for (const auto& spans : ranks) {
     for (const Span* span : spans) {
@@ -66,7 +66,7 @@ Extent extent_of(const Rows& rows) {
   return extent;
 }
 
-// Columns and the time of each. At most `max_columns` where the number is to be bounded.
+// The number of columns, and the time of each.
 struct Columns {
   int count = 0;
   double seconds = 1.0;
@@ -78,14 +78,14 @@ Columns columns_for(const Extent& extent, double unit_seconds) {
   const double length = extent.end - extent.start;
   Columns columns{0, unit_seconds > 0.0 ? unit_seconds : extent.shortest};
   if (length > 0.0) {
-    // A little less than the quotient, so that rounding of times adds no column.
+    // Slightly less than the quotient, so that rounding of times adds no column.
     const double count = std::ceil(length / columns.seconds - 1e-6);
     columns.count = static_cast<int>(std::clamp(count, 1.0, double{kMostColumns}));
   }
   return columns;
 }
 
-// Returns what runs at each column's middle, or null.
+// Returns the span that runs at each column's middle, or null.
 std::vector<const Span*> sample(const std::vector<const Span*>& spans,
                                 const Extent& extent,
                                 Columns columns) {
@@ -114,7 +114,7 @@ bool holds_several_stages(const std::vector<const Span*>& spans) {
   });
 }
 
-// Adds the line of a rank, and one for its reductions where the columns show any.
+// Adds the line of a rank, and one for its reductions if the columns show any.
 void append_lines(const std::string& label,
                   const std::string& work,
                   std::string reductions,

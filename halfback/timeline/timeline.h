@@ -11,7 +11,7 @@ namespace halfback {
 
 // Times are seconds from the start of the step. cpu_seconds is the time that the rank's own thread
 // spent computing, if known; a simulated span has end - start. A reduction runs beside the actions
-// that follow it in its list; its span ends when its sum is there.
+// that follow it in its list; its span ends when its sum is complete.
 struct Span {
   int rank = 0;
   Action action;
@@ -20,19 +20,19 @@ struct Span {
   double cpu_seconds = 0.0;
 };
 
-// What ranks sent to each other, one way.
+// The messages that one rank sent to another.
 struct Link {
   int from = 0;
   int to = 0;
   std::int64_t messages = 0;
   std::int64_t bytes = 0;
-  double seconds = 0.0;  // that the messages were under way, added up; 0 between threads
+  double seconds = 0.0;  // sum of the messages' times under way; 0 between threads
 };
 
 struct Timeline {
   int num_ranks = 0;
-  std::vector<Span> spans;       // of one rank in the order of its list
-  std::vector<Link> links = {};  // where that was measured
+  std::vector<Span> spans;       // those of a rank are in the order of its list
+  std::vector<Link> links = {};  // if measured
 };
 
 }  // namespace halfback

@@ -80,7 +80,7 @@ nlohmann::json to_json(const Report& report) {
 }
 
 std::string to_html(const Report& report) {
-  // Inside a script element only its end tag could end it early.
+  // Inside a script element, only its end tag could end it early.
   std::string data = to_json(report).dump();
   for (std::size_t at = 0; (at = data.find("</", at)) != std::string::npos;) {
     data.replace(at, 2, "<\\/");

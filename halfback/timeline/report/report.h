@@ -1,5 +1,5 @@
 // One schedule on one page: how it would run and how it ran, one above the other on one axis, with
-// the memory of each rank; above them curves over the run's steps, if any. The page is a single
+// the memory of each rank; above them are curves over the run's steps, if any. The page is a single
 // file and needs no network.
 #pragma once
 
@@ -37,7 +37,7 @@ struct Report {
   std::string time_unit = "";    // of all tracks: "s", or "" for units
   std::string memory_unit = "";  // "bytes" or "M_B"
   std::vector<ReportTrack> tracks;
-  std::vector<Chart> charts = {};  // over the steps of the run, of which a track is one
+  std::vector<Chart> charts = {};  // over all steps of the run; a track shows one step
 };
 
 // Returns the data of the page: for each track its spans as [rank, action, stage, micro-batch,
@@ -49,13 +49,13 @@ nlohmann::json to_json(const Report& report);
 // Returns the page. Its script element with the id "data" holds to_json().
 std::string to_html(const Report& report);
 
-// Returns the memory of each rank after each of its spans, given the memory by rank and action.
+// Returns the memory of each rank after each of its spans, from the memory by rank and action.
 // Updates after the lists do not change it.
 std::vector<std::vector<MemoryPoint>> memory_curves(
     const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held);
 
-// Returns the activations that each rank holds: a stage of S counts `share` = N/S from the begin of
-// its F to the end of its W or B, if it has any, as activation_peaks() counts them.
+// Returns the activations that each rank holds: each of S stages counts `share` = N/S from the
+// start of its F to the end of its W or B, if it has one, as activation_peaks() counts them.
 std::vector<std::vector<MemoryPoint>> activation_curves(const Timeline& timeline, double share);
 
 }  // namespace halfback

@@ -15,7 +15,7 @@ namespace halfback {
 namespace {
 
 constexpr int kRowHeight = 26;
-constexpr int kReductionHeight = 12;  // of the lane below a rank's, where there are reductions
+constexpr int kReductionHeight = 12;  // of the lane below each rank, if there are reductions
 constexpr int kLeft = 60;
 constexpr int kTop = 34;
 constexpr int kBottom = 34;
@@ -40,9 +40,10 @@ std::string escaped(const std::string& text) {
   return result;
 }
 
-// By stage, which of its rank's stages it is in model order: later ones are drawn lighter.
+// Returns the index of each stage among its rank's stages, in model order: later ones are drawn
+// lighter.
 std::map<std::pair<int, int>, int> chunks_of(const Timeline& timeline) {
-  std::map<std::pair<int, int>, int> chunks;  // sorted by rank and stage
+  std::map<std::pair<int, int>, int> chunks;  // by rank and stage
   for (const Span& span : timeline.spans) {
     chunks[{span.rank, span.action.stage}] = 0;
   }
@@ -92,7 +93,7 @@ class Drawing {
   }
 
  private:
-  // Those that are drawn: that take time.
+  // Only reductions that take time are drawn.
   static bool is_reduction(const Span& span) {
     return span.action.kind == ActionKind::ReduceGradient && span.end_seconds > span.start_seconds;
   }
