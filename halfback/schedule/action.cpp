@@ -12,7 +12,7 @@ namespace halfback {
 
 namespace {
 
-// Takes the digits at the front of the text; nothing when there are none or too many.
+// Takes the digits at the front of the text. Returns nothing if there are none or too many.
 std::optional<int> take_index(std::string_view& text) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -23,7 +23,7 @@ std::optional<int> take_index(std::string_view& text) {
   return value;
 }
 
-// Takes the ".1" of a slice at the front of the text; 0 where there is none.
+// Takes the ".1" of a slice at the front of the text. Returns 0 if there is none.
 std::optional<std::uint16_t> take_slice(std::string_view& text) {
   if (text.empty() || text.front() != '.') {
     return 0;

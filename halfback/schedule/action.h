@@ -1,12 +1,12 @@
-// One entry of a rank's list: what is done, for which stage and which micro-batch.
+// One entry of a rank's list: a kind, a stage and a micro-batch.
 //
 // The text form is that of PyTorch's pipelining CSV: stage, letters, micro-batch, as in "2F0".
-// SEND_F on stage s names the sender's stage, RECV_F the receiver's. A slice of a micro-batch is
-// written after a point: "2F0.1" is its second; the first is "2F0".
+// SEND_F names the sender's stage, RECV_F the receiver's. A slice of a micro-batch follows a point:
+// "2F0.1" is the second; the first is "2F0".
 //
-// Two kinds have no micro-batch in text: "2U" and "2REDUCE_GRAD". With replicas of the weights the
-// micro-batch of an action says which replica it belongs to, so REDUCE_GRAD carries the first one
-// of its replica. A reader can set it because a rank holds only one replica of a stage.
+// Two kinds have no micro-batch in text: "2U" and "2REDUCE_GRAD". With replicas of the weights, the
+// micro-batch of an action determines its replica, so REDUCE_GRAD carries the first one of its
+// replica. A reader can set it because a rank holds only one replica of a stage.
 #pragma once
 
 #include "halfback/schedule/kind.h"
@@ -31,14 +31,14 @@ struct Action {
   constexpr Action(ActionKind what, int on, int of, std::uint16_t part = 0)
       : kind(what), slice(part), stage(on), micro_batch(of) {}
 
-  // Returns another kind of action of the same stage, micro-batch and slice.
+  // Returns an action of another kind with the same stage, micro-batch and slice.
   constexpr Action as(ActionKind other) const { return {other, stage, micro_batch, slice}; }
 
   bool operator==(const Action&) const = default;
 };
 static_assert(sizeof(Action) == 12, "lists of millions of actions");
 
-// Returns or appends, for instance, "2F0", "2F0.1", "2REDUCE_GRAD" or "2U".
+// Returns or appends the text, such as "2F0", "2F0.1", "2REDUCE_GRAD" or "2U".
 std::string to_string(const Action& action);
 void append_action(std::string& text, const Action& action);
 

@@ -15,7 +15,7 @@ namespace halfback {
 
 namespace {
 
-// U and REDUCE_GRAD take none: they are short, or run beside the list.
+// U and REDUCE_GRAD take no ticks: they are short, or run beside the list.
 int ticks(ActionKind kind) {
   if (!is_compute(kind)) {
     return 0;
@@ -23,11 +23,11 @@ int ticks(ActionKind kind) {
   return kind == ActionKind::Backward ? 2 : 1;
 }
 
-// Runs the lists by a clock of its own and writes each message down on both ranks when it passes.
-// A rank holds its messages between actions only. A send that finds no room makes its receiver take
-// the oldest message of the channel, so it waits for nothing but a rank that computes. Hence the
-// run comes to its end under every rule, and the lists that it writes do too: it is one way for
-// them to run, and whether lists run does not depend on the speed of ranks.
+// Runs the lists with a simple clock and adds each message to the lists of both ranks when it
+// passes. A rank sends and receives only between actions. A send that finds no room makes its
+// receiver take the oldest message of the channel, so it only ever waits for a rank that computes.
+// Hence this run finishes under every rule. So do the lists that it writes: this run is one way to
+// run them, and whether lists finish does not depend on the speed of ranks.
 class Communication {
  public:
   Communication(const Schedule& schedule, int capacity)
@@ -68,15 +68,16 @@ class Communication {
     std::size_t cursor = 0;
     bool is_busy = false;
     bool is_awake = false;
-    std::optional<Action> send;  // of the last action, not yet passed
+    std::optional<Action> send;  // result of the last action, not sent yet
   };
 
   static std::size_t index(int value) { return static_cast<std::size_t>(value); }
 
-  // The ranks whose action ends at a tick; none lasts longer than two.
+  // The ranks whose action ends at a tick; no action takes more than two.
   std::vector<int>& ending_at(std::size_t tick) { return ending_[tick % ending_.size()]; }
 
-  // All ranks are free before the first message passes: those that end at once meet at once.
+  // Frees all ranks before the first message passes, so that ranks that end together can exchange
+  // messages.
   void finish_all() {
     std::vector<int>& ranks = ending_at(num_ticks_);
     for (const int rank : ranks) {
@@ -110,7 +111,7 @@ class Communication {
     awake_.clear();
   }
 
-  // Begins the next action of a free rank whose tensor is there.
+  // Starts the next actions of a free rank whose tensors have arrived.
   void start(int rank) {
     RankState& state = states_[index(rank)];
     const std::vector<Action>& list = schedule_.ranks[index(rank)];
@@ -131,7 +132,7 @@ class Communication {
     }
   }
 
-  // Takes what the channel holds up to this message; returns true when the message has come.
+  // Takes messages from the channel up to this one. Returns whether it has come.
   bool receive_until(const Action& receive) {
     const int channel = channels_.of(receive);
     while (!has_come(receive) && !held_[index(channel)].empty()) {
@@ -141,7 +142,7 @@ class Communication {
     return has_come(receive);
   }
 
-  // Passes the send that a free rank has left, if it has one and its turn has come.
+  // Passes the pending send of a free rank, if it has one and the channel admits it.
   void send(int rank) {
     RankState& state = states_[index(rank)];
     if (state.is_busy || !state.send) {
@@ -180,7 +181,7 @@ class Communication {
   const Schedule& schedule_;
   std::size_t capacity_;
   Channels channels_;
-  std::vector<std::deque<Action>> held_;    // by channel: sent and not taken
+  std::vector<std::deque<Action>> held_;    // by channel: sent and not yet taken
   std::vector<std::vector<int>> incoming_;  // by rank: its channels
   std::vector<RankState> states_;
   std::vector<std::vector<Action>> lists_;

@@ -36,7 +36,7 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kSpace) + 1);
 }
 
-// True for PyTorch's cells of data parallelism that mean nothing here, as in "0UNSHARD".
+// True for PyTorch's data-parallel cells that mean nothing here, such as "0UNSHARD".
 bool is_skipped(std::string_view cell, bool with_replicas) {
   const std::size_t digits = std::min(cell.find_first_not_of("0123456789"), cell.size());
   const std::string_view letters_of_cell = cell.substr(digits);
@@ -139,7 +139,7 @@ class Reader {
     return actions;
   }
 
-  // "(1F3;2B1)OVERLAP_F_B": the actions in their order.
+  // Reads "(1F3;2B1)OVERLAP_F_B" as its actions in order.
   void read_overlapped(std::string_view line, std::string_view cell, std::vector<Action>& actions) {
     const std::size_t end = cell.find(')');
     if (end == std::string_view::npos || cell.substr(end + 1) != kOverlapped) {
@@ -205,8 +205,8 @@ class Reader {
     return schedule;
   }
 
-  // Gives each REDUCE_GRAD the first micro-batch of the replica whose stage its rank holds. If it
-  // holds none, validate() finds the action on a wrong rank.
+  // Gives each REDUCE_GRAD the first micro-batch of the replica whose stage its rank holds. If its
+  // rank does not hold the stage, validate() reports the wrong rank.
   static void name_replicas(Schedule& schedule) {
     const auto micro_batches =
         micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
@@ -239,7 +239,7 @@ class Reader {
             fmt::format("{}: the header's losses=", source_)};
   }
 
-  // That of the header, whose ranks must be those of the rows.
+  // Returns the header's placement, whose ranks must be those of the rows.
   Placement stated_placement(int num_micro_batches) {
     Placement placement = std::move(*header_.placement);
     const auto num_ranks = static_cast<int>(ranks_.size());
@@ -289,7 +289,7 @@ class Reader {
   std::size_t line_number_ = 1;
   detail::CsvHeader header_;
   std::vector<std::vector<Action>> ranks_;
-  std::vector<int> rank_of_stage_;  // as the rows show it, where no header says
+  std::vector<int> rank_of_stage_;  // from the rows, for files without a header
   int largest_micro_batch_ = 0;
   bool has_blank_row_ = false;
 };
@@ -330,7 +330,7 @@ std::string to_csv(const Schedule& schedule, CsvDialect dialect) {
   if (dialect == CsvDialect::Halfback) {
     text = detail::csv_header_line(schedule) + '\n';
   }
-  // PyTorch scales gradients in REDUCE_GRAD, which its own lowering adds to files without messages.
+  // PyTorch scales gradients in REDUCE_GRAD. To files without messages, its own lowering adds it.
   const bool with_reduce = dialect == CsvDialect::Torch && has_messages(schedule);
   std::vector<std::string> reduces(schedule.ranks.size());
   if (dialect == CsvDialect::Torch && schedule.placement.num_replicas() > 1) {

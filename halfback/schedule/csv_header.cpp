@@ -53,7 +53,7 @@ std::string read_micro_batches(std::string_view value, CsvHeader& header) {
              : fmt::format("micro_batches is a number from 1 to {}", kMaxIndex);
 }
 
-// Returns the numbers of "0,1,2", at most kMaxIndex of them and below it.
+// Returns the numbers of "0,1,2": at most kMaxIndex numbers, each below it.
 std::optional<std::vector<int>> parse_indices(std::string_view text) {
   std::vector<int> indices;
   for (const std::string_view part : split(text, ',')) {

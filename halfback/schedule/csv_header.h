@@ -11,7 +11,7 @@
 
 namespace halfback::detail {
 
-// A fault in a line: where it begins, how long it is and what is wrong.
+// A fault in a line: where it begins, how long it is, and what is wrong.
 struct CsvFault {
   std::size_t offset = 0;
   std::size_t length = 0;

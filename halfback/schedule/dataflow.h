@@ -1,7 +1,7 @@
-// What crosses from stage to stage, and on which channel. An activation crosses every boundary; a
-// gradient crosses those over which the schedule's losses send one. A channel is an ordered pair
-// of ranks.
-// Activations and gradients of all stages and replicas between the two share it, in one order.
+// Which tensors cross from stage to stage, and on which channel. Activations cross every boundary;
+// gradients cross those that the schedule's losses reach over. A channel is an ordered pair of
+// ranks. Activations and gradients of all stages and replicas between the two share it, in one
+// order.
 //
 // All functions expect stages and ranks within the placement.
 #pragma once
@@ -15,7 +15,7 @@
 
 namespace halfback {
 
-// Returns the stage that an action's tensor comes from or goes to if all gradients cross: the
+// Returns the stage that an action's tensor comes from or goes to, as if all gradients crossed: the
 // previous one for F, RECV_F and SEND_B, the next one for B, I, RECV_B and SEND_F. Returns nothing
 // at the ends of the model, and for W, REDUCE_GRAD and U.
 inline std::optional<int> other_stage(const Placement& placement, const Action& action) {
@@ -32,7 +32,7 @@ inline Action counterpart(const Action& message) {
 }
 
 // Returns whether a compute action takes the tensor of a neighboring stage: F takes that of the
-// stage before, and I, B and W do if a gradient comes to them.
+// previous stage, and I, B or W that of the next one if a gradient arrives there.
 inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) {
   if (action.kind == ActionKind::Forward) {
     return action.stage > 0;
@@ -46,7 +46,7 @@ inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) 
   return takes && above < schedule.num_stages() && losses.num_crossing(above) > 0;
 }
 
-// Returns the action that makes that tensor, an I or a B given as I.
+// Returns the action that makes that tensor; I stands for an I or a B.
 inline Action neighbor_input(const Action& action) {
   const bool is_first = action.kind == ActionKind::Forward;
   return {is_first ? ActionKind::Forward : ActionKind::BackwardInput,
@@ -66,7 +66,7 @@ class Actions {
 };
 
 // Returns all actions whose results an action takes, on any rank: that of its own stage, then that
-// of another. An I or a B is given as I. The send that a receive takes from is not among them.
+// of another stage. I stands for an I or a B. The send of a receive is not among them.
 inline Actions inputs_of(const Schedule& schedule, const Action& action) {
   Actions inputs;
   if (const ActionKind own = traits_of(action.kind).own_input; own != action.kind) {
@@ -87,8 +87,8 @@ inline bool gives_to_neighbor(const Schedule& schedule, const Action& action) {
          schedule.losses.num_crossing(action.stage) > 0;
 }
 
-// Returns the send of what a compute action gives to a neighbor, and the receive of what it takes
-// from one.
+// Returns the send of the tensor that a compute action gives to a neighbor, and the receive of the
+// tensor that it takes from one.
 inline Action send_for(const Action& action) {
   return action.as(action.kind == ActionKind::Forward ? ActionKind::SendForward
                                                       : ActionKind::SendBackward);
@@ -98,8 +98,8 @@ inline Action receive_for(const Action& action) {
                                                       : ActionKind::RecvBackward);
 }
 
-// Returns by how much an action changes what its stage keeps. An F without a backward keeps
-// nothing. A W that carries a gradient through the layers frees what I frees elsewhere.
+// Returns how an action changes what its stage keeps. An F without a backward keeps nothing. A W
+// that carries a gradient through the layers also frees what I frees otherwise.
 inline Kept kept_by(const Losses& losses, const Action& action) {
   if (!losses.has_backward(action.stage)) {
     return {};
@@ -113,8 +113,8 @@ inline Kept kept_by(const Losses& losses, const Action& action) {
   return kept;
 }
 
-// Returns the receive that a compute action needs, and the send that it makes possible, if the
-// other stage is on another rank.
+// Returns the receive that a compute action needs, and the send that follows from it, if the other
+// stage is on another rank.
 inline std::optional<Action> needed_receive(const Schedule& schedule, const Action& action) {
   const Placement& placement = schedule.placement;
   if (!takes_from_neighbor(schedule, action) ||
@@ -140,7 +140,7 @@ class Channels {
   int count() const { return static_cast<int>(pairs_.size()); }
   int from(int channel) const { return pairs_[static_cast<std::size_t>(channel)].first; }
   int to(int channel) const { return pairs_[static_cast<std::size_t>(channel)].second; }
-  // Returns the channel between the same ranks the other way.
+  // Returns the channel between the same ranks in the other direction.
   int reverse(int channel) const { return reverse_[static_cast<std::size_t>(channel)]; }
   // Returns the channel of a message between two stages on different ranks.
   int of(const Action& message) const {
@@ -150,7 +150,8 @@ class Channels {
   }
 
  private:
-  // In forward_ and backward_, by replica and stage s: the channels from s to s + 1 and back.
+  // Index into forward_ and backward_, which hold, by replica and stage s, the channels from s to s
+  // + 1 and back.
   std::size_t boundary(int stage, int micro_batch) const {
     return static_cast<std::size_t>(placement_->replica_of(micro_batch)) * num_boundaries_ +
            static_cast<std::size_t>(stage);

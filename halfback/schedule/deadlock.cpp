@@ -18,9 +18,10 @@ namespace {
 
 constexpr std::size_t kMaxSentences = 16;
 
-// Why a rank goes no further: always for one other rank, in a way that leads to a cycle.
+// Why a rank cannot continue. It always waits for one other blocked rank, so following the waits
+// leads to a cycle.
 struct Wait {
-  int rank = 0;      // the one waited for
+  int rank = 0;      // the rank that it waits for
   std::string text;  // "waits for ..."
 };
 
@@ -33,7 +34,7 @@ class Deadlock {
     }
   }
 
-  // Returns the ranks of a cycle, each waiting for the next, the lowest first.
+  // Returns the ranks of a cycle, each of which waits for the next; the lowest comes first.
   std::vector<int> cycle() const {
     std::vector<bool> visited(stopped_at_.size(), false);
     int rank = first_blocked();
@@ -89,7 +90,7 @@ class Deadlock {
     return rank;
   }
 
-  // Brings the streams to where they were when the ranks stopped.
+  // Restores the state of the streams at the time when the ranks stopped.
   void post_all() {
     streams_.emplace(channels_, rule_.streams);
     for (std::size_t rank = 0; rank < stopped_at_.size(); ++rank) {
@@ -105,7 +106,8 @@ class Deadlock {
     }
   }
 
-  // Returns "1SEND_F0 (rank 1, position 3)", or the position alone on the rank itself.
+  // Returns the action and its place, such as "1SEND_F0 (rank 1, position 3)"; without the rank if
+  // it is `from_rank`.
   std::string place(const Action& action, int from_rank) const {
     return fmt::format("{} ({})", to_string(action), describe_place(schedule_, action, from_rank));
   }
@@ -147,7 +149,7 @@ class Deadlock {
                                other, rule_.capacity, place(next_receive(other, action), rank))};
   }
 
-  // Returns the receive that comes next to a full channel's other end.
+  // Returns the next receive at the other end of a full channel.
   Action next_receive(int rank, const Action& send) const {
     const auto& list = schedule_.ranks[index(rank)];
     return *std::find_if(

@@ -1,4 +1,4 @@
-// What validate() says of ranks that wait for each other: who waits for whom, in sentences.
+// How validate() reports ranks that wait for each other: who waits for whom, in sentences.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"
@@ -9,8 +9,8 @@
 
 namespace halfback::detail {
 
-// Throws the fault of a schedule that a dry run has not finished: the cycle of ranks that wait for
-// each other, a sentence a rank.
+// Throws the fault of a schedule that a dry run could not finish: the cycle of ranks that wait for
+// each other, one sentence per rank.
 [[noreturn]] void throw_deadlock(const Schedule& schedule,
                                  const std::string& where,
                                  const std::vector<int>& stopped_at,

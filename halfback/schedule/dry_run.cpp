@@ -124,8 +124,7 @@ class Runner {
     return true;
   }
 
-  // Where it is noted that a compute action has made its tensor, or that a message has passed its
-  // stream.
+  // The flags that a compute action has made its tensor, or that a message has passed its stream.
   std::vector<bool>& has_result(const Action& action) {
     return is_forward(action.kind) ? has_activation_ : has_gradient_;
   }
@@ -169,7 +168,7 @@ class Runner {
     return true;
   }
 
-  // Both ends stand at the message, so both pass it.
+  // Passes the message if both ends are at it.
   bool meet(int sender, int receiver, int channel) {
     const Action* other = current(receiver);
     if (other == nullptr || !is_receive(other->kind) || channels_.of(*other) != channel) {

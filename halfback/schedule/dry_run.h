@@ -1,5 +1,5 @@
-// Runs a schedule without times: which actions complete, and where each rank stops. Whether the
-// schedule runs to its end depends only on the lists and the channel rule, not on the speed of the
+// Runs a schedule without times: finds which actions complete, and where each rank stops. Whether
+// the schedule finishes depends only on the lists and the channel rule, not on the speed of the
 // ranks.
 #pragma once
 
@@ -13,14 +13,14 @@
 
 namespace halfback {
 
-// Rules under which a rank does not wait at the messages of its list: it puts SEND and RECV into a
-// stream. A stream carries its messages one after the other, each once both its ends are at the
-// front of their streams. The rank waits for a tensor only when a compute action takes it. NCCL
-// moves messages that a host thread posts in this way.
+// Rules under which a rank does not wait at the messages of its list, but posts SEND and RECV to a
+// stream. A stream carries its messages in order; each passes once both its ends are at the front
+// of their streams. The rank waits for a tensor only when a compute action takes it. This is how
+// NCCL moves messages that a host thread posts.
 enum class Streams {
   None,          // a rank waits at its sends and receives
   PerDirection,  // a stream for each ordered pair of ranks
-  PerPair,       // one for both directions, as torch.distributed has it for single messages
+  PerPair,       // one for both directions, as in torch.distributed for single messages
 };
 
 // How many messages a channel (an ordered pair of ranks) holds between send and receive. A send
@@ -29,13 +29,13 @@ struct ChannelRule {
   static constexpr int kUnbounded = std::numeric_limits<int>::max();
 
   int capacity = kUnbounded;
-  Streams streams = Streams::None;  // with any other, capacity is 0
+  Streams streams = Streams::None;  // otherwise the capacity is 0
 
   bool operator==(const ChannelRule&) const = default;
 };
 
-// With all messages of a rank in one stream, as torch.distributed has it for batches of messages,
-// exactly the schedules run that run as a rendezvous.
+// One stream for all messages of a rank, as in torch.distributed for batches of messages, needs no
+// rule: it runs exactly the schedules that run as a rendezvous.
 inline constexpr ChannelRule kBuffered{ChannelRule::kUnbounded};
 inline constexpr ChannelRule kRendezvous{0};
 inline constexpr ChannelRule kNccl{0, Streams::PerDirection};
@@ -52,8 +52,8 @@ struct DryRun {
   bool finished = false;        // all lists ran to their ends, and no stream holds a message
 };
 
-// Runs the lists and calls on_done for each action as it completes. In this order everything that
-// an action waits for comes before it; with streams, a message is done when it is posted. Without
+// Runs the lists and calls on_done for each action as it completes. In this order, everything that
+// an action waits for comes before it; with streams, a message completes when it is posted. Without
 // messages, F, I and B wait for the other stage's compute action; with messages, receives wait for
 // sends. Expects stages, micro-batches and message pairs as validate() checks them. Linear in the
 // number of actions.

@@ -1,6 +1,6 @@
 // Parameters that some families take besides ranks, micro-batches and two_stage: one row each. The
-// command line makes its options from the rows, a file refuses them by name, and the table of
-// families says which family takes which. A new one needs a member of PipelineShape and a row in
+// command line makes its options from the rows, schedule files refuse them by name, and the table
+// of families says which family takes which. A new one needs a member of PipelineShape and a row in
 // family_parameters.cpp.
 #pragma once
 
@@ -21,10 +21,10 @@ struct FamilyParameter {
   using OfShape = double (*)(const PipelineShape&);
 
   std::string option;  // on the command line
-  std::string type;    // of its value, as the help calls it
+  std::string type;    // of its value, as shown in the help
   std::string help;
   Member member;
-  // The range, and its text, with {} for its end.
+  // The range, and its text with {} for its end.
   double least = 1.0;
   OfShape most = [](const PipelineShape&) { return std::numeric_limits<double>::max(); };
   std::string range = "1 or more";
@@ -37,10 +37,10 @@ struct FamilyParameter {
   void set(PipelineShape& shape, double value) const;
 };
 
-// A value that somebody gave, 1 and 0 for on and off. 0 counts as given here.
+// Values that the user gave, with 1 and 0 for on and off. Here 0 counts as given.
 using GivenParameters = std::map<const FamilyParameter*, double>;
 
-// Returns all rows in the order in which they are listed to people.
+// Returns all rows in the order of listings.
 const std::vector<FamilyParameter>& family_parameters();
 
 }  // namespace halfback

@@ -43,19 +43,19 @@ double chunk(const Shape& shape) {
 }
 double trained(const Shape& shape) { return at_most(shape.trained, shape); }
 
-// The peak of windows of a size: see build_local_overlapping().
+// The peak for windows of this size: see build_local_overlapping().
 double windows(int window, const Shape& shape) {
   return at_most(window == 2 && shape.two_stage ? 2 : window == 1 ? 1 : shape.num_ranks, shape);
 }
 double overlapping(const Shape& shape) { return windows(shape.window, shape); }
 double interlocking(const Shape& shape) { return windows(shape.distance + 1, shape); }
 
-// What is taken by several, with the natural value where it is not that of the parameter's row.
+// Parameters that several families take, with the natural value if it differs from the row's.
 constexpr Family::Taken kLimit = {&Shape::memory_limit};
 constexpr Family::Taken kReleased = {&Shape::released_at_input};
 constexpr Family::Taken kUpdates = {&Shape::stage_updates, 1};
 
-// A family: its name; what people read of it; what it takes and does.
+// Each family has its name, its texts for people, its parameters and its functions.
 // clang-format off
 std::vector<Family> two_stage_families() {
   return {

@@ -14,7 +14,7 @@ namespace halfback::detail {
                               Position position,
                               const std::string& what);
 
-// Returns the place of an action: "position 21", or "position 21 of rank 0" on another rank than
+// Returns the place of an action: "position 21", or "rank 0, position 21" if it is not on
 // `from_rank`, or "missing".
 std::string describe_place(const Schedule& schedule, const Action& action, int from_rank);
 

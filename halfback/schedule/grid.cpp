@@ -53,7 +53,7 @@ std::string trimmed_line(std::string line) {
 
 std::string draw_lists(const Schedule& schedule, const ListWindow& window) {
   const Position center = window.marked.value_or(Position{});
-  // One past the end is a column too: a fault may be that the list ends there.
+  // One past the end is a column too: a fault may be that a list ends too early.
   const int num_columns = std::max(longest_list(schedule), center.index + 1);
   const Range rows = range_around(center.rank, window.num_rows, schedule.num_ranks());
   const Range columns = range_around(center.index, window.num_columns, num_columns);

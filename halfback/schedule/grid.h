@@ -1,5 +1,5 @@
-// The lists of a schedule as text, a row per rank and a column per position. Times are not drawn:
-// that is timeline/text_grid.h.
+// The lists of a schedule as text, one row per rank and one column per position. Times are not
+// drawn: that is timeline/text_grid.h.
 #pragma once
 
 #include "halfback/schedule/schedule.h"

@@ -1,8 +1,8 @@
-// The kinds of actions, as a table. A row holds everything about a kind; elsewhere only the code
-// that does the work of each kind, or prices it, distinguishes kinds.
+// The kinds of actions, as a table. A row holds everything about a kind. Elsewhere, only code that
+// runs or prices actions distinguishes kinds.
 //
 // Letters are those of PyTorch's pipelining CSV. They differ between papers: here I is the input
-// gradient (p1 of 2BP, B of zero bubble), W the weight gradient (p2), B both in one.
+// gradient (p1 of 2BP, B of zero bubble), W the weight gradient (p2), B both in one action.
 #pragma once
 
 #include <algorithm>
@@ -36,9 +36,9 @@ enum class KindClass : std::uint8_t {
   Update,
 };
 
-// What a stage keeps of its micro-batches, each counted as one, or how an action changes it.
+// For how many micro-batches a stage keeps what, or how an action changes these counts.
 struct Kept {
-  int until_input = 0;   // from F until I or B, or W where it carries a gradient
+  int until_input = 0;   // from F until I or B, or until W if it carries a gradient
   int until_weight = 0;  // from F until W or B: what W needs of F
   int gradients = 0;     // from I until W: the gradients that a split backward keeps
 
@@ -57,10 +57,10 @@ struct KindTraits {
   char cell;  // in drawn grids
   KindClass kind_class;
   bool names_micro_batch;  // in text
-  bool is_forward;         // of activations, not of gradients
-  int other_stage;         // where the stage is that its tensor comes from or goes to: +1 above
-  ActionKind other_end;    // of a message; for others the kind itself
-  ActionKind own_input;    // whose result of the same stage it takes; the kind itself for none
+  bool is_forward;         // concerns activations, not gradients
+  int other_stage;         // offset of the stage that its tensor comes from or goes to
+  ActionKind other_end;    // of a message; otherwise the kind itself
+  ActionKind own_input;    // kind whose result of the same stage it takes; if none, the kind itself
   Kept kept;
 };
 

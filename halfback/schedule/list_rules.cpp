@@ -18,7 +18,7 @@ namespace {
 using detail::describe_place;
 using detail::throw_fault;
 
-// A byte for each stage and micro-batch, since there are millions of pairs.
+// One byte for each stage and micro-batch, because there are millions of pairs.
 using KindBits = std::uint8_t;
 static_assert(std::ranges::all_of(kKinds, [](const KindTraits& row) {
   return !row.names_micro_batch || static_cast<int>(row.kind) < 8;
@@ -131,8 +131,8 @@ class ListRules {
     }
   }
 
-  // A hostile text can name 2^20 stages and micro-batches in two cells: the table of all pairs is
-  // made only once it is known that the actions could fill it.
+  // A hostile text can name 2^20 stages and micro-batches in two cells. So the table of all pairs
+  // is allocated only after this check that there are enough actions to fill it.
   void check_enough_forwards() {
     std::vector<std::int64_t> counts(static_cast<std::size_t>(schedule_.num_stages()), 0);
     for_each([&](const Action& action) {
@@ -182,7 +182,7 @@ class ListRules {
     seen(action) = static_cast<KindBits>(seen(action) | bit(action.kind));
   }
 
-  // U, or with replicas REDUCE_GRAD.
+  // For U, or with replicas REDUCE_GRAD.
   void check_closing(const Action& action) {
     require_backward_exists(action, "its weights stay as they are");
     const bool is_update = action.kind == ActionKind::Update;
@@ -237,8 +237,8 @@ class ListRules {
     }
   }
 
-  // What an action takes on its own rank comes before it; so does the message of what it takes from
-  // another.
+  // What an action takes on its own rank comes before it, and so does the receive of what it takes
+  // from another rank.
   void check_inputs(const Action& action) {
     for (const Action& input : inputs_of(schedule_, action)) {
       if (input.stage == action.stage || schedule_.placement.rank_of(input) == position_.rank) {
@@ -275,7 +275,7 @@ class ListRules {
     }
   }
 
-  // For an I that another stage or a send takes, a B in its place will do.
+  // If another stage or a send takes the result of an I, a B will do as well.
   void require_before(const Action& action, const Action& needed, std::string_view reason) {
     const bool may_be_whole = needed.kind == ActionKind::BackwardInput &&
                               (needed.stage != action.stage || is_send(action.kind));
@@ -340,10 +340,10 @@ class ListRules {
   const std::string& where_;
   bool with_messages_;
   Position position_;
-  std::vector<KindBits> seen_;  // by stage and micro-batch: bits of the kinds that came
+  std::vector<KindBits> seen_;  // by stage and micro-batch: bits of the kinds seen so far
   std::vector<std::vector<int>> micro_batches_;  // by replica
   std::vector<int> num_weights_;                 // by replica and stage
-  std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD came
+  std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD seen
 };
 
 using ChannelSends = std::vector<std::vector<Action>>;
@@ -372,7 +372,7 @@ void check_channel_order(const Schedule& schedule, const std::string& where) {
   const Channels channels(schedule.placement);
   const ChannelSends sends = sends_by_channel(schedule, channels);
   std::vector<std::size_t> num_received(sends.size(), 0);
-  // Lists are complete and free of doubles, so each channel has as many receives as sends.
+  // Lists are complete and without duplicates, so each channel has as many receives as sends.
   const auto check = [&](Position place, const Action& receive) {
     const auto channel = static_cast<std::size_t>(channels.of(receive));
     const std::size_t number = num_received[channel]++;

@@ -59,7 +59,7 @@ Losses::Losses(int num_stages,
   }
   stages_.resize(static_cast<std::size_t>(num_stages));
   std::vector<int> crossing(stages_.size() + 1, 0);  // by stage, first as differences
-  std::vector<int> ending(stages_.size(), 0);        // gradients from above that go no further
+  std::vector<int> ending(stages_.size(), 0);        // gradients from above that end here
   for (const LossReach& loss : losses_) {
     const auto stage = static_cast<std::size_t>(loss.stage);
     const auto lowest = static_cast<std::size_t>(loss.lowest);

@@ -1,7 +1,7 @@
-// The losses that a model is trained with, and how far down the gradient of each goes. Backprop has
-// one loss, on the last stage, and its gradient reaches stage 0. With local updates more stages
-// have a loss of their own, and some boundaries are not crossed by a gradient. This table alone
-// determines what each F, B, I, W, SEND_B and RECV_B waits for.
+// The losses that train a model, and how far down the gradient of each goes. Backprop has one loss,
+// on the last stage, and its gradient reaches stage 0. With local updates, more stages have a loss
+// of their own, and no gradient crosses some boundaries. This table alone determines what each F,
+// B, I, W, SEND_B and RECV_B waits for.
 //
 // Sources: greedy, chunked and overlapping losses from Laskin et al., "Parallel Training of Deep
 // Networks with Local Updates", arXiv 2012.03837; interlocking ones from Gomez, Key et al.,
@@ -15,7 +15,7 @@
 namespace halfback {
 
 // A loss on the output of a stage, and the lowest stage that its gradient passes. With `lowest` =
-// `stage` + 1 the gradient does not pass a stage, and trains only the loss's own head.
+// `stage` + 1, the gradient passes no stage, and trains only the loss's own head.
 struct LossReach {
   int stage = 0;
   int lowest = 0;
@@ -23,18 +23,18 @@ struct LossReach {
   bool operator==(const LossReach&) const = default;
 };
 
-// What the weights of a stage take if the gradients of several losses pass it.
+// Which gradient the weights of a stage take if the gradients of several losses pass it.
 enum class WeightRule : std::uint8_t {
   Sum,
   Mean,
-  Furthest,  // only that of the highest loss; the others only pass
+  Furthest,  // only that of the highest loss; the others just pass
 };
 
 // How many gradients of one micro-batch go through the layers of a stage.
 struct StagePasses {
-  int at_input = 0;   // carried from the stage's output to its input by I
-  int at_weight = 0;  // the same by W, since they arrive too late for I
-  int taken = 0;      // of which W makes weight gradients
+  int at_input = 0;   // I carries them from the stage's output to its input
+  int at_weight = 0;  // W does, because they arrive too late for I
+  int taken = 0;      // W makes weight gradients of them
 
   bool operator==(const StagePasses&) const = default;
 };
@@ -51,7 +51,7 @@ class Losses {
          const std::string& where = "schedule");
 
   bool is_backprop() const { return losses_.empty(); }
-  // Returns 0 for backprop, which fits any number.
+  // Returns 0 for backprop, which fits any number of stages.
   int num_stages() const { return static_cast<int>(stages_.size()); }
   const std::vector<LossReach>& reaches() const { return losses_; }
   WeightRule weight_rule() const { return rule_; }
@@ -60,11 +60,11 @@ class Losses {
   int num_crossing(int stage) const {
     return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
   }
-  // False if the stage has neither a loss nor an incoming gradient: it then has only F, and its
+  // False if the stage has neither a loss nor an incoming gradient. Then it runs only F, and its
   // weights do not change.
   bool has_backward(int stage) const { return is_backprop() || at(stage).has_backward; }
-  // True if W takes the gradient from the stage above and I does not: that gradient ends here, but
-  // one of the stage's own loss goes further down, and so does not have to wait.
+  // True if W takes the gradient from the stage above and I does not: that gradient ends here,
+  // while that of the stage's own loss continues down and need not wait for it.
   bool weight_takes(int stage) const { return !is_backprop() && at(stage).weight_takes; }
   StagePasses passes(int stage) const {
     return is_backprop() ? StagePasses{1, 0, 1} : at(stage).passes;
@@ -85,11 +85,11 @@ class Losses {
 
   std::vector<LossReach> losses_;
   WeightRule rule_ = WeightRule::Sum;
-  std::vector<StageFlow> stages_;  // follows from the losses
+  std::vector<StageFlow> stages_;  // derived from the losses
 };
 
-// Returns the stages whose losses have a gradient that passes this stage, ascending: the last is
-// the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
+// Returns the stages whose losses have a gradient that passes this stage, in ascending order: the
+// last is the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
 std::vector<int> losses_through(const Losses& losses, int num_stages, int stage);
 
 // Returns the stages whose losses have a gradient that goes from a stage to the one below: the
@@ -99,7 +99,7 @@ std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage
 // Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.
 std::string losses_text(const Losses& losses);
 
-// Returns the same for people: the first losses, and how many more there are.
+// Returns the same for messages: the first losses, and how many more there are.
 std::string brief_losses(const Losses& losses);
 
 // Returns "sum", "mean" or "furthest".

@@ -29,7 +29,7 @@ Schedule rewrite_lists(const Schedule& schedule, Rewrite rewrite) {
   return result;
 }
 
-// Appends the replicas of one of many pipelines of a schedule.
+// Appends the replicas of one of several pipelines.
 void append_placement(const Schedule& schedule, int pipeline, Placement& result) {
   for (std::vector<int> ranks : schedule.placement.replicas) {
     std::for_each(ranks.begin(), ranks.end(),

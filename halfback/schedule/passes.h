@@ -12,36 +12,36 @@ Schedule merge_backward(const Schedule& schedule);
 // Returns the schedule with I, W for each B.
 Schedule split_backward(const Schedule& schedule);
 
-// Returns the schedule with the micro-batches renumbered replica by replica, those of the first
-// replica first. The lists keep their order.
+// Returns the schedule with the micro-batches renumbered replica by replica, from the first replica
+// on. The lists keep their order.
 Schedule number_by_replica(const Schedule& schedule);
 
 // Returns the schedule with REDUCE_GRAD for each replica of a stage right after its last W or B
-// (and the sends that follow at once), so that the sum over the replicas overlaps with what the
-// rank still computes: "eager gradient synchronization" of Chimera and BitPipe. A schedule with one
-// replica, or with a REDUCE_GRAD already, stays unchanged.
+// (and the sends that follow directly), so that the sum over the replicas overlaps with what the
+// rank still computes: the "eager gradient synchronization" of Chimera and BitPipe. A schedule with
+// one replica, or with a REDUCE_GRAD already, stays unchanged.
 Schedule add_gradient_reductions(const Schedule& schedule);
 
-// Returns the schedule repeated side by side `num_pipelines` times, as replicas of the weights that
+// Returns `num_pipelines` copies of the schedule side by side, as replicas of the weights that
 // share the step: pipeline d has the d-th block of ranks and the d-th block of micro-batches, so 2
 // pipelines have twice the ranks and twice the micro-batches. Replicas within the schedule remain
-// in each of the pipelines. Includes add_gradient_reductions(). Throws ConfigError for a number
-// below 1, for more than kMaxIndex ranks or micro-batches or kMaxActions, and for lists with U.
+// in each pipeline. Includes add_gradient_reductions(). Throws ConfigError for a number below 1,
+// for more than kMaxIndex ranks or micro-batches, for more than kMaxActions actions, and for lists
+// with U.
 Schedule data_parallel(const Schedule& schedule, int num_pipelines);
 
-// Returns the schedule with U right after the last W or B of each stage, so that a stage can begin
-// its next step when its own is done. Throws ConfigError for several replicas of the weights, whose
-// gradients are summed before an update, and for a schedule that has U.
+// Returns the schedule with U right after the last W or B of each stage, so that a stage can start
+// its next step as soon as its own step is done. Throws ConfigError for several replicas of the
+// weights, whose gradients are summed before an update, and for a schedule that has U.
 Schedule add_updates(const Schedule& schedule);
 
-// Returns several steps back to back, with consecutive numbers of micro-batches: each list is
-// repeated. For simulation; not valid as one step. Throws ConfigError unless the schedule has U,
-// which says when a stage is ready for its next step, and for more than kMaxIndex micro-batches in
-// all.
+// Returns several steps back to back, with consecutive micro-batch numbers: each list is repeated.
+// For simulation; not valid as one step. Throws ConfigError unless the schedule has U, which says
+// when a stage is ready for its next step, and for more than kMaxIndex micro-batches in total.
 Schedule repeat_steps(const Schedule& schedule, int num_steps);
 
-// Returns F with messages over the placement of the schedule, for any number of micro-batches: a
-// wave, in which stage s takes micro-batch b at tick s + b. It uses the first replica only. For
+// Returns only F, with messages, over the placement of the schedule, for any number of
+// micro-batches: stage s takes micro-batch b at tick s + b. It uses the first replica only. For
 // evaluation; not valid for training.
 Schedule forward_only(const Schedule& schedule, int num_micro_batches);
 

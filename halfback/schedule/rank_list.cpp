@@ -13,7 +13,7 @@ namespace halfback {
 
 namespace {
 
-// The chunks of a rank, as build_ranks() says.
+// The chunks of a rank, as documented at build_ranks().
 std::vector<Chunk> chunks_of(const Placement& placement, int rank) {
   std::vector<Chunk> chunks;
   for (int replica = 0; replica < placement.num_replicas(); ++replica) {
@@ -100,7 +100,7 @@ Schedule build_ranks(const std::string& name,
                     .num_micro_batches = shape.num_micro_batches,
                     .placement = placement,
                     .ranks = {}};
-  // Linear where there is one stage a rank, which may be many.
+  // With one stage per rank, which may be many ranks, this stays linear.
   const bool one_stage = placement == looped_placement(shape.num_ranks);
   for (int rank = 0; rank < shape.num_ranks; ++rank) {
     RankList list(one_stage ? std::vector<Chunk>{{rank}} : chunks_of(placement, rank),

@@ -1,5 +1,5 @@
 // Writes the action list of one rank. Each call takes the next micro-batch of its kind, so that the
-// source of a family reads as its phases.
+// source of a family reads like its phases.
 #pragma once
 
 #include "halfback/schedule/builders.h"
@@ -27,13 +27,13 @@ class RankList {
   void backward(int chunk = 0);
   // Adds B.
   void whole_backward(int chunk = 0);
-  // Adds the W of the oldest I without one, if any.
+  // Adds the W of the oldest I that lacks it, if any.
   void weight();
-  // Adds all W pending.
+  // Adds all pending W.
   void flush();
   // Returns how many micro-batches have their I but not their W.
   int num_pending() const { return static_cast<int>(pending_.size()); }
-  // Returns the list; leaves this one empty.
+  // Returns the actions, and leaves this list empty.
   std::vector<Action> take() { return std::move(actions_); }
 
  private:
@@ -46,7 +46,7 @@ class RankList {
   std::vector<Chunk> chunks_;
   std::vector<Next> next_;  // by chunk
   bool two_stage_;
-  std::deque<Action> pending_;  // the W, in the order of their I
+  std::deque<Action> pending_;  // pending W, in the order of their I
   std::vector<Action> actions_;
 };
 
@@ -57,19 +57,19 @@ void check_shape(const std::string& name, const PipelineShape& shape);
 void require_two_stage(const std::string& name, const PipelineShape& shape);
 
 // Returns a schedule over a placement, with write(rank, list) called once for each rank. The chunks
-// of a rank are its stages in model order, those of the first replica first. With two replicas,
-// even micro-batches pass the first, since they enter alternately (see finish_replicas()).
+// of a rank are its stages in model order, from the first replica on. With two replicas, even
+// micro-batches pass the first, because they enter alternately (see finish_replicas()).
 Schedule build_ranks(const std::string& name,
                      const PipelineShape& shape,
                      const Placement& placement,
                      const std::function<void(int, RankList&)>& write);
 
-// The same with one stage a rank.
+// The same with one stage per rank.
 Schedule build_ranks(const std::string& name,
                      const PipelineShape& shape,
                      const std::function<void(int, RankList&)>& write);
 
-// Returns the placement and its mirror image, as above.
+// Returns the placement and its mirror image, for such micro-batches.
 Placement with_mirror(const Placement& placement, const PipelineShape& shape);
 
 // Returns a schedule over such a placement in the form that families return: the first half of the

@@ -1,4 +1,4 @@
-// A schedule that is ready to run: it has its messages, and it was checked, both once.
+// A schedule that is ready to run: its messages were added and it was checked, both only once.
 #pragma once
 
 #include "halfback/schedule/schedule.h"
@@ -10,16 +10,16 @@ namespace halfback {
 inline constexpr int kDefaultChannelCapacity = 16;
 
 struct RunnableOptions {
-  // Messages that wait between two ranks before a send waits, at least 1. Fewer take less memory,
-  // and a file with messages of its own may need more.
+  // Number of messages that a channel holds before a send waits, at least 1. A smaller number takes
+  // less memory; a file with its own messages may need a larger one.
   int channel_capacity = kDefaultChannelCapacity;
-  // Whether a schedule with messages of its own is validated. One without always is, since messages
-  // are added to valid lists only.
+  // Whether a schedule with its own messages is validated. One without is always validated, because
+  // messages are added only to valid lists.
   bool verifies = true;
-  std::string where = "schedule";  // front of every message, for instance a file name
+  std::string where = "schedule";  // prefix of every error, such as a file name
 };
 
-// What the engine takes. Made by make_runnable() only; the default one has no ranks.
+// The schedule that the engine takes. Only make_runnable() makes one; the default one has no ranks.
 class RunnableSchedule {
  public:
   RunnableSchedule() = default;
@@ -39,8 +39,8 @@ class RunnableSchedule {
 
 // Adds the messages that the schedule may lack, so that it runs over channels of this capacity.
 // Throws ScheduleError as validate(), and for what a Pipeline cannot run: local losses, which a
-// valid schedule may hold, and two replicas of a stage on one rank, which an unverified one may;
-// ConfigError for a capacity below 1.
+// valid schedule may have, and two replicas of a stage on one rank, which an unverified one may
+// have. Throws ConfigError for a capacity below 1.
 RunnableSchedule make_runnable(const Schedule& schedule, const RunnableOptions& options = {});
 
 }  // namespace halfback

@@ -1,5 +1,5 @@
-// A schedule is data: which rank holds which stage, which loss's gradient reaches which stage, and
-// the ordered list of each rank's actions. It does not know tensors, threads or clocks.
+// A schedule is data: which rank holds which stage, which stages the gradient of each loss reaches,
+// and the ordered list of each rank's actions. It knows nothing of tensors, threads or clocks.
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -12,7 +12,7 @@
 
 namespace halfback {
 
-// The most actions in a schedule that families and passes make.
+// The maximum number of actions in a schedule that families and passes make.
 inline constexpr std::int64_t kMaxActions = std::int64_t{1} << 28;
 
 struct Schedule {
@@ -27,7 +27,7 @@ struct Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
-// One entry of the lists; both are 0-based.
+// The place of an entry in the lists; both members are 0-based.
 struct Position {
   int rank = 0;
   int index = 0;
@@ -57,8 +57,8 @@ bool is_two_stage(const Schedule& schedule);
 bool has_updates(const Schedule& schedule);
 
 // True when each replica of a stage runs its weight gradients (W or B) in ascending micro-batch
-// order. Only then do its gradients equal the unpipelined run bit for bit, since sums have one
-// order.
+// order. Only then do its gradients equal those of the unpipelined run bit for bit, because the
+// sums have the same order.
 bool weight_gradients_ascend(const Schedule& schedule);
 
 }  // namespace halfback

@@ -10,10 +10,10 @@
 
 namespace halfback {
 
-// The number of ranks of a family, where none is asked for.
+// The number of ranks of a family if none is given.
 inline constexpr int kDefaultRanks = 4;
 
-// What was asked for; what is not given comes from the file, or from the family's defaults:
+// What the user asked for. What is not given comes from the file, or from the family's defaults:
 // kDefaultRanks, its natural number of micro-batches, split backward, and the natural values of its
 // parameters.
 struct ShapeRequest {
@@ -21,15 +21,15 @@ struct ShapeRequest {
   std::optional<int> num_micro_batches = std::nullopt;
   std::optional<bool> two_stage = std::nullopt;
   GivenParameters parameters = {};  // refused for files and for families that do not take them
-  int num_pipelines = 1;            // of data_parallel(); what is above is of each
-  ShareTimes times = {};            // for families that search; others and files do not need them
-  bool verifies = true;             // a file; families are valid by construction
+  int num_pipelines = 1;            // for data_parallel(); the members above are for each
+  ShareTimes times = {};            // for families that search; others and files ignore them
+  bool verifies = true;             // files; families are valid by construction
 };
 
-// Returns the family of that name, or else the file, when it exists, ends in .csv or has a slash;
-// as often side by side as there are pipelines. A file is validated with buffered channels, unless
-// told not to. Throws ConfigError when nothing has that name or the request contradicts the file or
-// the family; FileError and ScheduleError for the file itself.
+// Returns the schedule of the family of that name, or of the file if it exists, ends in .csv or
+// contains a slash. The result is replicated `num_pipelines` times. A file is validated with
+// buffered channels if `verifies` is set. Throws ConfigError if nothing has that name or the
+// request contradicts the file or the family; FileError and ScheduleError for the file itself.
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request);
 
 }  // namespace halfback

@@ -1,5 +1,5 @@
-// Messages that ranks have posted into streams and that have not passed yet. Internal to dry runs
-// and their reports.
+// Messages that ranks have posted to streams and that have not passed yet. Internal to dry runs and
+// their reports.
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
@@ -20,7 +20,7 @@ class MessageStreams {
         streams_(streams),
         queues_(2 * static_cast<std::size_t>(channels.count())) {}
 
-  // Adds a message to its rank's end of its stream; calls on_passed(receive) for each that passes.
+  // Adds a message to its rank's end of its stream. Calls on_passed(receive) for each that passes.
   template <typename OnPassed>
   void post(const Action& message, OnPassed on_passed) {
     const std::size_t own = queue_of(message);

@@ -17,18 +17,18 @@ using Kind = TorchFinding::Kind;
 
 constexpr std::string_view kReduce = "REDUCE_GRAD";
 
-// A cell of data parallelism, as in "0REDUCE_GRAD".
+// A cell of data parallelism, such as "0REDUCE_GRAD".
 struct DataParallelCell {
   std::string_view text;
   std::size_t line = 0;  // 1-based
   int rank = 0;
-  std::int64_t stage = -1;  // -1: beyond all numbers
-  int num_before = 0;       // weight gradients (W or B) of the stage before it in its row
+  std::int64_t stage = -1;  // -1: too large
+  int num_before = 0;       // weight gradients (W or B) of its stage that precede it in its row
 
   bool reduces() const { return text.ends_with(kReduce); }
 };
 
-// What the text says beyond the actions. Line numbers are 1-based; 0: nowhere.
+// What the text contains besides actions. Line numbers are 1-based; 0: nowhere.
 struct TextFacts {
   std::size_t comment_line = 0;
   std::size_t blank_line = 0;
@@ -93,7 +93,7 @@ class TextReader {
 
   TextFacts facts_;
   int rank_ = 0;
-  std::map<std::int64_t, int> num_weight_gradients_;  // by stage, of the row so far
+  std::map<std::int64_t, int> num_weight_gradients_;  // by stage, in the row so far
 };
 
 class Checker {
@@ -180,8 +180,8 @@ class Checker {
     }
   }
 
-  // Gradients are divided by the number of micro-batches where REDUCE_GRAD stands: what is added
-  // later is not, and what is there at a second one is divided twice.
+  // REDUCE_GRAD divides the gradients by the number of micro-batches. It misses gradients that are
+  // added later, and a second one divides again.
   void check_cell(const DataParallelCell& cell, std::vector<const DataParallelCell*>& reduces) {
     if (cell.stage < 0 || cell.stage >= schedule_.num_stages() ||
         schedule_.placement.rank_of(static_cast<int>(cell.stage)) != cell.rank) {

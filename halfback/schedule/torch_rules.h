@@ -1,6 +1,6 @@
 // What the schedule runtime of torch.distributed.pipelining (PyTorch 2.13) does with a schedule
 // file: what it refuses, and what it silently runs wrongly. Every claim has a test that runs the
-// real one (tests/python/torch_exchange.py).
+// real runtime (tests/python/torch_exchange.py).
 #pragma once
 
 #include "halfback/schedule/schedule.h"
@@ -14,10 +14,10 @@ namespace halfback {
 struct TorchFinding {
   enum class Kind {
     Refused,  // an error when it is loaded
-    Wrong,    // other gradients, or ranks that wait forever
+    Wrong,    // wrong gradients, or ranks that wait forever
   };
   Kind kind{};
-  std::string text;  // one line, with where, what happens, what to do
+  std::string text;  // one line: where, what happens, what to do
 
   bool operator==(const TorchFinding&) const = default;
 };

@@ -50,7 +50,7 @@ void check_replicas(const Schedule& schedule, const std::string& where) {
   }
 }
 
-// A rank and a stage say which replica of it is meant.
+// A rank and a stage together identify the replica, so a rank may hold only one replica of a stage.
 void check_replicas_apart(const Schedule& schedule, const std::string& where) {
   if (schedule.placement.num_replicas() < 2) {
     return;
@@ -102,8 +102,7 @@ void check_shape(const Schedule& schedule, const std::string& where) {
   }
 }
 
-// No rank holds more micro-batches between F and W than `limit`, counted in what one keeps on 1/N
-// of the model.
+// No rank holds more activations between F and W than `limit`, in M_B.
 void check_replicas_apart(const Schedule& schedule, const std::string& where, double limit) {
   const double share = static_cast<double>(ranks_per_replica(schedule.placement)) /
                        static_cast<double>(schedule.num_stages());
@@ -125,7 +124,8 @@ void check_replicas_apart(const Schedule& schedule, const std::string& where, do
   }
 }
 
-// Expects a valid schedule. A larger capacity never stops what a smaller one lets run.
+// Expects a valid schedule. Bisection works, because a larger capacity never stops a schedule that
+// runs with a smaller one.
 int smallest_capacity(const Schedule& schedule) {
   const auto runs = [&](int capacity) { return dry_run(schedule, {capacity}).finished; };
   if (runs(0)) {

@@ -1,5 +1,5 @@
-// Sets the times of actions that come in the order of a dry run, in which everything follows what
-// it waits for. Internal to the simulator.
+// Sets the times of actions, which come in the order of a dry run: each after all that it waits
+// for. Internal to the simulator.
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
@@ -67,7 +67,7 @@ class Clock {
     }
   }
 
-  // Runs what follows the lists.
+  // Runs the actions after the lists.
   void run_after_lists() {
     for_each_after([this](Rank& rank, const Action& action) {
       if (action.kind == ActionKind::ReduceGradient) {
@@ -99,7 +99,7 @@ class Clock {
     }
   }
 
-  // Returns the actions that made the last end no earlier, in the order of time.
+  // Returns the chain of actions that determined the last end, in order of time.
   std::vector<Position> critical_path() const {
     Time last;
     for (const Rank& rank : ranks_) {
@@ -161,8 +161,8 @@ class Clock {
                     });
   }
 
-  // When a message, or what an action takes, arrives at a stage: its input or the gradient of its
-  // output.
+  // When a stage's input, or the gradient of its output, arrives: a message, or the tensor that an
+  // action takes.
   Time& arrival_at(int stage, const Action& action) {
     auto& arrivals = is_forward(action.kind) ? activation_arrival_ : gradient_arrival_;
     return arrivals[index(stage) * index(schedule_.num_micro_batches) + index(action.micro_batch)];
@@ -182,7 +182,7 @@ class Clock {
     }
   }
 
-  // Puts the result of an F, I or B on its way if the schedule has no sends.
+  // Sends the result of an F, I or B if the schedule has no sends.
   void hand_on(const Rank& rank, const Action& action, ActionNumber number) {
     if (const auto message = resulting_send(schedule_, action)) {
       Link& link = links_[index(channels_.of(*message))];
@@ -191,7 +191,7 @@ class Clock {
     }
   }
 
-  // Returns when a message has left its link, and from when on the link has been busy for it.
+  // Returns when a message has left its link; the cause is the action that made the link busy.
   Time transfer(Time begin, const Action& send, Link& link) const {
     wait_for(link.free, begin);
     const StageCost& cost = costs_.stage(counterpart(send).stage);
@@ -229,7 +229,7 @@ class Clock {
     }
   }
 
-  // Ends the next action of a rank; the cause of its start is the one that is kept.
+  // Ends the next action of a rank, and keeps the cause of its start.
   void record(Rank& rank, const Action& action, const Time& start, double end) {
     note(rank, rank.next, action, start, end);
     rank.free = {end, rank.next};

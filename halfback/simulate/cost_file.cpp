@@ -53,7 +53,7 @@ void read_if_given(const Json& object, const char* key, const std::string& where
 
 std::int64_t read_integer(const Json& object, const char* key, const std::string& where) {
   const double number = read_number(object, key, where);
-  constexpr double kLimit = 9007199254740992.0;  // 2^53: beyond, a double is not an exact count
+  constexpr double kLimit = 9007199254740992.0;  // 2^53: a larger double is not an exact count
   if (!(number >= 0.0) || number > kLimit || number != std::floor(number)) {
     throw ConfigError(
         fmt::format("{}: {} is {}; expected a whole number of at least 0", where, key, number));

@@ -1,4 +1,4 @@
-// Costs and bytes as JSON, measured or made up:
+// Costs and bytes as JSON, measured or assumed:
 //
 //   {"stages": [{"forward": 1, "input": 1, "weight": 1, "full": 2, "update": 0, "reduce": 0,
 //                "activation_bytes": 4096, "gradient_bytes": 4096, "reduce_bytes": 4096,
@@ -11,10 +11,10 @@
 //    "rank_speed": [1, 0.5, ...],
 //    "updates": "synchronized" or "per_rank"}
 //
-// with one stage for all, or one each. It needs stages with forward, input and weight; the rest has
-// the defaults of CostModel. Memory is given for all stages or for none; in it, parameters,
-// parameter_gradients (default: as many as parameters) and optimizer may be left out. Messages and
-// reductions without bytes of their own take those of the memory.
+// with one entry for all stages, or one for each. It needs stages with forward, input and weight;
+// the rest has the defaults of CostModel. Memory is given for all stages or for none; parameters,
+// parameter_gradients (default: same as parameters) and optimizer are optional. Messages and
+// reductions without their own bytes take those of the memory.
 //
 // A memory file has only the bytes: {"stages": [{"until_input": 1, ...}, ...]}.
 #pragma once
@@ -34,19 +34,19 @@ struct CostFile {
   std::optional<MemoryModel> memory = std::nullopt;
 };
 
-// Reads and writes the JSON form. Reading throws FileError with source_name for text that is not
-// JSON, ConfigError for unknown keys and values of the wrong kind.
+// Read and write the JSON form. Reading throws FileError with source_name for text that is not
+// JSON, and ConfigError for unknown keys and values of the wrong kind.
 CostFile parse_cost_file(std::string_view json, const std::string& source_name);
 std::string to_cost_file(const CostFile& file);
 
 // Reads the JSON of a memory file. Throws as parse_cost_file().
 MemoryModel parse_memory_file(std::string_view json, const std::string& source_name);
 
-// Sets the bytes of messages and reductions that have none to those of the memory. Throws
-// ConfigError for another number of stages.
+// Gives messages and reductions without bytes those of the memory. Throws ConfigError if the
+// numbers of stages differ.
 void take_bytes(CostModel& costs, const MemoryModel& memory);
 
-// Read and write files. Throw FileError when that fails.
+// Read and write files. They throw FileError when that fails.
 CostFile load_cost_file(const std::filesystem::path& path);
 MemoryModel load_memory_file(const std::filesystem::path& path);
 void save_cost_file(const CostFile& file, const std::filesystem::path& path);

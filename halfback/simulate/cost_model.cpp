@@ -211,7 +211,7 @@ ShareTimes share_times(const CostModel& costs, int num_ranks) {
 
 namespace {
 
-// B takes as much longer as I and W together.
+// B grows in proportion to I + W.
 void repeat_passes(const StagePasses& passes, StageCost& stage) {
   const double once = stage.input + stage.weight;
   stage.weight = passes.taken * stage.weight + passes.at_weight * stage.input;

@@ -15,7 +15,7 @@ struct SimulatedLink {
   double latency = 0.0;
   double bandwidth = 0.0;
   Moment<Traces> free;
-  std::vector<Moment<Traces>> received;  // by message, where the channel is bounded
+  std::vector<Moment<Traces>> received;  // by message, if the channel is bounded
   std::size_t num_sent = 0;
 };
 

@@ -30,7 +30,7 @@ class Accountant {
  private:
   const StageBytes& bytes(int stage) const { return model_.stage(stage); }
 
-  // What an action adds to, or frees from, what its stage keeps.
+  // Applies what an action adds to, or frees from, what its stage keeps.
   void keep(const Action& action, MemoryParts& held) const {
     const Kept kept = kept_by(schedule_.losses, action);
     const StageBytes& stage = bytes(action.stage);
@@ -39,8 +39,8 @@ class Accountant {
     held.gradients += kept.gradients * stage.gradients;
   }
 
-  // The bytes of a message that an action of a stage takes: its input, or all gradients that it
-  // gets from the stage above.
+  // Returns the bytes of the message that an action takes: its stage's input, or all gradients from
+  // the stage above.
   std::int64_t message(const Action& taker) const {
     const StageBytes& stage = bytes(taker.stage);
     return is_forward(taker.kind)
@@ -52,7 +52,7 @@ class Accountant {
     return is_receive(action.kind) ? message(action) : 0;
   }
 
-  // What waits for another stage of the same rank, or to be sent.
+  // Returns the bytes that wait for another stage of the same rank, or to be sent.
   std::int64_t handed_over(const Action& action) const {
     const Action send = send_for(action);
     return gives_to_neighbor(schedule_, action) &&

@@ -1,9 +1,9 @@
-// Bytes of tensors that a rank holds while it runs its list, and those that it holds all the time:
+// Bytes of tensors that a rank holds while it runs its list, and bytes that it holds permanently:
 // parameters, their gradients and optimizer state. The former depend only on the order of the
 // rank's list, not on time, so they equal what an executor counts after each action, to the byte.
 //
-// Not included is the memory that a reduction over D replicas receives into, (D-1)/D of the bytes
-// of a stage's gradients. It is not an activation, and depends on when others are ready.
+// Receive buffers of a reduction over D replicas, (D-1)/D of the bytes of a stage's gradients, are
+// not included: they are not activations, and depend on when other ranks are ready.
 #pragma once
 
 #include "halfback/base/stage_bytes.h"
@@ -15,7 +15,7 @@
 namespace halfback {
 
 struct MemoryModel {
-  std::vector<StageBytes> stages;       // one for all, or one a stage
+  std::vector<StageBytes> stages;       // one for all, or one per stage
   std::vector<StateBytes> states = {};  // the same; empty if unknown
 
   const StageBytes& stage(int index) const;
@@ -27,7 +27,7 @@ struct MemoryParts {
   std::int64_t until_input = 0;   // kept by F for I
   std::int64_t until_weight = 0;  // kept by F for W
   std::int64_t gradients = 0;     // kept by I for W
-  std::int64_t messages = 0;      // made and not sent, or arrived and not taken
+  std::int64_t messages = 0;      // made and not yet sent, or arrived and not yet taken
 
   std::int64_t total() const { return until_input + until_weight + gradients + messages; }
   bool operator==(const MemoryParts&) const = default;
@@ -36,24 +36,24 @@ struct MemoryParts {
 struct MemoryPrediction {
   std::vector<std::int64_t> peak;                // by rank: the largest of its curve
   std::vector<std::vector<std::int64_t>> curve;  // by rank: bytes held after each action
-  std::vector<MemoryParts> at_peak;              // by rank: the first time that it holds the most
+  std::vector<MemoryParts> at_peak;              // by rank: when it first holds the most
 };
 
-// Predicts the memory of a step. With messages in the schedule, a tensor belongs to its maker until
-// the send and to its taker from the receive on; without messages, it is not counted between ranks.
-// Between two stages of one rank it belongs to the rank from the start. Once an action has taken a
+// Predicts the memory of a step. With messages in the schedule, a tensor counts for its maker until
+// the send and for its taker from the receive on; without messages, tensors between ranks do not
+// count. Between two stages of one rank it counts from the start. Once an action has taken a
 // tensor, the bytes that the action keeps include it. If the gradients of several losses pass a
-// stage, the bytes kept for one of them count: copies for the others are made and freed inside
+// stage, only the bytes kept for one of them count: copies for the others are made and freed inside
 // actions, or are not counted. Expects a valid schedule; throws ConfigError unless the model has
-// one stage for all or each. Linear in the number of actions.
+// one entry for all stages or one for each. Linear in the number of actions.
 MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model);
 
-// Returns by rank the parts after each action: predict_memory's curve is their totals. Their times
-// are the ends of the rank's spans.
+// Returns, by rank, the parts after each action: predict_memory's curve is their totals. Their
+// times are the ends of the rank's spans.
 std::vector<std::vector<MemoryParts>> memory_parts(const Schedule& schedule,
                                                    const MemoryModel& model);
 
-// Returns by rank the bytes that all its stages, of all replicas, hold all the time.
+// Returns, by rank, the bytes that all its stages, of all replicas, hold permanently.
 std::vector<StateBytes> constant_memory(const Schedule& schedule, const MemoryModel& model);
 
 }  // namespace halfback

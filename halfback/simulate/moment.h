@@ -5,7 +5,7 @@
 
 namespace halfback::detail {
 
-// Actions are numbered through all lists, each list followed by its rank's actions after it.
+// The numbering runs through all lists, each followed by its rank's actions after the list.
 using ActionNumber = std::int64_t;
 inline constexpr ActionNumber kNoAction = -1;
 

@@ -1,8 +1,8 @@
 // When the gradients of stages are summed over replicas. Internal to the simulator.
 //
-// Reductions do not hold ranks, so their times follow from when the lists come to them. Each begins
-// once all replicas of its stage are there. A rank takes part in one at a time, in the order in
-// which they could begin (stage by stage if several could at once).
+// Reductions do not block their ranks, so their times follow from when the lists reach them. Each
+// begins once all replicas of its stage have reached it. A rank takes part in one at a time, in the
+// order in which they could begin (by stage if several could begin at once).
 #pragma once
 
 #include "halfback/schedule/action.h"
@@ -19,7 +19,7 @@ class Reductions {
  public:
   using Time = Moment<Traces>;
 
-  // A replica of a stage whose list has come to its REDUCE_GRAD.
+  // A replica of a stage whose list has reached its REDUCE_GRAD.
   struct Replica {
     Action action;
     int rank = 0;
@@ -33,11 +33,11 @@ class Reductions {
     replicas_[static_cast<std::size_t>(replica.action.stage)].push_back(replica);
   }
 
-  // Calls on_done(replica, start, end) for each replica, where length_of(action) is the time that
-  // it needs. Call it once all lists have ended.
+  // Calls on_done(replica, start, end) for each replica; length_of(action) is the time that it
+  // needs. Call it once all lists have ended.
   template <typename Length, typename OnDone>
   void run(int num_ranks, Length length_of, OnDone on_done) {
-    std::vector<Time> free(static_cast<std::size_t>(num_ranks));  // by rank: from its last one
+    std::vector<Time> free(static_cast<std::size_t>(num_ranks));  // by rank: after its last one
     for (const int stage : stages_as_ready()) {
       std::vector<Replica>& replicas = replicas_[static_cast<std::size_t>(stage)];
       std::sort(replicas.begin(), replicas.end(),

@@ -60,7 +60,7 @@ void run_lists(const Schedule& schedule, const SimulateOptions& options, Clock& 
   const DryRun run =
       dry_run(schedule, options.channel, [&clock](Position position) { clock.run(position); });
   if (!run.finished) {
-    // Validation says which ranks wait for each other.
+    // Validation reports which ranks wait for each other.
     validate(schedule, {.channel = options.channel});
     HALFBACK_CHECK(run.finished, "a schedule that validates has stopped");
   }

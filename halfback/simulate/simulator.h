@@ -1,20 +1,20 @@
 // When a schedule would run, and how many micro-batches it holds meanwhile.
 //
 // Each rank runs its list in order. An action starts when its rank is free and what it takes has
-// arrived: at once from its own rank, over a link (cost_model.h) from another. With messages in the
-// schedule, a receive holds its rank until the tensor has arrived, so that receives in a bad place
-// have their cost. A send takes no time, but waits while its channel is full; if messages occupy
-// their senders, it holds its rank while the message takes the link. Under rendezvous a send and
-// its receive end together, when the message has arrived.
+// arrived: immediately from its own rank, over a link (cost_model.h) from another. With messages in
+// the schedule, a receive blocks its rank until the tensor has arrived, so that badly placed
+// receives show their cost. A send takes no time, but waits while its channel is full; if messages
+// occupy their senders, it blocks its rank while the message occupies the link. Under rendezvous a
+// send and its receive end together, when the message has arrived.
 //
 // Without messages in the schedule a tensor enters its link as soon as it is made. The result is
-// the same as with messages added, unless messages hold a rank: occupied senders and bounded
-// channels need them.
+// the same as with messages added, unless messages block a rank: occupied senders and bounded
+// channels need messages.
 //
 // A rank does not wait at a REDUCE_GRAD. The reduction begins when all replicas of its stage have
-// reached it and none of their ranks is in another one: a rank takes part in one at a time, in the
-// order in which they could begin. Replicas without REDUCE_GRAD in their lists are reduced after
-// them. The step ends with the last reduction, and updates wait for those of their rank.
+// reached it and none of their ranks is in another reduction: a rank takes part in one at a time,
+// in the order in which they could begin. Replicas without REDUCE_GRAD in their lists are reduced
+// after the lists. The step ends with the last reduction, and updates wait for those of their rank.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"
@@ -30,12 +30,12 @@ namespace halfback {
 
 struct SimulateOptions {
   ChannelRule channel = kBuffered;
-  bool validates = true;       // false: the caller knows that the schedule validates
-  bool keeps_timeline = true;  // false: no spans, which take 40 bytes an action
+  bool validates = true;       // false: the caller knows that the schedule is valid
+  bool keeps_timeline = true;  // false: no spans, which take 40 bytes per action
 };
 
 // Fractions are 1 - busy of all ranks / (num_ranks x period), for the makespan and for the stage
-// step, the period of a step among many if ranks update without waiting for each other.
+// step, the time per step of a long run in which ranks update without waiting for each other.
 struct SimulationResult {
   // The span of a receive is its wait. Reductions and updates after a list are the last of their
   // rank.
@@ -49,40 +49,40 @@ struct SimulationResult {
 };
 
 // Simulates one step. Stages whose update has a cost are updated after the lists, unless the
-// schedule says where; replicas with a cost are reduced there likewise. Throws ScheduleError for a
-// schedule that does not run, ConfigError for costs of another schedule, for a bounded channel
-// without messages, and for channels that are streams. Linear in the number of actions.
+// schedule has U; likewise, replicas are reduced there if a reduction has a cost. Throws
+// ScheduleError for a schedule that does not run, ConfigError for costs of another schedule, for a
+// bounded channel without messages, and for channels that are streams. Linear in the number of
+// actions.
 SimulationResult simulate(const Schedule& schedule,
                           const CostModel& costs,
                           const SimulateOptions& options = {});
 
-// A step among many, back to back, of a schedule with U: its slowest part determines the period.
+// One of many back-to-back steps of a schedule with U: its slowest part determines the period.
 struct SteadyStep {
   double period = 0.0;
   double bubble_fraction = 0.0;  // 1 - busy of all ranks / (num_ranks x period)
 };
 
-// Returns the period of `num_steps` steps that follow as many others. Throws as simulate(), and
-// ConfigError as repeat_steps(). Linear in the number of actions and steps.
+// Returns the period of `num_steps` steps that follow as many warm-up steps. Throws as simulate(),
+// and ConfigError as repeat_steps(). Linear in the number of actions and steps.
 SteadyStep steady_step(const Schedule& schedule,
                        const CostModel& costs,
                        int num_steps,
                        const SimulateOptions& options = {});
 
-// The time of each compute action and of each replica's reduction, for instance as measured.
+// The time of each compute action and of each replica's reduction, such as measured times.
 using Durations = std::function<double(const Action&)>;
 SimulationResult simulate(const Schedule& schedule,
                           const Durations& durations,
                           double latency,
                           const SimulateOptions& options = {});
 
-// Returns what determines the makespan, in the order of time: each action could not start (a
-// message: not end) before the one in front of it had ended, but for the time that a message was on
-// its way. Where a message waited for its link, the one in front is the send, or without messages
-// the maker, with which the link became busy. If several end together, it is the one on the same
-// rank, else on the lowest. A reduction appears with one replica. Actions after a list have an
-// index beyond it. Simulates, with 16 more bytes an action and message; errors are those of
-// simulate().
+// Returns the actions that determine the makespan, in order of time. Each could not start (a
+// message: not end) before its predecessor had ended, apart from the time that a message was under
+// way. If a message waited for its link, the predecessor is the send, or without messages the
+// maker, that made the link busy. If several end together, it is the one on the same rank, else on
+// the lowest rank. A reduction appears with one replica. Actions after a list have an index beyond
+// it. Simulates, with 16 more bytes per action and message; throws as simulate().
 std::vector<Position> critical_path(const Schedule& schedule,
                                     const CostModel& costs,
                                     const SimulateOptions& options = {});

@@ -14,13 +14,13 @@ namespace halfback {
 
 namespace {
 
-// A rank of BitPipe has four chunks: with 0 and 1 it begins a micro-batch's way down and up, with 2
-// and 3 it ends these. Its chunks in model order of the down pipeline, then of the up pipeline:
-// 0, 2, 1, 3.
+// A rank of BitPipe has four chunks: 0 and 1 are its first ones in the down and the up pipeline, 2
+// and 3 its second ones. In model order, first of the down pipeline, then of the up pipeline, they
+// are 0, 2, 1, 3.
 constexpr int kChunkInModelOrder[4] = {0, 2, 1, 3};
 
-// The chunks of a unit's 2N forwards, or of its backwards in the same form: one alone, then two
-// that alternate, twice, then one alone.
+// Returns the chunks of a unit's 2N forwards, or of its 2N backwards: first one chunk alone, then
+// three phases of two chunks that alternate, last one chunk alone.
 std::vector<int> unit_order(int alone, int pairs, const int (&phases)[4][2], int first, int last) {
   std::vector<int> order(static_cast<std::size_t>(alone), first);
   const int times[4] = {pairs, alone, pairs, 0};

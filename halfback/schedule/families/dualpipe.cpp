@@ -11,8 +11,9 @@ namespace halfback {
 
 namespace {
 
-// The eight phases of a rank that is `depth`-th of `length` from where its own micro-batches enter;
-// chunk `own` has these, the other chunk those from the other side. Each side has `micro_batches`.
+// The eight phases of a rank at `depth` of `length` from the side where its own micro-batches
+// enter. Chunk `own` has these, the other chunk has those from the other side. Each side has
+// `micro_batches`.
 struct Phases {
   int depth;
   int length;

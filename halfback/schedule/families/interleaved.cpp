@@ -13,8 +13,8 @@ namespace halfback {
 
 namespace {
 
-// Shares the micro-batches evenly among groups of at least `smallest`, or puts them in one: a group
-// that is smaller than the others would wait for itself around the loop.
+// Shares the micro-batches evenly among groups of at least `smallest`, or puts them in one: a
+// smaller group than the others would wait for itself around the loop.
 std::vector<int> groups_of(int num_micro_batches, int smallest) {
   const int count = std::max(1, num_micro_batches / smallest);
   std::vector<int> sizes(static_cast<std::size_t>(count), num_micro_batches / count);
@@ -24,7 +24,7 @@ std::vector<int> groups_of(int num_micro_batches, int smallest) {
   return sizes;
 }
 
-// The chunk of each forward of a rank; backwards take the chunks in reverse.
+// Returns the chunk of each forward of a rank; backwards take the chunks in reverse order.
 std::vector<int> chunk_order(const std::vector<int>& groups, int num_chunks) {
   std::vector<int> order;
   for (const int size : groups) {

@@ -35,8 +35,8 @@ std::vector<Chain> chains_of(const Losses& losses, const PipelineShape& shape) {
   return chains;
 }
 
-// 1f1b over each chain. W waits as long as in zb-h1: while I that others wait for come, without
-// holding more than 1f1b with B.
+// Builds 1f1b over each chain. As in zb-h1, W waits for I that other stages wait for, as long as no
+// rank holds more than in 1f1b with B.
 Schedule build(const std::string& name, const PipelineShape& shape, Losses losses) {
   const std::vector<Chain> chains = chains_of(losses, shape);
   Schedule schedule = build_ranks(name, shape, [&](int rank, RankList& list) {
@@ -65,7 +65,7 @@ Schedule build(const std::string& name, const PipelineShape& shape, Losses losse
   return schedule;
 }
 
-// Backprop where the loss of the last stage reaches the first and there is no other.
+// Returns backprop if the only loss is the last stage's and reaches the first stage.
 Losses losses_of(std::vector<LossReach> losses,
                  const PipelineShape& shape,
                  WeightRule rule = WeightRule::Sum) {
@@ -75,7 +75,7 @@ Losses losses_of(std::vector<LossReach> losses,
   return {shape.num_ranks, std::move(losses), rule};
 }
 
-// A loss on each stage from `lowest_loss` on, whose gradient goes down by a distance.
+// Returns a loss on each stage from `lowest_loss` on, whose gradient goes `distance` stages down.
 std::vector<LossReach> sliding_losses(const PipelineShape& shape, int lowest_loss, int distance) {
   std::vector<LossReach> losses;
   for (int stage = lowest_loss; stage < shape.num_ranks; ++stage) {
@@ -114,7 +114,8 @@ Schedule build_local_overlapping(const PipelineShape& shape) {
 Schedule build_local_interlocking(const PipelineShape& shape) {
   check_shape("local-interlocking", shape);
   std::vector<LossReach> losses = sliding_losses(shape, 0, shape.distance);
-  // No weights take what these give to stage 0, but the last stage's own.
+  // No weights would take the gradients of these losses. The last stage's is not one of them: its
+  // own weights take it.
   for (int stage = 0; stage < std::min(shape.distance, shape.num_ranks - 1); ++stage) {
     losses[static_cast<std::size_t>(stage)].lowest = stage + 1;
   }

@@ -25,8 +25,8 @@ SearchProblem v_problem(const std::string& name, const PipelineShape& shape, dou
           .goal = SearchGoal::StageStep};
 }
 
-// The half-slots of F, F, I, I on one rank, in this order; returns those of W and W: the first
-// after their I that the pattern leaves free.
+// Takes the half-slots of F, F, I, I on one rank, in this order. Returns those of the two W: the
+// first after each I that the pattern leaves free.
 std::array<int, 2> free_slots(const std::array<int, 4>& slots) {
   std::array<bool, kPeriod> taken = {};
   for (const int slot : slots) {
@@ -42,7 +42,7 @@ std::array<int, 2> free_slots(const std::array<int, 4>& slots) {
   return weights;
 }
 
-// The actions of one micro-batch on a rank; the first stage is that of the way down.
+// The actions of one micro-batch on a rank; stage 0 is on the way down.
 enum class Step { Forward0, Forward1, Backward1, Backward0, Weight };
 
 void add(Step step, RankList& list) {
@@ -60,9 +60,10 @@ void add(Step step, RankList& list) {
   }
 }
 
-// Where 3 divides the ranks, only a gap of two before the first I keeps micro-batches apart. The
-// first and the last do not need it: the F of the first run before any I, and the I of the last
-// after all F. So all others enter two slots sooner after the first, and the last ends two sooner.
+// If 3 divides the number of ranks, micro-batches only stay apart with a gap of two before the
+// first I. The first and the last micro-batch do not need it: the F of the first run before any I,
+// and the I of the last after all F. So all others enter two slots sooner after the first, and the
+// last ends two sooner.
 void write_v_min(const PipelineShape& shape, int rank, RankList& list) {
   const int ranks = shape.num_ranks;
   const int last = shape.num_micro_batches - 1;

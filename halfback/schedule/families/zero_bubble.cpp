@@ -9,8 +9,8 @@ namespace halfback {
 
 namespace {
 
-// The hand-written orders, which hold `memory` micro-batches on every rank: between N, with as many
-// forwards before the first I as in 1f1b, and 2N - 1, with enough of them to wait for that I. W
+// The hand-written orders, in which every rank holds `memory` micro-batches. With N it runs as many
+// forwards before its first I as in 1f1b; with 2N - 1 it runs enough not to idle until that I. W
 // waits while later I come, as long as memory allows.
 Schedule build(const std::string& name, const PipelineShape& shape, int memory) {
   require_two_stage(name, shape);

@@ -57,14 +57,14 @@ class Dispatcher {
   static constexpr std::int64_t kNever = -1;
   static constexpr int kNone = -1;
   struct Rank {
-    int first = kNone;   // of those that wait, by key; next_ has the others
-    int num_queues = 0;  // that are not empty
+    int first = kNone;   // first waiting task by key; next_ has the others
+    int num_queues = 0;  // queues that are not empty
     std::int64_t free_at = 0;
     std::int64_t held = 0;
   };
   struct Queue {
     int num_waiting = 0;
-    std::int64_t seen = 0;  // the last look that passed one of it over
+    std::int64_t seen = 0;  // stamp of the last look that skipped a task of it
   };
 
   Rank& rank_of(int id) { return ranks_[static_cast<std::size_t>(graph_.task(id).rank)]; }
@@ -80,7 +80,7 @@ class Dispatcher {
     return reversed_ ? arrived(task.after[0]) && arrived(task.after[1]) : arrived(task.before);
   }
 
-  // When a task that is not ready will be, where that is known.
+  // Returns when a task that is not ready will be ready, if that is known.
   std::int64_t due_time(int id) const {
     const int source = graph_.task(id).before;
     return !reversed_ && begun(source) ? end_of(source) + graph_.hop(source, id)
@@ -92,12 +92,12 @@ class Dispatcher {
     return task.after[0] < 0 ? rules_.patience * static_cast<double>(task.ticks) : 0.0;
   }
 
-  // What a rank has seen of its waiting tasks, from the first on.
+  // A rank's walk along its waiting tasks, from the first on.
   struct Look {
-    int* link;          // to the task looked at
-    std::int64_t held;  // with those passed over done in their order
+    int* link;          // to the current task
+    std::int64_t held;  // memory once the skipped tasks are done, in order
     std::int64_t peak;
-    std::int64_t due = std::numeric_limits<std::int64_t>::max();  // when one of these will be ready
+    std::int64_t due = std::numeric_limits<std::int64_t>::max();  // when one of them is ready
     int num_queues = 0;                                           // seen
   };
 
@@ -112,7 +112,7 @@ class Dispatcher {
     }
   }
 
-  // Begins the task looked at, or waits for one in front of it; or passes it over: then false.
+  // Starts the current task, or waits for one in front of it. Returns false if it skips the task.
   bool decides(int index, std::int64_t time, Look& look) {
     const int id = *look.link;
     const TaskGraph::Task& task = graph_.task(id);

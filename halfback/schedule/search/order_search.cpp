@@ -19,17 +19,18 @@ namespace {
 
 using Keys = std::vector<std::int64_t>;
 
-// One micro-batch's path: slots from one stage to the next, for stages of even and odd position
-// among those of their rank; and slots from one micro-batch to the next.
+// One micro-batch's path: slots from one stage to the next, for the even and the odd stages of a
+// rank; and slots from one micro-batch to the next.
 struct BuildingBlock {
   std::array<int, 2> forward;
   std::array<int, 2> backward;
   int distance;
 };
 
-// Found by trying many: the first two alone give the best orders known for V placements of 2 to 10
-// ranks at nearly all limits where times are equal; the others help where they are not, or where B
-// is one. The last lets one micro-batch finish before the next begins, as the least memory demands.
+// Found by trying many. The first two alone give the best known orders for V placements of 2 to 10
+// ranks at nearly all limits if times are equal; the others help if they are not, or if B is one
+// action. The last lets one micro-batch finish before the next starts, as the tightest memory limit
+// demands.
 constexpr std::array<BuildingBlock, 10> kBlocks = {{
     {{1, 3}, {1, 1}, 4},
     {{1, 1}, {2, 1}, 6},
@@ -43,7 +44,7 @@ constexpr std::array<BuildingBlock, 10> kBlocks = {{
     {{1, 1}, {1, 1}, 0},
 }};
 
-// Actions to place in all attempts of one search together, so that large steps take seconds.
+// Actions that all attempts of a search may place in total, so that large steps take seconds.
 constexpr std::int64_t kBudget = 4'000'000;
 constexpr int kMaxRounds = 10;
 constexpr int kRoundsWithoutGain = 3;
@@ -79,10 +80,10 @@ class Search {
     }
   }
 
-  // Returns the best order's times; nothing where no attempt kept the limit.
+  // Returns the times of the best order, or nothing if no attempt kept the limit.
   const std::optional<TaskTimes>& best() const { return best_; }
 
-  // Tries an order: as it is, and improved.
+  // Tries an order as it is, and improved.
   void try_order(const Keys& keys) {
     if (const auto times = attempt(keys, {.memory_limit = limit_, .window = 1})) {
       offer(*times);
@@ -150,7 +151,7 @@ class Search {
     }
   }
 
-  // `staggers` lets ranks end in the distance of their begins.
+  // `staggers` lets the ends of ranks be as far apart as their starts.
   void improve(const Keys& keys, double patience, bool staggers) {
     const DispatchRules forward{.memory_limit = limit_, .patience = patience};
     const DispatchRules reversed{.direction = TaskGraph::Direction::Reversed,
@@ -172,7 +173,8 @@ class Search {
     }
   }
 
-  // All as late as the last one allows, by descending end. Times count from the first begin.
+  // Moves all tasks as late as the last one allows, by descending end. Times count from the first
+  // start.
   std::optional<TaskTimes> justify(const TaskTimes& times, const DispatchRules& reversed) {
     Keys keys(times.end.size());
     std::transform(times.end.begin(), times.end.end(), keys.begin(), std::negate<>());
@@ -192,7 +194,7 @@ class Search {
     return dispatch(graph_, keys, rules);
   }
 
-  // Keeps the times where they are better than the best so far.
+  // Keeps the times if they are the best so far; returns whether it does.
   bool offer(const TaskTimes& times) {
     const Value value = value_of(times);
     if (best_ && rank_of(value) >= rank_of(best_value_)) {
@@ -231,16 +233,17 @@ class Search {
   const SearchProblem& problem_;
   TaskGraph graph_;
   std::int64_t limit_ = 0;
-  std::vector<double> patiences_ = {0.0};  // where all are equal, W never delays what is due
+  std::vector<double> patiences_ = {0.0};  // with equal times, W never delays a task that is due
   Value bound_;                            // no order is better
-  std::vector<std::int64_t> staggered_;    // by rank, how much later others begin than it
+  std::vector<std::int64_t> staggered_;    // by rank, how much later than it others start
   std::int64_t spent_ = 0;
   std::optional<TaskTimes> best_;
   Value best_value_;
 };
 
-// Justification gains most where times are small multiples of each other: then actions fill gaps
-// without remainder. Returns such times near the given ones, to find orders for those with.
+// Justification gains most if times are small multiples of each other, because then actions fill
+// gaps without remainder. Returns such times near the given ones; their orders are tried for the
+// given ones.
 std::vector<ShareTimes> simpler_times(const ShareTimes& times) {
   const double shortest = std::min({times.forward, times.input, times.weight});
   std::vector<ShareTimes> simpler;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kTicksOfLongest = 1 << 20;
 
-// One kind of task: its share's time in ticks.
+// Returns the time of one kind of task in ticks.
 std::int64_t ticks_of(double time, double longest) {
   return std::max<std::int64_t>(1, std::llround(time / longest * kTicksOfLongest));
 }

@@ -1,5 +1,5 @@
-// The compute actions of one step as a graph, for searches. Times are whole ticks here, so that
-// equal lengths stay equal in whatever order they are summed.
+// The compute actions of one step as a graph, for searches. Times are whole ticks, so that equal
+// lengths stay equal in any order of summation.
 #pragma once
 
 #include "halfback/schedule/placement.h"
@@ -11,7 +11,7 @@
 namespace halfback {
 
 // The times of actions on 1/N of the model, where N ranks hold a replica, and of a hop between
-// ranks, in any one unit. A stage of S takes N/S of it. A simple form of the simulator's cost
+// ranks, in any unit. Each of S stages takes N/S of them. A simple form of the simulator's cost
 // model.
 struct ShareTimes {
   double forward = 1.0;
@@ -31,16 +31,16 @@ class TaskGraph {
   // and micro-batch.
   struct Task {
     int rank = 0;
-    int queue = 0;  // numbers kind, stage and replica, whose tasks keep their micro-batches' order
+    int queue = 0;  // by kind, stage and replica; its tasks keep the order of micro-batches
     std::int64_t ticks = 0;
-    // What it adds to the memory of its rank when it begins (above 0) or ends (below), in units of
-    // which one micro-batch on one stage keeps kMemoryUnit.
+    // The change of its rank's memory: if positive, when it begins, else when it ends. One
+    // micro-batch on one stage keeps kMemoryUnit.
     std::int64_t memory = 0;
     int before = -1;                      // the task whose result it takes; -1: none
-    std::array<int, 2> after = {-1, -1};  // those that take its own
+    std::array<int, 2> after = {-1, -1};  // the tasks that take its result
   };
 
-  // The input gradient frees the part `released_at_input` (0 to 1) of the memory that F keeps.
+  // The input gradient frees the fraction `released_at_input` (0 to 1) of the memory that F keeps.
   TaskGraph(Placement placement,
             int num_micro_batches,
             bool two_stage,
@@ -58,18 +58,18 @@ class TaskGraph {
   int weight(int stage, int micro_batch) const { return id(2, stage, micro_batch); }
   bool two_stage() const { return two_stage_; }
   Action action(int id) const;
-  // Returns the task of a compute action that the graph has.
+  // Returns the task of a compute action in the graph.
   int id_of(const Action& action) const;
 
   int num_queues() const { return size() / num_micro_batches_ * placement_.num_replicas(); }
 
   static constexpr std::int64_t kMemoryUnit = 1 << 16;
 
-  // Returns the ticks from the end of one task to the earliest begin of one that takes its result.
+  // Returns the ticks from the end of a task to the earliest start of a task that takes its result.
   std::int64_t hop(int from, int to) const { return task(from).rank == task(to).rank ? 0 : hop_; }
-  // Returns by rank when its first task can begin at the earliest.
+  // Returns, by rank, the earliest possible start of its first task.
   std::vector<std::int64_t> earliest_begins() const;
-  // Returns by rank the ticks of all its tasks.
+  // Returns, by rank, the ticks of all its tasks.
   std::vector<std::int64_t> work() const;
 
  private:

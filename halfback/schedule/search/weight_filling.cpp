@@ -55,8 +55,8 @@ class Filler {
  private:
   static constexpr std::int64_t kNever = -1;
   struct Rank {
-    std::deque<int> next;     // what is left of the fixed order
-    std::deque<int> weights;  // those that wait
+    std::deque<int> next;     // the rest of the fixed order
+    std::deque<int> weights;  // pending
     std::int64_t free_at = 0;
     int held = 0;
     std::vector<Action> list;
@@ -85,7 +85,7 @@ class Filler {
     }
   }
 
-  // The earliest time, not before now, at which a task can begin, by what it waits for alone.
+  // Returns the earliest time, from now on, at which a task's inputs have arrived.
   std::int64_t earliest(int id, std::int64_t now) const {
     std::int64_t path = 0;
     for (int source = graph_.task(id).before; source >= 0; source = graph_.task(id).before) {
