@@ -32,7 +32,7 @@ at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) {
   return at::rms_norm(x, x.sizes().slice(x.dim() - 1), weight, kEpsilon);
 }
 
-// The parameters of these begin at `first`, each weight before its bias.
+// These parameters begin at `first`, each weight before its bias.
 at::Tensor layer_norm(const Values& values, std::size_t first, const at::Tensor& x) {
   return at::layer_norm(x, x.sizes().slice(x.dim() - 1), values[first], values[first + 1],
                         kEpsilon);

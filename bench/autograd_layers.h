@@ -1,5 +1,5 @@
-// The mathematics of the layers as a user of libtorch writes it, for autograd: fused operators
-// where ATen has them. What halfback_split_cost compares with.
+// The mathematics of the layers as a user of libtorch writes it for autograd, with fused operators
+// where ATen has them. halfback_split_cost compares against these.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +9,7 @@
 
 namespace halfback::bench {
 
-// Parameters are those of the layer, in its order and layout; x is [N, T, C].
+// Parameters are the layer's, in its order and layout; x is [N, T, C].
 using Values = std::vector<at::Tensor>;
 
 at::Tensor autograd_linear(const Values& values, const at::Tensor& x);
@@ -17,14 +17,14 @@ at::Tensor autograd_norm(const Values& values, const at::Tensor& x);
 at::Tensor autograd_embedding(const Values& values, const at::Tensor& ids);
 at::Tensor autograd_feed_forward(const Values& values, const at::Tensor& x);
 
-// Cosine and sine are [T, D], each angle twice.
+// Cosine and sine are [T, D], with each angle twice.
 struct Rotation {
   at::Tensor cosine;
   at::Tensor sine;
 };
 at::Tensor autograd_attention(const Values& values, const at::Tensor& x, const Rotation& rotation);
 
-// ATen has no selective scan: Halfback's kernels stand in for one, as one autograd function.
+// ATen has no selective scan, so Halfback's kernels replace it, as one autograd function.
 at::Tensor autograd_mamba(const Values& values, const at::Tensor& x);
 
 // A block with layer norms, biases and GELU, for AutogradLayer: norm, query/key/value, output,

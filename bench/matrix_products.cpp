@@ -1,5 +1,5 @@
-// halfback_matrix_products: GFLOP/s of the three float32 products of a linear map, by ATen and by
-// halfback/kernels/matrix_product.h, in alternating rounds, as JSON.
+// halfback_matrix_products: GFLOP/s of the three float32 products of a linear map, with ATen and
+// with halfback/kernels/matrix_product.h, in alternating rounds, as JSON.
 #include "halfback/engine/executor.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/kernels/matrix_product.h"
@@ -28,7 +28,7 @@ struct Sizes {
   std::int64_t outputs;
 };
 
-// One product by either side.
+// One product on both sides.
 struct Contest {
   std::string name;
   std::function<void()> aten;

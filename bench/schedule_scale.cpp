@@ -1,5 +1,5 @@
-// CPU seconds of what is done to a schedule before it runs, by its size: build, add messages,
-// verify, simulate. Prints JSON. One size a process, since the peak of memory is the process's.
+// CPU seconds of the work on a schedule before it runs, by its size: build, add messages, verify,
+// simulate. Prints JSON. One size per process, since the peak of memory is the process's.
 #include "halfback/base/error.h"
 #include "halfback/schedule/communication.h"
 #include "halfback/schedule/families.h"
@@ -21,7 +21,7 @@ namespace {
 
 using halfback::Schedule;
 
-// Of the process, kernel included: a rusage splits user and system by ticks too coarse for this.
+// CPU time of the process, including the kernel. The ticks of a rusage's split are too coarse.
 double cpu_seconds() {
   timespec time{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -40,7 +40,7 @@ struct Options {
   int rounds = 3;
 };
 
-// The times of one thing, a number a round.
+// The times of one kind of work, one number per round.
 class Stopwatch {
  public:
   void time(const std::function<void()>& work) {

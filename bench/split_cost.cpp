@@ -1,7 +1,7 @@
-// halfback_split_cost: what the backward in two halves costs. For each layer, on one thread: F, I
-// and W of ours, forward and backward of the same mathematics by libtorch's autograd, in
-// alternating rounds; (I + W) / B is the median of the rounds' ratios. Gradients are compared
-// first, and add to what is there, as those of all micro-batches of a step but the first.
+// halfback_split_cost: what the split backward costs. For each layer, on one thread, it times our
+// F, I and W, and forward and backward of the same mathematics by libtorch's autograd, in
+// alternating rounds. (I + W) / B is the median of the rounds' ratios. Gradients are compared
+// first. They add to existing ones, as for all micro-batches of a step but the first.
 #include "bench/split_subjects.h"
 
 #include "halfback/base/error.h"
@@ -33,7 +33,7 @@ using bench::Seconds;
 using bench::Sizes;
 using bench::Subject;
 
-constexpr double kTolerance = 1e-3;  // float32, sums in another order
+constexpr double kTolerance = 1e-3;  // float32, summed in another order
 
 at::Tensor run_ours(Subject& subject, Seconds& seconds) {
   const c10::InferenceMode no_graph;
@@ -73,7 +73,7 @@ void check_equal(const std::string& what, const at::Tensor& found, const at::Ten
   }
 }
 
-// The results, before anything is timed.
+// Checks the results before anything is timed.
 void check(Subject& subject) {
   Seconds unused;
   const at::Tensor found = run_ours(subject, unused);
@@ -87,7 +87,7 @@ void check(Subject& subject) {
   }
 }
 
-// One alternating round; which of the two begins alternates too.
+// Runs one alternating round; which side begins alternates too.
 void run_round(Subject& subject, bool ours_first, bool counts) {
   Seconds seconds;
   if (ours_first) {
@@ -134,7 +134,7 @@ nlohmann::json row(const Sizes& sizes, const Subject& subject) {
           {"ratio", {quantile(ratios, 0.25), quantile(ratios, 0.5), quantile(ratios, 0.75)}}};
 }
 
-// The layers of each model added up, round by round.
+// Adds up the layers of each model, round by round.
 std::vector<Subject> whole_models(const std::vector<Subject>& subjects) {
   std::map<std::string, Subject> models;
   for (const Subject& subject : subjects) {

@@ -38,7 +38,7 @@ const std::string kMamba = "Mamba of 8 blocks";
 const std::string kBert = "8 blocks of BERT";
 const std::string kResnet = "8 bottlenecks of ResNet";
 
-// Running statistics get values and are no longer the subject's.
+// Running statistics get values too, but are no longer among the subject's parameters.
 void give_memory(Subject& subject) {
   for (Parameter* parameter : subject.parameters) {
     const bool is_matrix = parameter->shape.size() > 1;
@@ -163,7 +163,7 @@ Subject bert_subject(const Sizes& sizes, const at::Tensor& x) {
   return subject;
 }
 
-// In the middle of a stage of a ResNet: `width` channels outside, a quarter inside.
+// From the middle of a ResNet stage: `width` channels outside, a quarter of them inside.
 Subject bottleneck_subject(const Sizes& sizes) {
   const std::int64_t outer = sizes.width;
   const std::int64_t inner = outer / 4;

@@ -1,4 +1,4 @@
-// What halfback_split_cost measures: layers with the same mathematics for autograd beside them.
+// What halfback_split_cost measures: layers, each with the same mathematics for autograd.
 #pragma once
 
 #include "bench/autograd_layers.h"
@@ -34,7 +34,7 @@ struct Seconds {
   double backward = 0.0;
 };
 
-// A layer of either kind with its counterpart.
+// A layer of either kind and its counterpart.
 struct Subject {
   std::string name;
   std::map<std::string, std::int64_t> count_in_models = {};  // by the model's name

@@ -1,6 +1,6 @@
-// halfback_step_server: a contestant of bench/peers.py. Builds a pipeline, prints one JSON line
-// when it is ready, then answers each line "step" on standard input with one training step and a
-// line {"seconds":..., "loss":...}. Ends with its input. Sizes and tokens are those of
+// halfback_step_server: a contestant of bench/peers.py. Builds a pipeline and prints one JSON line
+// when it is ready. Then it answers each line "step" on standard input with one training step and a
+// line {"seconds":..., "loss":...}, until the input ends. Sizes and tokens are those of
 // bench/peers/llama.py.
 #include "halfback/base/error.h"
 #include "halfback/engine/pipeline.h"

@@ -26,7 +26,7 @@ bool is_path(const CLI::Option& option) {
   return type == "FILE" || type == "DIR" || type == "PATH";
 }
 
-// Returns the long option of that name, or null.
+// Returns the long option of this name, or null.
 const CLI::Option* find_option(const CLI::App& verb, std::string_view name) {
   return verb.get_option_no_throw("--" + std::string(name));
 }
@@ -41,7 +41,7 @@ std::vector<std::string> option_names(const CLI::App& verb) {
   return names;
 }
 
-// Returns the option's name where an argument is "--name" or "--name=value".
+// Returns the option's name if an argument is "--name" or "--name=value".
 std::optional<std::string_view> long_name(std::string_view argument) {
   if (argument.size() < 3 || argument.substr(0, 2) != "--") {
     return std::nullopt;
@@ -102,7 +102,7 @@ toml::table read_table(const std::string& file) {
   }
 }
 
-// Returns the file's options as arguments, but for those of the command line.
+// Returns the file's options as arguments, except those given on the command line.
 std::vector<std::string> read_config(const CLI::App& verb,
                                      const std::string& file,
                                      const std::vector<std::string_view>& given) {
@@ -131,7 +131,7 @@ std::vector<std::string> read_config(const CLI::App& verb,
   return arguments;
 }
 
-// Whether a value can stand without quotes and comes back as the same text.
+// Whether a value can be written without quotes and is read as the same text.
 bool is_plain(const CLI::Option& option, const std::string& value) {
   if (const auto integer = parse_integer(value)) {
     return std::to_string(*integer) == value;

@@ -30,7 +30,7 @@ namespace {
 
 constexpr Rounds kRounds{.num_measured = 3, .num_warmup = 1};
 
-// What Training refuses before its first step.
+// Throws what Training refuses before its first step.
 void refuse(const TrainingConfig& config) {
   check(config);
   open_data(config);
@@ -60,7 +60,7 @@ std::int64_t num_trained(const StageLayers& stage) {
   return count;
 }
 
-// Stages get no memory: their tensors have sizes only.
+// Stages get no memory: their tensors only have sizes.
 Parts parts_of(const TrainingConfig& config) {
   const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
                                                       .num_stages = config.schedule->num_stages()});
@@ -137,7 +137,7 @@ void print_memory(const Schedule& schedule, const MemoryModel& memory, std::ostr
          "runs\ncomes on top.\n";
 }
 
-// Bytes that programs can still get; nothing where the system does not say.
+// Bytes that programs can still get; nothing if the system does not report them.
 std::optional<std::int64_t> available_bytes() {
   constexpr std::string_view kName = "MemAvailable:";
   const std::string text = read_file("/proc/meminfo");
@@ -151,7 +151,7 @@ std::optional<std::int64_t> available_bytes() {
   return std::nullopt;
 }
 
-// What a profile takes on this machine: all stages with a few micro-batches each.
+// The bytes of a profile on this machine: all stages with a few micro-batches each.
 std::int64_t profile_bytes(const MemoryModel& memory) {
   std::int64_t sum = 0;
   for (std::size_t stage = 0; stage < memory.stages.size(); ++stage) {
@@ -162,7 +162,7 @@ std::int64_t profile_bytes(const MemoryModel& memory) {
   return sum;
 }
 
-// What a step is predicted from, and in words.
+// What a step is predicted from, and its description.
 struct Costs {
   CostModel model;
   std::string source;

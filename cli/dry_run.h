@@ -1,5 +1,5 @@
-// What a training run would be, without training: where everything goes, what it takes, and how
-// long a step would be.
+// What a training run would be, without training: where everything is placed, what it takes, and
+// how long a step would be.
 #pragma once
 
 #include "halfback/train/training.h"
@@ -14,10 +14,10 @@ struct DryRun {
   std::string cost_file;  // of halfback profile; "" to measure
 };
 
-// Prints the model, the schedule, for each rank its process, stages, blocks and parameters, the
-// bytes that it holds as the memory model predicts them, and the step as the simulator predicts it
-// from the cost file, else from a short profile where the machine has the memory for one. Takes
-// memory for the profile only. Throws what a training run would throw for the same configuration.
+// Prints the model and the schedule; for each rank its process, stages, blocks and parameters, and
+// the bytes that the memory model predicts; and the step that the simulator predicts. Costs are
+// those of the cost file, else of a short profile if the machine has the memory for it. Only the
+// profile takes memory. Throws what a training run would throw for the same configuration.
 void print_dry_run(const TrainingConfig& config, const DryRun& request, std::ostream& out);
 
 }  // namespace halfback::cli

@@ -36,7 +36,7 @@ void add_generate_verb(CLI::App& app) {
   verb->callback([options, device] {
     initialize_runtime();
     options->device = device_of_rank(parse_device(*device), 0);
-    at::set_num_threads(num_cores());  // there are no ranks: this thread computes
+    at::set_num_threads(num_cores());  // there are no ranks, so this thread computes
     options->on_tokenizer = [](const Tokenizer& tokenizer) {
       if (!tokenizer.files().empty()) {
         std::cerr << fmt::format("tokenizer: {}, {} tokens\n", tokenizer.name(),

@@ -24,7 +24,7 @@ namespace halfback::cli {
 
 namespace {
 
-// What may be another on every machine.
+// Options that may differ on every machine.
 constexpr std::array kOwnOptions = {"data", "report", "log-dir", "checkpoint", "initial"};
 
 std::string checksum(std::string_view bytes) {

@@ -11,16 +11,16 @@
 
 namespace halfback::cli {
 
-// Joins the other processes of the run and compares with them what all must have in common: the
-// program, the options of the verb and the schedule. Null where this process is the only one.
-// Throws RefusedError for what differs, TransportError where they do not come.
+// Joins the other processes of the run and compares what all must have in common: the program, the
+// options of the verb and the schedule. Returns null if this process is the only one. Throws
+// RefusedError if they differ, TransportError if the others do not come.
 std::shared_ptr<ProcessRun> join_run(const TrainingConfig& config, const CLI::App& verb);
 
-// Does what comes before the first step. What is wrong with it is thrown as RefusedError, in all
-// processes of the run alike.
+// Does the work before the first step. If it fails, all processes of the run throw the same
+// RefusedError.
 void prepare(ProcessRun* run, const std::function<void()>& work);
 
-// Prints what this process refuses, where no other one does, and returns the exit code.
+// Prints what this process refuses, unless another one does, and returns the exit code.
 int print_refusal(const RefusedError& error);
 
 // Returns how many ranks share this machine's cores, as far as the launcher says.

@@ -28,10 +28,10 @@ void require(bool holds, const std::string& text) {
   }
 }
 
-// This very program, also when another one lies in its place by now.
+// This program itself, even if another one has replaced its file.
 constexpr const char* kOwnProgram = "/proc/self/exe";
 
-// What this process was started with, its name first.
+// The arguments of this process, with its name first.
 std::vector<std::string> own_arguments() {
   std::string line = read_file("/proc/self/cmdline");
   line.pop_back();  // each ends with a zero
@@ -39,7 +39,7 @@ std::vector<std::string> own_arguments() {
   return {parts.begin(), parts.end()};
 }
 
-// Distinguishes the checkpoints that are at a place from those that a run leaves there.
+// Distinguishes the checkpoints that are there now from those that a run will leave.
 std::string checkpoint_mark(const std::filesystem::path& place) {
   std::string mark;
   const auto add = [&mark](const std::filesystem::path& directory) {

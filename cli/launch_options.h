@@ -11,8 +11,8 @@ namespace halfback::cli {
 
 struct LaunchedRun {
   int num_ranks = 1;
-  std::filesystem::path checkpoint;  // to start again from; "" for none
-  bool resumes = false;              // from it in any case
+  std::filesystem::path checkpoint;  // to restart from; "" for none
+  bool resumes = false;              // restarts from it even if the run has not written it
 };
 
 // --processes, --max-restarts, --log-dir.
@@ -24,15 +24,15 @@ struct LaunchOptions {
   // The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Throws ConfigError for options that do not go together, or not with the run, and where another
-  // launcher has started this process.
+  // Throws ConfigError for options that do not fit each other or the run, and if another launcher
+  // has started this process.
   void check(const LaunchedRun& run) const;
 
-  // Returns whether this process is to launch others, and is not one of them.
+  // Returns whether this process is to launch others, rather than being one of them.
   bool are_for_launch() const;
 
-  // Starts this program as often as asked for, with the arguments that it was started with. Returns
-  // and throws what launch() of halfback/launch does.
+  // Starts this program as many times as requested, with this process's own arguments. Returns and
+  // throws what launch() of halfback/launch does.
   int launch(const LaunchedRun& run) const;
 };
 

@@ -7,9 +7,9 @@
 int main(int argc, char** argv) {
   const int code = halfback::cli::run_program(argc, argv);
 #ifdef __SANITIZE_ADDRESS__
-  return code;  // leaks are looked for behind the destructors
+  return code;  // leaks are checked after the destructors
 #else
-  // Without the destructors of libtorch's globals, which take half of a short run.
+  // Skips the destructors of libtorch's globals, which take half of a short run.
   std::cout.flush();
   std::fflush(nullptr);
   std::quick_exit(code);

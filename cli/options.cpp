@@ -60,8 +60,8 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
   return load_or_build(source, whole);
 }
 
-// A file is checked once, with the capacity that it runs with. Side by side with itself it is
-// checked before, or the place of a fault would be one of no file.
+// A file is checked once, with the capacity that it runs with. If it is replicated, it is checked
+// before that, or the place of a fault would not be in the file.
 RunnableSchedule ScheduleOptions::load_runnable(RunnableOptions options) const {
   const std::vector<std::string> names = family_names();
   if (std::ranges::find(names, source) == names.end()) {

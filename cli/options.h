@@ -1,4 +1,4 @@
-// Options that several verbs have; they mean the same everywhere.
+// Options that several verbs share, with the same meaning everywhere.
 #pragma once
 
 #include "halfback/schedule/runnable.h"
@@ -12,7 +12,7 @@
 
 namespace halfback::cli {
 
-// Adds an option that takes a `type`, as the help calls it.
+// Adds an option that takes a `type`, as named in the help.
 template <typename Value>
 CLI::Option* add_option(CLI::App& verb,
                         const std::string& name,
@@ -22,27 +22,28 @@ CLI::Option* add_option(CLI::App& verb,
   return verb.add_option(name, value, help)->type_name(type);
 }
 
-// Which schedule: NAME or FILE, and what of a ShapeRequest is asked for by options.
+// Which schedule: NAME or FILE, plus the parts of a ShapeRequest that options set.
 struct ScheduleOptions {
   std::string source;
   ShapeRequest request = {};
 
-  // Adds all of them, the source as a required positional or, given its name, as an option. The
-  // verb's callback must keep this object alive.
+  // Adds all of them. The source is a required positional or, given a name, an option. The verb's
+  // callback must keep this object alive.
   void add_to(CLI::App& verb, const std::string& source_option = "");
-  // Returns the schedule that they name; a file is validated if `verifies`; families that search an
-  // order do so for these times. Throws as load_or_build().
+  // Returns the schedule that they name. A file is validated if `verifies`; families that search
+  // for an order use these times. Throws like load_or_build().
   Schedule load(bool verifies = true, const ShareTimes& times = {}) const;
-  // Returns it ready to run; errors of a file begin with its name. Throws as make_runnable(), too.
+  // Returns it ready to run. Errors of a file begin with its name. Also throws like
+  // make_runnable().
   RunnableSchedule load_runnable(RunnableOptions options) const;
 };
 
-// --format, and --json for the one of that name.
+// --format, and --json for the format of that name.
 class FormatOption {
  public:
   // The first format is the default. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb, std::vector<std::string> formats, const std::string& help);
-  // Throws ConfigError for a format that is not known, and for two of them.
+  // Throws ConfigError for an unknown format, and for two formats.
   std::string name() const;
 
  private:
@@ -51,7 +52,7 @@ class FormatOption {
   bool is_json_ = false;
 };
 
-// Returns whether an "on" or "off" is on; else ConfigError naming the option.
+// Returns whether "on" or "off" is on; otherwise throws ConfigError naming the option.
 bool is_on(const std::string& option, const std::string& value);
 
 // Throws ConfigError with a suggestion.
@@ -59,12 +60,12 @@ bool is_on(const std::string& option, const std::string& value);
                                        const std::string& value,
                                        const std::vector<std::string>& choices);
 
-// Throws it unless the value is one of the choices.
+// Throws this unless the value is one of the choices.
 void require_choice(const std::string& option,
                     const std::string& value,
                     const std::vector<std::string>& choices);
 
-// Returns the value of a choice; throws it for another name.
+// Returns the value of a choice; throws this for an unknown name.
 template <typename Value>
 Value chosen(const std::string& option,
              const std::string& name,
@@ -79,8 +80,8 @@ Value chosen(const std::string& option,
   throw_unknown_choice(option, name, names);
 }
 
-// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, split backward", with the number of
-// replicas where there are several.
+// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, split backward", with the number of replicas
+// if there are several.
 std::string headline(const Schedule& schedule);
 
 }  // namespace halfback::cli

@@ -12,7 +12,7 @@ double share_of(const Schedule& schedule) {
   return static_cast<double>(ranks_per_replica(schedule.placement)) / schedule.num_stages();
 }
 
-// The spans at positions of the lists; an update after a list has none.
+// The spans at positions of the lists. An update after a list has none.
 std::vector<std::size_t> spans_at(const Timeline& timeline,
                                   const std::vector<Position>& positions) {
   std::vector<std::vector<std::size_t>> by_rank(static_cast<std::size_t>(timeline.num_ranks));

@@ -14,8 +14,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Returns whether the path is the checkpoints' directory, lies in it, or in one that stands beside
-// it under its name: those that are kept, or on their way.
+// Returns whether the path is the checkpoint's directory or lies in it, or in a directory beside it
+// named after it: kept checkpoints, or unfinished ones.
 bool is_of_checkpoint(const fs::path& checkpoint, const fs::path& path) {
   const std::string name = checkpoint.filename().string();
   for (fs::path part = path; part.has_relative_path(); part = part.parent_path()) {
@@ -47,7 +47,7 @@ struct Rule {
   const char* what;
 };
 
-// Everything else may lie anywhere: a report in a folder with data, checkpoints in a report.
+// Everything else may be anywhere: a report in a data folder, checkpoints in a report.
 constexpr Rule kRules[] = {
     {"--checkpoint", &Places::checkpoint, is_of_checkpoint, "which each checkpoint replaces"},
     {"--report", &Places::report, is_of_report, "whose file of that name a run writes"},

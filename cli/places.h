@@ -1,4 +1,4 @@
-// The directories and files that a command line names: which may lie in each other.
+// The directories and files that a command line names, and which of them may contain each other.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@ struct Places {
   std::string initial;
 };
 
-// Throws ConfigError naming two of the options when what one of them names would be written over,
-// or lost, by what is written at the other. Links are followed.
+// Throws ConfigError naming two options if what is written at one would overwrite or lose what the
+// other names. Links are followed.
 void require_apart(const Places& places);
 
 }  // namespace halfback::cli

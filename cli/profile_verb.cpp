@@ -84,7 +84,7 @@ void print_table(const Profile& found, const Rounds& rounds) {
          "gradient: messages that the stage takes. parameters: with their gradients.\n";
 }
 
-// Throws ConfigError for a file that is not just as profile writes it.
+// Throws ConfigError for a file that is not exactly as profile writes it.
 void require_replaceable(const std::string& path) {
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(path, ignored);

@@ -23,7 +23,7 @@ int fail(const std::string& what, int exit_code) {
   return exit_code;
 }
 
-// Help and version are no errors; all else that the parser throws is one of usage.
+// Help and version are not errors; everything else that the parser throws is a usage error.
 int report(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) {
     return app.exit(error);
@@ -31,7 +31,7 @@ int report(const CLI::App& app, const CLI::ParseError& error) {
   return fail(std::string(error.what()) + "; see 'halfback --help' or 'halfback VERB --help'", 2);
 }
 
-// A pipe whose reader has left, as in "halfback schedule ... | head", needs no message.
+// A pipe whose reader has gone, as in "halfback schedule ... | head", needs no message.
 bool reader_is_gone() {
   pollfd output{STDOUT_FILENO, POLLOUT, 0};
   return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
@@ -40,7 +40,7 @@ bool reader_is_gone() {
 int run(CLI::App& app, const std::vector<std::string>& arguments) {
   try {
     std::vector<std::string> expanded = halfback::cli::expand_config(app, arguments);
-    std::reverse(expanded.begin(), expanded.end());  // the order that this parse() takes
+    std::reverse(expanded.begin(), expanded.end());  // parse() takes them in this order
     app.parse(expanded);
   } catch (const CLI::ParseError& error) {
     return report(app, error);
@@ -59,7 +59,7 @@ int run(CLI::App& app, const std::vector<std::string>& arguments) {
 }  // namespace
 
 int halfback::cli::run_program(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error of writing, no crash
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a write error, not a crash
   CLI::App app(
       "Trains deep networks over pipeline stages. A schedule is a file that is verified, simulated "
       "and run.",

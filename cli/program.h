@@ -1,5 +1,6 @@
-// halfback VERB ...: exit 0 success, 1 failure, 2 usage. Results go to stdout, errors to stderr as
-// one line "error: ..."; a schedule's error has the lists around the spot beneath.
+// halfback VERB ...: exits with 0 for success, 1 for failure, 2 for usage. Results go to stdout,
+// errors to stderr as one line "error: ..."; a schedule error also shows the lists around its place
+// below.
 #pragma once
 
 namespace halfback::cli {

@@ -91,7 +91,7 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   return line;
 }
 
-// What crossed between ranks in a step, and how much of that the ranks did not wait for.
+// What was sent between ranks in a step, and for how much of it the ranks did not wait.
 void print_communication(std::ostream& out, const Timeline& timeline, const Statistics& times) {
   Link sum;
   for (const Link& link : timeline.links) {
@@ -162,7 +162,7 @@ void RunReport::add(const StepReport& step) {
     events_->scalar("bits_per_byte/validation", *step.bits_per_byte, step.step);
   }
   if (last_step_ == 0) {
-    files_.note(growing());  // what no other file begins with
+    files_.note(growing());  // their beginnings, which no other file has
   }
   last_step_ = step.step;
 }

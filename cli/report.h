@@ -1,4 +1,4 @@
-// What a training run leaves behind and says at its end.
+// What a training run leaves behind, and what it prints at its end.
 #pragma once
 
 #include "cli/run_curves.h"
@@ -17,20 +17,20 @@
 
 namespace halfback::cli {
 
-// The files of --report DIR: metrics.jsonl, TensorBoard events, config.toml, of the last step
-// trace.json and report.html with curves of all steps, and report.json, the list of them.
+// The files of --report DIR: metrics.jsonl, TensorBoard events and config.toml; for the last step
+// trace.json, and report.html with curves of all steps; and report.json, the list of these files.
 class RunReport {
  public:
-  // Makes the directory and writes config.toml. `resumed_step`: the one that the run resumes from;
-  // without it, what an older run has left there is replaced. Throws FileError where a file has
-  // such a name that no run has written, or that was altered since.
+  // Makes the directory and writes config.toml. `resumed_step` is the step that the run resumes
+  // from; without it, files of an older run are replaced. Throws FileError if a file with such a
+  // name was not written by a run, or was altered since.
   RunReport(const std::filesystem::path& directory,
             const std::string& config_toml,
             std::string item_name,
             std::optional<std::int64_t> resumed_step);
 
   void add(const StepReport& step);
-  // Writes the trace and the page of the last step; without spans there is none.
+  // Writes the trace and the page of the last step; without spans there are none.
   void finish(const TrainingConfig& config, const Timeline& timeline);
 
  private:

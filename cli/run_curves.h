@@ -17,7 +17,7 @@ class RunCurves {
   // `item_name` is what speed is counted in: "tokens".
   explicit RunCurves(const std::string& item_name);
 
-  // Numbers that are null were not finite; those that a line lacks have no point.
+  // Null numbers were not finite; missing ones have no point.
   void add(const nlohmann::json& line);
   // Adds the lines of a file that a run continues. Throws FileError.
   void add_file(const std::filesystem::path& path);

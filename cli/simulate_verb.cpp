@@ -40,7 +40,7 @@ struct Options {
   std::optional<int> repeat;
 };
 
-// What is simulated, and what came out.
+// What is simulated, and the results.
 struct Simulation {
   Schedule schedule;
   bool messages_added = false;
@@ -55,7 +55,7 @@ struct Simulation {
   std::optional<SteadyStep> steady;  // of repeated steps
 };
 
-// The costs that were given; those of a share, where they are one for all stages of any schedule.
+// Returns the given costs. If all stages of any schedule have the same, they are those of a share.
 CostFile given_costs(const Options& options) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
     throw ConfigError("simulate: --cost and --cost-file are both given; leave one of them out");
@@ -76,7 +76,7 @@ CostFile given_costs(const Options& options) {
   return file;
 }
 
-// Fits them to a schedule.
+// Fits the costs to a schedule.
 CostFile costs_of(const Options& options, CostFile file, const Schedule& schedule) {
   if (options.cost_file.empty()) {
     file.costs.stages = uniform_costs(file.costs.stages.front(), schedule).stages;
@@ -100,7 +100,7 @@ void require_bytes(const Options& options, const CostModel& costs) {
   }
 }
 
-// Traces and tables have no place for more.
+// Traces and tables have no room for more.
 void require_finite(double makespan) {
   constexpr double kLongest = 1e12;
   if (!(makespan <= kLongest)) {
@@ -111,7 +111,7 @@ void require_finite(double makespan) {
   }
 }
 
-// True where replicas are reduced and that takes time.
+// Returns true if replicas are reduced and that takes time.
 bool reduces(const Simulation& done) {
   const std::vector<StageCost>& stages = done.costs.stages;
   return done.schedule.placement.num_replicas() > 1 &&
@@ -134,7 +134,7 @@ Simulation simulate_request(const Options& options) {
   }
   done.costs = std::move(file.costs);
   done.simulate_options = {.channel = channel,
-                           .validates = false,  // a file is when it is loaded
+                           .validates = false,  // a file is validated when it is loaded
                            .keeps_timeline = options.format.name() != "json" || reduces(done)};
   if (options.repeat) {
     done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);

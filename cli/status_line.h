@@ -1,5 +1,5 @@
-// How far long work is, for people: on standard error, a line that overwrites itself on a terminal,
-// and one now and then elsewhere.
+// The progress of long work, on standard error: a line that overwrites itself on a terminal, and an
+// occasional line elsewhere.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,7 @@ class StatusLine {
   StatusLine(const StatusLine&) = delete;
   StatusLine& operator=(const StatusLine&) = delete;
 
-  // Shows the text if it is time again: on a terminal ten times a second, elsewhere every 5 s.
+  // Shows the text if it is due: ten times a second on a terminal, every 5 s elsewhere.
   void show(const std::string& text);
 
  private:

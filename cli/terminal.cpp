@@ -16,7 +16,7 @@ namespace halfback::cli {
 
 namespace {
 
-// The color of a letter of a grid, see text_grid.h; "" for none.
+// Returns the color of a letter of a grid (text_grid.h); "" for none.
 std::string_view color_of_letter(char letter) {
   const auto* const found = std::ranges::find_if(kKinds, [letter](const KindTraits& row) {
     return letter != ' ' && (row.cell == letter || row.letters == std::string_view(&letter, 1));
@@ -33,7 +33,7 @@ fmt::text_style on(std::string_view color) {
 void append_row(std::string_view line, std::string& text) {
   const std::size_t label = line.find("  ");
   text += line.substr(0, label);
-  std::string_view running;  // "--" goes on with the action before
+  std::string_view running;  // "--" continues the previous action
   for (const char letter : line.substr(std::min(label, line.size()))) {
     if (const std::string_view color = color_of_letter(letter); !color.empty()) {
       running = color;
@@ -55,7 +55,7 @@ std::string colored(const std::string& grid) {
   for (std::size_t begin = 0; begin < grid.size();) {
     const std::size_t end = std::min(grid.find('\n', begin), grid.size());
     const std::string_view line = std::string_view(grid).substr(begin, end - begin);
-    if (line.starts_with("rank ") || line.starts_with("  ")) {  // a rank's line, its reductions
+    if (line.starts_with("rank ") || line.starts_with("  ")) {  // a rank's line, or its reductions
       append_row(line, text);
     } else {
       text += line;

@@ -5,9 +5,9 @@
 
 namespace halfback::cli {
 
-// Returns a text grid with a background for each action, as in the pictures: where standard output
-// is a terminal and NO_COLOR is not set; else the grid itself. Only lines that begin with "rank"
-// change.
+// Returns a text grid with a background color for each action, as in the pictures, if standard
+// output is a terminal and NO_COLOR is not set; else the grid itself. Only lines that begin with
+// "rank" change.
 std::string for_terminal(const std::string& grid);
 
 // The same, whatever standard output is.

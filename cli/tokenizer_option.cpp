@@ -29,7 +29,7 @@ void set_vocabulary(ModelConfig& model, std::int64_t vocabulary) {
   }
 }
 
-// Leaves a token of the model for the mask, where it has one.
+// Reserves a token of the model for the mask if it has one.
 TokenizerPointer learned(const TrainingConfig& config, std::int64_t vocabulary) {
   const TextFile text(config.data, text_validation_fraction(config));
   const std::int64_t count = vocabulary - (task_of(config.model) == Task::MaskedToken ? 1 : 0);

@@ -17,15 +17,15 @@ class TokenizerOption {
   // The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // What a run is known to have before its tokenizer.
+  // What is known of a run before its tokenizer.
   struct Given {
-    std::filesystem::path checkpoint;        // that it goes on or starts from; "" for none
-    std::optional<std::int64_t> vocabulary;  // of the model; where not given, the tokenizer's
+    std::filesystem::path checkpoint;        // that it resumes or starts from; "" for none
+    std::optional<std::int64_t> vocabulary;  // of the model; if not given, the tokenizer's
   };
-  // Sets the tokenizer of the configuration, and the model's vocabulary where it is not given: as
-  // the checkpoint has it, else bytes, a file's, or learned from the text for training. Throws
+  // Sets the tokenizer of the configuration, and the model's vocabulary if it is not given. The
+  // tokenizer is the checkpoint's, else bytes, a file's, or learned from the training text. Throws
   // ConfigError for a name that is neither known nor a file, and for a model without text;
-  // FileError for a file that is no tokenizer.
+  // FileError for a file that is not a tokenizer.
   void apply(TrainingConfig& config, const Given& given);
 
  private:

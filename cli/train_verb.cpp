@@ -34,7 +34,7 @@ namespace halfback::cli {
 
 namespace {
 
-// Samples of a validation. A sequence has many targets, an image one.
+// Samples in one validation. A sequence has many targets, an image one.
 constexpr std::int64_t kDefaultSequences = 64;
 constexpr std::int64_t kDefaultImages = 1000;
 
@@ -65,7 +65,7 @@ struct Options {
 
 std::atomic<bool> stop_requested{false};
 
-// The first signal ends the run after its step; the second one ends the process.
+// The first signal ends the run after the current step; the second one ends the process.
 extern "C" void request_stop(int signal) {
   stop_requested.store(true);
   std::signal(signal, SIG_DFL);
@@ -77,14 +77,14 @@ std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig&
   return count == 0 ? std::numeric_limits<std::int64_t>::max() : count;
 }
 
-// The first of several processes prints.
+// Of several processes, the first one prints.
 bool is_front(const TrainingConfig& config) {
   return !config.processes || config.processes->is_first();
 }
 
 void print_note(const std::string& text) { std::cerr << fmt::format("note: {}\n", text); }
 
-// What the options alone say.
+// What the options say on their own.
 TrainingConfig config_of(const Options& options) {
   const bool has_own_model = !options.resumes && options.initial.empty();
   TrainingConfig config =
@@ -137,14 +137,14 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
     if (config.pipeline.gradient_groups == 0) {
       config.pipeline.gradient_groups = state.gradient_groups;
     }
-    // The same mini-batch, in as many micro-batches as this schedule has.
+    // Keeps the mini-batch, in as many micro-batches as this schedule has.
     const int num_parts = config.schedule->num_micro_batches;
     std::optional<std::int64_t>& size = options.training.micro_batch_size;
     if (!size && state.samples_per_step && *state.samples_per_step % num_parts == 0) {
       size = *state.samples_per_step / num_parts;
     }
   }
-  // A checkpoint knows its model: sizes need not be typed again.
+  // A checkpoint knows its model, so sizes need not be given again.
   const std::filesystem::path source =
       config.resumes_from ? config.resumes_from->directory : config.initial;
   if (!source.empty()) {
@@ -186,7 +186,7 @@ void print_start(const Training& training) {
   std::cout << std::flush;
 }
 
-// Making tokens of a long text takes its time.
+// Tokenizing a long text takes time, so its progress is shown.
 void open(std::optional<Training>& training, TrainingConfig config) {
   StatusLine status;
   training.emplace(std::move(config), [&](std::int64_t done, std::int64_t total) {
@@ -240,7 +240,7 @@ class Front {
   }
 
  private:
-  // A checkpoint that is due to be deleted may hold files of others.
+  // A checkpoint that was due to be deleted may contain other files.
   static void say_what_stays(const TrainingConfig& config, std::int64_t last_step) {
     int num_kept = 1;
     for (const KeptCheckpoint& kept : config.checkpoint.empty()
@@ -291,7 +291,7 @@ int train(Options& options, const CLI::App& verb, TrainingConfig config) {
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
   if (options.resumes && detect_world().restart > 0) {
-    options.initial.clear();  // the first start has taken it
+    options.initial.clear();  // the first start has used it
     options.training.given.has_new_head = false;
   }
   TrainingConfig config = config_of(options);
@@ -315,7 +315,7 @@ int run(Options& options, const CLI::App& verb) {
   int exit_code = 0;
   try {
     const std::shared_ptr<ProcessRun> processes = config.processes = join_run(config, verb);
-    // Not before: who waits for others has nothing to keep.
+    // Not earlier: a process that still waits for others has nothing to save.
     std::signal(SIGINT, request_stop);
     std::signal(SIGTERM, request_stop);
     const auto work = [&] { exit_code = train(options, verb, std::move(config)); };

@@ -13,7 +13,7 @@ namespace halfback::cli {
 
 namespace {
 
-// Samples of a micro-batch.
+// Samples in a micro-batch.
 constexpr std::int64_t kDefaultSequences = 4;
 constexpr std::int64_t kDefaultImages = 32;
 
@@ -104,7 +104,7 @@ void TrainingOptions::add_to(CLI::App& verb) {
   add_execution(*this, verb);
 }
 
-// One option for all models that have a size of that name; its help says each one's default.
+// One option for all models that have a size of this name; its help lists each one's default.
 void TrainingOptions::add_model(CLI::App& verb) {
   const std::string group = "Model";
   model_option_ = add_option(verb, "--model", model_name, "NAME",
@@ -165,7 +165,7 @@ ModelConfig TrainingOptions::model() const {
 
 ModelConfig TrainingOptions::model(const ModelConfig& of_checkpoint) const {
   if (model_option_->count() > 0 && model_name != halfback::model_name(of_checkpoint)) {
-    return model();  // which is refused as another one
+    return model();  // which is refused as a different one
   }
   ModelConfig found = of_checkpoint;
   set_given_sizes(found);

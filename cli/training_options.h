@@ -1,4 +1,4 @@
-// The options that describe a model and its training; train and compare have them.
+// The options that describe a model and its training, for train and compare.
 #pragma once
 
 #include "halfback/models/model.h"
@@ -19,7 +19,7 @@ struct TrainingOptions {
     given.pipeline.threads_per_rank = 0;
   }
 
-  // What options of numbers and texts are read into; the others are below, as they are written.
+  // Number and text options are parsed into this; those below are kept as they are written.
   TrainingConfig given;
   std::string model_name = "llama";
   std::optional<std::int64_t> micro_batch_size;
@@ -35,25 +35,25 @@ struct TrainingOptions {
   // Adds all of them. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
 
-  // Returns the size of that name where it was given.
+  // Returns the size of that name if it was given.
   std::optional<std::int64_t> given_size(const std::string& name) const;
 
-  // Makes the sizes of the model the options' values, so that a written configuration has them.
+  // Sets the options' values to the model's sizes, so that a written configuration contains them.
   void note_model(const ModelConfig& found) const;
 
-  // Returns the model with the sizes that were given. Throws ConfigError for a size that it has not
-  // or that is no such value.
+  // Returns the model with the given sizes. Throws ConfigError for a size that the model does not
+  // have or that is not a valid value.
   ModelConfig model() const;
 
-  // The same on top of the model of a checkpoint.
+  // The same, starting from the model of a checkpoint.
   ModelConfig model(const ModelConfig& of_checkpoint) const;
 
-  // Returns what was given, without a schedule, with the model of model() or without one. Throws
-  // ConfigError for names that are not known.
+  // Returns what was given, without a schedule, with or without the model of model(). Throws
+  // ConfigError for unknown names.
   TrainingConfig config() const;
   TrainingConfig config_without_model() const;
 
-  // Sets the model, and as many samples of a micro-batch as given, else the default for it.
+  // Sets the model, and the given number of samples of a micro-batch, else the model's default.
   void take_model(const ModelConfig& model, TrainingConfig& config) const;
 
  private:

@@ -1,4 +1,4 @@
-// The verbs of the command line, one file each. Adding one: its file, a declaration here, a call in
+// The verbs of the command line, one file each. To add one: its file, a declaration here, a call in
 // main.cpp. A verb registers a subcommand whose callback does the work and throws Error.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace halfback::cli {
 
-// Thrown by a callback that has said all there is to say, to end with an exit code.
+// Thrown by a callback that has already printed everything, to end with an exit code.
 struct Exit {
   int code = 0;
 };

@@ -31,7 +31,7 @@ struct Options {
   bool json = false;
 };
 
-// What PyTorch makes of the file; times are makespans for F = I = W = 1.
+// What PyTorch would do with the file; times are makespans for F = I = W = 1.
 struct TorchFindings {
   std::vector<TorchFinding> faults;
   double step = 0.0;
@@ -57,7 +57,7 @@ std::int64_t count_sends(const Schedule& schedule) {
   return count;
 }
 
-// Returns the schedule with messages, as validated under the rule asked for.
+// Returns the schedule with messages, validated under the channel rule.
 Schedule validated(const Options& options, const Schedule& schedule, ChannelRule channel) {
   validate(
       schedule,
@@ -65,7 +65,7 @@ Schedule validated(const Options& options, const Schedule& schedule, ChannelRule
   return with_messages(schedule, channel);
 }
 
-// Stage 0 does nothing at its I there, and its whole backward at W.
+// In PyTorch, stage 0 does nothing in I, and its whole backward in W.
 TorchFindings check_torch(const std::string& text, const Schedule& schedule) {
   CostModel costs = uniform_costs({}, schedule);
   const double step = simulate(schedule, costs, {.validates = false}).makespan;
@@ -122,7 +122,7 @@ void print_torch(const TorchFindings& torch) {
       torch.step, torch.step_there);
 }
 
-// In M_B, of the rank that holds most until W.
+// In M_B, for the rank that holds most until W.
 double most_held(const Schedule& schedule) {
   const std::vector<double> peaks = activation_peaks(schedule);
   return *std::max_element(peaks.begin(), peaks.end());
@@ -204,7 +204,7 @@ void print_json(const Options& options, const Findings& findings) {
   std::cout << document.dump(2) << '\n';
 }
 
-// The file that is not valid, for programs; who asked for JSON parses this one too.
+// Prints the invalid file for programs: whoever asked for JSON parses this too.
 void print_json(const Options& options, const ScheduleError& error) {
   nlohmann::json document = {{"file", options.file}, {"valid", false}, {"error", error.what()}};
   if (const auto& place = error.place()) {

@@ -1,9 +1,9 @@
-// A torch::nn module of one's own over four pipeline stages, with the backward in two halves.
+// Your own torch::nn module over four pipeline stages, with the split backward.
 //
 //   stage 0          stage 1          stage 2          stage 3
 //   Linear, Block    Block, Block     Block, Block     Block, loss
 //
-// It learns which of two spirals a point lies on, beside the same model on one rank.
+// It learns which of two spirals a point is on, beside the same model on one rank.
 #include "halfback/engine/pipeline.h"
 #include "halfback/layers/classifier_head.h"
 #include "halfback/layers/module_layer.h"
@@ -31,7 +31,7 @@ struct BlockImpl : torch::nn::Module {
 TORCH_MODULE(Block);
 
 std::vector<StageLayers> build(int num_stages) {
-  torch::manual_seed(1);  // the same initial values, however it is cut
+  torch::manual_seed(1);  // the same initial values, however the model is cut
   std::vector<StageLayers> stages(static_cast<std::size_t>(num_stages));
   stages.front().add(module_layer("in", torch::nn::Linear(2, kWidth),
                                   {.input = AutogradLayer::Options::Input::Data}));

@@ -10,7 +10,7 @@ bool is_variant(const BertConfig& config) {
   return config.has_rms_norm || config.has_sinusoid_positions;
 }
 
-// A head for another task counts for none.
+// A head for another task counts as none.
 bool is_encoder_alone(const nlohmann::json& json) {
   const auto found = json.find("architectures");
   if (found == json.end() || !found->is_array() || found->empty() || !found->front().is_string()) {

@@ -1,4 +1,4 @@
-// A BERT's sizes as Hugging Face's config.json has them.
+// A BERT's sizes as in Hugging Face's config.json.
 #pragma once
 
 #include "halfback/models/bert.h"
@@ -9,12 +9,12 @@
 
 namespace halfback {
 
-// A model with RMSNorm or fixed positions has a model_type of its own, since Hugging Face's BERT
-// would read it without a word and compute something else.
+// A model with RMSNorm or fixed positions has its own model_type, since Hugging Face's BERT would
+// silently load it and compute something else.
 nlohmann::json bert_to_json(const BertConfig& config);
 
 // Throws FileError beginning with `source` for a config with a feature that ours lacks, or without
-// a size that is needed. A BertModel has no head.
+// a required size. A BertModel has no head.
 BertConfig bert_from_json(const nlohmann::json& json, const std::string& source);
 
 inline constexpr const char* kBertType = "bert";

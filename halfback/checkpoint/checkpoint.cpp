@@ -26,8 +26,8 @@ ModelConfig load_config(const std::filesystem::path& directory) {
 
 namespace {
 
-// Whether a directory without a tokenizer is of a model of bytes: one of ours, or one that has no
-// more tokens than bytes, the mask and some signs take.
+// Whether a directory without a tokenizer has a model of bytes: one of ours, or one with no more
+// tokens than bytes, the mask and some special tokens need.
 bool is_of_bytes(const std::filesystem::path& directory) {
   std::error_code ignored;
   if (std::filesystem::exists(directory / kManifestFile, ignored) ||
@@ -59,7 +59,7 @@ TokenizerPointer load_tokenizer(const std::filesystem::path& directory) {
 void require_same_tokenizer(const std::filesystem::path& directory, const Tokenizer& wanted) {
   TokenizerPointer found = find_tokenizer(directory);
   if (found == nullptr && !is_of_bytes(directory)) {
-    return;  // it does not say
+    return;  // the checkpoint does not name one
   }
   found = found == nullptr ? byte_tokenizer() : found;
   const auto describe = [](const Tokenizer& one) {

@@ -46,7 +46,7 @@ fs::path make_staging(std::optional<StagedDirectory>& staged,
   return staging;
 }
 
-// Throws unless a checkpoint can take the place of all that has the name of one of its files.
+// Throws unless a checkpoint may replace everything with the name of one of its files.
 void require_own(const fs::path& directory, const Tokenizer& tokenizer) {
   std::error_code ignored;
   std::set<std::string> tokenizer_names;
@@ -71,7 +71,7 @@ void require_own(const fs::path& directory, const Tokenizer& tokenizer) {
   }
 }
 
-// Throws unless all that has the name of a checkpoint that is kept is one.
+// Throws unless everything with the name of a kept checkpoint is one.
 void require_kept_names(const fs::path& directory) {
   for (const KeptCheckpoint& kept : kept_names(directory)) {
     if (own_entries(kept.path).empty()) {
@@ -98,7 +98,7 @@ void require_room(const fs::path& directory, std::uint64_t bytes) {
   }
 }
 
-// Brings the checkpoint in its place, and those before it in theirs.
+// Moves the checkpoint, and those before it, into place.
 void commit(StagedDirectory& staged, const fs::path& directory, const CheckpointOptions& options) {
   const std::optional<std::int64_t> previous = options.previous_step;
   const std::vector<fs::path> aside = staged.commit(
@@ -120,7 +120,7 @@ void commit(StagedDirectory& staged, const fs::path& directory, const Checkpoint
   }
 }
 
-// Gives the values their types in the file, and appends to `state` those that lose by it.
+// Sets the types of the values in the file, and appends to `state` those that lose precision.
 void set_types(const CheckpointOptions& options,
                std::vector<NamedTensor>& values,
                std::vector<NamedTensor>& state) {
@@ -155,7 +155,7 @@ void save_checkpoint(const fs::path& directory,
     const std::vector<NamedTensor>& others = options.inherited.tensors;
     values.insert(values.end(), others.begin(), others.end());
   }
-  std::optional<StagedDirectory> staged;  // of the first
+  std::optional<StagedDirectory> staged;  // of the first peer
   const fs::path staging = make_staging(staged, directory, *options.peers);
   Manifest manifest{.step = state.step};
   manifest.files =

@@ -1,5 +1,4 @@
-// The tensors of stages under the names that they have in a checkpoint, which know nothing of
-// stages.
+// The tensors of stages under their names in a checkpoint, which do not depend on stages.
 #pragma once
 
 #include "halfback/checkpoint/safetensors_write.h"
@@ -13,14 +12,14 @@
 
 namespace halfback {
 
-// In front of the names of values in the training state, which are those of the model before they
-// were converted to a smaller type.
+// Prefix of the names of exact values in the training state: the model's values before they were
+// converted to a smaller type.
 inline constexpr const char* kExactValue = "value.";
 
-// The stages of a model, or those of them that a process holds, in order.
+// The stages of a model, or those that a process holds, in order.
 using StageList = std::vector<Stage*>;
 
-// All that a checkpoint holds of one stage: the stage's own buffers, or copies of them.
+// Everything that a checkpoint contains of one stage: the stage's own buffers, or copies of them.
 struct StageBuffers {
   const ParameterStore* store = nullptr;  // names and places; outlives this
   at::Tensor values;
@@ -32,19 +31,19 @@ struct StageBuffers {
 StageBuffers value_buffers_of(Stage& stage);
 StageBuffers buffers_of(Stage& stage, std::vector<ShardedBuffer>& state);
 
-// Copies buffers into others on the CPU. Those are made at the first time and used again after it;
-// their memory is counted to no rank when the thread is none's.
+// Copies buffers into others on the CPU. Those are allocated the first time and then reused. On a
+// thread of no rank, their memory is counted to none.
 void copy_buffers(const StageBuffers& from, StageBuffers& to);
 
-// Whether copies of parameters on later stages are among the tensors: a file has each once, under
+// Whether to include copies of parameters on later stages: a file has each parameter once, under
 // its original.
 enum class Copies { With, Without };
 
-// Returns the named parts of the values, those that do not train among them.
+// Returns the named parts of the values, including those that do not train.
 std::vector<NamedTensor> value_tensors(const StageBuffers& stage, Copies copies);
 
 // Returns the named parts of the optimizer's state: kind by kind in model order, so that a file
-// does not depend on the cut.
+// does not depend on how the model is cut.
 std::vector<NamedTensor> state_tensors(const std::vector<StageBuffers>& stages, Copies copies);
 
 }  // namespace halfback

@@ -1,4 +1,4 @@
-// Size and checksum of a file: they distinguish a torn or altered file from the one that was
+// Size and checksum of a file, which distinguish a torn or altered file from the one that was
 // written.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace halfback {
 
-// Counts the bytes that were added. CRC-32 finds accidents, not somebody who means harm.
+// `bytes` counts the bytes added. CRC-32 detects accidents, not attacks.
 struct FileSummary {
   std::uint64_t bytes = 0;
   std::uint32_t crc32 = 0;
@@ -22,7 +22,7 @@ struct FileSummary {
 // By file name.
 using FileSummaries = std::map<std::string, FileSummary>;
 
-// Throws FileError saying what is wrong with the file unless it has these bytes. Reads all of it.
+// Throws FileError saying what is wrong with the file unless it matches. Reads all of it.
 void require_unaltered(const std::filesystem::path& path, const FileSummary& expected);
 
 bool is_unaltered(const std::filesystem::path& path, const FileSummary& expected);

@@ -9,7 +9,7 @@ namespace halfback {
 
 namespace {
 
-// Tokens, generation, initialization and bookkeeping, as transformers' PretrainedConfig has them.
+// Tokens, generation, initialization and bookkeeping, as in transformers' PretrainedConfig.
 constexpr std::string_view kHarmless =
     "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path "
     "architectures bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward "

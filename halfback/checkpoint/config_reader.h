@@ -1,5 +1,5 @@
-// Reads a model's config.json: a value that is missing or of another type, a feature that our model
-// lacks, and a key that is not known are refused by name.
+// Reads a model's config.json. Refuses by name a value that is missing or of the wrong type, a
+// feature that our model lacks, and an unknown key.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -17,15 +17,15 @@
 
 namespace halfback {
 
-// The length of sequences that a model was trained at, where it is not the usual one: as many as
-// the model allows, at most 2048.
+// The sequence length that a model was trained with, if not the usual one: as many as the model
+// allows, at most 2048.
 inline constexpr const char* kSequenceKey = "halfback_sequence";
 void write_sequence(std::int64_t sequence, std::int64_t longest, nlohmann::json& json);
 
 class ConfigReader {
  public:
   // `what` names the model in messages, as in "a LLaMA as Hugging Face writes it"; `source` is the
-  // file. Both and the JSON must outlive this. Throws FileError for JSON that is no object.
+  // file. Both and the JSON must outlive this. Throws FileError for JSON that is not an object.
   ConfigReader(const nlohmann::json& json, const std::string& source, const char* what)
       : json_(json), source_(source), what_(what) {
     if (!json.is_object()) {
@@ -33,7 +33,7 @@ class ConfigReader {
     }
   }
 
-  // Reads one value; `otherwise` (null: none) stands for one that is not there.
+  // Reads one value, or `otherwise` if it is missing; null means that it is required.
   template <typename Value>
   Value read(const std::string& key, const nlohmann::json& otherwise = nullptr) const {
     known_.insert(key);
@@ -60,9 +60,9 @@ class ConfigReader {
 
   std::int64_t read_sequence(std::int64_t longest) const;
 
-  // Throws for a key that was not asked for yet, is not among these, and is none of those that all
-  // models have and that do not change what a model computes. What is switched off (null, false,
-  // empty) may have any name.
+  // Throws for an unknown key: one that was not read, is not among these, and is not one that all
+  // models have and that leaves what a model computes unchanged. A feature that is switched off
+  // (null, false, empty) may have any name.
   void require_known(std::initializer_list<std::string_view> keys) const;
 
   // Throws what check(config) throws, as an error of the file.
@@ -81,7 +81,7 @@ class ConfigReader {
   }
 
  private:
-  // Whether a value is what it stands for as it is: 2.5 and true are no sizes.
+  // Whether a value has this type without conversion: 2.5 and true are not sizes.
   template <typename Value>
   static bool is_of(const nlohmann::json& value) {
     if constexpr (std::is_same_v<Value, std::int64_t>) {
@@ -98,7 +98,7 @@ class ConfigReader {
   const nlohmann::json& json_;
   const std::string& source_;
   const char* what_;
-  mutable std::set<std::string> known_;  // what was asked for
+  mutable std::set<std::string> known_;  // the keys that were read
 };
 
 }  // namespace halfback

@@ -27,7 +27,7 @@ Inherited read_inherited(const std::filesystem::path& directory, const ModelTens
       all.files[name] = read_file(directory / name);
     }
   }
-  std::error_code error;  // it need not be there
+  std::error_code error;  // the folder may be missing
   for (const auto& entry :
        std::filesystem::directory_iterator(directory / kInheritedFolder, error)) {
     if (entry.is_regular_file()) {
@@ -44,7 +44,7 @@ std::string config_text(const ModelConfig& config,
   const nlohmann::json ours = model_to_json(config);
   nlohmann::json json = ours;
   if (!inherited.config.empty()) {
-    // A key is changed where this run's model has another value there than the inherited one.
+    // A key changes if this run's model has a value there other than the inherited one.
     json = parse_json(inherited.config, kConfigFile);
     const nlohmann::json before = model_to_json(model_from_json(json, kConfigFile));
     for (const auto& [key, value] : before.items()) {

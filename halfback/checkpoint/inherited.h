@@ -1,6 +1,6 @@
-// What a checkpoint brings that training does not change, so that the checkpoints of a run that
-// began with it have it again: the keys of config.json, the types of the values, tensors of other
-// tasks, files for generation.
+// What a checkpoint contains that training does not change, so that the checkpoints of a run that
+// began with it contain it too: keys of config.json, types of the values, tensors of other tasks,
+// and files for generation.
 #pragma once
 
 #include "halfback/checkpoint/model_tensors.h"
@@ -24,11 +24,11 @@ struct Inherited {
 // Returns float32, bfloat16 or float16.
 std::string dtype_name(at::ScalarType dtype);
 
-// Returns what the checkpoint brings. Throws FileError.
+// Returns what is inherited from the checkpoint. Throws FileError.
 Inherited read_inherited(const std::filesystem::path& directory, const ModelTensors& tensors);
 
-// Returns the text of a config.json: the inherited one with what the run has changed, or a new one.
-// `dtype` is that of all values, where they have the same.
+// Returns the text of a config.json: the inherited one with the run's changes, or a new one.
+// `dtype` is that of all values, if they have the same.
 std::string config_text(const ModelConfig& config,
                         const Inherited& inherited,
                         std::optional<at::ScalarType> dtype);

@@ -27,7 +27,7 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// Checks the files of those names, each peer its part.
+// Checks the files with these names, each peer its part.
 void require_files(const fs::path& directory,
                    Peers& peers,
                    const std::function<bool(std::string_view)>& belongs) {

@@ -1,5 +1,5 @@
-// The checkpoints of a run: DIR is the newest, DIR.step-200 and DIR.step-100 are those that are
-// kept before it. A run resumes from the newest that is complete.
+// The checkpoints of a run: DIR is the newest; DIR.step-200 and DIR.step-100 are older ones that
+// are kept. A run resumes from the newest complete one.
 #pragma once
 
 #include "halfback/checkpoint/peers.h"
@@ -12,7 +12,7 @@
 
 namespace halfback {
 
-// Returns the path of a checkpoint once a newer one has taken its place.
+// Returns the path of a checkpoint once a newer one has replaced it.
 std::filesystem::path kept_path(const std::filesystem::path& directory, std::int64_t step);
 
 struct KeptCheckpoint {
@@ -20,21 +20,21 @@ struct KeptCheckpoint {
   std::filesystem::path path;
 };
 
-// Returns all that has such a path, whatever it is, newest first.
+// Returns everything with such a path, whatever it is, newest first.
 std::vector<KeptCheckpoint> kept_names(const std::filesystem::path& directory);
 
 // Returns those that are checkpoints, newest first.
 std::vector<KeptCheckpoint> kept_checkpoints(const std::filesystem::path& directory);
 
-// Returns the step of a checkpoint; nothing where its list of files cannot be read.
+// Returns the step of a checkpoint; nothing if its list of files cannot be read.
 std::optional<std::int64_t> step_of(const std::filesystem::path& directory);
 
-// Throws FileError, in all peers, saying which file of a checkpoint is missing, torn or altered;
-// each peer reads its part of the bytes. What else lies in the directory does not matter.
+// Throws FileError, in all peers, saying which file of a checkpoint is missing, torn or altered.
+// Each peer reads its part of the bytes. Other files in the directory do not matter.
 void require_complete(const std::filesystem::path& directory, const PeersPointer& peers = alone());
 
-// The same for the model alone. A directory that no run of ours wrote has no checksums, and is
-// taken as it is.
+// The same for the model alone. A directory that no run of ours wrote has no checksums, so it is
+// accepted as it is.
 void require_complete_model(const std::filesystem::path& directory,
                             const PeersPointer& peers = alone());
 
@@ -44,8 +44,8 @@ struct ResumePoint {
   std::string note;  // says why it is not the newest checkpoint; "" when it is
 };
 
-// Returns the newest complete checkpoint. Throws FileError, in all peers, saying of each one that
-// is there what is wrong with it.
+// Returns the newest complete checkpoint. If there is none, throws FileError, in all peers, saying
+// what is wrong with each existing one.
 ResumePoint find_resume_point(const std::filesystem::path& directory,
                               const PeersPointer& peers = alone());
 

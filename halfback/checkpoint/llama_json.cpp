@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kWhat = "a LLaMA, Mistral or Qwen2 as Hugging Face writes it";
 
-// What a file means that does not say it: transformers' defaults.
+// What a file means if a key is missing: transformers' defaults.
 struct Kind {
   const char* type;
   const char* architecture;
@@ -30,7 +30,7 @@ constexpr std::size_t kLlama = 0;
 constexpr std::size_t kMistral = 1;
 constexpr std::size_t kQwen2 = 2;
 
-// The kind that has such layers; only a LLaMA's width must be that of its heads.
+// Returns the kind with such layers; only a LLaMA's width must be that of its heads.
 const Kind& kind_of(const LlamaConfig& config) {
   if (config.has_input_bias && !config.has_output_bias) {
     return kKinds[kQwen2];
@@ -44,7 +44,7 @@ std::int64_t longest_sequence(const LlamaConfig& config) {
                                  : config.num_positions();
 }
 
-// Returns from where on attention slides; 0 where it never does.
+// Returns the size of the sliding window of attention; 0 if it never slides.
 std::int64_t read_window(const nlohmann::json& json, const ConfigReader& reader, const Kind& kind) {
   const bool has_window = kind.type == kKinds[kQwen2].type
                               ? reader.read<bool>("use_sliding_window", false)

@@ -12,7 +12,7 @@ namespace {
 constexpr const char* kDefaultRank = "auto";
 constexpr std::int64_t kDefaultSequence = 2048;
 
-// 0 for the text that stands for the default.
+// Returns 0 for the text that means the default.
 std::int64_t read_rank(const nlohmann::json& json, const ConfigReader& reader) {
   const auto rank = json.find("time_step_rank");
   if (rank != json.end() && *rank == kDefaultRank) {
@@ -63,7 +63,7 @@ MambaConfig mamba_from_json(const nlohmann::json& json, const std::string& sourc
   config.conv_size = reader.read<std::int64_t>("conv_kernel", 4);
   config.expand = reader.read<std::int64_t>("expand", 2);
   config.dt_rank = read_rank(json, reader);
-  // The model has no longest sequence; earlier files of ours have that of training here.
+  // The model has no maximum length; our earlier files have the training length here.
   config.sequence = reader.read<std::int64_t>(
       kSequenceKey, reader.read<std::int64_t>("max_position_embeddings", kDefaultSequence));
   config.vocabulary = reader.read<std::int64_t>("vocab_size");

@@ -45,11 +45,11 @@ FileSummaries files_of(const nlohmann::json& json, const std::filesystem::path& 
 }
 
 struct Change {
-  std::pair<std::int64_t, std::int64_t> time;  // which nobody can set
+  std::pair<std::int64_t, std::int64_t> time;  // which programs cannot set
   std::uint64_t bytes = 0;
 };
 
-// Returns when a regular file was changed last; nothing for what is none.
+// Returns when a regular file was last changed; nothing for anything else.
 std::optional<Change> change_of(const std::filesystem::path& path) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) {
@@ -89,7 +89,7 @@ Manifest read_manifest(const std::filesystem::path& directory, const char* name)
   } catch (const nlohmann::json::exception& error) {
     refuse(path, detail::json_reason(error.what()));
   }
-  // One content has one text, which its checksum is part of.
+  // Each content has exactly one text, of which its checksum is part.
   if (text != to_text(manifest)) {
     refuse(path, "another text than its checksum says");
   }
@@ -114,7 +114,7 @@ std::set<std::string> own_entries(const std::filesystem::path& directory) {
         }
       }
     }
-    // A folder is one entry, which is whole or not ours.
+    // A folder is one entry, either completely ours or not at all.
     using Entries = std::filesystem::directory_iterator;
     std::error_code ignored;
     if (num_in_folder > 0 &&

@@ -1,6 +1,5 @@
-// checkpoint.json: what belongs to a checkpoint, so that one that is torn or altered is
-// distinguished from one that is whole. It is the last file to be written, and has a checksum of
-// its own.
+// checkpoint.json: lists what belongs to a checkpoint, so that a torn or altered one is
+// distinguished from a complete one. It is written last, and has its own checksum.
 #pragma once
 
 #include "halfback/checkpoint/checkpoint_files.h"
@@ -20,13 +19,12 @@ struct Manifest {
 
 std::string to_text(const Manifest& manifest);
 
-// Throws FileError when the directory has no manifest of that name, or one that is not as it was
-// written.
+// Throws FileError if the directory has no manifest of that name, or one that was altered.
 Manifest read_manifest(const std::filesystem::path& directory, const char* name = kManifestFile);
 
-// Returns the names in a directory that belong to a checkpoint and are as they were written: the
-// proof that they are ours. None where the list is not there, or not as it was written. Reads the
-// files that have changed since the list was written, be it by copying.
+// Returns the names in a directory that belong to a checkpoint and are unaltered, which proves that
+// they are ours. None if the list is missing or altered. Reads the files that have changed since
+// the list was written, even if only by copying.
 std::set<std::string> own_entries(const std::filesystem::path& directory);
 
 }  // namespace halfback

@@ -1,4 +1,4 @@
-// A multilayer perceptron's sizes in config.json, in the manner of resnet_json.h.
+// A multilayer perceptron's sizes in config.json, as in resnet_json.h.
 #pragma once
 
 #include "halfback/models/mlp.h"

@@ -1,4 +1,4 @@
-// config.json of any model.
+// The config.json of any model.
 #pragma once
 
 #include "halfback/models/model.h"
@@ -11,8 +11,8 @@ namespace halfback {
 
 nlohmann::json model_to_json(const ModelConfig& config);
 
-// Throws FileError beginning with `source` for a model that Halfback does not know, and for what
-// the reader of that model refuses.
+// Throws FileError beginning with `source` for a model that Halfback does not know, and for
+// anything that the reader of that model refuses.
 ModelConfig model_from_json(const nlohmann::json& json, const std::string& source);
 
 }  // namespace halfback

@@ -19,20 +19,20 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-// What wrappers of a whole model put in front of its names.
+// Prefixes that wrappers of a whole model add to its names.
 constexpr std::array<std::string_view, 3> kWrappers = {"module.", "_orig_mod.",
                                                        "_fsdp_wrapped_module."};
 
-// What is known of a model's names.
+// What is known about a model's names.
 struct Naming {
-  std::string base;                            // in front of all but the head
-  std::vector<std::string_view> head;          // beginnings of the names of the head
+  std::string base;                            // prefix of all but the head
+  std::vector<std::string_view> head;          // prefixes of the names of the head
   std::map<std::string, std::string> aliases;  // a second name of a tensor
   std::vector<std::string_view> others;        // parts of names that change nothing
   bool has_old_norms = false;                  // gamma and beta
   bool can_untie = true;                       // the aliases, by config.json
-  std::vector<std::string_view> other_heads;   // that a new head takes the place of
-  const char* headless = "";                   // what a model without the head is
+  std::vector<std::string_view> other_heads;   // that a new head replaces
+  const char* headless = "";                   // what a model without the head is called
 };
 
 Naming naming_of(const LlamaConfig& config) {
@@ -102,7 +102,7 @@ std::string listed(const Names& names) {
   return fmt::format("{}{}", fmt::join(quoted, ", "), names.size() > kShown ? ", ..." : "");
 }
 
-// Takes off what wrappers have put in front of all names.
+// Removes what wrappers have put in front of all names.
 Names without_wrappers(Names names, Names& notes) {
   for (std::size_t i = 0; i < kWrappers.size();) {
     const std::string_view wrapper = kWrappers[i++];
@@ -145,7 +145,7 @@ ModelConfig with_new_head(const ModelConfig& config, const ModelConfig& like) {
   return whole;
 }
 
-// Finds out whose tensor each is.
+// Finds out what each stored tensor is.
 class ModelTensors::Reader {
  public:
   Reader(const std::string& source, const ModelConfig& config, Head head, ModelTensors& to)

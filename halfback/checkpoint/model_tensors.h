@@ -1,6 +1,6 @@
-// The tensors of a checkpoint under the names that our model has for them. A file may have other
-// ones: of an older release, of a wrapper around the model, of the inner model alone. What is in
-// the file and not in the model is refused, for it would be another function without a word.
+// The tensors of a checkpoint under our model's names. A file may use other names: those of an
+// older release, of a wrapper around the model, or of the inner model alone. Tensors that the model
+// does not have are refused, since without them it would silently compute another function.
 #pragma once
 
 #include "halfback/checkpoint/safetensors.h"
@@ -16,17 +16,17 @@
 
 namespace halfback {
 
-// Whether the head (the tensors behind the last block that a task has of its own) is the
-// checkpoint's, or a new one whatever the checkpoint holds.
+// Whether the head (a task's own tensors after the last block) is the checkpoint's, or a new one
+// whatever the checkpoint contains.
 enum class Head { Stored, New };
 
-// Returns a model that has a new head: with as many outcomes as `like` has.
+// Returns the model with a new head, with as many outputs as `like` has.
 ModelConfig with_new_head(const ModelConfig& config, const ModelConfig& like);
 
 class ModelTensors {
  public:
   // `config` is the checkpoint's. Throws FileError for a tensor that is missing, that the model
-  // does not take, or that is there twice with different values (tied heads).
+  // does not take, or that occurs twice with different values (tied heads).
   ModelTensors(const std::filesystem::path& directory,
                const ModelConfig& config,
                Head head = Head::Stored);
@@ -38,14 +38,14 @@ class ModelTensors {
   // values that are not real numbers.
   void copy(const std::string& name, at::Tensor to) const;
 
-  // The types that the values have in the file, by our names.
+  // The types of the values in the file, by our names.
   std::map<std::string, at::ScalarType> dtypes() const;
 
-  // What the model does not take and what does not change what it computes, such as the pooler of
-  // a BERT: kept for the next checkpoint. The tensors look into the file and keep it open.
+  // Tensors that the model does not take and that do not change what it computes, such as a BERT's
+  // pooler: kept for the next checkpoint. They map the file and keep it open.
   const std::vector<NamedTensor>& others() const { return others_; }
 
-  // What a user should know, a sentence each.
+  // What a user should know, one sentence each.
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:

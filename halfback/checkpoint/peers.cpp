@@ -22,7 +22,7 @@ class Alone final : public Peers {
   }
 };
 
-// A message may quote a path that is no UTF-8.
+// A message may quote a path that is not UTF-8.
 std::string to_line(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -76,7 +76,7 @@ ResnetConfig resnet_from_json(const nlohmann::json& json, const std::string& sou
   reader.require_known({"architecture", "num_classes", "num_features", "pretrained_cfg", "width",
                         "small_image_stem", "model_args", "global_pool", "label_names",
                         "label_descriptions"});
-  // What a file does not say is as for ImageNet.
+  // Missing values are those for ImageNet.
   ResnetConfig config{.depth = read_depth(reader),
                       .image_channels = 3,
                       .image_height = 224,

@@ -12,7 +12,7 @@ namespace {
 constexpr const char* kWhat = "rotary positions: default, linear, dynamic, llama3 or yarn";
 constexpr double kDefaultTheta = 10000.0;
 
-// Returns the object that says more than the base; an empty one when there is none.
+// Returns the object that has more than the base; an empty one if there is none.
 nlohmann::json parameters_of(const nlohmann::json& json, const std::string& source) {
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto found = json.find(key);
@@ -62,7 +62,7 @@ class RopeReader {
     if (type == "linear") {
       scaling = {.kind = RotaryScaling::Kind::Linear, .factor = factor()};
     } else if (type == "dynamic") {
-      factor();  // changes nothing up to the positions of the model
+      factor();  // changes nothing within the positions of the model
       config_.exact_length = config_.exact_length > 0
                                  ? std::min(config_.exact_length, config_.positions)
                                  : config_.positions;

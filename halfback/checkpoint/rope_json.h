@@ -1,5 +1,6 @@
-// Rotary positions in a config.json. Newer files keep all in rope_parameters, older ones have
-// rope_scaling and, beside it, rope_theta; what both say, rope_scaling says, as in transformers.
+// Rotary positions in a config.json. Newer files have everything in rope_parameters; older ones
+// have rope_scaling and, beside it, rope_theta. If both are there, rope_scaling counts, as in
+// transformers.
 #pragma once
 
 #include "halfback/models/llama.h"
@@ -10,9 +11,9 @@
 
 namespace halfback {
 
-// Reads the base, the scaling, and the length from which dynamic scaling would change the
-// positions. `config` has its positions already. Throws FileError, naming the key, for a form that
-// is not known.
+// Reads the base, the scaling, and the length above which dynamic scaling would change the
+// positions. `config` already has its positions. Throws FileError, naming the key, for an unknown
+// form.
 void read_rope(const nlohmann::json& json, const std::string& source, LlamaConfig& config);
 
 }  // namespace halfback

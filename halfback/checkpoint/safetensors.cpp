@@ -38,7 +38,7 @@ std::string describe(at::IntArrayRef shape, std::string_view dtype) {
   return fmt::format("{} [{}]", dtype, fmt::join(shape.begin(), shape.end(), ", "));
 }
 
-// Another byte than 0 or 1 in a bool is undefined behavior for who reads it.
+// A byte other than 0 or 1 in a bool is undefined behavior for its readers.
 void check_bools(std::string_view bytes, const std::string& where) {
   const auto wrong = std::find_if(bytes.begin(), bytes.end(),
                                   [](char byte) { return static_cast<unsigned char>(byte) > 1; });

@@ -29,16 +29,16 @@ class SafetensorsFile {
   bool contains(const std::string& name) const { return index_.count(name) != 0; }
   const SafetensorsMetadata& metadata() const { return header_.metadata; }
 
-  // Returns a CPU tensor that looks into the mapping and keeps it alive. It must not be written
-  // to (that ends the program): copy it into place. Throws FileError, with a suggestion, for a
-  // name that is not there, and for a dtype that torch has not.
+  // Returns a CPU tensor that points into the mapping and keeps it alive. It must not be written to
+  // (that ends the program): copy it into place. Throws FileError, with a suggestion, for a missing
+  // name, and for a dtype that torch lacks.
   at::Tensor get(const std::string& name) const;
 
-  // As get(); also throws FileError when shape or dtype differ, showing both.
+  // Like get(); also throws FileError if shape or dtype differ, showing both.
   at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
-  // As expect(), and takes values of other types that `dtype` can stand for: F64, F32, F16 and
-  // BF16, and for a single number, as batches are counted, I64 and I32. They are not converted yet.
+  // Like expect(), and also accepts other types that `dtype` can represent: F64, F32, F16 and BF16,
+  // and for a single number, such as a count of batches, I64 and I32. They are not converted yet.
   at::Tensor expect_number(const std::string& name,
                            at::IntArrayRef shape,
                            at::ScalarType dtype) const;
@@ -55,7 +55,7 @@ class SafetensorsFile {
   std::unordered_map<std::string, std::size_t> index_;  // into header_.tensors
 };
 
-// The tensors of a directory: BASENAME.safetensors, else the files of the index beside it. File
+// The tensors of a directory: BASENAME.safetensors, else the files in the index beside it. File
 // names in an index must not leave the directory.
 class SafetensorsDirectory {
  public:
@@ -64,11 +64,11 @@ class SafetensorsDirectory {
   SafetensorsDirectory(SafetensorsDirectory&&) = default;
   SafetensorsDirectory& operator=(SafetensorsDirectory&&) = default;
 
-  // Returns the names: in the order of the data for one file, sorted for shards.
+  // Returns the names: in data order for one file, sorted for shards.
   std::vector<std::string> names() const;
   bool contains(const std::string& name) const { return file_of_.count(name) != 0; }
 
-  // As SafetensorsFile.
+  // Like SafetensorsFile.
   at::Tensor get(const std::string& name) const { return file(name).get(name); }
   at::Tensor expect(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
     return file(name).expect(name, shape, dtype);

@@ -8,10 +8,10 @@
 
 namespace halfback::detail {
 
-// Returns the format's name of a type, or "" when it has none.
+// Returns the format's name of a type, or "" if it has none.
 std::string_view safetensors_dtype(at::ScalarType dtype);
 
-// Returns torch's type, or nothing when it has none.
+// Returns torch's type, or nothing if it has none.
 std::optional<at::ScalarType> torch_dtype(std::string_view dtype);
 
 }  // namespace halfback::detail

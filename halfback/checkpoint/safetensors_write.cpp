@@ -73,7 +73,7 @@ std::vector<TensorEntry> layout(const std::vector<NamedTensor>& tensors, const s
   return entries;
 }
 
-// Splits in order, each part at most `max_bytes` or one tensor. No tensors are no part.
+// Splits in order; each part has at most `max_bytes` or one tensor. No tensors give no part.
 std::vector<std::vector<NamedTensor>> split_into_shards(const std::vector<NamedTensor>& tensors,
                                                         std::uint64_t max_bytes) {
   std::vector<std::vector<NamedTensor>> shards;
@@ -133,7 +133,7 @@ void add(Written& all, const nlohmann::json& json) {
   all.data_bytes += json.at("data_bytes").get<std::uint64_t>();
 }
 
-// Which of all shards are this process's.
+// Which of all shards belong to this process.
 struct Numbers {
   std::size_t first = 0;
   std::size_t total = 0;

@@ -17,12 +17,12 @@ struct TrainingState {
   std::int64_t position = 0;  // sequences consumed
   std::uint64_t seed = 0;
   std::string optimizer;        // "adamw" or "sgd"
-  std::int64_t data_bytes = 0;  // size of the data, to notice other data
-  // Not in states of the first versions.
+  std::int64_t data_bytes = 0;  // size of the data, to detect other data
+  // Missing in states of the first versions.
   std::optional<std::uint32_t> data_crc32 = {};
   std::optional<std::int64_t> training_bytes = {};  // of the data; the rest is for validation
   std::optional<std::uint32_t> tokenizer_crc32 = {};
-  std::optional<LossScaleState> loss_scale = {};  // where it is dynamic
+  std::optional<LossScaleState> loss_scale = {};  // if it is dynamic
   int gradient_groups = 1;                        // of micro-batches, summed one by one
   std::optional<std::int64_t> samples_per_step = {};
   std::map<std::string, std::string> options = {};  // values of those that may change, by name
@@ -32,7 +32,7 @@ struct TrainingState {
 
 std::string to_text(const TrainingState& state);
 
-// Throws FileError for a file that is not there, of another version, or not as train writes it.
+// Throws FileError for a file that is missing, of another version, or not as train writes it.
 TrainingState read_training_state(const std::filesystem::path& directory);
 
 }  // namespace halfback

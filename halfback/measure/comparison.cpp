@@ -25,7 +25,7 @@ namespace halfback {
 
 namespace {
 
-// One schedule under test, with everything that was measured of it.
+// One schedule under test, with all its measurements.
 struct Candidate {
   RunnableSchedule schedule;
   std::unique_ptr<Pipeline> pipeline;
@@ -97,7 +97,7 @@ class Comparison {
     }
   }
 
-  // Costs of actions out of all rounds of the candidates; later ones win.
+  // Costs of actions from all rounds of the candidates; later candidates win.
   CostModel costs(const std::vector<const Candidate*>& candidates) const {
     CostModel model;
     model.stages.assign(static_cast<std::size_t>(candidates.front()->schedule->num_stages()), {});
@@ -152,7 +152,7 @@ class Comparison {
                          .gradient_groups = pipeline.gradient_groups()},
           UpdateOptions{.loss_scale = config_.pipeline.update.loss_scale});
       plain_->initialize(config_.seed());
-      // As many threads as a rank has: convolutions choose their algorithm by that number.
+      // Uses a rank's number of threads, because convolutions choose their algorithm by it.
       const int previous = at::get_num_threads();
       at::set_num_threads(config_.pipeline.threads_per_rank);
       plain_->accumulate_gradients(micro_batches_);
@@ -172,7 +172,7 @@ class Comparison {
     return true;
   }
 
-  // The step as it would be with a core for each rank: its actions with their own CPU times.
+  // The step as it would run with a core for each rank: its actions with their own CPU times.
   Replay replayed(const Schedule& schedule, const StepResult& result) const {
     if (!is_emulated_) {
       return {};
@@ -208,7 +208,7 @@ class Comparison {
   std::unique_ptr<PlainRun> plain_;
 };
 
-// The schedules of one line of the request: off and on, or what there is.
+// The schedules of one line of the request: fused and split, or those that exist.
 std::vector<Schedule> variants(const std::string& name, ShapeRequest shape) {
   std::vector<Schedule> all;
   for (const bool two_stage : {false, true}) {
@@ -216,7 +216,7 @@ std::vector<Schedule> variants(const std::string& name, ShapeRequest shape) {
     try {
       all.push_back(load_or_build(name, shape));
     } catch (const ConfigError&) {
-      // A family, or a file, of the other kind only; if it is neither, the second try says why.
+      // A family, or a file, of the other kind only. If it is neither, the second try reports why.
       if (two_stage && all.empty()) {
         throw;
       }

@@ -1,6 +1,6 @@
-// The same training steps under a schedule with the fused and the split backward, side by
-// side: what was measured, what the simulator predicts, and whether the gradients are the plain
-// run's bits.
+// The same training steps under a schedule with the fused and the split backward, side by side:
+// what was measured, what the simulator predicts, and whether the gradients equal the plain run bit
+// for bit.
 #pragma once
 
 #include "halfback/measure/rounds.h"
@@ -24,7 +24,7 @@ struct ComparisonRow {
   double spread_seconds = 0.0;  // half the distance between the quartiles
   double items_per_second = 0.0;
   std::string item_name;             // "tokens" or "images"
-  double speed_up = 1.0;             // over its own row with the fused backward; median of rounds
+  double speed_up = 1.0;             // over the row with the fused backward; median of rounds
   double predicted_speed_up = 1.0;   // of the simulator with the measured action costs
   double step_over_simulated = 1.0;  // measured step over the simulated one
   double bubble_fraction = 0.0;
@@ -42,9 +42,10 @@ struct ComparisonRequest {
   Rounds rounds;
 };
 
-// Runs each schedule in alternating rounds, one step of each kind a round, and returns its rows:
-// off and on, or on alone where the family has no other. A schedule file is one row. The schedule
-// of the configuration is not used. Throws as load_or_build(), make_runnable() and check().
+// Runs each schedule in alternating rounds, one step of each kind per round. Returns its rows:
+// fused and split, or only split if the family has no other. A schedule file is one row. The
+// schedule of the configuration is not used. Throws like load_or_build(), make_runnable() and
+// check().
 std::vector<ComparisonRow> compare(const TrainingConfig& config,
                                    const ComparisonRequest& request,
                                    const OnRound& on_round);

@@ -12,7 +12,7 @@ namespace halfback {
 
 namespace {
 
-// All micro-batches through a stage before the next, as on a rank of its own. The first one finds
+// All micro-batches run through a stage before the next, as on a rank of its own. The first one has
 // no gradients to add to and is not measured; two run I and W, one B.
 Schedule measured_schedule(int num_stages) {
   Schedule schedule{.name = "profile",
@@ -47,7 +47,7 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
   config.schedule = make_runnable(measured_schedule(request.num_stages));
   config.pipeline.threads_per_rank =
       threads_of_rank(config.pipeline.threads_per_rank, request.num_ranks);
-  config.pipeline.gradient_groups = 0;  // its micro-batches are not the run's
+  config.pipeline.gradient_groups = 0;  // its micro-batches differ from the run's
   check(config);
   check(config.model);
   std::vector<StageLayers> stages = build_model(

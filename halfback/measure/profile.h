@@ -1,6 +1,6 @@
-// What the stages of a model cost, measured: real micro-batches through real stages, one stage
-// after the other on the threads of one rank. So the numbers are clean for any number of stages,
-// whatever the number of cores, and a simulation of N ranks has something to go by.
+// The measured costs of a model's stages: real micro-batches run through real stages, one stage
+// after the other, on the threads of one rank. So the numbers are clean for any number of stages
+// and cores, and a simulation of N ranks can use them.
 #pragma once
 
 #include "halfback/measure/rounds.h"
@@ -13,7 +13,7 @@
 namespace halfback {
 
 struct ProfileRequest {
-  int num_ranks = 4;  // each stage gets the threads of one of so many
+  int num_ranks = 4;  // each stage gets the threads of one of these ranks
   int num_stages = 4;
   Rounds rounds;
 };
@@ -24,10 +24,10 @@ struct Profile {
   std::vector<ActionCost> costs;  // the same with their spread, by stage
 };
 
-// Measures the model of a configuration; its schedule is not used. Throws as check().
+// Measures the model of a configuration; its schedule is not used. Throws like check().
 Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRound& on_round);
 
-// How many micro-batches a round takes through a stage before it goes on.
+// How many micro-batches a round runs through a stage before the next stage.
 inline constexpr int kProfileMicroBatches = 4;
 
 }  // namespace halfback

@@ -13,10 +13,10 @@ struct Rounds {
   std::int64_t total() const { return num_warmup + num_measured; }
 };
 
-// Throws ConfigError for less than one measured round.
+// Throws ConfigError for fewer than one measured round.
 void check(const Rounds& rounds);
 
-// Called after every round with the number done and the number there are.
+// Called after every round with the number done and the total number.
 using OnRound = std::function<void(std::int64_t, std::int64_t)>;
 
 }  // namespace halfback

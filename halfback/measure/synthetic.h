@@ -1,4 +1,4 @@
-// Made-up micro-batches for measurements: of the right shapes, with nothing to learn.
+// Made-up micro-batches for measurements: they have the right shapes and nothing to learn.
 #pragma once
 
 #include "halfback/data/dataset.h"

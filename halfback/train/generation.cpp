@@ -46,7 +46,7 @@ void check(const GenerationOptions& options) {
   }
 }
 
-// A model may have more tokens than its tokenizer, but bytes say nothing about a model of others.
+// A model may have more tokens than its tokenizer, but a model of other tokens cannot use bytes.
 void check_vocabulary(const std::filesystem::path& checkpoint,
                       const LlamaConfig& config,
                       const Tokenizer& tokenizer) {
@@ -61,8 +61,8 @@ void check_vocabulary(const std::filesystem::path& checkpoint,
   }
 }
 
-// Keys of generation_config.json that change what transformers generates, with the value that
-// changes nothing, and that we have no option for.
+// Keys of generation_config.json that change what transformers generates and for which we have no
+// option, each with the value that changes nothing.
 constexpr auto kNotApplied =
     std::to_array<std::pair<const char*, int>>({{"repetition_penalty", 1},
                                                 {"encoder_repetition_penalty", 1},
@@ -105,7 +105,7 @@ void note_not_applied(const GenerationOptions& options) {
   }
 }
 
-// Returns the tokens that end a text: of generation_config.json, else of config.json.
+// Returns the tokens that end a text, from generation_config.json, else from config.json.
 std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
   for (const char* const name : {kGenerationFile, kConfigFile}) {
     const std::filesystem::path path = checkpoint / name;
@@ -131,7 +131,7 @@ std::vector<std::int64_t> end_tokens(const std::filesystem::path& checkpoint) {
   return {};
 }
 
-// Returns what the model has seen in front of texts, and the prompt.
+// Returns what the model has seen before texts, followed by the prompt.
 std::vector<std::int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& prompt) {
   std::vector<std::int32_t> tokens = tokenizer.prefix();
   const std::vector<std::int32_t> encoded = tokenizer.encode(prompt);
@@ -198,7 +198,7 @@ void generate(const GenerationOptions& options,
   note_not_applied(options);
   const std::vector<std::int64_t> ends = end_tokens(options.checkpoint);
   const std::vector<std::int32_t> prompt = prompt_tokens(*tokenizer, options.prompt);
-  // Only the table of angles depends on the length, so that text may be longer than in training.
+  // Only the table of angles depends on the length, so text may be longer than in training.
   const std::int64_t length = static_cast<std::int64_t>(prompt.size()) + options.num_tokens;
   if (config.exact_length > 0 && length > config.exact_length) {
     throw ConfigError(fmt::format(

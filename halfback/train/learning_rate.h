@@ -11,7 +11,7 @@ struct LearningRate {
   double floor_fraction = 0.1;  // of the peak, at the last step
   std::int64_t warmup_steps = 0;
 
-  // Returns the rate of a step, counted from 1, of a run of so many.
+  // Returns the rate of a step, counted from 1, in a run of `num_steps`.
   double at(std::int64_t step, std::int64_t num_steps) const;
 };
 

@@ -27,7 +27,7 @@ std::string lines_up_to(std::string_view text, std::int64_t step, const std::str
   for (int number = 1; !text.empty(); ++number) {
     const std::size_t end = text.find('\n');
     if (end == std::string_view::npos) {
-      return kept;  // cut short when the run died
+      return kept;  // incomplete because the run died
     }
     const std::string_view line = text.substr(0, end);
     const nlohmann::json values = parse_json(line, fmt::format("{}:{}", path, number));
@@ -43,7 +43,7 @@ std::string lines_up_to(std::string_view text, std::int64_t step, const std::str
   return kept;
 }
 
-// Returns the path, after dropping what the resumed run will write again.
+// Returns the path after dropping what the resumed run will write again.
 const fs::path& prepared(const fs::path& path, std::optional<std::int64_t> resumed_step) {
   std::error_code ignored;
   if (resumed_step && fs::exists(path, ignored)) {

@@ -1,4 +1,4 @@
-// The run's numbers as JSON lines: one object per step, each on disk's way when append() returns.
+// The run's numbers as JSON lines: one object per step, given to the system when append() returns.
 #pragma once
 
 #include "halfback/base/file.h"
@@ -12,17 +12,17 @@
 
 namespace halfback {
 
-// Appends to a metrics file. Not thread-safe. Throws FileError when it cannot be read or written.
+// Appends to a metrics file. Not thread-safe. Throws FileError if it cannot be read or written.
 class MetricsLog {
  public:
-  // Starts an empty file, or, given the step that a run resumes from, continues the one that
-  // is there: lines of later steps are dropped (they will come again), and so is a last line that
-  // was cut short. Throws FileError with file and line for any other line that is no JSON object.
+  // Starts an empty file. Given the step that a run resumes from, it continues the existing one
+  // instead: lines of later steps, which will come again, are dropped, and so is an incomplete last
+  // line. Throws FileError with file and line for any other line that is not a JSON object.
   explicit MetricsLog(const std::filesystem::path& path,
                       std::optional<std::int64_t> resumed_step = std::nullopt);
 
   // Writes one line. `values` is an object with an integer "step". A number that is not finite
-  // becomes null, as JSON has none.
+  // becomes null, because JSON cannot represent it.
   void append(const nlohmann::json& values);
 
   // Returns size and checksum of the file.

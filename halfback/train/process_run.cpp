@@ -14,10 +14,10 @@ namespace {
 
 std::chrono::duration<double> seconds(double count) { return std::chrono::duration<double>(count); }
 
-// A process that hangs is to be named as such before the waits for what it should have sent end.
+// Leaves time to report that a process hangs before the waits for its messages end.
 constexpr double kHeadStartSeconds = 2.0;
 
-// Messages on their way are counted to no rank.
+// Messages in transit are counted to no rank.
 at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType dtype) {
   const MemoryOwner on_its_way(kNoRank);
   return at::empty(sizes, dtype);
@@ -66,7 +66,7 @@ void ProcessRun::watch(Pipeline& pipeline) {
     const std::lock_guard lock(pipeline_mutex_);
     pipeline_ = &pipeline;
   }
-  processes_.on_position([this] { return position(); });  // others hear of it at once
+  processes_.on_position([this] { return position(); });  // which others hear of at once
   processes_.on_failure([this](const std::string& /*failure*/) {
     const std::lock_guard lock(pipeline_mutex_);
     if (pipeline_ != nullptr) {

@@ -140,7 +140,7 @@ ProgressState Progress::state_at(std::int64_t step, double loss) const {
 }
 
 void Progress::show(const ProgressState& state) {
-  // Column 0, the text, and whatever the longer text before it left.
+  // Column 0, the text, then clears what is left of a longer text before it.
   const std::string text =
       is_terminal_
           ? fmt::format("\r{}\x1b[K", format_progress_bar(state, terminal_columns(stream_) - 1))

@@ -179,7 +179,7 @@ EventWriter::~EventWriter() {
   try {
     flush();
   } catch (const FileError&) {
-    // No caller is left that could take an error.
+    // No caller is left to catch an error.
   }
 }
 

@@ -15,19 +15,19 @@
 
 namespace halfback {
 
-// What the names of event files begin with.
+// Prefix of the names of event files.
 inline constexpr const char* kEventFilePrefix = "events.out.tfevents.";
 
-// Writes events.out.tfevents.SECONDS.HOST.PID. Not thread-safe. Throws FileError when the file
-// cannot be made or written.
+// Writes events.out.tfevents.SECONDS.HOST.PID. Not thread-safe. Throws FileError if the file cannot
+// be made or written.
 class EventWriter {
  public:
-  // Makes the directory if needed. Event files that are there stay; given the step that a run
-  // resumes from, TensorBoard drops their points of later steps (they will come again). A further
-  // writer within the same second gets a suffix.
+  // Makes the directory if needed. Existing event files stay. Given the step that a run resumes
+  // from, TensorBoard drops their points of later steps, which will come again. Another writer
+  // within the same second gets a suffix.
   explicit EventWriter(const std::filesystem::path& directory,
                        std::optional<std::int64_t> resumed_step = std::nullopt);
-  // Flushes; a failure at this point is lost, so call flush() first.
+  // Flushes; an error here is lost, so call flush() first.
   ~EventWriter();
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
@@ -35,12 +35,12 @@ class EventWriter {
   // Adds one point, stamped with the time of the call. Kept in memory up to 64 KiB.
   void scalar(std::string_view tag, double value, std::int64_t step);
 
-  // Hands everything to the system.
+  // Writes everything to the system.
   void flush();
 
   const std::filesystem::path& path() const { return path_; }
 
-  // Returns size and checksum of what the file holds.
+  // Returns size and checksum of what the file contains.
   const FileSummary& summary() const { return summary_; }
 
  private:

@@ -34,7 +34,7 @@ void require_head(const TrainingConfig& config) {
   }
 }
 
-// What changes the steps to come and may differ when a run resumes.
+// Options that affect later steps and that may differ when a run resumes.
 std::map<std::string, std::string> options_of(const TrainingConfig& config) {
   const PipelineOptions& pipeline = config.pipeline;
   const OptimizerOptions& optimizer = pipeline.stage.optimizer;
@@ -148,7 +148,7 @@ StageList Training::stages() {
   return all;
 }
 
-// One of several replicas of a stage is written.
+// Only one of several replicas of a stage is written.
 StageList Training::written_stages() {
   const int num_replicas = config_.schedule->placement.num_replicas();
   std::map<int, Stage*> by_number;
@@ -169,7 +169,7 @@ void Training::load_model(const std::filesystem::path& directory, Head head) {
   load_parameters(tensors, stages());
   inherited_ = read_inherited(directory, tensors);
   if (config_.resumes_from) {
-    // What somebody else has put there stays there by itself.
+    // Files that others have put there stay there without our help.
     const std::set<std::string> own = own_entries(directory);
     std::erase_if(inherited_.files, [&](const auto& file) {
       return own.count(file.first.substr(0, file.first.find('/'))) == 0;
@@ -342,7 +342,7 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
   if (!config_.processes) {
     return run_steps(on_step, stop);
   }
-  // A failure is reported before anything ends here: a checkpoint on its way waits for all
+  // A failure is reported before anything is destroyed here: a checkpoint in progress waits for all
   // processes.
   TrainingOutcome outcome;
   config_.processes->guard([&] { outcome = run_steps(on_step, stop); });
@@ -356,10 +356,10 @@ TrainingOutcome Training::run_steps(const std::function<void(const StepReport&)>
   if (config_.resumes_from) {
     saved = state_step_;
     if (writer_ && config_.resumes_from->directory != config_.checkpoint) {
-      save(state_step_);  // what is there is not complete
+      save(state_step_);  // the one that is there is incomplete
     }
   }
-  const bool is_alone = !config_.processes;  // else all must end after the same step
+  const bool is_alone = !config_.processes;  // otherwise all must end after the same step
   bool is_stopped = false;
   for (std::int64_t step = state_step_ + 1;
        step <= config_.num_steps && !is_stopped && !(is_alone && stop); ++step) {

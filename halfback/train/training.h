@@ -21,7 +21,7 @@ struct StepReport {
   double learning_rate = 0.0;
   std::int64_t num_items = 0;  // tokens or images
   std::optional<Evaluation> validation;
-  std::optional<double> bits_per_byte;  // of the validation of a text, whatever its tokens
+  std::optional<double> bits_per_byte;  // of the validation of a text, with any tokenizer
   const StepResult* result = nullptr;
 };
 
@@ -31,20 +31,19 @@ struct TrainingOutcome {
   bool was_stopped = false;
 };
 
-// One training run. Everything that can be refused is refused by the constructor.
+// One training run. The constructor refuses everything that can be refused.
 class Training {
  public:
-  // `on_encoded` hears how far a text is on its way to tokens.
+  // `on_encoded` gets the progress of tokenizing a text.
   explicit Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded = {});
   ~Training() = default;
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
   // Trains to the last step, or until `stop` becomes true in any process, which ends the run after
-  // the step that is under way. Calls on_step after every step. Checkpoints on the way are written
-  // while training goes on; that of the end is waited for, in both cases. Throws Error when the
-  // loss is not finite, and FileError at the end of the step in which a checkpoint could not be
-  // written.
+  // the current step. Calls on_step after every step. Checkpoints are written while training
+  // continues; run() waits for the final one in both cases. Throws Error if the loss is not finite,
+  // and FileError at the end of the step in which a checkpoint could not be written.
   TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& stop);
 
@@ -52,7 +51,7 @@ class Training {
   std::int64_t first_step() const { return state_step_; }
   const TrainingConfig& config() const { return config_; }
   Pipeline& pipeline() { return *pipeline_; }
-  // How wrong times of another process can be beside those of the first; 0 without others.
+  // The possible error of another process's times relative to the first's; 0 for one process.
   double clock_error_seconds() const { return clock_error_seconds_; }
 
  private:

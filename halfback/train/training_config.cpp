@@ -10,7 +10,7 @@ namespace halfback {
 void check(const TrainingConfig& config) {
   check(config.pipeline);
   check_updates(*config.schedule, config.pipeline.update);
-  if (config.pipeline.gradient_groups != 0) {  // fails for what the schedule cannot have
+  if (config.pipeline.gradient_groups != 0) {  // fails for groups that the schedule cannot have
     gradient_groups(*config.schedule, config.pipeline.gradient_groups);
   }
   const LearningRate& rate = config.learning_rate;

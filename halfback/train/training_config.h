@@ -1,4 +1,4 @@
-// The configuration of a training run, and what of it is refused.
+// The configuration of a training run, and the checks on it.
 #pragma once
 
 #include "halfback/checkpoint/kept_checkpoints.h"
@@ -22,9 +22,9 @@ struct TrainingConfig {
   // -- The model and how it is cut
 
   ModelConfig model;
-  std::string cut;  // blocks of each stage, as in "3,2,3"; "": equal ones
+  std::string cut;  // blocks of each stage, as in "3,2,3"; "": equal numbers
   RunnableSchedule schedule;
-  // What backward recomputes instead of keeping it. More takes less memory and more time.
+  // What backward recomputes instead of keeping it. More recompute takes less memory and more time.
   Recompute recompute;
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
@@ -49,25 +49,25 @@ struct TrainingConfig {
   int keep = 1;                       // the newest and those before it, each with its own room
   std::optional<at::ScalarType> checkpoint_dtype;  // as CheckpointOptions::dtype
 
-  // -- Where it begins
+  // -- Where it starts
 
   std::filesystem::path initial;            // from the parameters of this checkpoint
-  bool has_new_head = false;                // but not from those of its head
+  bool has_new_head = false;                // but without its head
   std::optional<ResumePoint> resumes_from;  // from the state there
 
-  // -- Around it
+  // -- Surroundings
 
   std::shared_ptr<ProcessRun> processes;  // null: all ranks are in this one
-  // Hears, on any thread, what the user should know and what is not an error.
+  // Gets, on any thread, what the user should know and what is not an error.
   std::function<void(const std::string&)> on_note = {};
 
   // The seed of initial values, data order and random masks.
   std::uint64_t seed() const { return pipeline.stage.seed; }
 };
 
-// Throws ConfigError for what no run can have: values out of range, by the names that they have on
-// the command line, and options that do not go together. Sizes of the model have a check() of their
-// own (models/model.h).
+// Throws ConfigError for what no run can have: values out of range, named by their command line
+// options, and options that do not go together. Sizes of the model have their own check()
+// (models/model.h).
 void check(const TrainingConfig& config);
 
 }  // namespace halfback

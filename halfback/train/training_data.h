@@ -1,4 +1,4 @@
-// The data of a training run: what its model learns, out of the file or directory that was given.
+// The data of a training run: what its model learns from the given file or directory.
 #pragma once
 
 #include "halfback/data/token_text.h"
@@ -10,19 +10,18 @@
 
 namespace halfback {
 
-// Opens a text, with tokens masked where the model learns to predict them, or images. Throws
-// FileError for data that cannot be read or is too short, ConfigError where it does not fit the
-// model.
+// Opens a text, with masked tokens if the model learns to predict them, or images. Throws FileError
+// for data that cannot be read or is too short, ConfigError if it does not fit the model.
 std::unique_ptr<Dataset> open_data(const TrainingConfig& config,
                                    const TokenText::OnEncoded& on_encoded = {});
 
-// Returns the part of a text that is for validation: none where there is no validation.
+// Returns the fraction of a text for validation; 0 without validation.
 double text_validation_fraction(const TrainingConfig& config);
 
-// Returns how many tokens a text model must have at least: those of the tokenizer, and its mask.
+// Returns how many tokens a text model needs at least: the tokenizer's, and its mask.
 std::int64_t needed_vocabulary(const ModelConfig& model, const Tokenizer& tokenizer);
 
-// Returns how many bytes of text the targets stand for.
+// Returns how many bytes of text the targets represent.
 double num_target_bytes(std::span<const MicroBatch> micro_batches, const Tokenizer& tokenizer);
 
 }  // namespace halfback

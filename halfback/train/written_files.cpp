@@ -65,7 +65,7 @@ void WrittenFiles::remove(const std::string& name) {
 }
 
 void WrittenFiles::write(const std::string& name, std::string_view bytes) {
-  remove(name);  // first: a run that dies here leaves nothing that the list has otherwise
+  remove(name);  // first, so that a run that dies here leaves no file that differs from the list
   FileSummary summary;
   summary.add(bytes);
   note({{name, summary}});

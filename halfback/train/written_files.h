@@ -1,5 +1,5 @@
-// Which files of a directory a run has written: a list beside them (report.json, in the form of
-// checkpoint.json), from which a later run knows what it may replace. Nothing else is replaced.
+// Keeps track of which files of a directory a run has written, in a list beside them (report.json,
+// in the form of checkpoint.json). A later run may replace these files and no others.
 #pragma once
 
 #include "halfback/checkpoint/manifest.h"
@@ -12,29 +12,29 @@
 
 namespace halfback {
 
-// All functions throw FileError when something cannot be read or written. Not thread-safe.
+// All functions throw FileError if something cannot be read or written. Not thread-safe.
 class WrittenFiles {
  public:
-  // Reads the list of earlier runs. Throws when it is not as it was written.
+  // Reads the list of earlier runs. Throws if it was altered.
   explicit WrittenFiles(std::filesystem::path directory);
 
-  // Returns the files that earlier runs have written and that are as they left them. While a run is
-  // under way, or when it was killed, those that grow only have to begin so.
+  // Returns the files that earlier runs have written and that are unaltered. While a run is in
+  // progress, or after it was killed, growing files need only begin with what the list has.
   std::set<std::string> own() const;
 
-  // Throws unless every one of these names is free or of an own file.
+  // Throws unless each of these names is unused or names an own file.
   void require_own(const std::vector<std::string>& names) const;
 
-  // Deletes a file, if it is there, after require_own() of its name.
+  // Deletes a file if it exists, after require_own() of its name.
   void remove(const std::string& name);
 
-  // Writes a whole file in place of an own one, if any.
+  // Writes a whole file, replacing an own one if there is one.
   void write(const std::string& name, std::string_view bytes);
 
-  // Notes what files that grow hold so far, before they are made at the latest.
+  // Records what growing files contain so far; call it before they are made, at the latest.
   void note(const FileSummaries& files);
 
-  // Notes that they will not grow any more in this run, which has come to a step.
+  // Records that they will not grow any more in this run, which has reached a step.
   void finish(const FileSummaries& files, std::int64_t step);
 
  private:
