@@ -16,7 +16,7 @@ namespace {
 
 using rows::kConvolutionChannels;
 
-// Calls function(sample, rows of a slice of its channels) for all of them.
+// Calls function(sample, rows) for each sample and each slice of its channels.
 template <typename Real, typename Function>
 void for_each_slice(const CausalConvolution& a, Function function) {
   const std::int64_t num_steps = a.output.size(1);

@@ -1,10 +1,9 @@
-// A convolution of each channel with the steps before it, and silu behind:
+// A convolution of each channel over the current and the previous steps, then silu:
 // output[t] = silu(bias + sum over k of weight[k] input[t - taps + 1 + k]), 0 before the first
 // step.
 //
-// Spread over ATen's threads by samples and channels; sums over samples have one order. Float or
-// double; N samples, T steps, E channels. Tensors of another device than the CPU go through
-// generic_scan.h.
+// ATen's threads share samples and channels; sums over samples have one order. Float or double; N
+// samples, T steps, E channels. Tensors that are not on the CPU go through generic_scan.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,8 +11,8 @@
 namespace halfback::kernels {
 
 struct CausalConvolution {
-  at::Tensor& input;   // [N, T, E], dense in the last dimension; backward: out its gradient
-  at::Tensor& output;  // [N, T, E], contiguous; backward: in its gradient, out that before silu
+  at::Tensor& input;   // [N, T, E], dense in the last dimension; backward writes its gradient here
+  at::Tensor& output;  // [N, T, E], contiguous; backward: in: its gradient; out: that before silu
   const at::Tensor& weight;  // [taps, E], contiguous
   const at::Tensor& bias;    // [E]
 };

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kBitsOfByte = 8;
 
-// Images as [N, C, pixels], and numbers of channels so that they fit to those.
+// Views images as [N, C, pixels], and numbers per channel so that they broadcast to those.
 at::Tensor by_pixel(const at::Tensor& images) {
   return images.view({images.size(0), images.size(1), -1});
 }
@@ -46,7 +46,7 @@ at::Tensor bits_of_byte(const at::Tensor& like) {
   return at::arange(kBitsOfByte, like.options().dtype(at::kLong)).exp2().to(at::kByte);
 }
 
-// All windows' values at one place of the window, as a view of images that are padded.
+// Returns the values at one place of every window, as a view of padded images.
 at::Tensor values_at(const at::Tensor& padded,
                      const PoolWindow& window,
                      std::int64_t place,
@@ -124,7 +124,7 @@ void max_pool(const PoolWindow& window,
   const auto [largest, pixels] =
       at::max_pool2d_with_indices(input, window.size, window.stride, window.padding);
   output.copy_(largest);
-  // A pixel is a number in its image; its place is counted from where the window begins.
+  // Pixels are numbered within their image; places count from the start of the window.
   const auto first_of = [&](std::int64_t dimension) {
     return at::arange(output.size(dimension), pixels.options())
         .mul_(window.stride)
@@ -136,8 +136,8 @@ void max_pool(const PoolWindow& window,
   places.copy_(row.mul(window.size).add_(column));
 }
 
-// Place by place, so that no two gradients meet in one operator; the last place first, which adds
-// up at every pixel in the order of the windows.
+// Goes place by place, so that no operator adds two gradients to one pixel. It starts with the last
+// place, so that every pixel adds up in the order of the windows.
 void max_pool_backward(const PoolWindow& window,
                        const at::Tensor& grad_output,
                        const at::Tensor& places,

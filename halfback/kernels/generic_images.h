@@ -1,5 +1,5 @@
-// The functions of images.h by ATen's operators, for tensors of any device: as
-// generic_rows.h. Masks and places have the bits of the loops.
+// The functions of images.h with ATen's operators, for tensors on any device, like generic_rows.h.
+// Masks and places equal those of the loops to the bit.
 #pragma once
 
 #include "halfback/kernels/images.h"

@@ -19,12 +19,12 @@ at::Tensor rows_of(const at::Tensor& tensor) { return tensor.view({-1, tensor.si
 
 at::Tensor column(const at::Tensor& tensor) { return tensor.view({-1, 1}); }
 
-// (x - mean) / deviation of every row.
+// Returns (x - mean) / deviation of every row.
 at::Tensor standardized(const at::Tensor& x, const at::Tensor& moments) {
   return x.sub(moments.select(1, 0).unsqueeze(1)).mul_(moments.select(1, 1).unsqueeze(1));
 }
 
-// The low 32 bits of bits x factor. The factor as a signed number keeps products within 64 bits.
+// Returns the low 32 bits of bits x factor. A signed factor keeps products within 64 bits.
 at::Tensor times(const at::Tensor& bits, std::uint32_t factor) {
   return bits.mul(static_cast<std::int64_t>(static_cast<std::int32_t>(factor)))
       .bitwise_and_(kLow32);
@@ -34,7 +34,7 @@ at::Tensor mixed(const at::Tensor& bits, std::int64_t shift) {
   return bits.bitwise_xor(bits.bitwise_right_shift(shift));
 }
 
-// As rows::drop of row_loops.cpp, in whole numbers of 64 bits of which 32 are used.
+// Returns the bits of rows::drop in row_loops.cpp, as 64-bit integers that use 32 bits.
 at::Tensor random_bits(std::uint64_t key, const at::Tensor& like) {
   const auto low = static_cast<std::int64_t>(key & kLow32);
   const auto high = static_cast<std::int64_t>(key >> 32U);
@@ -45,7 +45,7 @@ at::Tensor random_bits(std::uint64_t key, const at::Tensor& like) {
   return mixed(bits, 16);
 }
 
-// The angles of positions first ... for heads [N, T, H, D/2].
+// Returns the angles of positions from `first` on, for heads [N, T, H, D/2].
 at::Tensor angles_of(const at::Tensor& table, std::int64_t first, std::int64_t length) {
   return table.narrow(0, first, length).unsqueeze(1);
 }
@@ -60,7 +60,7 @@ Halves halves_of(const at::Tensor& tensor) {
   return {tensor.narrow(-1, 0, half), tensor.narrow(-1, half, half)};
 }
 
-// Writes the pairs of `from`, rotated; both may be the same memory.
+// Writes the rotated pairs of `from`; source and target may be the same memory.
 void write_rotated(const Halves& from,
                    const Halves& to,
                    const at::Tensor& cosine,
@@ -177,7 +177,7 @@ void write_head_gradient(const HeadGradient& from, at::Tensor& heads) {
                 angles_of(*from.sine, 0, length).neg());
 }
 
-// Adding by index sorts first: rows of one id have one order.
+// index_put_ sorts before it adds, so rows of one id are added in one order.
 void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::Tensor& gradient) {
   gradient.index_put_({ids.flatten()}, rows_of(grad_output), /*accumulate=*/true);
 }

@@ -1,8 +1,8 @@
-// The functions of rows.h by ATen's operators, for tensors of any device. Same contracts;
-// results equal those of the loops to rounding, and random masks to the bit.
+// The functions of rows.h with ATen's operators, for tensors on any device, with the same
+// contracts. Results equal those of the loops up to rounding, random masks to the bit.
 //
-// On the CPU they are the slow reference of the loops. On other devices each is a fixed row of
-// operators none of which adds in the order of arrival, so equal inputs have equal bits there too.
+// On the CPU they are the slow reference of the loops. On other devices, each is a fixed sequence
+// of operators, none of which adds in order of arrival, so equal inputs give equal bits there too.
 #pragma once
 
 #include "halfback/kernels/rows.h"

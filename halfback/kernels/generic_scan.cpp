@@ -25,8 +25,8 @@ at::Tensor silu_slope(const at::Tensor& x) {
   return sigmoid.neg().add_(1).mul_(x).add_(1).mul_(sigmoid);
 }
 
-// value[t] += decay[t] value[t - 1] for t ascending along dimension 1. Both are used up; values are
-// returned.
+// Runs value[t] += decay[t] value[t - 1] for ascending t along dimension 1. Overwrites both;
+// returns the values.
 at::Tensor solve_recurrence(at::Tensor decay, at::Tensor value) {
   const std::int64_t num_steps = value.size(1);
   for (std::int64_t reach = 1; reach < num_steps; reach *= 2) {
@@ -55,22 +55,23 @@ class Chunk {
         increment_(step_.mul(input_)),
         decay_(step_.unsqueeze(2).mul(rate_).exp_()) {}
 
-  // The state before the chunk: zero, or what forward() has left at its bound.
+  // Returns the state before the chunk: zero, or what forward() has left at its bound.
   static at::Tensor state_before(const SelectiveScan& scan, std::int64_t number) {
     return number > 0 ? scan.bounds.select(1, number - 1)
                       : at::zeros({scan.input.size(0), scan.rate.size(1), scan.rate.size(0)},
                                   scan.rate.options());
   }
 
-  // Writes the gated output over the step and returns the state after the last step.
+  // Overwrites the step with the gated output, and returns the state after the last step.
   at::Tensor forward(const at::Tensor& before) const {
     const at::Tensor states = states_from(before);
     raw_step_.copy_(output_of(states).mul_(at::silu(gate_)));
     return states.select(1, num_steps_ - 1);
   }
 
-  // Writes its part of all gradients, adds to those of parameters. `carry` is the gradient of the
-  // state after the chunk, as its last step gets it; returns that of the state before.
+  // Writes its part of all gradients, and adds to those of parameters. `carry` is the gradient that
+  // the last state gets from the steps after the chunk. Returns the gradient of the state before
+  // it.
   at::Tensor backward(const at::Tensor& before,
                       const at::Tensor& carry,
                       const SelectiveScanBackward& gradients) const {
@@ -112,12 +113,13 @@ class Chunk {
     return solve_recurrence(decay_.clone(), added);
   }
 
-  // Without the gate.
+  // Returns the output without the gate.
   at::Tensor output_of(const at::Tensor& states) const {
     return states.mul(from_state_).sum(2).add_(input_.mul(skip_));
   }
 
-  // The recurrence the other way: a state passes on what the one after it got, times its decay.
+  // Runs the recurrence backward: a state gets the gradient of the next one, times that one's
+  // decay.
   at::Tensor grad_states(const at::Tensor& g, const at::Tensor& carry) const {
     const at::Tensor added = g.unsqueeze(2).mul(from_state_);
     added.select(1, num_steps_ - 1).add_(carry);
@@ -138,8 +140,8 @@ class Chunk {
   at::Tensor decay_;
 };
 
-// Calls visit(tap, early, late) for every tap: early() takes of the input the steps that the tap
-// reaches, late() of the output those that it reaches from.
+// Calls visit(tap, early, late) for every tap: early() slices the input steps that the tap reads,
+// late() the output steps that it adds to.
 template <typename Visit>
 void for_each_tap(const CausalConvolution& a, Visit visit) {
   const std::int64_t num_taps = a.weight.size(0);

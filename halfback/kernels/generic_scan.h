@@ -1,9 +1,9 @@
-// The functions of selective_scan.h and causal_convolution.h by ATen's operators, for tensors of
-// any device: as generic_rows.h.
+// The functions of selective_scan.h and causal_convolution.h with ATen's operators, for tensors on
+// any device, like generic_rows.h.
 //
-// A scan goes chunk by chunk and keeps the same bounds. Inside a chunk the recurrence of all steps
-// is solved by doubling: after round k each step has what the 2^k steps before it add, so a chunk
-// is a few operators on [N, steps, S, E] and not a row of small ones.
+// A scan goes chunk by chunk and keeps the same bounds. Within a chunk, doubling solves the
+// recurrence of all steps: after round k, each step includes what the 2^k steps before it add. So a
+// chunk takes a few operators on [N, steps, S, E], instead of many small ones.
 // Source: Hillis and Steele, "Data Parallel Algorithms", CACM 29(12), 1986.
 #pragma once
 

@@ -15,9 +15,9 @@ namespace halfback::kernels {
 
 namespace {
 
-constexpr std::int64_t kGrainBytes = kGrainElements / 8;  // of a mask
+constexpr std::int64_t kGrainBytes = kGrainElements / 8;  // bytes of a mask
 
-// How values of one channel lie: N runs of `pixels`, each a whole image behind the other.
+// The memory layout of one channel: N runs of `pixels`, one whole image apart.
 struct ChannelLayout {
   explicit ChannelLayout(const at::Tensor& images)
       : num_images(images.size(0)),
@@ -40,7 +40,7 @@ void for_each_channel(const ChannelLayout& layout, Visit visit) {
   for_each_row(layout.num_channels, layout.values_each(), visit);
 }
 
-// Adds up part(begin of the run) over the images of a channel.
+// Adds up part(begin of run) over the images of a channel.
 template <typename Part>
 double sum_over_images(const ChannelLayout& layout, std::int64_t channel, Part part) {
   double total = 0.0;
@@ -70,7 +70,7 @@ rows::NormChannel<Real> norm_channel(const BatchNormTerms& terms, std::int64_t c
 struct Span {
   std::int64_t begin;
   std::int64_t end;
-  std::int64_t first;  // of the window, may lie outside
+  std::int64_t first;  // start of the window, may be outside
 };
 
 Span span_of(const PoolWindow& window, std::int64_t position, std::int64_t size) {

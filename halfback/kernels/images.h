@@ -1,8 +1,8 @@
 // Loops over images [N, C, H, W] (H x W pixels, any number of spatial dimensions): batch norm, ReLU
-// and pooling, in the fewest bytes: masks of one bit, places of one byte.
+// and pooling. They keep few bytes: masks of one bit, places of one byte.
 //
-// Contiguous float or double tensors. Every sum has one order, whatever the number of threads.
-// Tensors of another device than the CPU go through generic_images.h.
+// Contiguous float or double tensors. Every sum has one order, for any number of threads. Tensors
+// that are not on the CPU go through generic_images.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,7 +11,7 @@
 
 namespace halfback::kernels {
 
-// A batch norm with the statistics that it uses. y = (x - mean) / sqrt(variance + epsilon) * weight
+// A batch norm and the statistics that it uses. y = (x - mean) / sqrt(variance + epsilon) * weight
 // + bias, channel by channel, then max(y, 0) with a ReLU.
 struct BatchNormTerms {
   const at::Tensor& mean;      // [C]
@@ -27,7 +27,7 @@ void channel_statistics(const at::Tensor& input, at::Tensor& mean, at::Tensor& v
 
 void batch_norm(const BatchNormTerms& terms, const at::Tensor& input, at::Tensor& output);
 
-// The backward for a mean and a variance of `input` itself. The last three are written.
+// The backward if the mean and the variance are those of `input` itself. Writes the last three.
 struct BatchNormBackward {
   const at::Tensor& input;
   const at::Tensor& grad_output;
@@ -37,8 +37,8 @@ struct BatchNormBackward {
 };
 void batch_norm_backward(const BatchNormTerms& terms, const BatchNormBackward& arguments);
 
-// output = max(input + added, 0), where `added` may be undefined, and one bit an element of what
-// got through: mask is bytes [mask_bytes(elements)].
+// output = max(input + added, 0), where `added` may be undefined. The mask has one bit per element,
+// set if it got through, in bytes [mask_bytes(elements)].
 void relu(const at::Tensor& input, const at::Tensor& added, at::Tensor& output, at::Tensor& mask);
 void relu_backward(const at::Tensor& grad_output, const at::Tensor& mask, at::Tensor& grad_input);
 constexpr std::int64_t mask_bytes(std::int64_t num_elements) { return (num_elements + 7) / 8; }
@@ -50,19 +50,19 @@ struct PoolWindow {
   std::int64_t padding = 0;  // at most half of size
 };
 
-// Writes the largest value of each window, the first of equal ones, and its place in the window as
-// one byte. NaN wins.
+// Writes the largest value of each window and its place in the window as one byte. The first of
+// equal values wins; NaN wins over all.
 void max_pool(const PoolWindow& window,
               const at::Tensor& input,
               at::Tensor& output,
               at::Tensor& places);
-// Windows that overlap add up.
+// Overlapping windows add up.
 void max_pool_backward(const PoolWindow& window,
                        const at::Tensor& grad_output,
                        const at::Tensor& places,
                        at::Tensor& grad_input);
 
-// Writes the mean [N, C] of each image's channels.
+// Writes the mean [N, C] of each channel of each image.
 void mean_of_pixels(const at::Tensor& input, at::Tensor& output);
 
 }  // namespace halfback::kernels

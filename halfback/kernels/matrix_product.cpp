@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #ifdef HALFBACK_HAS_MKLDNN_MATMUL
-// libtorch exports it and ships no header of it: result = beta result + alpha a b.
+// libtorch exports it without a header: result = beta result + alpha a b.
 namespace at::native {
 void mkldnn_matmul(const Tensor& a, const Tensor& b, const Tensor& result, float beta, float alpha);
 }  // namespace at::native
@@ -21,15 +21,15 @@ namespace {
 
 #ifdef HALFBACK_HAS_MKLDNN_MATMUL
 
-// Below these ATen is faster; oneDNN's kernels for narrow matrices are others, too.
+// ATen is faster below these sizes. Besides, oneDNN uses other kernels for narrow matrices.
 constexpr std::int64_t kLeastSize = 32;
 constexpr std::int64_t kLeastWork = 1 << 21;
 
-// From 2048 on, oneDNN may share a sum out to its threads, and bits would depend on their number.
+// From 2048 on, oneDNN may split a sum among its threads, so bits would depend on their number.
 constexpr std::int64_t kLongestSum = 1536;
 
-// libtorch refuses it on processors without AVX-512. Asked once: the answer is one for all
-// products.
+// libtorch refuses it on processors without AVX-512. It is asked only once, because the answer is
+// the same for all products.
 bool takes_onednn() {
   static const bool takes = [] {
     try {
@@ -52,7 +52,7 @@ bool is_for_onednn(const at::Tensor& a, const at::Tensor& b) {
          takes_onednn();
 }
 
-// Returns whether it is done.
+// Returns whether it did the product.
 bool multiply_by_onednn(const at::Tensor& a,
                         const at::Tensor& b,
                         const at::Tensor& result,

@@ -1,6 +1,6 @@
-// Products of matrices. On the CPU, large ones in float32 go to oneDNN, which ATen itself asks for
-// smaller types only: on processors that MKL has no kernels of its own for, oneDNN is twice as fast
-// (bench/matrix_products.py). Where libtorch has no oneDNN for float32, all are ATen's.
+// Matrix products. On the CPU, large float32 products go to oneDNN, which ATen itself uses only for
+// smaller types. On processors without their own MKL kernels, oneDNN is twice as fast
+// (bench/matrix_products.py). If libtorch has no oneDNN for float32, ATen computes all products.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,8 +12,8 @@ enum class Product {
   Adds,        // result += a b
 };
 
-// a is [M, K], b [K, N], result [M, N] and contiguous. The same bits on any number of threads (MKL,
-// where it is asked, as initialize_runtime() sets it).
+// a is [M, K], b is [K, N], result is [M, N] and contiguous. The bits are the same for any number
+// of threads; for products that MKL computes, initialize_runtime() sees to it.
 void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result, Product product);
 
 }  // namespace halfback

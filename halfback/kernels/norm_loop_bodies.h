@@ -1,4 +1,4 @@
-// The kernels of row_loops.h for the channels of a batch norm and for ReLU, as
+// The kernels of row_loops.h for the channels of a batch norm and for ReLU. Included like
 // row_loop_bodies.h.
 
 namespace halfback::kernels::rows {

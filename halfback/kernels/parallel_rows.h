@@ -10,7 +10,7 @@ namespace halfback::kernels {
 
 inline constexpr std::int64_t kGrainElements = 16384;  // less is not worth a second thread
 
-// Returns how many rows a thread takes at the least.
+// Returns the minimum number of rows per thread.
 inline std::int64_t grain_rows(std::int64_t row_elements) {
   return std::max<std::int64_t>(1, kGrainElements / std::max<std::int64_t>(1, row_elements));
 }

@@ -1,5 +1,5 @@
-// The kernels of row_loops.h for one type, `Real`. Only row_loops.cpp includes this, once for
-// each type, so there is no guard; HALFBACK_FOR_EACH_CPU makes the clones.
+// The kernels of row_loops.h for one type, `Real`. Only row_loops.cpp includes this, once for each
+// type, so it has no include guard. HALFBACK_FOR_EACH_CPU makes the clones.
 
 namespace halfback::kernels::rows {
 
@@ -95,7 +95,8 @@ HALFBACK_FOR_EACH_CPU void layer_norm_backward(const LayerNormBackwardRow<Real>&
   }
 }
 
-// The mixing function is Wellons' "lowbias32" for 32 bits, with the other half of the key between.
+// The mixing function is Wellons' "lowbias32" for 32 bits, with the upper half of the key mixed in
+// halfway.
 template <>
 HALFBACK_FOR_EACH_CPU void drop(
     const Real* from, Real* to, std::int64_t count, Real scale, const Draw& draw) {

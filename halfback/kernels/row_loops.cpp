@@ -45,7 +45,7 @@ template <typename Real, typename Term>
   return fold(lanes);
 }
 
-// Forward and backward ask the same expression, so that they agree on what a ReLU lets through.
+// Forward and backward use the same expression, so that they agree on what a ReLU lets through.
 template <typename Real>
 [[gnu::always_inline]] inline Real normalized(const NormChannel<Real>& channel, Real x) {
   return (x - channel.mean) * channel.scale + channel.bias;
@@ -60,7 +60,8 @@ template <typename Real>
 
 }  // namespace halfback::kernels::rows
 
-// An attribute for clones does not apply to templates: the kernels are specializations, read twice.
+// target_clones does not apply to templates, so the kernels are specializations in files that are
+// included twice.
 #define Real float
 #include "halfback/kernels/norm_loop_bodies.h"
 #include "halfback/kernels/row_loop_bodies.h"

@@ -1,7 +1,7 @@
-// The inner loops of rows.h: one row each, plain C++ that the compiler vectorizes for several
+// The inner loops of rows.h, one row each. The compiler vectorizes this plain C++ for several
 // instruction sets; the loader picks the best one that the machine has.
 //
-// This header knows no tensors, so that its source can be compiled with its own options.
+// This header uses no tensors, so that its source can have its own compiler options.
 #pragma once
 
 #include <cstdint>
@@ -65,8 +65,8 @@ struct LayerNormBackwardRow {
 template <typename Real>
 void layer_norm_backward(const LayerNormBackwardRow<Real>& row);
 
-// Elements first ... of a tensor: to = from where drawn to stay, times scale, else 0. The draw is a
-// function of key and index; element i stays with probability 1 - threshold / 2^32.
+// Dropout for elements from `first` on: to = from x scale if the draw keeps the element, else 0.
+// The draw is a function of key and index; element i stays with probability 1 - threshold / 2^32.
 struct Draw {
   std::uint64_t key;
   std::uint32_t threshold;
@@ -78,7 +78,7 @@ void drop(const Real* from, Real* to, std::int64_t count, Real scale, const Draw
 template <typename Real>
 void swiglu(const Real* gate, const Real* up, Real* activated, std::int64_t columns);
 
-// gate, up: in values, out gradients; activated: in its gradient, out its value.
+// gate, up: in: values; out: gradients. activated: in: its gradient; out: its value.
 template <typename Real>
 void swiglu_backward(Real* gate, Real* up, Real* activated, std::int64_t columns);
 
@@ -119,8 +119,8 @@ struct NormChannel {
 template <typename Real>
 void normalize(const NormChannel<Real>& channel, const Real* x, Real* y, std::int64_t count);
 
-// Adds up what the backward of a channel needs: g, where the ReLU let it through, and
-// g * (x - mean).
+// Sums that the backward of a channel needs, over the elements that the ReLU let through: of g, and
+// of g * (x - mean).
 struct NormSums {
   double gradient = 0.0;
   double product = 0.0;
@@ -145,7 +145,7 @@ void normalize_backward(const NormGradient<Real>& terms,
                         Real* grad_x,
                         std::int64_t count);
 
-// y = max(x + added, 0), where `added` may be null. Bit i % 8 of mask[i / 8] is whether element i
+// y = max(x + added, 0), where `added` may be null. Bit i % 8 of mask[i / 8] is set if element i
 // got through; NaN does.
 template <typename Real>
 void relu(const Real* x, const Real* added, Real* y, std::uint8_t* mask, std::int64_t count);

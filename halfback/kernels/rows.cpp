@@ -24,8 +24,8 @@ std::int64_t num_rows(const at::Tensor& tensor) {
   return tensor.numel() / std::max<std::int64_t>(1, last_size(tensor));
 }
 
-// Writes into `total` the sum over rows of what add_row(row, sums) adds to `width` sums. Blocks of
-// rows have sums of their own, added up in order.
+// Writes to `total` the sum over rows of what add_row(row, sums) adds to `width` sums. Each block
+// of rows has its own sums, which are added up in order.
 struct RowSums {
   std::int64_t num_rows = 0;
   std::int64_t width = 0;
@@ -267,7 +267,7 @@ void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::T
   AT_DISPATCH_FLOATING_TYPES(gradient.scalar_type(), "accumulate_rows", [&] {
     const auto* g = grad_output.const_data_ptr<scalar_t>();
     auto* sums = gradient.mutable_data_ptr<scalar_t>();
-    // Threads share columns, not rows: every row of sums has one order of additions.
+    // Threads split columns, not rows, so that every row of sums has one order of additions.
     at::parallel_for(0, columns, grain_rows(count), [&](auto begin, auto end) {
       for (std::int64_t row = 0; row < count; ++row) {
         rows::add(g + row * columns + begin, sums + id[row] * columns + begin, end - begin);

@@ -1,11 +1,10 @@
 // Fused loops over the rows of a matrix, one pass over memory each.
 //
-// ATen has no single operator for most of them. It has layer norm and dropout, but its gradients of
-// a norm's weight are summed thread by thread, so their bits depend on the number of threads, its
-// dropout keeps a mask, and no operator writes the forward's output again in the pass of the
-// backward. All work on contiguous float or double tensors of M rows, spread over ATen's threads.
-// Sums over rows run in fixed blocks of rows. Tensors of another device than the CPU go through
-// generic_rows.h.
+// ATen has no single operator for most of them. It has layer norm and dropout, but it sums the
+// gradient of a norm's weight per thread, so its bits depend on the number of threads; its dropout
+// keeps a mask; and no operator recomputes the forward's output in the pass of the backward. All
+// work on contiguous float or double tensors of M rows, split among ATen's threads. Sums over rows
+// run in fixed blocks of rows. Tensors that are not on the CPU go through generic_rows.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,9 +28,9 @@ struct RmsNormBackward {
   const at::Tensor& input;
   const at::Tensor& inverse_rms;
   const at::Tensor& weight;
-  at::Tensor& gradient;        // in: of the output; out: of the input
-  const at::Tensor* residual;  // added to the outgoing gradient when given
-  at::Tensor* output;          // the forward's output, written again when given
+  at::Tensor& gradient;        // in: that of the output; out: that of the input
+  const at::Tensor* residual;  // added to the outgoing gradient if given
+  at::Tensor* output;          // the forward's output, recomputed if given
   at::Tensor& grad_weight;     // [C], overwritten
 };
 void rms_norm_backward(const RmsNormBackward& arguments);
@@ -48,7 +47,7 @@ struct LayerNorm {
 };
 void layer_norm(const LayerNorm& arguments);
 
-// As RmsNormBackward; grad_parameters [2, C] are those of weight and bias, overwritten.
+// As RmsNormBackward; overwrites grad_parameters [2, C] with the gradients of weight and bias.
 struct LayerNormBackward {
   const at::Tensor& input;
   const at::Tensor& moments;
@@ -74,8 +73,8 @@ void dropout(const at::Tensor& input, const DropoutDraw& draw, at::Tensor& outpu
 // activated[M, F] = silu(gate) * up, where gate_up is [M, 2F] = (gate, up).
 void swiglu(const at::Tensor& gate_up, at::Tensor& activated);
 
-// gate_up: in (gate, up), out their gradients. activated: in the gradient of the output, out the
-// forward's output, which the weight gradient of the next product needs.
+// gate_up: in: (gate, up); out: their gradients. activated: in: the gradient of the output; out:
+// the forward's output, which the weight gradient of the next product needs.
 void swiglu_backward(at::Tensor& gate_up, at::Tensor& activated);
 
 // Rotates heads [0, num_rotated) of heads [N, T, all heads, D] in place: element i of the first
@@ -87,8 +86,8 @@ void rotate_heads(at::Tensor& heads,
                   const at::Tensor& sine,
                   std::int64_t first_position);
 
-// Writes into heads [N, T, all heads, D], beginning at head `first_head`, the gradient
-// [N, heads, T, D] (any strides, last dimension dense), rotated backwards when cosine is given.
+// Writes the gradient [N, heads, T, D] (any strides, last dimension dense) to heads [N, T, all
+// heads, D] from head `first_head` on. Rotates it backward if cosine is given.
 struct HeadGradient {
   const at::Tensor& gradient;
   std::int64_t first_head = 0;
@@ -100,20 +99,21 @@ void write_head_gradient(const HeadGradient& from, at::Tensor& heads);
 // gradient[ids[m], :] += grad_output[m, :] for m ascending. gradient is [V, C].
 void accumulate_rows(const at::Tensor& ids, const at::Tensor& grad_output, at::Tensor& gradient);
 
-// logits [M, V] become log-probabilities in place; returns -sum of those at targets [M].
+// Turns logits [M, V] into log-probabilities in place; returns -sum of those at targets [M].
 double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets);
 
-// Log-probabilities [M, V] become scale x (probability - one at the target) in place.
+// Turns log-probabilities [M, V] into scale x (probability - one at the target) in place.
 void log_softmax_loss_backward(at::Tensor& log_probabilities,
                                const at::Tensor& targets,
                                double scale);
 
-// Returns in how many rows of [M, V] the target [M] has the highest score, the first of equal ones.
+// Returns the number of rows of [M, V] in which the target [M] has the highest score; the first of
+// equal ones wins.
 std::int64_t count_correct(const at::Tensor& scores, const at::Tensor& targets);
 
 // Returns the sum of squares in double, in a fixed order.
 double sum_of_squares(const at::Tensor& values);
-// The same of several tensors on one device, which is waited for once.
+// The same for several tensors on one device, with a single wait for it.
 std::vector<double> sums_of_squares(std::span<const at::Tensor> tensors);
 
 }  // namespace halfback::kernels

@@ -21,8 +21,8 @@ namespace generic {
 
 namespace {
 
-// Queries, and what has their shape, with the heads of one key after each other as rows: a product
-// with keys [N, K, T', D] then sums over those heads too.
+// Views queries, or tensors of their shape, with the heads that share a key stacked as rows. A
+// product with keys [N, K, T', D] then sums over those heads too.
 at::Tensor by_key(const at::Tensor& heads, const at::Tensor& key) {
   return heads.reshape({heads.size(0), key.size(1), -1, heads.size(3)});
 }
@@ -31,7 +31,7 @@ double scale_of(const ScaledDotProduct& a) {
   return 1.0 / std::sqrt(static_cast<double>(a.query.size(3)));
 }
 
-// [N, H, T, T'].
+// Returns [N, H, T, T'].
 at::Tensor scores(const ScaledDotProduct& a) {
   const std::int64_t length = a.query.size(2);
   at::Tensor all = at::matmul(by_key(a.query, a.key), a.key.transpose(2, 3))

@@ -1,9 +1,9 @@
 // softmax(q k^T / sqrt(D)) v and its backward, which reads the logarithm of each row's sum instead
-// of the probabilities: on the CPU by ATen's fused kernels.
+// of the probabilities. On the CPU, ATen's fused kernels compute them.
 //
-// On other devices by matrix products, a T x T array of each head at a time inside one call: their
-// fused kernels add gradients up in the order of arrival, and what they keep has other sizes. What
-// is kept is the same everywhere. Source: Dao et al., "FlashAttention", arXiv:2205.14135.
+// On other devices, matrix products do, with a T x T array for each head within one call: the fused
+// kernels there add gradients in order of arrival, and keep tensors of other sizes. What is kept is
+// the same on all devices. Source: Dao et al., "FlashAttention", arXiv:2205.14135.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,7 +41,7 @@ struct AttentionGradients {
 AttentionGradients attend_backward(const ScaledDotProduct& arguments,
                                    const AttendBackward& backward);
 
-// The same by matrix products, on any device.
+// The same with matrix products, on any device.
 namespace generic {
 Attended attend(const ScaledDotProduct& arguments);
 AttentionGradients attend_backward(const ScaledDotProduct& arguments,

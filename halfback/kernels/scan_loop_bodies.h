@@ -1,5 +1,5 @@
 // The functions of scan_loops.h for one type, `Real`. Only scan_loops.cpp includes this, once for
-// each type, as row_loop_bodies.h.
+// each type, like row_loop_bodies.h.
 
 namespace halfback::kernels::rows {
 

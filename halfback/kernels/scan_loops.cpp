@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::int64_t kLanes = 16;  // of one block of channels
 
-// Steps x channels, so that every row of a tile is whole vectors; unused channels are zero.
+// Steps x channels. A row has whole vectors; unused channels are zero.
 template <typename Real>
 using Tile = Real[kScanSteps][kScanChannels];
 template <typename Real>
@@ -76,11 +76,11 @@ struct BackwardTile {
   Tile<Real> grad_increment = {};
 };
 
-// What one state of one block of channels needs; the sums over channels are kept by lane.
+// Work space for one state of one block of channels; sums over channels are kept by lane.
 template <typename Real>
 struct BackwardBlock {
   Block<Real> decay;
-  Real states[kScanSteps + 1][kLanes];  // row t is that before step t
+  Real states[kScanSteps + 1][kLanes];  // row t is the state before step t
   Block<Real> grad_to_state;
   Block<Real> grad_from_state;
 };

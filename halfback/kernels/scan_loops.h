@@ -1,8 +1,8 @@
 // The inner loops of selective_scan.h and causal_convolution.h: a tile of channels over the steps
-// of one sample, plain C++ that the compiler vectorizes over channels for several instruction sets.
+// of one sample. The compiler vectorizes this plain C++ over channels for several instruction sets.
 //
-// This header knows no tensors, so that its source can be compiled with its own options. Pointers
-// are at the first step and the first channel of the tile; S states.
+// This header uses no tensors, so that its source can have its own compiler options. Pointers point
+// to the first step and the first channel of the tile. There are S states.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ inline constexpr std::int64_t kConvolutionChannels = 128;
 template <typename Real>
 struct ScanRows {
   const Real* input;
-  Real* step;  // F: in the step before softplus, out the gated output; I: out its gradient
-  Real* gate;  // I: out its gradient
+  Real* step;  // F: in: before softplus; out: the gated output. I: out: its gradient
+  Real* gate;  // I: out: its gradient
   const Real* to_state;
   const Real* from_state;
   const Real* rate;  // [S, W]
   const Real* skip;
-  Real* state;                 // [S, W], before the first step; F: out after the last
-  std::int64_t row;            // numbers from one step to the next of input and step,
+  Real* state;                 // [S, W], in: before the first step; F: out: after the last
+  std::int64_t row;            // elements from one step to the next of input and step,
   std::int64_t gate_row;       // of gate,
   std::int64_t projected_row;  // of to_state and from_state
   std::int64_t num_steps;
@@ -34,15 +34,15 @@ struct ScanRows {
 template <typename Real>
 void scan(const ScanRows<Real>& rows);
 
-// What the backward writes beside step and gate.
+// What the backward writes besides step and gate.
 template <typename Real>
 struct ScanGradientRows {
-  Real* gated;            // in the gradient of the gated output, out that output; rows as of input
+  Real* gated;            // in: gradient of the gated output; out: that output; rows as of input
   Real* grad_input;       // rows as of input
-  Real* grad_to_state;    // [steps, 2 S]: added to, as is
+  Real* grad_to_state;    // [steps, 2 S], added to, like
   Real* grad_from_state;  // the other half of those rows
-  Real* carry;      // [S, W], gradient of the state: in after the last step, out before the first
-  Real* grad_rate;  // [S, W], added to, as are
+  Real* carry;      // [S, W], gradient of the state; in: after the last step; out: before the first
+  Real* grad_rate;  // [S, W], added to, like
   Real* grad_skip;  // [W] and
   Real* grad_bias;  // [W], the sum over steps of the gradient of step
 };
@@ -54,8 +54,8 @@ template <typename Real>
 struct ConvolutionRows {
   const Real* weight;  // [taps, columns of all channels]
   const Real* bias;
-  Real* input;   // backward: out its gradient
-  Real* output;  // forward: written; backward: in its gradient, out that before silu
+  Real* input;   // backward: out: its gradient
+  Real* output;  // forward: out; backward: in: its gradient; out: that before silu
   std::int64_t weight_row;
   std::int64_t input_row;
   std::int64_t output_row;
@@ -66,7 +66,7 @@ struct ConvolutionRows {
 template <typename Real>
 void convolution(const ConvolutionRows<Real>& rows);
 
-// grad_weight and grad_bias are rows as of weight, added to.
+// Adds to grad_weight and grad_bias, which have rows as of weight.
 template <typename Real>
 void convolution_backward(const ConvolutionRows<Real>& rows, Real* grad_weight, Real* grad_bias);
 

@@ -17,7 +17,7 @@ namespace {
 using rows::kScanChannels;
 using rows::kScanSteps;
 
-constexpr std::int64_t kSliceChannels = 4 * kScanChannels;  // of one task
+constexpr std::int64_t kSliceChannels = 4 * kScanChannels;  // channels of a task
 
 std::int64_t quotient_above(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -42,7 +42,7 @@ struct StateCopy {
   }
 };
 
-// The numbers and strides of one call; a tile is kScanChannels channels of one sample.
+// The sizes and strides of one call; a tile is kScanChannels channels of one sample.
 template <typename Real>
 class Scan {
  public:
@@ -106,7 +106,7 @@ class Scan {
     return {num_states_, std::min(kScanChannels, num_channels_ - first), num_channels_};
   }
 
-  // The state before chunk `chunk`, which is not the first.
+  // Returns the state before chunk `chunk`, which is not the first.
   Real* bound(std::int64_t sample, std::int64_t chunk, std::int64_t first) const {
     return bounds_ + (sample * (num_chunks() - 1) + chunk - 1) * num_states_ * num_channels_ +
            first;
@@ -191,7 +191,7 @@ void Scan<Real>::backward_tile(const Output& output,
   const StateCopy<Real> copy = state_copy(first);
   std::vector<Real> state(size(tile_size()));
   std::vector<Real> carry(size(tile_size()));
-  // Rows of rate, skip and the sum of step's.
+  // Rows for the gradients of rate and skip and for the sum of step's.
   std::vector<Real> parameters(size(tile_size() + 2 * kScanChannels));
   const std::int64_t slice = first / kSliceChannels;
   for (std::int64_t chunk = num_chunks() - 1; chunk >= 0; --chunk) {

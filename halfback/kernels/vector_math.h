@@ -1,5 +1,5 @@
 // Functions of one number that vectorize inside a loop. For sources that the compiler builds for
-// several instruction sets, such as row_loops.cpp; the double ones are the library's.
+// several instruction sets, such as row_loops.cpp. For double they call the standard library.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace halfback::kernels::rows {
 
-// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial for e^r, n into the exponent.
-// Clamped where float has no normal result.
+// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial for e^r, with n added to the
+// exponent. Clamped if float has no normal result.
 [[gnu::always_inline]] inline float exponential(float x) {
   constexpr float kLog2E = 1.44269504088896341F;
   constexpr float kLn2High = 0.693359375F;
@@ -27,7 +27,7 @@ namespace halfback::kernels::rows {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * r * r + r + 1.0F;
-  // A product, not a sum of bits: that could make a number of a NaN.
+  // Multiplies, because adding bits could turn a NaN into a number.
   constexpr std::uint32_t kOne = 0x3f800000U;
   return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + kOne);
 }
