@@ -8,6 +8,7 @@ namespace halfback {
 
 namespace {
 
+// The increment of SplitMix64: 2^64 / golden ratio.
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15U;
 constexpr int kNumRounds = 6;
 

@@ -123,6 +123,7 @@ class Chunk {
   at::Tensor grad_states(const at::Tensor& g, const at::Tensor& carry) const {
     const at::Tensor added = g.unsqueeze(2).mul(from_state_);
     added.select(1, num_steps_ - 1).add_(carry);
+    // roll() moves the first decay to the last step, where it does not affect the values.
     return solve_recurrence(decay_.roll(-1, 1).flip(1), added.flip(1)).flip(1);
   }
 

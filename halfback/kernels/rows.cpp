@@ -288,6 +288,7 @@ double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets) {
     auto* x = logits.mutable_data_ptr<scalar_t>();
     for_each_row(count, columns,
                  [&](std::int64_t row) { rows::log_softmax(x + row * columns, columns); });
+    // One thread adds up, so that the sum has one order.
     for (std::int64_t row = 0; row < count; ++row) {
       loss -= static_cast<double>(x[row * columns + target[row]]);
     }

@@ -13,6 +13,7 @@ namespace halfback::kernels::rows {
 // exponent. Clamped if float has no normal result.
 [[gnu::always_inline]] inline float exponential(float x) {
   constexpr float kLog2E = 1.44269504088896341F;
+  // ln 2 = high + low. High has so few bits that n times it is exact.
   constexpr float kLn2High = 0.693359375F;
   constexpr float kLn2Low = -2.12194440e-4F;
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer

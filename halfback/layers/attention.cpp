@@ -99,7 +99,7 @@ at::Tensor Attention::forward(const at::Tensor& input, Saved& saved, const Call&
                                                .value = heads_of(packed, heads + pairs, pairs),
                                                .is_causal = true});
   saved.until_input = {input, normed.statistics, packed, log_sum_exp};
-  // The kernel's output lies in memory as [N, T, H, D].
+  // The kernel's output is [N, T, H, D] in memory.
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), heads * options_.head_size});
   saved.until_weight = {rows};
   return add_output(rows, x).view(input.sizes());

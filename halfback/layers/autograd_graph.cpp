@@ -32,9 +32,10 @@ using torch::autograd::CopySlices;
 using torch::autograd::Edge;
 using torch::autograd::edge_list;
 using torch::autograd::Node;
-using NodePtr = decltype(Edge::function);  // another kind of pointer before torch 2.13
+using NodePtr = decltype(Edge::function);  // torch 2.13 changed the pointer type
 
-// Where an input enters a graph. A leaf's own node would keep the input alive as long as the graph.
+// The node where an input enters a graph. A leaf's own node would keep the input alive with the
+// graph.
 struct Entry final : Node {
   torch::autograd::variable_list apply(torch::autograd::variable_list&& /*gradients*/) override {
     return {};
@@ -88,14 +89,14 @@ GraphLeaves::GraphLeaves(std::string module,
   state_ = state;
 }
 
-// What a walk from the output has found.
+// What the walk from the output has found.
 struct AutogradGraph::State {
   struct Found {
     NodePtr node;
     bool is_inside = false;
     bool is_frontier = false;
   };
-  // A node that W starts from, and the gradients that arrive there, one for each of its inputs.
+  // A node that W starts from, and the gradients that arrive there, one for each input of the node.
   struct Start {
     NodePtr node;
     Tensors gradients;
@@ -105,10 +106,10 @@ struct AutogradGraph::State {
   Halves halves = Halves::Split;
   NodePtr entry;
   Edge root;
-  std::vector<Found> nodes;                            // each behind those it leads to
+  std::vector<Found> nodes;                            // each after the nodes that it leads to
   std::unordered_map<const Node*, std::size_t> place;  // in `nodes`
   std::vector<Start> frontier;
-  std::vector<bool> is_early;  // of each leaf: I makes its gradient
+  std::vector<bool> is_early;  // by leaf: whether I makes its gradient
   Tensors gradients;           // of the leaves
 
   bool is_inside(const Edge& edge) const {
@@ -191,7 +192,8 @@ void AutogradGraph::State::check(Node& node) const {
   }
 }
 
-// Where such rows have other uses too, I makes their whole gradient: it runs all that leads there.
+// If such rows have other uses too, I makes their whole gradient: it runs everything that leads to
+// them.
 bool AutogradGraph::State::runs_whole(const Node& node) const {
   const edge_list& next = node.next_edges();
   return std::all_of(next.begin(), next.end(), [this](const Edge& edge) {
@@ -203,7 +205,7 @@ bool AutogradGraph::State::runs_whole(const Node& node) const {
   });
 }
 
-// Says what of an inside node belongs to W.
+// Assigns the gradients of an inside node to I or W.
 void AutogradGraph::State::place_halves(Found& found) {
   const edge_list& next = found.node->next_edges();
   if (std::none_of(next.begin(), next.end(), [&](const Edge& edge) { return is_outside(edge); })) {
@@ -228,11 +230,11 @@ void AutogradGraph::State::place_halves(Found& found) {
   }
 }
 
-// After I: nothing leads from the frontier to the inside, and the rest of the inside is empty.
+// After I: cuts the edges from the frontier to the inside, and empties the rest of the inside.
 void AutogradGraph::State::close_inside() {
   for (const Start& start : frontier) {
     edge_list& next = start.node->next_edges();
-    // What writes to a part of a tensor has a node inside, whose edges must be there where its are.
+    // CopySlices wraps a node, and both must have the same edges.
     auto* const slices = dynamic_cast<CopySlices*>(start.node.get());
     for (std::size_t i = 0; i < next.size(); ++i) {
       if (is_inside(next[i])) {
@@ -263,7 +265,7 @@ Tensors AutogradGraph::State::run(Afterwards afterwards,
   Tensors found = torch::autograd::Engine::get_default_engine().execute(
       roots, arriving, /*keep_graph=*/afterwards == Afterwards::KeepsGraph, /*create_graph=*/false,
       /*accumulate_grad=*/false, wanted);
-  // A backward inside the backward adds to gradients that nobody here asked for.
+  // A backward inside the backward writes gradients that were not requested here.
   for (std::size_t i = 0; i < leaves->tensors.size(); ++i) {
     if (leaves->tensors[i].grad().defined()) {
       leaves->tensors[i].mutable_grad().reset();
@@ -389,7 +391,7 @@ Tensors AutogradGraph::backward_weight() {
 
 namespace {
 
-// Affine maps with a weight used twice, a node that saves its output, a sum.
+// Uses affine maps that share a weight, a node that saves its output, and a sum.
 void test_halves() {
   const auto numbers = [](double from, double to) {
     return at::linspace(from, to, 9, at::kDouble).view({3, 3}).clone();

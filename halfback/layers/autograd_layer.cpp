@@ -23,14 +23,15 @@ namespace {
 
 using Input = AutogradLayer::Options::Input;
 
-// Returns the same memory as a tensor that autograd can save, which those made in inference mode
-// are not.
+// Returns the same memory as a tensor that autograd can save. Tensors made in inference mode cannot
+// be saved.
 at::Tensor shared(const at::Tensor& tensor) {
   return at::empty({0}, tensor.options())
       .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
 }
 
-// Returns the tensor in memory that it alone uses, all of it: what leaves a layer is nobody else's.
+// Returns the tensor in memory that nothing else uses and that it fills: what leaves a layer must
+// not share memory.
 at::Tensor owned(at::Tensor tensor) {
   const bool is_alone = tensor.is_contiguous() && tensor.storage().use_count() == 1 &&
                         tensor.storage().nbytes() == tensor.nbytes();
@@ -43,7 +44,7 @@ at::Tensor state_of_global_generator() {
   return generator.get_state();
 }
 
-// Returns the type of activations of that size, beside parameters of type `own`.
+// Returns the type of activations of that size, next to parameters of type `own`.
 at::ScalarType type_of_size(std::int64_t element_bytes, at::ScalarType own) {
   if (static_cast<std::int64_t>(at::elementSize(own)) == element_bytes) {
     return own;
@@ -62,7 +63,7 @@ class AutogradLayer::Core {
   Tensors backward_input(const Tensors& grad_outputs, Saved& saved);
   void backward_weight(Saved& saved);
 
-  // What it makes of a first input of this shape, whose elements have so many bytes.
+  // The output shape and the kept bytes for one shape of the first input.
   struct Probe {
     Shape shape;
     SavedBytes bytes;
@@ -70,12 +71,12 @@ class AutogradLayer::Core {
   const Probe& probe(const Shape& shape, std::int64_t element_bytes);
 
  private:
-  // One of the module's tensors and what the engine knows it as.
+  // One of the module's tensors, and its parameter in the engine.
   struct Tied {
     at::Tensor tensor;
     std::unique_ptr<Parameter> parameter;
-    const void* memory = nullptr;  // of the engine, that the tensor was given
-    double kept = 1.0;             // of a statistic
+    const void* memory = nullptr;  // the engine's memory that the tensor was given
+    double kept = 1.0;             // for statistics
   };
 
   [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
@@ -147,7 +148,7 @@ void AutogradLayer::Core::add_statistic(const RunningStatistic& foreign) {
        .kept = foreign.kept});
 }
 
-// Nodes of leaves belong to their type.
+// The nodes of leaves depend on the leaves' type, so they are made again after a conversion.
 void AutogradLayer::Core::renew_leaves() {
   std::vector<std::string> names;
   Tensors tensors;
@@ -170,7 +171,7 @@ std::vector<Parameter*> AutogradLayer::Core::parameters() const {
 void AutogradLayer::Core::use_memory_of_engine() {
   bool is_changed = false;
   for (Tied& one : trained_) {
-    one.tensor.mutable_grad().reset();  // whoever ran a backward of the module without the engine
+    one.tensor.mutable_grad().reset();  // left by a backward of the module without the engine
     const at::Tensor& value = one.parameter->value;
     if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
       continue;
@@ -198,7 +199,7 @@ void AutogradLayer::Core::use_memory_of_engine() {
   }
 }
 
-// Before the engine gives memory, the module's own takes the type; the initial values stay.
+// Converts tensors that do not have the engine's memory; their values stay.
 void AutogradLayer::Core::convert(at::ScalarType dtype) {
   const c10::InferenceMode normal(false);
   for (auto* const some : {&trained_, &statistics_}) {
@@ -211,7 +212,8 @@ void AutogradLayer::Core::convert(at::ScalarType dtype) {
   renew_leaves();
 }
 
-// Statistics are written past their version counters: graphs in flight have saved them unread.
+// Writes statistics without their version counters, because graphs in flight have saved but never
+// read them.
 Tensors AutogradLayer::Core::run(const Tensors& inputs, const Call& call) {
   for (Tied& one : statistics_) {
     at::Tensor numbers = one.tensor.variable_data();
@@ -228,7 +230,7 @@ Tensors AutogradLayer::Core::run(const Tensors& inputs, const Call& call) {
   return outputs;
 }
 
-// The first call in training also shows what would make a run depend on its schedule.
+// The first call in training also checks for what would make a run depend on its schedule.
 Tensors AutogradLayer::Core::checked_run(const Tensors& inputs, const Call& call) {
   if (is_checked_) {
     return run(inputs, call);
@@ -266,7 +268,7 @@ void AutogradLayer::Core::require_unwritten(const Tensors& entering,
   }
 }
 
-// Returns the outputs without their graph; what passes by stays the caller's tensor.
+// Returns the outputs without their graph; inputs that are passed on stay the caller's tensors.
 Tensors AutogradLayer::Core::leave(Tensors outputs, Tensors entering, const Tensors& inputs) const {
   std::vector<bool> passes_by(outputs.size(), false);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -331,7 +333,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   if (has_more) {
     refuse("a side input has a gradient", "give it to a layer that passes it on");
   }
-  use_memory_of_engine();  // a leaf that the graph has saved shows the memory that it has now
+  use_memory_of_engine();  // a saved leaf shows its current memory
   const c10::InferenceMode normal(false);
   Tensors gradients(grad_outputs.size());
   gradients.front() = saved.graph->backward_input(shared(grad_outputs.front()));
@@ -385,6 +387,7 @@ AutogradLayer::Core::Probe AutogradLayer::Core::measure(const Shape& shape, at::
   tensors = forward(tensors, saved, {});
   Probe probe{.shape = tensors.front().sizes().vec(), .bytes = {}};
   const at::TensorOptions output_options = tensors.front().options();
+  // The outputs are not kept by the layer, so they must be gone before the count.
   std::fill(tensors.begin(), tensors.end(), at::Tensor());
   const StorageWatch::Alive after_forward = watch.alive();
   tensors.front() = at::zeros(probe.shape, output_options);
@@ -392,7 +395,7 @@ AutogradLayer::Core::Probe AutogradLayer::Core::measure(const Shape& shape, at::
   tensors.clear();
   const StorageWatch::Alive after_input = watch.alive();
   saved = {};
-  const StorageWatch::Alive afterwards = watch.alive();  // the module's own, and data
+  const StorageWatch::Alive afterwards = watch.alive();  // the module's own storages, and data
   for (const auto& [storage, bytes] : after_forward) {
     if (!afterwards.contains(storage)) {
       (after_input.contains(storage) ? probe.bytes.until_weight : probe.bytes.until_input) += bytes;

@@ -1,12 +1,12 @@
-// Any module of libtorch as a layer: a function on tensors that autograd can differentiate.
+// Any libtorch module, a function on tensors that autograd can differentiate, as a layer.
 //
 //   F  runs the function with gradients on and keeps its graph (autograd_graph.h).
 //   I  runs the part of the graph that leads to the input, and releases what W does not read.
-//   W  runs the rest and adds the gradients, in ascending order of W as every layer.
+//   W  runs the rest and adds the gradients, in ascending order like every layer.
 //
 // The engine owns values and gradients. The function's parameter tensors are moved into its memory,
-// so that updates reach the function without copies. The values that the tensors have when the
-// layer is made are the initial ones.
+// so that updates reach the function without copies. The initial values are those that the tensors
+// have when the layer is made.
 //
 // For a torch::nn::Module see module_layer.h.
 #pragma once
@@ -29,7 +29,7 @@ struct ForeignTensor {
 
 // A tensor that the function updates in training, r = kept r + change, and reads only in
 // evaluation. F computes the change from r = 0, and W adds it, so each micro-batch counts once and
-// in order. The engine has r; the tensor has it only while the function evaluates.
+// in order. The engine owns r; the tensor has it only during evaluation.
 struct RunningStatistic {
   std::string name;
   at::Tensor tensor;
@@ -37,25 +37,24 @@ struct RunningStatistic {
 };
 
 struct ForeignModule {
-  std::string name;  // in front of the names of its tensors
+  std::string name;  // prefix of the names of its tensors
   std::function<Tensors(const Tensors&, const Call&)> forward;
   std::vector<ForeignTensor> parameters = {};  // leaves that require a gradient
   std::vector<RunningStatistic> statistics = {};
-  std::vector<ForeignTensor> buffers = {};  // what the function must leave as it is
+  std::vector<ForeignTensor> buffers = {};  // the function must not change these
 };
 
 class AutogradLayer final : public Layer {
  public:
   struct Options {
-    // Activations have a gradient; data and ids, of a model's first layer, have none.
+    // Activations have a gradient; the data or ids of a model's first layer have none.
     enum class Input { Activations, Data, Ids } input = Input::Activations;
     AutogradGraph::Halves halves = AutogradGraph::Halves::Split;
-    // Makes the side inputs for an input of this shape, to count bytes, if the function reads
-    // any.
+    // Makes the side inputs, if any, for an input of this shape, to count bytes.
     std::function<Tensors(at::IntArrayRef)> side_inputs = {};
   };
 
-  // Throws ConfigError for tensors that cannot be trained, Error for an unknown libtorch.
+  // Throws ConfigError for tensors that cannot be trained, and Error for an unsupported libtorch.
   AutogradLayer(ForeignModule module, Options options);
   explicit AutogradLayer(ForeignModule module);
   ~AutogradLayer() override;
@@ -68,8 +67,8 @@ class AutogradLayer final : public Layer {
   Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;
 
-  // Runs F and I on zeros of this shape, once for each shape, and counts. Not while another thread
-  // uses the layer.
+  // Runs F and I on zeros, once for each shape, and counts the bytes. No other thread may use the
+  // layer meanwhile.
   Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:

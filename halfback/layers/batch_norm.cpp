@@ -102,7 +102,7 @@ at::Tensor BatchNorm::backward_input(const at::Tensor& grad_output,
                                 .grad_bias = grad_bias});
   saved.until_input.clear();
   saved.until_weight.push_back(gradients);
-  // x goes, and with it the number of values that the unbiased variance needs.
+  // Makes the variance unbiased now, because x, which has the number of values, is freed here.
   const auto count = static_cast<double>(values_per_channel(input.sizes()));
   statistics.select(0, kVariance).mul_(count / (count - 1.0));
   return grad_input;

@@ -1,13 +1,13 @@
 // y = (x - mean) / sqrt(variance + epsilon) * weight + bias, channel by channel, with mean and
-// variance over the images and pixels of this micro-batch; then max(y, 0) where it has a ReLU.
+// variance over the images and pixels of this micro-batch; then max(y, 0) if it has a ReLU.
 // Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167.
 //
 // With N images, C channels, M values of a channel:
 //   F  x [N, C, ...] -> y; keeps x until I, and mean and variance (2 C numbers) until W.
 //   I  reads x and g for the gradient of x and for this micro-batch's gradients of weight and bias,
-//      2 C numbers that wait for W. It computes from x again what the ReLU let through: no mask.
-//   W  adds those and moves the running statistics: r += 0.1 (of this micro-batch - r), where the
-//      variance is divided by M - 1. Only W moves them, so that they change once a micro-batch, in
+//      2 C numbers that wait for W. It recomputes from x what the ReLU let through, without a mask.
+//   W  adds those and updates the running statistics: r += 0.1 (this micro-batch's - r), with the
+//      variance divided by M - 1. Only W updates them, so that they change once per micro-batch, in
 //      order, however often F runs.
 //
 // In evaluation it uses the running statistics instead of the micro-batch's.
@@ -27,7 +27,8 @@ class BatchNorm : public OneTensorLayer {
   };
   BatchNorm(const std::string& name, const Options& options);
 
-  // Weight and bias, then what does not train: running_mean, running_var, num_batches_tracked.
+  // Weight and bias, then the running_mean, running_var and num_batches_tracked, which do not
+  // train.
   std::vector<Parameter*> parameters() override;
   // Throws ConfigError in training if a channel has only one value, and so no variance.
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
@@ -36,11 +37,11 @@ class BatchNorm : public OneTensorLayer {
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
 
  private:
-  // The formula with these statistics, [C] each.
+  // Applies the formula with these statistics, [C] each.
   at::Tensor normalize(const at::Tensor& input,
                        const at::Tensor& mean,
                        const at::Tensor& variance) const;
-  // Moves the running statistics towards those of a micro-batch, [2, C].
+  // Moves the running statistics toward those of a micro-batch, [2, C].
   void move_statistics(const at::Tensor& found);
 
   Options options_;

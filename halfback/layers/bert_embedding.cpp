@@ -17,7 +17,7 @@ namespace {
 // Slots of Saved::until_weight.
 enum { kIds, kGradOutput };
 
-// [positions, C]: sine and cosine of the same angle next to each other.
+// Returns [positions, C], with sine and cosine of the same angle next to each other.
 at::Tensor sinusoids(std::int64_t positions, std::int64_t channels, at::ScalarType dtype) {
   const at::TensorOptions exact(at::kDouble);
   const at::Tensor exponents =

@@ -3,7 +3,7 @@
 //
 //   F  keeps nothing of its own; the ids belong to the mini-batch.
 //   I  has no input gradient; keeps g until W.
-//   W  adds g by id, by position and altogether to the three tables.
+//   W  adds g to the three tables: by id, by position, and all rows to the segment.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -20,7 +20,7 @@ class BertEmbedding final : public OneTensorLayer {
     bool has_sinusoid_positions = false;
     double standard_deviation = 0.02;
   };
-  // Parameters are called PREFIX.word_embeddings.weight and so on, as Hugging Face does.
+  // Parameters are named PREFIX.word_embeddings.weight and so on, as in Hugging Face.
   BertEmbedding(const std::string& prefix, const Options& options, at::ScalarType dtype);
 
   std::vector<Parameter*> parameters() override;

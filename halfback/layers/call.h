@@ -9,22 +9,22 @@
 namespace halfback {
 
 // The tensors that travel between layers. Most layers work on the first. The others are side
-// inputs, such as a mask: they belong to the micro-batch, pass by, and have no gradient.
+// inputs, such as a mask: they belong to the micro-batch, are passed on, and have no gradient.
 using Tensors = std::vector<at::Tensor>;
 
-// What a layer passes from one slice of a sequence to the next. A layer that treats each position
-// by itself leaves it empty.
+// What a layer passes from one slice of a sequence to the next. A layer that treats positions
+// independently leaves it empty.
 struct Carry {
   std::int64_t position = 0;  // positions seen so far
-  Tensors state = {};         // what they left; the layer says which tensors
+  Tensors state = {};         // tensors of those positions; the layer defines them
 };
 
 struct Call {
-  std::uint64_t key = 0;     // of the micro-batch in its step: random masks are drawn from it
-  bool is_training = true;   // false: no dropout, running statistics are read
+  std::uint64_t key = 0;     // of the micro-batch in its step; random masks are drawn from it
+  bool is_training = true;   // false: no dropout, reads running statistics
   int slice = 0;             // of the sequence
-  std::int64_t version = 0;  // of the weights: updates made before
-  Carry* carry = nullptr;    // in and out; none where the sequence is whole
+  std::int64_t version = 0;  // of the weights: number of updates before
+  Carry* carry = nullptr;    // in and out; null for whole sequences
 };
 
 }  // namespace halfback

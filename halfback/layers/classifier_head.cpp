@@ -16,7 +16,7 @@ namespace {
 
 // Slots of Saved::until_input.
 enum { kTargets };
-// Slots of Saved::until_weight. The logits' memory has their log-probabilities until I.
+// Slots of Saved::until_weight. Until I, the logits' memory holds log-probabilities.
 enum { kInput, kLogits };
 
 }  // namespace

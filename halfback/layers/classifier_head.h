@@ -13,7 +13,7 @@ namespace halfback {
 
 class ClassifierHead : public LossLayer {
  public:
-  // The weight starts normal with variance 1 / (3 C), that of torch's Linear; the bias at 0.
+  // The initial weight is normal with variance 1 / (3 C), that of torch's Linear; the bias is 0.
   struct Options {
     std::int64_t num_channels = 0;
     std::int64_t num_classes = 0;

@@ -32,16 +32,16 @@ std::vector<std::int64_t> by_dimension(const Convolution::Options& options, std:
   return std::vector<std::int64_t>(static_cast<std::size_t>(options.num_dimensions), value);
 }
 
-// The type that weight gradients are computed in: that of the operands, but for strides longer than
-// the last dimension. There oneDNN's bfloat16 kernel leaves elements unwritten (torch 2.13); the
-// product is a small one, and float32 takes the same rounded operands.
+// Returns the type for computing weight gradients: that of the operands, except for strides longer
+// than the last dimension. There oneDNN's bfloat16 kernel leaves elements unwritten (torch 2.13).
+// Such products are small, and float32 takes the same rounded operands.
 at::ScalarType weight_gradient_type(const at::Tensor& input,
                                     std::int64_t stride,
                                     at::ScalarType dtype) {
   return at::isReducedFloatingType(dtype) && input.size(-1) < stride ? at::kFloat : dtype;
 }
 
-// Returns how many of them, from the first on, have images of its size.
+// Returns how many of the first ones have images of one size.
 std::size_t num_of_one_size(std::span<Saved* const> saved) {
   const auto size = [](const Saved* one) { return one->until_weight.front().sizes().slice(2); };
   const auto other = std::find_if(saved.begin(), saved.end(), [&](const Saved* one) {

@@ -1,4 +1,4 @@
-// y = x convolved with w (as torch: a correlation), plus b, over one or two spatial dimensions.
+// y = x convolved with w (a correlation, as in torch), plus b, over one or two spatial dimensions.
 // Square windows, one stride and one zero padding for all dimensions.
 //
 // With N images of C channels and H x W pixels, out channels O and H' x W' pixels of output:
@@ -7,8 +7,8 @@
 //   I  grad_x from g and w; keeps g until W.
 //   W  grad_w [O, C, window, window] from g and x, grad_b += sum of g over images and pixels.
 //
-// The products are ATen's, which chooses among algorithms by sizes and number of threads: bits are
-// equal for equal sizes on equally many threads.
+// The products are ATen's, which chooses algorithms by sizes and number of threads: bits are equal
+// for equal sizes and numbers of threads.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -27,24 +27,24 @@ class Convolution : public OneTensorLayer {
     bool has_bias = false;
     bool has_data_input = false;  // first of a model: x is the mini-batch's, I has no result
   };
-  // The weight starts normal with variance 2 / (O x window size), as torchvision's ResNet: He et
-  // al., "Delving Deep into Rectifiers", arXiv:1502.01852; the bias starts at 0.
+  // The initial weight is normal with variance 2 / (O x window size), as in torchvision's ResNet:
+  // He et al., "Delving Deep into Rectifiers", arXiv:1502.01852. The initial bias is 0.
   Convolution(const std::string& name, const Options& options);
 
   std::vector<Parameter*> parameters() override;
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
-  // One product for each run of micro-batches whose images have one size.
+  // Computes one product for each run of micro-batches with images of one size.
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
   Shape output_shape(const Shape& input_shape) const override;
 
  private:
-  // W of micro-batches whose images have one size.
+  // W for micro-batches with images of one size.
   void add_gradients(std::span<Saved*> saved);
 
   Options options_;
-  std::vector<std::int64_t> stride_;   // by dimension, as ATen wants them
+  std::vector<std::int64_t> stride_;   // by dimension, as ATen expects them
   std::vector<std::int64_t> padding_;  // by dimension
   Parameter weight_;
   Parameter bias_;

@@ -11,7 +11,7 @@ namespace halfback {
 
 namespace {
 
-constexpr std::uint64_t kDropout = 6;  // purpose, part of the key
+constexpr std::uint64_t kDropout = 6;  // purpose of the draw, part of the key
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // y = x / (1 - probability) for elements that the draw keeps, else 0; y = x in evaluation.
 // Source: Srivastava et al., "Dropout", JMLR 15 (2014).
 //
-// The draw is a function of the micro-batch, the layer's site and the element, so that all cuts and
-// schedules have the same masks. It keeps nothing: I draws the mask again.
+// The draw is a function of the micro-batch, the layer's site and the element, so that masks do not
+// depend on the cut or the schedule. It keeps nothing: I draws the mask again.
 #pragma once
 
 #include "halfback/layers/layer.h"
@@ -11,7 +11,7 @@ namespace halfback {
 
 struct DropoutOptions {
   double probability = 0.1;  // of dropping an element, 0 to below 1
-  std::uint64_t site = 0;    // a different one for each dropout of a model
+  std::uint64_t site = 0;    // different for each dropout of a model
 };
 
 class Dropout final : public OneTensorLayer {

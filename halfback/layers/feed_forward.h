@@ -3,8 +3,8 @@
 //
 // With M = N x T rows, C channels, F hidden:
 //   F  keeps until I: x [M, C], the inverse RMS [M]; until W: the memory of gate and up [M, 2F].
-//   I  makes the gradients of gate and up in the memory of gate and up. It computes again n [M, C]
-//      and the gated product [M, F], which W reads, in the passes that read their sources anyway.
+//   I  writes the gradients of gate and up over gate and up. It recomputes n [M, C] and the gated
+//      product [M, F], which W reads, in passes that read their sources anyway.
 //   W  reads n, the two gradients, the product and g.
 #pragma once
 
@@ -23,7 +23,7 @@ class FeedForward : public OneTensorLayer {
     double standard_deviation = 0.02;
     double output_standard_deviation = 0.02;
   };
-  // Parameters are called PREFIX.post_attention_layernorm and PREFIX.mlp..., as Hugging Face does;
+  // Parameters are named PREFIX.post_attention_layernorm and PREFIX.mlp..., as in Hugging Face;
   // gate and up are one matrix here.
   FeedForward(const std::string& prefix, const Options& options);
 

@@ -3,8 +3,7 @@
 //
 // With M = N x T rows, C channels, F hidden:
 //   F  keeps until W: x [M, C] and the memory of h = W_1 x + b_1 [M, F].
-//   I  computes the gradient of h, which it keeps with g, and then gelu(h) again in the memory of
-//      h.
+//   I  computes the gradient of h, which it keeps with g, and then writes gelu(h) over h.
 //   W  reads x, gelu(h), the gradient of h and g.
 #pragma once
 
@@ -19,8 +18,8 @@ class GeluFeedForward final : public OneTensorLayer {
     std::int64_t hidden = 0;
     double standard_deviation = 0.02;
   };
-  // Parameters are called PREFIX.intermediate.dense... and PREFIX.output.dense..., as Hugging Face
-  // does.
+  // Parameters are named PREFIX.intermediate.dense... and PREFIX.output.dense..., as in Hugging
+  // Face.
   GeluFeedForward(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;

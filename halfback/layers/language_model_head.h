@@ -2,8 +2,8 @@
 //
 // With M = N x T rows, C channels, V vocabulary:
 //   F  keeps until I: x [M, C], the inverse RMS [M]; until W: the memory of the logits [M, V].
-//   I  turns the log-probabilities into the gradient of the logits in place and computes the normed
-//      rows [M, C] again.
+//   I  turns the log-probabilities into the gradient of the logits in place, and recomputes the
+//      normed rows [M, C].
 //   W  reads those two.
 #pragma once
 

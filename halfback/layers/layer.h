@@ -4,7 +4,8 @@
 // Shape letters in this folder: N samples in a micro-batch, T sequence, C channels, H heads, K
 // key/value heads, D head size, F hidden, V vocabulary; M = N x T rows.
 //
-// Source of the split: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation", arXiv:2405.18047.
+// Source of the split backward: Rae, Lee, Richings, "2BP: 2-Stage Backpropagation",
+// arXiv:2405.18047.
 #pragma once
 
 #include "halfback/layers/call.h"
@@ -23,7 +24,7 @@ namespace halfback {
 // The outputs and saved bytes of a layer for inputs of certain shapes.
 struct Described {
   std::vector<Shape> shapes;  // of the outputs
-  SavedBytes bytes;           // that it keeps
+  SavedBytes bytes;           // kept
 };
 
 // Calls come from one thread at a time. For each micro-batch: forward, backward_input,
@@ -35,14 +36,14 @@ class Layer {
   Layer& operator=(const Layer&) = delete;
   virtual ~Layer() = default;
 
-  // Returns the parameters in the order of the checkpoint; they live as long as the layer.
+  // Returns the parameters in checkpoint order; they live as long as the layer.
   virtual std::vector<Parameter*> parameters() { return {}; }
 
-  // Returns the tensors that the layer reads besides and that nothing changes, such as a table of
-  // positions. Layers are made on the CPU; a stage moves these tensors to where it computes.
+  // Returns other tensors that the layer reads and nothing changes, such as a table of positions.
+  // Layers are made on the CPU; a stage moves these tensors to its device.
   virtual std::vector<at::Tensor*> buffers() { return {}; }
 
-  // Returns the outputs and keeps in `saved` what the two halves of backward need.
+  // Returns the outputs, and keeps in `saved` what the two halves of the backward need.
   virtual Tensors forward(Tensors inputs, Saved& saved, const Call& call) = 0;
 
   // Returns the gradients of the inputs, given those of the outputs, and frees what W does not
@@ -50,18 +51,18 @@ class Layer {
   virtual Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) = 0;
 
   // Accumulates the gradients of the parameters over these micro-batches, in ascending order, and
-  // frees the rest. Layers with a matrix product compute one product over all of them, which
-  // equals one call for each to rounding. By default there are no parameters.
+  // frees the rest. Layers with a matrix product compute one product over all of them, which equals
+  // one call for each up to rounding. By default there are no parameters.
   virtual void backward_weight(std::span<Saved*> /*saved*/) {}
 
-  // I and W in one call: nothing waits in between.
+  // Runs I and W in one call: nothing is kept in between.
   virtual Tensors backward(Tensors grad_outputs, Saved& saved, const Call& call);
 
   // `element_bytes` is 4 for activations in float32.
   virtual Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const = 0;
 };
 
-// A layer that sees only the first tensor; side inputs pass by.
+// A layer that sees only the first tensor; side inputs are passed on.
 class OneTensorLayer : public Layer {
  public:
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) final;
@@ -93,7 +94,7 @@ class LossLayer {
                          Saved& saved,
                          const Call& call) = 0;
 
-  // Returns for how many targets forward() found the highest score.
+  // Returns the number of targets with the highest score in forward().
   virtual std::int64_t num_correct(const Saved& saved) const = 0;
 
   // Returns the gradient of scale x loss with respect to the input.

@@ -1,4 +1,4 @@
-// Layers and a loss after them, as one loss. A local head consists of them.
+// Layers and a loss after them, as one loss: the form of a local head.
 #pragma once
 
 #include "halfback/layers/sequence.h"

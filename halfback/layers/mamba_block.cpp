@@ -35,13 +35,13 @@ enum {
   kGradNorm
 };
 
-// As torch's linear layers start: within 1 / sqrt(inputs).
+// Returns the initial values of torch's linear layers: within 1 / sqrt(inputs).
 Init around_zero(std::int64_t num_inputs, double scale = 1.0) {
   return {.standard_deviation = scale / std::sqrt(3.0 * static_cast<double>(num_inputs)),
           .draw = Draw::Uniform};
 }
 
-// Rows [N x T, ...] seen as [N, T, ...] of `input`.
+// Returns rows [N x T, ...] as a view [N, T, ...], with the sizes of `input`.
 at::Tensor as_sequences(const at::Tensor& rows, const at::Tensor& input) {
   return rows.unflatten(0, {input.size(0), input.size(1)});
 }

@@ -1,14 +1,13 @@
 // A Mamba block: x + W_out (scan(c) * silu(z)), with n = RMSNorm(x), (u, z) = W_in n,
-// c = silu(convolution of u), and (r, B, C) = W_x c, raw = W_dt r + bias the scan's inputs.
+// c = silu(convolution of u); the scan's inputs are (r, B, C) = W_x c and raw = W_dt r + bias.
 // Source: Gu and Dao, "Mamba", arXiv:2312.00752, figure 3 and section 3.4.
 //
 // With M = N x T rows, C channels, E inner channels, S states, R rank of the step, P = R + 2 S:
 //   F  keeps until I: x [M, C], the inverse RMS [M], the states at the bounds of chunks; until W:
 //      the memory of (u, z) [M, 2E], (r, B, C) [M, P].
-//   I  computes c, raw and the states between bounds again. It makes the gradients of (u, z) in the
-//      memory of (u, z), that of raw in raw's, and the gated output in its gradient's. It also
-//      makes this micro-batch's gradients of the scan's and the convolution's parameters, which are
-//      small.
+//   I  recomputes c, raw and the states between bounds. It writes the gradients of (u, z) over (u,
+//      z), that of raw over raw, and the gated output over its gradient. It also makes this
+//      micro-batch's gradients of the scan's and the convolution's parameters, which are small.
 //   W  adds those, and reads n, g, c, the gated output, (r, B, C) and the gradients of (u, z), raw
 //      and (r, B, C) for the four matrices.
 #pragma once
@@ -27,9 +26,9 @@ class MambaBlock : public OneTensorLayer {
     std::int64_t num_taps = 4;  // of the convolution
     std::int64_t step_rank = 1;
     double epsilon = 1e-5;
-    double output_scale = 1.0;  // of the initial output matrix; less in deep models
+    double output_scale = 1.0;  // of the initial output matrix; smaller in deep models
   };
-  // Parameters are called PREFIX.norm and PREFIX.mixer..., as Hugging Face does.
+  // Parameters are named PREFIX.norm and PREFIX.mixer..., as in Hugging Face.
   MambaBlock(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;
@@ -47,7 +46,7 @@ class MambaBlock : public OneTensorLayer {
 
   struct ScanGradients {
     at::Tensor projected;
-    at::Tensor input;       // of the convolution's output, whole
+    at::Tensor input;       // of the convolution's output, complete
     at::Tensor parameters;  // [S + 2, E]
   };
   ScanGradients scan_backward(const at::Tensor& convolved,

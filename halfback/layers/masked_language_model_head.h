@@ -1,6 +1,6 @@
 // The end of BERT in training: predicts the masked tokens from their activations.
 // logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding. It computes only
-// rows whose target is 0 or more; the others have no loss.
+// rows with a target of at least 0; the others have no loss.
 // Source: Devlin et al., "BERT", arXiv:1810.04805.
 //
 // With R rows that have a target, C channels, V vocabulary:
@@ -22,11 +22,11 @@ class MaskedLanguageModelHead final : public LossLayer {
   struct Options {
     std::int64_t num_channels = 0;
     std::int64_t vocabulary = 0;
-    std::int64_t targets_per_sample = 0;  // for saved_bytes(): how many there are in each sample
+    std::int64_t targets_per_sample = 0;  // for saved_bytes()
     double standard_deviation = 0.02;
-    std::string embedding_name;  // of the parameter that E is a copy of
+    std::string embedding_name;  // of the parameter that E copies
   };
-  // Parameters are called PREFIX.transform.dense... and PREFIX.bias; `norm` is PREFIX's own.
+  // Parameters are named PREFIX.transform.dense... and PREFIX.bias; `norm` brings its own names.
   MaskedLanguageModelHead(const std::string& prefix,
                           const Options& options,
                           std::unique_ptr<Norm> norm);

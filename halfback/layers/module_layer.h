@@ -1,12 +1,12 @@
-// A torch::nn::Module as a layer. This is a header only, because torch's headers take many seconds
-// to compile: files with such modules include them already, and the library does not.
+// A torch::nn::Module as a layer. It is only a header, because torch's headers take many seconds to
+// compile: files with such modules include them already, the library does not.
 //
 //   struct BlockImpl : torch::nn::Module { torch::Tensor forward(const torch::Tensor& x); ... };
 //   TORCH_MODULE(Block);
 //   stage.add(module_layer("block", Block(64)));
 //
-// Parameters that require a gradient train; frozen ones are part of the function. Running
-// statistics of batch norms move in W. Other buffers must stay as they are.
+// Parameters that require a gradient train; frozen ones are part of the function. W updates the
+// running statistics of batch norms. Other buffers must not change.
 #pragma once
 
 #include "halfback/base/error.h"
@@ -51,7 +51,7 @@ void append_statistics(const std::string& prefix,
       {joined(prefix, "num_batches_tracked"), norm->num_batches_tracked, 1.0});
 }
 
-// Says which tensors the module has; leaves it in training mode.
+// Describes the tensors of the module; leaves it in training mode.
 inline void describe_tensors(torch::nn::Module& module, ForeignModule& described) {
   module.train();
   for (const auto& item : module.named_modules()) {
@@ -77,7 +77,7 @@ inline void describe_tensors(torch::nn::Module& module, ForeignModule& described
 
 }  // namespace detail
 
-// Makes a layer of a module (a holder or a shared pointer) and of how it is called:
+// Makes a layer of a module (a holder or a shared pointer) and a function that calls it:
 // `function(module, inputs, call)` takes and returns all tensors that travel.
 template <typename Module, typename Function>
 std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
@@ -95,7 +95,7 @@ std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
   return std::make_unique<AutogradLayer>(std::move(described), std::move(options));
 }
 
-// The same for a module with forward(x); side inputs pass by.
+// The same for a module with forward(x); side inputs are passed on.
 template <typename Module>
 std::unique_ptr<AutogradLayer> module_layer(const std::string& name,
                                             Module module,

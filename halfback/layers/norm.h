@@ -1,7 +1,7 @@
-// The common part of norms over the last dimension C of rows [M, C].
+// The base of norms over the last dimension C of rows [M, C].
 //
 //   F  keeps x and some statistics of each row until I.
-//   I  reads x and g once for the gradient of x and for this micro-batch's gradients of the
+//   I  reads x and g once to make the gradient of x and this micro-batch's gradients of the
 //      parameters, a few times C numbers. Only these wait for W.
 //   W  adds those.
 #pragma once
@@ -20,20 +20,20 @@ class Norm : public OneTensorLayer {
   // For layers that hold a norm: the same on rows [M, C] without a Saved.
   struct Normed {
     at::Tensor output;
-    at::Tensor statistics;  // num_statistics() of each row
+    at::Tensor statistics;  // num_statistics() for each row
   };
   virtual Normed normalize(const at::Tensor& rows) const = 0;
 
   struct Gradients {
-    at::Tensor input;       // g's own memory, overwritten
+    at::Tensor input;       // overwrites the memory of g
     at::Tensor parameters;  // [parameters, C]
-    at::Tensor output;      // the forward's output, computed again when asked for
+    at::Tensor output;      // the forward's output, recomputed on request
   };
   struct Backward {
     const at::Tensor& rows;
     const at::Tensor& statistics;
     at::Tensor grad_output;
-    at::Tensor residual = {};  // added to the gradient of the input when given
+    at::Tensor residual = {};  // added to the gradient of the input if given
     bool makes_output = true;
   };
   virtual Gradients backward(Backward arguments) const = 0;
@@ -41,7 +41,8 @@ class Norm : public OneTensorLayer {
   // Adds what backward() found for the parameters.
   virtual void accumulate_gradients(const at::Tensor& parameters) = 0;
 
-  // Numbers that normalize() keeps of each row, and parameters of C numbers each.
+  // The count of numbers that normalize() keeps for each row, and of parameters with C numbers
+  // each.
   virtual std::int64_t num_statistics() const = 0;
   virtual std::int64_t num_parameters() const = 0;
 };

@@ -14,7 +14,7 @@ namespace {
 // Slots of Saved::until_input.
 enum { kShape, kPlaces };
 
-// One of `count` windows over so many pixels.
+// One of `count` windows over `size` pixels.
 struct Window {
   Window(std::int64_t number, std::int64_t count, std::int64_t size)
       : begin(number * size / count), length(((number + 1) * size + count - 1) / count - begin) {}
@@ -36,7 +36,7 @@ at::Tensor window_means(const at::Tensor& input, std::int64_t dimension, std::in
   return means;
 }
 
-// Returns the gradient of what has so many values along that dimension.
+// Returns the gradient of the input, which has `size` values along that dimension.
 at::Tensor window_means_backward(const at::Tensor& gradient,
                                  std::int64_t dimension,
                                  std::int64_t size) {

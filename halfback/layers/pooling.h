@@ -10,8 +10,8 @@ namespace halfback {
 
 // The largest value of each window; windows may overlap.
 //   F  x [N, C, H, W] -> y [N, C, H', W'], H' = (H + 2 padding - size) / stride + 1; keeps one byte
-//      an element of y until I: the place of the largest value in its window.
-//   I  adds g up at those places.
+//      an element of y until I: the place of the maximum in its window.
+//   I  adds g at those places.
 class MaxPool : public OneTensorLayer {
  public:
   explicit MaxPool(const kernels::PoolWindow& window) : window_(window) {}
@@ -36,12 +36,11 @@ class GlobalAveragePool : public OneTensorLayer {
   Shape output_shape(const Shape& input_shape) const override;
 };
 
-// The means of a grid of windows, which cover all pixels and overlap where the grid does not divide
+// The means of a grid of windows, which cover all pixels and overlap if the grid does not divide
 // them: window i of G over S pixels is from floor(i S / G) to ceil((i + 1) S / G).
-//   F  x [N, C, H, W] -> y [N, C, G, G'] with G = `grid`, or H / `divisor` rounded up, where that
-//   is
+//   F  x [N, C, H, W] -> y [N, C, G, G'] with G = `grid`, or H / `divisor` rounded up if that is
 //      given; keeps nothing but a shape.
-//   I  adds g / window size up for each pixel.
+//   I  adds g / window size to each pixel.
 class AveragePool : public OneTensorLayer {
  public:
   struct Options {
@@ -59,8 +58,8 @@ class AveragePool : public OneTensorLayer {
   Options options_;
 };
 
-// x [N, ...] -> y [N, rest], the same memory; g likewise. Keeps only a shape. Its input may be the
-// mini-batch's: without a gradient of y there is none of x.
+// x [N, ...] -> y [N, rest], the same memory; likewise for g. Keeps only a shape. Its input may be
+// the mini-batch's: then neither y nor x has a gradient.
 class Flatten : public OneTensorLayer {
  public:
   at::Tensor forward(const at::Tensor& input, Saved& saved, const Call& call) override;

@@ -17,7 +17,7 @@ at::Tensor product(const at::Tensor& x, const Parameter& weight, const at::Tenso
   const at::Tensor transposed = weight.operand().t();
   if (weight.rounded.defined()) {
     at::Tensor widened = at::mm(x.to(transposed.scalar_type()), transposed).to(x.scalar_type());
-    return added.defined() ? widened.add_(added) : widened;  // add() of two types is far slower
+    return added.defined() ? widened.add_(added) : widened;  // add() with two types is far slower
   }
   at::Tensor result = at::empty({x.size(0), transposed.size(1)}, x.options());
   if (added.defined()) {

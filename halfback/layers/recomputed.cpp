@@ -9,7 +9,7 @@ namespace halfback {
 
 namespace {
 
-// A copy that I may overwrite.
+// Returns a copy that I may overwrite.
 Saved copied(const Saved& saved) {
   return cloned(saved,
                 "model: a module of libtorch has one graph, which I uses up; its gradients can be "

@@ -1,11 +1,11 @@
-// Recomputation: layers that save less in forward and compute it again in backward. The results
-// have the same bits.
+// Recompute: layers that save less in the forward and recompute it in the backward. Results have
+// the same bits.
 //
 //   recomputes_forward    F keeps only the input; I runs F again.
 //     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
 //   recomputes_gradients  I returns the gradient of the input and keeps only the gradient of the
-//     output, where the layers inside would keep theirs; W runs I again. The 2BP paper proposes
-//     it: intermediate-derivative checkpointing, arXiv:2405.18047.
+//     output, instead of those of the layers inside; W runs I again. The 2BP paper proposes it:
+//     intermediate-derivative checkpointing, arXiv:2405.18047.
 //
 // B, the fused backward, needs neither a second I nor kept gradients.
 #pragma once
@@ -32,9 +32,9 @@ class Recomputed final : public Sequence {
   Described describe(std::vector<Shape> shapes, std::int64_t element_bytes) const override;
 
  private:
-  // Computes again what a forward would have kept.
+  // Recomputes what a forward would have kept.
   void restore(Saved& saved, const Call& call);
-  // Brings the micro-batch to the point where W of the layers can run.
+  // Recomputes what W of the layers needs.
   void prepare_weight(Saved& saved);
 
   RecomputePolicy policy_;

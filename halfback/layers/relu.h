@@ -1,7 +1,7 @@
 // y = max(x, 0), element by element.
 //
-//   F  keeps one bit an element until I: whether it passed. It keeps neither x nor y, so that it
-//      does not matter who else keeps those.
+//   F  keeps one bit per element until I: whether it passed. It keeps neither x nor y, so that it
+//      does not matter which other layers keep those.
 //   I  passes g where the bit is set.
 //   W  nothing.
 #pragma once

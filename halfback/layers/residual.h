@@ -1,7 +1,7 @@
 // y = x + branch(x), where the branch is a sequence of layers that keeps the shape. Keeps nothing
 // of its own.
 //
-// The sum is made in the memory of the branch's output, so its last layer must not keep that.
+// The sum overwrites the branch's output, so the branch's last layer must not keep it.
 #pragma once
 
 #include "halfback/layers/sequence.h"

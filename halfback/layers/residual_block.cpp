@@ -17,7 +17,7 @@ namespace {
 // Slots of Saved::members.
 enum { kMain, kShortcut, kNumMembers };
 
-// Returns a branch whose first and last layer are as the header says.
+// Checks that the first and last layers of a branch are as the header says.
 ResidualBlock::Branch checked(ResidualBlock::Branch branch) {
   HALFBACK_CHECK(!branch.empty() &&
                      dynamic_cast<const Convolution*>(branch.front().get()) != nullptr &&

@@ -1,12 +1,12 @@
 // y = max(main(x) + shortcut(x), 0), where both are lists of layers and an empty shortcut is x
 // itself. Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385.
 //
-//   F  what the members keep, and one bit an element of y until I.
-//   I  the members' I, from the gradient that the ReLU let through; the two branches add up.
-//   W  the members' W, each branch from its end, the shortcut last.
+//   F  keeps what the members keep, and one bit per element of y until I.
+//   I  runs the members' I on the gradient that the ReLU let through, and adds the two branches.
+//   W  runs the members' W, each branch from its end, the shortcut last.
 //
-// A shortcut with layers begins, as main does, with a Convolution, which keeps x: that is one
-// tensor for both. Both end with a BatchNorm, which keeps no gradient.
+// A shortcut with layers begins with a Convolution, as does main. Each keeps x, one tensor for
+// both. Both end with a BatchNorm, which keeps no gradient.
 #pragma once
 
 #include "halfback/layers/sequence.h"

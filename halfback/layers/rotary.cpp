@@ -12,7 +12,7 @@ namespace halfback {
 
 namespace {
 
-// Long waves are stretched by the factor, short ones stay, and those in between are mixed.
+// Stretches long waves by the factor, keeps short ones, and blends those in between.
 double llama3_frequency(double plain, const RotaryScaling& scaling) {
   const double turns =
       static_cast<double>(scaling.original_positions) * plain / (2.0 * std::numbers::pi);
@@ -20,7 +20,7 @@ double llama3_frequency(double plain, const RotaryScaling& scaling) {
   return (1.0 - kept) * plain / scaling.factor + kept * plain;
 }
 
-// The pair, as a real number, that turns so many times over the original positions.
+// Returns the pair, as a real number, that makes `turns` turns over the original positions.
 double pair_of_turns(double turns, const RotaryOptions& options) {
   const auto positions = static_cast<double>(options.scaling.original_positions);
   return static_cast<double>(options.head_size) *
@@ -42,6 +42,7 @@ Ramp yarn_ramp(const RotaryOptions& options) {
   }
   begin = std::max(begin, 0.0);
   end = std::min(end, static_cast<double>(options.head_size - 1));
+  // Not empty, as in Hugging Face: the ramp divides by its length.
   return {.begin = begin, .end = begin == end ? end + 0.001 : end};
 }
 

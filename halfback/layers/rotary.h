@@ -1,6 +1,6 @@
 // Rotary positions: at position t, pair i of a head is rotated by t x frequency(i).
-// Source: Su et al., "RoFormer", arXiv:2104.09864. Longer contexts scale the frequencies: linear
-// (Chen et al., arXiv:2306.15595), YaRN (Peng et al., arXiv:2309.00071), and as LLaMA 3.1 does.
+// Source: Su et al., "RoFormer", arXiv:2104.09864. Longer contexts scale the frequencies: linearly
+// (Chen et al., arXiv:2306.15595), with YaRN (Peng et al., arXiv:2309.00071), or as in LLaMA 3.1.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,11 +15,11 @@ struct RotaryScaling {
   enum class Kind { None, Linear, Llama3, Yarn };
   Kind kind = Kind::None;
   double factor = 1.0;
-  std::int64_t original_positions = 0;  // llama3, yarn: those of the model before it was extended
+  std::int64_t original_positions = 0;  // llama3, yarn: of the model before its extension
   double low = 1.0;                     // llama3: low_freq_factor; yarn: beta_slow
   double high = 4.0;                    // llama3: high_freq_factor; yarn: beta_fast
-  double attention_factor = 1.0;        // yarn: of cosine and sine
-  bool truncates = true;                // yarn: ends of the ramp are whole pairs
+  double attention_factor = 1.0;        // yarn: factor of cosine and sine
+  bool truncates = true;                // yarn: the ramp ends at whole pairs
 
   bool operator==(const RotaryScaling&) const = default;
 };

@@ -21,7 +21,7 @@ enum { kLogSumExp, kMask };
 // Slots of Saved::until_weight; F fills the first three, I the last.
 enum { kInput, kAttended, kPacked, kGradOutput };
 
-// Returns what is added to the scores [N, 1, T, T]: nothing, or minus infinity for padding.
+// Returns the mask that is added to the scores [N, 1, T, T]: 0, or minus infinity for padding.
 std::optional<at::Tensor> added_mask(const at::Tensor& mask, at::ScalarType dtype) {
   if (!mask.defined()) {
     return std::nullopt;
@@ -33,7 +33,7 @@ std::optional<at::Tensor> added_mask(const at::Tensor& mask, at::ScalarType dtyp
       .expand({mask.size(0), 1, length, length});
 }
 
-// Heads [N, H, T, D] of part 0 (queries), 1 (keys) or 2 (values) of packed [N, T, 3, H, D].
+// Returns heads [N, H, T, D] of part 0 (queries), 1 (keys) or 2 (values) of packed [N, T, 3, H, D].
 at::Tensor part_of(const at::Tensor& packed, std::int64_t part) {
   return packed.select(2, part).transpose(1, 2);
 }
@@ -78,7 +78,7 @@ Tensors SelfAttention::forward(Tensors inputs, Saved& saved, const Call& /*call*
                                                .key = part_of(packed, 1),
                                                .value = part_of(packed, 2),
                                                .mask = added_mask(mask, x.scalar_type())});
-  // The kernel's output lies in memory as [N, T, H, D].
+  // The kernel's output is [N, T, H, D] in memory.
   const at::Tensor rows = attended.transpose(1, 2).reshape({x.size(0), options_.num_channels});
   saved.until_input = {log_sum_exp, mask};
   saved.until_weight = {input, rows, packed};

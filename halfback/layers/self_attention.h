@@ -1,11 +1,11 @@
 // Attention over all positions, as in BERT: W_o attention(W_qkv x + b_qkv) + b_o. An optional side
-// input is a mask [N, T] of whole numbers, 0 at positions of padding, which are not attended to.
+// input is an integer mask [N, T], 0 at padding positions, which are not attended to.
 // Sources: Vaswani et al., arXiv:1706.03762; Devlin et al., "BERT", arXiv:1810.04805.
 //
 // With M = N x T rows, C channels, H heads:
 //   F  keeps until I: the log-sum-exp [N, H, T] and the mask; until W: x, the attention's output
 //      [M, C] and the memory of q, k, v [M, 3C].
-//   I  makes the gradient of q, k, v in the memory of q, k, v; keeps g.
+//   I  writes the gradient of q, k, v over q, k, v; keeps g.
 //   W  reads x, that gradient, the attention's output and g.
 #pragma once
 
@@ -20,8 +20,8 @@ class SelfAttention final : public Layer {
     std::int64_t num_heads = 0;
     double standard_deviation = 0.02;
   };
-  // Parameters are called PREFIX.self.query..., PREFIX.output.dense..., as Hugging Face does;
-  // queries, keys and values are one matrix here.
+  // Parameters are named PREFIX.self.query..., PREFIX.output.dense..., as in Hugging Face; queries,
+  // keys and values are one matrix here.
   SelfAttention(const std::string& prefix, const Options& options);
 
   std::vector<Parameter*> parameters() override;

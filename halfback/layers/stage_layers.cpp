@@ -28,13 +28,14 @@ bool is_recomputed(const Recompute& recompute, const LayerPlace& place) {
   return false;
 }
 
-// What is done to a layer that stands in a block.
+// Returns the policy of a layer in a block.
 RecomputePolicy policy_of(const Recompute& recompute, const LayerPlace& place) {
   return {.recomputes_forward = is_recomputed(recompute, place),
           .recomputes_gradients = recompute.recomputes_gradients};
 }
 
-// Layers of one block with one policy become one; what stays as it is has a policy of none.
+// Wraps adjacent layers of one block with one policy as one layer. Layers without a policy stay as
+// they are. Returns whether it wrapped any.
 bool apply(const Recompute& recompute, StageLayers& stage) {
   StageLayers result;
   bool found = false;

@@ -12,7 +12,7 @@ namespace halfback {
 
 // The part of a model that a layer belongs to.
 struct LayerPlace {
-  int block = -1;  // of the model; -1: none, as of an embedding
+  int block = -1;  // of the model; -1: none, as for an embedding
   enum class Part { Other, Attention, FeedForward } part = Part::Other;
 };
 
@@ -27,7 +27,7 @@ struct StageLayers {
   std::vector<Parameter*> parameters() const;
 };
 
-// The layers that keep less, and recompute.
+// Which layers keep less and recompute.
 struct Recompute {
   enum class Forward { Kept, OfBlocks, OfAttention, OfFeedForward } recomputed = Forward::Kept;
   bool recomputes_gradients = false;  // inside blocks
@@ -35,7 +35,7 @@ struct Recompute {
   bool operator==(const Recompute&) const = default;
 };
 
-// Wraps the chosen layers in Recomputed. Throws ConfigError if there are none.
+// Wraps the chosen layers in Recomputed. Throws ConfigError if there are none to wrap.
 void apply_recompute(const Recompute& recompute, std::vector<StageLayers>& stages);
 
 // One micro-batch.
@@ -49,8 +49,8 @@ struct MicroBatchShape {
   std::vector<SideInput> side_inputs = {};
 };
 
-// Returns the bytes of every stage for such an input to the first one, from the formulas of the
-// layers. The model's own input is not a message: 0 bytes.
+// Returns the bytes of every stage for such an input to the first stage, from the layers' formulas.
+// The model's own input is not a message: 0 bytes.
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
                                     const MicroBatchShape& micro_batch);
 

@@ -1,5 +1,5 @@
 // Finds the memory that outlives a computation: notes the storage of every tensor that operators of
-// this thread return, and says which are alive. It counts what a graph of libtorch keeps, for which
+// this thread return, and lists those still alive. It counts what a libtorch graph keeps, for which
 // libtorch has no function.
 #pragma once
 
@@ -14,14 +14,14 @@ namespace halfback {
 
 class StorageWatch {
  public:
-  // Watches while it exists; one at a time on a thread.
+  // Watches while it exists; only one per thread at a time.
   StorageWatch();
   StorageWatch(const StorageWatch&) = delete;
   StorageWatch& operator=(const StorageWatch&) = delete;
   ~StorageWatch();
 
-  // Returns the storages that are alive, with their bytes. While the watch lives, no other storage
-  // has the address of one that is gone.
+  // Returns the storages that are alive, with their bytes. While the watch lives, no new storage
+  // reuses the address of a freed one.
   using Alive = std::unordered_map<const c10::StorageImpl*, std::int64_t>;
   Alive alive() const;
 

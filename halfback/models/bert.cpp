@@ -25,7 +25,7 @@ namespace {
 const std::string kEmbeddings = "bert.embeddings";
 const std::string kHead = "cls.predictions";
 
-// Makes the layers one after the other; dropouts are numbered as they come.
+// Makes the layers in order, and numbers the dropouts.
 class Builder {
  public:
   Builder(const BertConfig& config, at::ScalarType dtype) : config_(config), dtype_(dtype) {}

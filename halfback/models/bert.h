@@ -19,19 +19,19 @@ struct BertConfig {
   std::int64_t num_heads = 8;
   std::int64_t hidden = 1024;
   std::int64_t sequence = 128;    // in training
-  std::int64_t positions = 0;     // of the longest sequence; 0: as in training
+  std::int64_t positions = 0;     // longest sequence; 0: as in training
   std::int64_t vocabulary = 257;  // bytes and the mask
   std::int64_t num_segments = 2;
   double norm_epsilon = 1e-12;
-  double dropout = 0.1;                 // of the embedding and of what blocks add
+  double dropout = 0.1;                 // of the embedding and of the blocks' branches
   double masked_fraction = 0.15;        // of the tokens of a sequence, rounded up
-  bool has_rms_norm = false;            // as the 2BP paper trains it, instead of LayerNorm
-  bool has_sinusoid_positions = false;  // fixed, as the 2BP paper has them, instead of learned
+  bool has_rms_norm = false;            // instead of LayerNorm, as in the 2BP paper
+  bool has_sinusoid_positions = false;  // instead of learned, as in the 2BP paper
   bool has_head = true;                 // false: the encoder alone, which cannot be trained
 
   std::int64_t num_positions() const { return positions > 0 ? positions : sequence; }
 
-  // Tokens of a sequence of this length that are masked.
+  // Returns the number of masked tokens in a sequence of this length.
   std::int64_t num_masked(std::int64_t length) const;
 
   bool operator==(const BertConfig&) const = default;
@@ -40,7 +40,7 @@ struct BertConfig {
 // Returns the sizes, which point into `config`.
 ModelSizes sizes_of(BertConfig& config);
 
-// Returns the same with the positions worked out.
+// Returns the same with the positions resolved.
 BertConfig resolved(const BertConfig& config);
 
 // Throws ConfigError for sizes that no model can have.
@@ -50,8 +50,7 @@ void check(const BertConfig& config);
 std::int64_t num_parameters(const BertConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet. The
-// first stage takes token ids [N, T] and, behind them if given, a mask [N, T] of whole numbers, 0
-// for padding.
+// first stage takes token ids [N, T] and, optionally, an integer mask [N, T], 0 for padding.
 std::vector<StageLayers> build_bert(const BertConfig& config,
                                     const std::vector<int>& blocks_per_stage,
                                     at::ScalarType dtype = at::kFloat);

@@ -19,7 +19,8 @@ namespace {
 constexpr double kStandardDeviation = 0.02;
 const std::string kEmbedding = "model.embed_tokens";
 
-// The two layers of a block; outputs into the residual stream start smaller in deep models.
+// Adds the two layers of a block. In deeper models, the initial outputs into the residual stream
+// are smaller.
 void add_block(const LlamaConfig& config,
                std::int64_t index,
                const RotaryAngles& angles,
@@ -81,7 +82,7 @@ LlamaConfig resolved(const LlamaConfig& config) {
 
 void check(const LlamaConfig& config) {
   LlamaConfig copy = config;
-  copy.head_size = copy.head_size == 0 ? 1 : copy.head_size;  // what follows from the others
+  copy.head_size = copy.head_size == 0 ? 1 : copy.head_size;  // 0 means derived; not checked here
   copy.positions = config.num_positions();
   check_whole_numbers(sizes_of(copy));
   const bool is_whole = config.head_size > 0 || config.width % config.num_heads == 0;

@@ -33,7 +33,7 @@ constexpr std::array<Named, 5> kHeads = {{{"linear", LocalHead::Linear},
                                           {"mlp-sr", LocalHead::MlpSr},
                                           {"cnn", LocalHead::Cnn}}};
 
-// The layers of a head, in the order in which they are added; knows how many channels it is at.
+// Collects the layers of a head in order, and tracks the current number of channels.
 class HeadBuilder {
  public:
   explicit HeadBuilder(const LocalHeadPlace& place)
@@ -83,7 +83,7 @@ class HeadBuilder {
   }
 
  private:
-  // With ReLU.
+  // Adds a batch norm with ReLU.
   void add_norm() {
     add(std::make_unique<BatchNorm>(
         next_name(), BatchNorm::Options{.num_channels = num_channels_, .has_relu = true}));
@@ -149,7 +149,7 @@ void check_admits(LocalHead head, const LocalHeadPlace& place) {
   }
 }
 
-// The number of the last block of a stage.
+// Returns the number of the last block of a stage.
 int last_block(const StageLayers& stage) {
   int block = -1;
   for (const LayerPlace& place : stage.places) {

@@ -1,18 +1,18 @@
-// Losses in the middle of a model, each with a head of its own: from the output of any stage to the
-// model's targets. For training with local updates, in which no gradient, or not every, comes from
-// the end of the model.
+// Losses in the middle of a model, each with its own head from a stage's output to the model's
+// targets. For training with local updates, in which not all gradients come from the end of the
+// model.
 //
-//   linear  classes: the mean of all pixels, where there are some, and a linear classifier;
+//   linear  classes: the mean of all pixels, if any, and a linear classifier;
 //           tokens: a norm and a linear layer to the vocabulary, both the head's own
-//   mlp-1   classes: a hidden layer of as many channels, with ReLU, in between; mlp-2: two of them
+//   mlp-1   classes: the same with a hidden layer of as many channels, with ReLU; mlp-2: with two
 //   mlp-sr  images: means over a grid of a quarter of the side; 3 x (1x1 convolution, batch norm,
 //           ReLU); means over 2 x 2; 3 x (linear, batch norm, ReLU); linear
-//   cnn     images: 2 x (3x3 convolution, batch norm, ReLU), to as many channels and to half of
-//           them; the mean of all pixels; linear
+//   cnn     images: 2 x (3x3 convolution, batch norm, ReLU), to the same number of channels, then
+//           half of it; the mean of all pixels; linear
 //
 // Sources: linear after Nokland and Eidnes, "Training Neural Networks with Local Error Signals",
-// ICML 2019; mlp-sr: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020, which has a
-// head of two 3x3 convolutions too; the rest of cnn: Gomez, Key et al., "Interlocking
+// ICML 2019; mlp-sr: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020, which also
+// has a head of two 3x3 convolutions; the rest of cnn: Gomez, Key et al., "Interlocking
 // Backpropagation", JMLR 23(171), 2022.
 #pragma once
 
@@ -32,21 +32,21 @@ std::vector<std::string> local_head_names();
 // Throws ConfigError for another name, with a suggestion.
 LocalHead parse_local_head(const std::string& name);
 
-// Where a head stands: what the stage in front of it gives for a micro-batch, and what it is to
-// tell apart.
+// The place of a head: the output of the stage before it for a micro-batch, and the outcomes to
+// predict.
 struct LocalHeadPlace {
-  std::string name;  // in front of its parameters' names
+  std::string name;  // prefix of its parameters' names
   Task task = Task::Classes;
   std::vector<std::int64_t> input_shape;
   std::int64_t num_outcomes = 0;
 };
 
-// Returns a loss whose head reads the first tensor of what travels, and changes none. Parameters
-// have no memory yet. Throws ConfigError for a head that the place does not admit.
+// Returns a loss whose head reads the first tensor that travels, and changes none. Parameters have
+// no memory yet. Throws ConfigError for a head that the place does not admit.
 std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place);
 
-// Gives stages of a model a local loss; the last keeps its own. Parameters of the head behind block
-// i of the model are called local_heads.I..., wherever the model is cut.
+// Gives stages of a model a local loss; the last keeps its own. Parameters of the head after block
+// I of the model are named local_heads.I..., for any cut of the model.
 void add_local_heads(const ModelConfig& config,
                      LocalHead head,
                      const std::vector<int>& stages_with_loss,

@@ -18,7 +18,7 @@ constexpr double kStandardDeviation = 0.02;
 constexpr std::int64_t kWidthPerRank = 16;
 const std::string kEmbedding = "backbone.embeddings";
 
-// Outputs into the residual stream start smaller in deep models.
+// In deeper models, the initial outputs into the residual stream are smaller.
 std::unique_ptr<MambaBlock> build_block(const MambaConfig& config, int index) {
   return std::make_unique<MambaBlock>(
       fmt::format("backbone.layers.{}", index),

@@ -19,7 +19,7 @@ struct MambaConfig {
   std::int64_t conv_size = 4;
   std::int64_t expand = 2;      // inner channels are expand x width
   std::int64_t dt_rank = 0;     // 0: width / 16, rounded up
-  std::int64_t sequence = 128;  // in training; the model has no longest
+  std::int64_t sequence = 128;  // in training; the model has no maximum
   std::int64_t vocabulary = 256;
   double norm_epsilon = 1e-5;
   bool has_tied_head = false;
@@ -30,13 +30,13 @@ struct MambaConfig {
 // Returns the sizes, which point into `config`.
 ModelSizes sizes_of(MambaConfig& config);
 
-// Returns the same with the rank of the steps worked out.
+// Returns the same with the rank of the step projection resolved.
 MambaConfig resolved(const MambaConfig& config);
 
 // Throws ConfigError for sizes that no model can have.
 void check(const MambaConfig& config);
 
-// Returns the rank of the steps' projection, with its default worked out.
+// Returns the rank of the step projection, with its default resolved.
 std::int64_t step_rank(const MambaConfig& config);
 
 // Returns the number of trainable parameters.

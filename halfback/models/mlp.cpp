@@ -15,7 +15,7 @@ namespace halfback {
 
 namespace {
 
-// Normal with variance 2 / inputs, as for any layer before a ReLU.
+// The initial weight is normal with variance 2 / inputs, as for any layer before a ReLU.
 void add_hidden(const MlpConfig& config, std::int64_t index, StageLayers& stage) {
   const std::int64_t inputs = index == 0 ? config.num_inputs : config.width;
   const LayerPlace place{.block = static_cast<int>(index)};

@@ -1,4 +1,4 @@
-// A classifier of hidden layers, each linear with bias and ReLU, over flattened inputs: the
+// A classifier with hidden layers, each linear with bias and ReLU, over flattened inputs: the
 // smallest model that learns images.
 #pragma once
 
@@ -12,7 +12,7 @@ namespace halfback {
 struct MlpConfig {
   static constexpr const char* kName = "mlp";
 
-  std::int64_t num_layers = 4;    // hidden ones: what is cut into stages
+  std::int64_t num_layers = 4;    // hidden layers, which are cut into stages
   std::int64_t num_inputs = 784;  // features of a flattened sample
   std::int64_t width = 256;       // of each hidden layer
   std::int64_t num_classes = 10;

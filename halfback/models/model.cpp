@@ -14,7 +14,7 @@ namespace halfback {
 
 namespace {
 
-// One of each, in their default sizes.
+// Returns one of each model, in its default sizes.
 const std::vector<ModelConfig>& all_models() {
   static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, MambaConfig{},
                                                ResnetConfig{}, MlpConfig{}};
@@ -61,7 +61,7 @@ int count_blocks(const Config& config) {
 }
 int count_blocks(const ResnetConfig& config) { return num_blocks(config); }
 
-// The shape of one sample.
+// Returns the shape of one sample.
 template <typename Config>
 std::vector<std::int64_t> sample_shape(const Config& config) {
   return {config.sequence};

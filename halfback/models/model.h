@@ -1,4 +1,4 @@
-// Any of the models that Halfback knows, by its sizes.
+// Any of Halfback's models, as its sizes.
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
@@ -17,17 +17,17 @@ namespace halfback {
 
 using ModelConfig = std::variant<LlamaConfig, BertConfig, MambaConfig, ResnetConfig, MlpConfig>;
 
-// What a model learns, and so what data it takes.
+// What a model learns, which determines its data.
 enum class Task {
   NextToken,    // token ids [N, T] to the next ones
-  MaskedToken,  // token ids [N, T] with some masked to what they were
+  MaskedToken,  // token ids [N, T], some masked, to the masked ones
   Classes,      // images to their classes [N]
 };
 
 // Names of the models, as in --model.
 std::vector<std::string> model_names();
 
-// Returns a model of that name in its default sizes. Throws ConfigError for a name not known.
+// Returns the model of that name in its default sizes. Throws ConfigError for an unknown name.
 ModelConfig default_model(const std::string& name);
 
 std::string model_name(const ModelConfig& config);
@@ -36,10 +36,10 @@ Task task_of(const ModelConfig& config);
 // Returns the sizes, which point into `config`.
 ModelSizes sizes_of(ModelConfig& config);
 
-// Returns the size of that name as text; empty when the model has none.
+// Returns the size of that name as text; empty if the model has none.
 std::string size_text(ModelConfig config, const std::string& name);
 
-// Returns the model with sizes that follow from others (given as 0) worked out.
+// Returns the model with derived sizes (given as 0) resolved.
 ModelConfig resolved(const ModelConfig& config);
 
 // Throws ConfigError for sizes that no model can have.
@@ -48,19 +48,19 @@ void check(const ModelConfig& config);
 // Returns the number of trainable parameters.
 std::int64_t num_parameters(const ModelConfig& config);
 
-// Returns how many blocks a cut deals out to the stages.
+// Returns how many blocks a cut distributes over the stages.
 int num_blocks(const ModelConfig& config);
 
 // Returns one line, as in "llama: 8 layers, width 256, ...: 6.45 M parameters".
 std::string describe(const ModelConfig& config);
 
-// Returns the shape of the first input of so many samples.
+// Returns the shape of the first input for `num_samples` samples.
 std::vector<std::int64_t> input_shape(const ModelConfig& config, std::int64_t num_samples);
 
-// Returns how many targets there are to tell apart: tokens or classes.
+// Returns the number of possible targets: tokens or classes.
 std::int64_t num_outcomes(const ModelConfig& config);
 
-// What speed is counted in: "tokens", of which a sample has several, or "images".
+// Returns the unit of throughput: "tokens", several per sample, or "images".
 std::string item_name(const ModelConfig& config);
 std::int64_t items_per_sample(const ModelConfig& config);
 

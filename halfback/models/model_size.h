@@ -9,8 +9,7 @@
 
 namespace halfback {
 
-// Whether a size belongs to the model, or is a run's choice, which another run of the same model
-// may make otherwise.
+// Whether a size belongs to the model, or is a choice that may differ between runs of the model.
 enum class Fixed { InModel, InRun };
 
 struct ModelSize {
@@ -24,7 +23,7 @@ using ModelSizes = std::vector<ModelSize>;
 // Returns the value as a user would write it.
 std::string to_text(const ModelSize& size);
 
-// Sets the value. Throws ConfigError for a text that is no such value.
+// Sets the value. Throws ConfigError for a text that is not such a value.
 void set_from_text(const ModelSize& size, const std::string& text);
 
 // Throws ConfigError for a whole number that is not from 1 to 2^24.
@@ -33,7 +32,7 @@ void check_whole_numbers(const ModelSizes& sizes);
 // Throws ConfigError for a number that is not finite and above 0.
 void check_positive(const char* name, double value);
 
-// Throws ConfigError for a sequence that is longer than the model has positions for.
+// Throws ConfigError for a sequence that is longer than the model's positions.
 void check_sequence(std::int64_t sequence, std::int64_t num_positions);
 
 }  // namespace halfback

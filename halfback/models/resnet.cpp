@@ -40,7 +40,7 @@ std::int64_t expansion(const Variant& variant) {
   return variant.has_bottlenecks ? kBottleneckExpansion : 1;
 }
 
-// Where one residual block stands and what goes through it.
+// The place and the channels of one residual block.
 struct BlockPlan {
   std::string name;
   std::int64_t inputs = 0;  // channels
@@ -67,7 +67,7 @@ std::vector<BlockPlan> plan_blocks(const ResnetConfig& config) {
   return plans;
 }
 
-// Appends a convolution without bias and its norm, named as torchvision has them.
+// A convolution without bias and its norm, with torchvision's names.
 struct ConvolutionAndNorm {
   std::string convolution;
   std::string norm;

@@ -1,7 +1,7 @@
 // Residual networks for images: stem, blocks in four groups, mean over the pixels, linear
 // classifier. Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385;
-// bottlenecks stride in their 3x3 convolution, as torchvision's. Parameter names in checkpoints are
-// those of torchvision's resnet18 ... resnet152.
+// bottlenecks stride in their 3x3 convolution, as in torchvision. Parameter names in checkpoints
+// are those of torchvision's resnet18 ... resnet152.
 #pragma once
 
 #include "halfback/layers/stage_layers.h"
@@ -15,13 +15,13 @@ struct ResnetConfig {
   static constexpr const char* kName = "resnet";
 
   std::int64_t depth = 18;  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks
-  std::int64_t width = 64;  // channels inside the blocks of the first group; doubles in each other
+  std::int64_t width = 64;  // channels inside the first group's blocks; doubles with each group
   std::int64_t num_classes = 10;
   std::int64_t image_channels = 1;
   std::int64_t image_height = 28;
   std::int64_t image_width = 28;
-  // A 3x3 convolution without stride and pooling, for images of about 32 x 32 pixels, in place of
-  // 7x7 with stride 2 and max-pool.
+  // A 3x3 convolution without stride or pooling, for images of about 32 x 32 pixels, instead of 7x7
+  // with stride 2 and max-pool.
   bool has_small_stem = true;
 
   bool operator==(const ResnetConfig&) const = default;
@@ -33,7 +33,7 @@ ModelSizes sizes_of(ResnetConfig& config);
 // Throws ConfigError for sizes that no model can have.
 void check(const ResnetConfig& config);
 
-// Returns the number of residual blocks: what is cut into stages.
+// Returns the number of residual blocks, which are cut into stages.
 int num_blocks(const ResnetConfig& config);
 
 // Returns the number of trainable parameters, without running statistics.
