@@ -38,7 +38,7 @@ namespace {
 constexpr std::int64_t kDefaultSequences = 64;
 constexpr std::int64_t kDefaultImages = 1000;
 
-// The types of a checkpoint's values; the first is that of the checkpoint that a run begins with.
+// The type of a checkpoint's values that is the same as in the checkpoint that the run begins with.
 constexpr const char* kInheritedDtype = "as-initial";
 
 struct Options {

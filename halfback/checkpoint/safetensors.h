@@ -19,7 +19,7 @@ namespace halfback {
 
 class MappedFile;
 
-// One file, mapped for reading. Throws FileError as parse_safetensors_header does.
+// One file, mapped for reading. Throws FileError like parse_safetensors_header().
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);

@@ -48,7 +48,7 @@ std::string_view format_dtype(const NamedTensor& named, const std::string& where
   return dtype;
 }
 
-// Returns the tensors' places in the file: widest elements first, else as given.
+// Returns the tensors' places in the file: widest elements first, otherwise in the given order.
 std::vector<std::size_t> write_order(const std::vector<NamedTensor>& tensors) {
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -16,7 +16,7 @@ namespace halfback {
 // The files of a tokenizer: bytes by name.
 using TokenizerFiles = std::map<std::string, std::string>;
 
-// Makes text from tokens, one by one. Not thread-safe.
+// Turns tokens into text, one by one. Not thread-safe.
 class TextDecoder {
  public:
   virtual ~TextDecoder() = default;
@@ -41,7 +41,7 @@ class Tokenizer {
   // the vocabulary, or the first after it.
   virtual std::int64_t mask_token() const { return vocabulary(); }
 
-  // Returns the ids that the model has learned to see before and after a text.
+  // Returns the ids that the model expects before and after a text.
   virtual std::vector<std::int32_t> prefix() const { return {}; }
   virtual std::vector<std::int32_t> suffix() const { return {}; }
 

@@ -31,7 +31,7 @@ void require_reproducible_operators(at::Device device);
 
 class RankDevice {
  public:
-  // `device` as device_of_rank returns it.
+  // `device` comes from device_of_rank().
   RankDevice(int rank, at::Device device);
 
   at::Device device() const { return device_; }

@@ -195,6 +195,7 @@ void Executor::send(const Action& action) {
                         ? take(mail.activations_out, action.micro_batch, "activation")
                         : take(mail.gradients_out, action.micro_batch, "gradient");
   const int to = schedule_->placement.rank_of(counterpart(action));
+  // Tensors in transit are counted to no rank.
   hand_over_all(tensors, kNoRank);
   transport_.send({.from = rank_, .to = to}, action, std::move(tensors));
 }

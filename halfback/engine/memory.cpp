@@ -97,6 +97,7 @@ void deallocate(void* data) {
   Header* const header = header_of(data);
   rank_at(header->owner.load(std::memory_order_relaxed)).remove(header->bytes);
   Rank& home = rank_at(header->home);
+  // A rank never needs more than its peak at once.
   const std::int64_t limit = std::max(kCacheFloor, home.peak.load(std::memory_order_relaxed));
   {
     const std::lock_guard lock(home.mutex);

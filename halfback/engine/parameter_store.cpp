@@ -154,6 +154,7 @@ void ParameterStore::complete_gradients() {
 void ParameterStore::end_gradient_group(bool is_last) {
   complete_gradients();
   if (is_last) {
+    // Added last, so the sum is in gradients_.
     group_sums_.add(gradients_, &spares_);
     group_sums_.finish(&spares_);
     for (Parameter* const parameter : parameters_) {

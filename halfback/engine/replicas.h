@@ -74,7 +74,7 @@ class Replicas {
   // By pair and replica, if this rank holds either: the ranks of original and copy.
   std::map<std::pair<std::size_t, int>, Group> ties_;
   std::optional<GradientReduction> reduction_;
-  std::set<int> begun_;  // stages whose sums are under way
+  std::set<int> begun_;  // stages whose sums are in progress
 };
 
 }  // namespace halfback

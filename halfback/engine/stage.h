@@ -35,7 +35,7 @@ class Stage {
   struct Options {
     at::Device device = at::kCPU;
     at::ScalarType dtype = at::kFloat;
-    std::optional<at::ScalarType> product_dtype = {};  // of matrix products, when smaller
+    std::optional<at::ScalarType> product_dtype = {};  // of matrix products, if smaller
     WeightGradients weight_gradients = WeightGradients::Looped;
     std::uint64_t seed = 0;   // of random masks
     int gradient_groups = 1;  // that each replica of a stage sums on its own; a power of two

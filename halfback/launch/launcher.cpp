@@ -20,7 +20,7 @@ void make_log_directory(const std::string& directory) {
   }
 }
 
-// One start of all processes, from beginning to end.
+// Starts all processes once and runs them until all have ended.
 TeamOutcome run_once(const LaunchRequest& request,
                      int restart,
                      const std::vector<std::string>& added,

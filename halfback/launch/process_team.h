@@ -17,7 +17,7 @@ struct TeamRequest {
     std::string name;                      // for messages, such as "process 1 (ranks 2-3)"
     std::vector<std::string> environment;  // NAME=VALUE
   };
-  std::string program;                 // of every process: its path
+  std::string program;                 // path, for every process
   std::vector<std::string> arguments;  // its name first
   std::vector<Process> processes;
   std::string log_directory;  // for the output of each, process_0.log ...; "" for none

@@ -34,7 +34,7 @@ struct Candidate {
   Timeline all_spans;                          // of every counted round
   std::vector<std::int64_t> activation_bytes;  // peak of each rank
   double bubble_fraction = 0.0;
-  double reduction_seconds = 0.0;  // of the rank with the longest; likewise what is exposed
+  double reduction_seconds = 0.0;  // of the rank with the longest; likewise the exposed part
   double exposed_reduction_seconds = 0.0;
   bool is_bit_equal = false;
 };

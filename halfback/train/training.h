@@ -82,8 +82,8 @@ class Training {
   Inherited inherited_;
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;               // of step state_step_ + 1
-  std::optional<CheckpointWriter> writer_;  // ends before the pipeline, whose stages it knows
-  std::optional<ProcessRun::Watch> watch_;  // ends before both
+  std::optional<CheckpointWriter> writer_;  // destroyed before the pipeline, whose stages it uses
+  std::optional<ProcessRun::Watch> watch_;  // destroyed before both
 };
 
 }  // namespace halfback

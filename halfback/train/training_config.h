@@ -40,13 +40,13 @@ struct TrainingConfig {
 
   double validation_fraction = 0.1;    // the end of a text; 0: none, and no validation
   std::int64_t evaluate_every = 50;    // steps, and after the last one; 0: never
-  std::int64_t evaluate_samples = 64;  // more make the loss steadier and take as much longer
+  std::int64_t evaluate_samples = 64;  // more make the loss steadier but take proportionally longer
 
   // -- Checkpoints
 
   std::filesystem::path checkpoint;   // "": none
   std::int64_t checkpoint_every = 0;  // steps; 0: only at the end
-  int keep = 1;                       // the newest and those before it, each with its own room
+  int keep = 1;                       // the newest and those before it, each takes its own space
   std::optional<at::ScalarType> checkpoint_dtype;  // as CheckpointOptions::dtype
 
   // -- Where it starts

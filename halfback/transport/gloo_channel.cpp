@@ -137,6 +137,7 @@ void GlooSender::send_now(const Envelope& envelope) {
   };
   post(tensor_of(header));
   if (!has_same_layout) {
+    // The receiver has posted receives of the previous layout: use them up.
     for_each_tensor(layout_, [&](std::int64_t dtype, at::IntArrayRef) {
       if (dtype >= 0) {
         post(tensor_of(nothing));
@@ -202,6 +203,7 @@ bool GlooReceiver::wait_for_tensors(Waits::Clock::time_point deadline) {
 }
 
 bool GlooReceiver::take_layout(Waits::Clock::time_point deadline) {
+  // The receives of the previous layout were posted first, so they end first.
   if (!wait_for_tensors(deadline)) {
     return false;
   }

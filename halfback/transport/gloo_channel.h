@@ -32,7 +32,7 @@
 
 namespace halfback {
 
-// Allocates the tensor that a received one arrives in.
+// Allocates the tensor that a message's tensor is received into.
 using Allocate = std::function<at::Tensor(at::IntArrayRef sizes, at::ScalarType dtype)>;
 
 // The layout of a message's tensors, as numbers: how many there are, then for each its dtype (-1:

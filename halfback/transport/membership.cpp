@@ -209,6 +209,7 @@ void Membership::end() {
   if (has_ended) {
     talker_.join();
   } else {
+    // The store does not answer. The thread keeps the state alive.
     talker_.detach();
   }
 }
@@ -223,6 +224,7 @@ std::string Membership::report(const std::string& text) {
   }
   state_->changed.notify_all();
   if (!state_->changed.wait_for(lock, kGrace, [&] { return state_->failure.has_value(); })) {
+    // The store does not answer, so this process's own report counts.
     state_->learn(state_->heartbeats.with_positions(text), true);
   }
   return *state_->failure;

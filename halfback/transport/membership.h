@@ -26,7 +26,7 @@ struct MembershipOptions {
   std::vector<std::string> heartbeat_keys;  // of all; each already holds kFirstHeartbeat
   std::string failure_key;                  // of the first failure
   std::string heard_key;                    // set once this process knows of it
-  std::string store_owner;                  // who failed when the store is gone
+  std::string store_owner;                  // who has failed if the store is gone
   std::chrono::duration<double> timeout{60};
 };
 

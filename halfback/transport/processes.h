@@ -49,8 +49,8 @@ class Processes {
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name(int process) const { return names_[static_cast<std::size_t>(process)]; }
 
-  // Returns the prefix of an error that says where it is: the name if the processes are on several
-  // hosts, "" if all see the same files.
+  // Returns the prefix of an error that says where it occurred: the name if the processes are on
+  // several hosts, "" if all see the same files.
   std::string prefix(int process) const;
 
   // One thread at a time makes the calls below, and all processes make them in the same order.

@@ -44,13 +44,13 @@ class StoreClient {
 
   void set(const std::string& key, const std::string& text);
 
-  // Sets the text of a key that nobody has set yet. Returns the key's text.
+  // Sets the text of a key unless it is set already. Returns the key's text.
   std::string set_first(const std::string& key, const std::string& text);
 
   bool has(const std::vector<std::string>& keys);
   std::optional<std::string> find(const std::string& key);
 
-  // Returns the texts of keys that are all there.
+  // Returns the texts of keys that must all be set.
   std::vector<std::string> get(const std::vector<std::string>& keys);
 
  private:

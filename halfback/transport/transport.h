@@ -54,7 +54,7 @@ class Transport {
   // Takes the oldest message out of the channel. It must be the one that `action` (a RECV) names.
   virtual Message receive(const Route& route, const Action& action) = 0;
 
-  // Returns the use of every channel out of a local rank that has carried anything.
+  // Returns the use of every channel from a local rank that has carried anything.
   virtual std::vector<LinkUse> links(int rank) const = 0;
 
   // Wakes every wait with StoppedError, now and later.

@@ -67,6 +67,7 @@ void Waits::end_late_ones() {
     for (auto& [transfer, deadline] : waiting_) {
       if (deadline <= now) {
         transfer->abort();
+        // Aborted once; wait() removes it.
         deadline = kNoDeadline;
       }
       next_look_ = std::min(next_look_, deadline);

@@ -45,7 +45,7 @@ std::shared_ptr<void> compile(const std::string& pattern,
   return {code, [](void* made) { pcre2_code_free(static_cast<pcre2_code*>(made)); }};
 }
 
-// The stack of compiled patterns on this thread.
+// This thread's stack for compiled patterns.
 pcre2_match_context* match_context() {
   struct Context {
     Context() { pcre2_jit_stack_assign(context, nullptr, stack); }
