@@ -222,7 +222,7 @@ void print_dry_run(const TrainingConfig& config, const DryRun& request, std::ost
     costs = {load_cost_file(request.cost_file).costs, "the times in " + request.cost_file};
     costs->model.check(schedule);
   }
-  out << fmt::format("model: {}\nschedule: {}\nprocesses: {}; threads: {} a rank\n",
+  out << fmt::format("model: {}\nschedule: {}\nprocesses: {}; threads: {} per rank\n",
                      describe(config.model), headline(schedule), request.num_processes,
                      config.pipeline.threads_per_rank);
   print_placement(schedule, parts, request.num_processes, out);

@@ -100,10 +100,10 @@ void print_communication(std::ostream& out, const Timeline& timeline, const Stat
     sum.seconds += link.seconds;
   }
   if (sum.messages > 0) {
-    out << fmt::format("messages: {} a step, {}, on {} links", sum.messages,
+    out << fmt::format("messages: {} per step, {}, over {} links", sum.messages,
                        format_bytes(sum.bytes), timeline.links.size());
     if (sum.seconds > 0.0) {
-      out << fmt::format(", {:.1f} % of their time under way hidden from their senders",
+      out << fmt::format(", {:.1f} % of their time in transit hidden from their senders",
                          100.0 * hidden_message_fraction(timeline));
     }
     out << '\n';

@@ -140,8 +140,8 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
     // Keeps the mini-batch, in as many micro-batches as this schedule has.
     const int num_parts = config.schedule->num_micro_batches;
     std::optional<std::int64_t>& size = options.training.micro_batch_size;
-    if (!size && state.samples_per_step && *state.samples_per_step % num_parts == 0) {
-      size = *state.samples_per_step / num_parts;
+    if (!size && state.samples_per_step % num_parts == 0) {
+      size = state.samples_per_step / num_parts;
     }
   }
   // A checkpoint knows its model, so sizes need not be given again.
@@ -166,7 +166,7 @@ void print_start(const Training& training) {
   std::cout << fmt::format(
       "model: {}\n"
       "schedule: {}\n"
-      "threads: {} a rank\n",
+      "threads: {} per rank\n",
       describe(config.model), headline(*config.schedule), config.pipeline.threads_per_rank);
   if (!config.tokenizer->files().empty()) {
     std::cout << fmt::format("tokenizer: {} pieces\n", config.tokenizer->vocabulary());

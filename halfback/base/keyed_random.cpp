@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 
+#include <numeric>
 #include <string>
 
 namespace halfback {
@@ -18,14 +19,19 @@ std::uint64_t mix(std::uint64_t value) {
   return value ^ (value >> 31);
 }
 
+std::uint64_t absorb(std::uint64_t hash, std::uint64_t word) {
+  return mix(hash + kGolden + mix(word + kGolden));
+}
+
 }  // namespace
 
-std::uint64_t keyed_hash(std::initializer_list<std::uint64_t> key) {
-  std::uint64_t hash = kGolden;
-  for (const std::uint64_t word : key) {
-    hash = mix(hash + kGolden + mix(word + kGolden));
-  }
-  return hash;
+std::uint64_t keyed_hash(Purpose purpose, std::initializer_list<std::uint64_t> key) {
+  return std::accumulate(key.begin(), key.end(),
+                         absorb(kGolden, static_cast<std::uint64_t>(purpose)), absorb);
+}
+
+std::uint64_t mixed_bits(std::initializer_list<std::uint64_t> words) {
+  return std::accumulate(words.begin(), words.end(), kGolden, absorb);
 }
 
 double to_unit_interval(std::uint64_t hash) { return static_cast<double>(hash >> 11) * 0x1.0p-53; }
@@ -43,7 +49,7 @@ std::uint64_t KeyedPermutation::encrypt(std::uint64_t value) const {
   std::uint64_t left = value >> half_bits_;
   std::uint64_t right = value & mask;
   for (std::uint64_t round = 0; round < kNumRounds; ++round) {
-    const std::uint64_t next = left ^ (keyed_hash({key_, round, right}) & mask);
+    const std::uint64_t next = left ^ (mixed_bits({key_, round, right}) & mask);
     left = right;
     right = next;
   }

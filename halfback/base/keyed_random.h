@@ -9,8 +9,33 @@
 
 namespace halfback {
 
-// Returns 64 well-mixed bits of the key. Keys that differ in order or length give different bits.
-std::uint64_t keyed_hash(std::initializer_list<std::uint64_t> key);
+// What a number is drawn for: the first word of its key, so that no two purposes share a key. The
+// bits of a run depend on the order of this list; a new purpose comes at its end.
+enum class Purpose : std::uint64_t {
+  Initialization,    // of a parameter; key: seed, number of the parameter in the model
+  MicroBatch,        // all that is random in its passes; key: seed, step, micro-batch
+  Dropout,           // key: that of the micro-batch, place in the model
+  Sampling,          // of a generated token; key: seed, number of the token
+  TextOrder,         // of sequences; key: seed, epoch
+  TextOffset,        // where the first sequence begins; key: seed, epoch
+  ImageOrder,        // key: seed, epoch
+  ImageLabel,        // drawn in place of the true one; key: seed, image
+  Masking,           // of a sequence; key: seed, part of the data, number of the sequence
+  MaskedPlaces,      // key: that of the sequence
+  MaskedFate,        // key: that of the sequence, number of the place
+  MaskedToken,       // that replaces another; key: that of the sequence, number of the place
+  SyntheticBatch,    // key: seed, micro-batch
+  SyntheticInputs,   // key: that of the batch
+  SyntheticTargets,  // key: that of the batch
+  SyntheticNumber,   // key: that of inputs or targets, number of the element
+};
+
+// Returns 64 well-mixed bits of purpose and key. Another order or length of the key gives other
+// bits.
+std::uint64_t keyed_hash(Purpose purpose, std::initializer_list<std::uint64_t> key);
+
+// Returns the same of words without a purpose, for users whose words are keyed already.
+std::uint64_t mixed_bits(std::initializer_list<std::uint64_t> words);
 
 // Returns a number in [0, 1) from the upper 53 bits of a hash.
 double to_unit_interval(std::uint64_t hash);

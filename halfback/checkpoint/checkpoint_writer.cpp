@@ -16,22 +16,21 @@ void CheckpointWriter::begin(const std::vector<StageBuffers>& stages, const Trai
   for (std::size_t i = 0; i < stages.size(); ++i) {
     copy_buffers(stages[i], copies_[i]);
   }
-  under_way_ = std::async(std::launch::async, [this, state] {
+  writing_ = std::async(std::launch::async, [this, state] {
     save_checkpoint(directory_, config_, copies_, state, options_);
     options_.previous_step = state.step;
   });
 }
 
 void CheckpointWriter::check() {
-  if (under_way_.valid() &&
-      under_way_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+  if (writing_.valid() && writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
     finish();
   }
 }
 
 void CheckpointWriter::finish() {
-  if (under_way_.valid()) {
-    under_way_.get();
+  if (writing_.valid()) {
+    writing_.get();
   }
 }
 

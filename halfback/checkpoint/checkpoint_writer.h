@@ -38,8 +38,8 @@ class CheckpointWriter {
   ModelConfig config_;
   CheckpointOptions options_;
   std::vector<StageBuffers> copies_;
-  std::future<void>
-      under_way_;  // the last member: its end waits for the thread, which uses the rest
+  // The last member: its end waits for the thread, which uses the others.
+  std::future<void> writing_;
 };
 
 }  // namespace halfback

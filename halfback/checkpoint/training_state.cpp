@@ -12,17 +12,12 @@ namespace halfback {
 
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;  // 1 drew other random numbers from a seed
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& found) {
   throw FileError(fmt::format(
       "{}: {}; expected the training state that train writes; resume from another checkpoint",
       path.string(), found));
-}
-
-template <typename Value>
-std::optional<Value> optional_of(const nlohmann::json& json, const char* key) {
-  return json.contains(key) ? std::optional(json.at(key).get<Value>()) : std::nullopt;
 }
 
 std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
@@ -36,9 +31,11 @@ std::optional<LossScaleState> loss_scale_of(const nlohmann::json& json) {
 }
 
 void check(const TrainingState& state, const std::filesystem::path& path) {
-  if (state.step < 0 || state.position < 0 || state.gradient_groups < 1) {
-    refuse(path, fmt::format("step {}, position {}, {} gradient groups", state.step, state.position,
-                             state.gradient_groups));
+  if (state.step < 0 || state.position < 0 || state.gradient_groups < 1 ||
+      state.samples_per_step < 1) {
+    refuse(path,
+           fmt::format("step {}, position {}, {} gradient groups, {} samples per step", state.step,
+                       state.position, state.gradient_groups, state.samples_per_step));
   }
   if (const auto& scale = state.loss_scale;
       scale && !(scale->value > 0.0 && scale->good_steps >= 0 && scale->skipped_steps >= 0)) {
@@ -56,22 +53,12 @@ std::string to_text(const TrainingState& state) {
                          {"seed", state.seed},
                          {"optimizer", state.optimizer},
                          {"data_bytes", state.data_bytes},
-                         {"gradient_groups", state.gradient_groups}};
-  if (state.data_crc32) {
-    json["data_crc32"] = *state.data_crc32;
-  }
-  if (state.training_bytes) {
-    json["training_bytes"] = *state.training_bytes;
-  }
-  if (state.tokenizer_crc32) {
-    json["tokenizer_crc32"] = *state.tokenizer_crc32;
-  }
-  if (state.samples_per_step) {
-    json["samples_per_step"] = *state.samples_per_step;
-  }
-  if (!state.options.empty()) {
-    json["options"] = state.options;
-  }
+                         {"data_crc32", state.data_crc32},
+                         {"training_bytes", state.training_bytes},
+                         {"tokenizer_crc32", state.tokenizer_crc32},
+                         {"gradient_groups", state.gradient_groups},
+                         {"samples_per_step", state.samples_per_step},
+                         {"options", state.options}};
   if (state.loss_scale) {
     json["loss_scale"] = {{"value", state.loss_scale->value},
                           {"good_steps", state.loss_scale->good_steps},
@@ -86,21 +73,23 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
   TrainingState state;
   try {
     if (json.at("version").get<int>() != kVersion) {
-      throw FileError(fmt::format("{}: version {}; expected {}; use the release that wrote it",
-                                  path.string(), json.at("version").dump(), kVersion));
+      throw FileError(
+          fmt::format("{}: version {}; expected {}; resume with the release that wrote it, or "
+                      "start again from its parameters with --initial",
+                      path.string(), json.at("version").dump(), kVersion));
     }
     state = {.step = json.at("step").get<std::int64_t>(),
              .position = json.at("position").get<std::int64_t>(),
              .seed = json.at("seed").get<std::uint64_t>(),
              .optimizer = json.at("optimizer").get<std::string>(),
              .data_bytes = json.at("data_bytes").get<std::int64_t>(),
-             .data_crc32 = optional_of<std::uint32_t>(json, "data_crc32"),
-             .training_bytes = optional_of<std::int64_t>(json, "training_bytes"),
-             .tokenizer_crc32 = optional_of<std::uint32_t>(json, "tokenizer_crc32"),
+             .data_crc32 = json.at("data_crc32").get<std::uint32_t>(),
+             .training_bytes = json.at("training_bytes").get<std::int64_t>(),
+             .tokenizer_crc32 = json.at("tokenizer_crc32").get<std::uint32_t>(),
              .loss_scale = loss_scale_of(json),
-             .gradient_groups = json.value("gradient_groups", 1),
-             .samples_per_step = optional_of<std::int64_t>(json, "samples_per_step"),
-             .options = json.value("options", std::map<std::string, std::string>())};
+             .gradient_groups = json.at("gradient_groups").get<int>(),
+             .samples_per_step = json.at("samples_per_step").get<std::int64_t>(),
+             .options = json.at("options").get<std::map<std::string, std::string>>()};
   } catch (const nlohmann::json::exception& error) {
     refuse(path, error.what());
   }

@@ -18,13 +18,12 @@ struct TrainingState {
   std::uint64_t seed = 0;
   std::string optimizer;        // "adamw" or "sgd"
   std::int64_t data_bytes = 0;  // size of the data, to detect other data
-  // Missing in states of the first versions.
-  std::optional<std::uint32_t> data_crc32 = {};
-  std::optional<std::int64_t> training_bytes = {};  // of the data; the rest is for validation
-  std::optional<std::uint32_t> tokenizer_crc32 = {};
+  std::uint32_t data_crc32 = 0;
+  std::int64_t training_bytes = 0;  // of the data; the rest is for validation
+  std::uint32_t tokenizer_crc32 = 0;
   std::optional<LossScaleState> loss_scale = {};  // if it is dynamic
   int gradient_groups = 1;                        // of micro-batches, summed one by one
-  std::optional<std::int64_t> samples_per_step = {};
+  std::int64_t samples_per_step = 1;
   std::map<std::string, std::string> options = {};  // values of those that may change, by name
 
   bool operator==(const TrainingState&) const = default;

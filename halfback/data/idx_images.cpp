@@ -24,10 +24,6 @@ constexpr const char* kInstall =
     "install Debian's dataset-fashion-mnist and use /usr/share/datasets/fashion-mnist, or another "
     "directory";
 
-// The last word of each key, so that the draws are independent.
-constexpr std::uint64_t kOrderKey = 3;
-constexpr std::uint64_t kLabelKey = 4;
-
 std::filesystem::path find_file(const std::filesystem::path& directory, const std::string& name) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(directory, ignored)) {
@@ -143,7 +139,8 @@ void IdxImages::measure_pixels(const std::filesystem::path& directory) {
 void IdxImages::randomize_labels() {
   const auto num_classes = static_cast<std::uint64_t>(num_classes_);
   for (std::size_t image = 0; image < train_.labels.size(); ++image) {
-    train_.labels[image] = static_cast<char>(keyed_hash({seed_, image, kLabelKey}) % num_classes);
+    train_.labels[image] =
+        static_cast<char>(keyed_hash(Purpose::ImageLabel, {seed_, image}) % num_classes);
   }
 }
 
@@ -192,7 +189,8 @@ MicroBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images
   MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
     const auto epoch = static_cast<std::uint64_t>((position + row) / train_.num_images);
-    const KeyedPermutation order(train_.num_images, keyed_hash({seed_, epoch, kOrderKey}));
+    const KeyedPermutation order(train_.num_images,
+                                 keyed_hash(Purpose::ImageOrder, {seed_, epoch}));
     fill(batch, row, train_, order((position + row) % train_.num_images));
   }
   return batch;

@@ -12,13 +12,9 @@ namespace halfback {
 
 namespace {
 
-// Words of the keys, so that draws are independent.
-constexpr std::uint64_t kMasking = 7;
+// Parts of the data, as words of keys.
 constexpr std::uint64_t kTraining = 1;
 constexpr std::uint64_t kValidation = 2;
-constexpr std::uint64_t kOrder = 1;
-constexpr std::uint64_t kFate = 2;
-constexpr std::uint64_t kOther = 3;
 
 }  // namespace
 
@@ -43,17 +39,17 @@ MicroBatch MaskedText::mask(MicroBatch batch, const Keys& keys) const {
     auto* tokens = batch.inputs.front().mutable_data_ptr<std::int64_t>() + row * length;
     auto* targets = batch.targets.mutable_data_ptr<std::int64_t>() + row * length;
     const auto sample = static_cast<std::uint64_t>(keys.first + row);
-    const std::uint64_t key = keyed_hash({options_.seed, kMasking, keys.part, sample});
-    const KeyedPermutation order(length, keyed_hash({key, kOrder}));
+    const std::uint64_t key = keyed_hash(Purpose::Masking, {options_.seed, keys.part, sample});
+    const KeyedPermutation order(length, keyed_hash(Purpose::MaskedPlaces, {key}));
     for (std::int64_t i = 0; i < options_.num_masked; ++i) {
       const std::int64_t place = order(i);
       const auto number = static_cast<std::uint64_t>(i);
-      const double fate = to_unit_interval(keyed_hash({key, kFate, number}));
+      const double fate = to_unit_interval(keyed_hash(Purpose::MaskedFate, {key, number}));
       targets[place] = tokens[place];
       if (fate < 0.8) {
         tokens[place] = options_.mask_token;
       } else if (fate < 0.9) {
-        tokens[place] = static_cast<std::int64_t>(keyed_hash({key, kOther, number}) %
+        tokens[place] = static_cast<std::int64_t>(keyed_hash(Purpose::MaskedToken, {key, number}) %
                                                   static_cast<std::uint64_t>(options_.num_tokens));
       }
     }

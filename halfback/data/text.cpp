@@ -14,10 +14,6 @@ namespace halfback {
 
 namespace {
 
-// The last word of each key, so that the draws are independent.
-constexpr std::uint64_t kOrderKey = 1;
-constexpr std::uint64_t kOffsetKey = 2;
-
 const TextOptions& checked(const TextOptions& options) {
   if (options.sequence_length < 1) {
     throw ConfigError(fmt::format("data: sequence length {}; expected at least 1; raise it",
@@ -87,8 +83,8 @@ std::int64_t Text::train_begin(std::int64_t position) const {
   const auto epoch = static_cast<std::uint64_t>(position / num_train_windows_);
   const std::int64_t room = num_train_tokens_ - num_train_windows_ * length;
   const auto num_offsets = static_cast<std::uint64_t>(std::min(room, length));
-  const KeyedPermutation order(num_train_windows_, keyed_hash({seed, epoch, kOrderKey}));
-  const std::uint64_t offset = keyed_hash({seed, epoch, kOffsetKey}) % num_offsets;
+  const KeyedPermutation order(num_train_windows_, keyed_hash(Purpose::TextOrder, {seed, epoch}));
+  const std::uint64_t offset = keyed_hash(Purpose::TextOffset, {seed, epoch}) % num_offsets;
   return static_cast<std::int64_t>(offset) + order(position % num_train_windows_) * length;
 }
 

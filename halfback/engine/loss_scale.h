@@ -36,8 +36,8 @@ class LossScale {
   // Continues from a state; a static scale keeps its own value.
   void restore(const LossScaleState& state);
 
-  // Whether to skip a step with this gradient norm, or its square. A scale of 1 is not to blame for
-  // an overflow, so nothing is skipped then.
+  // Whether to skip a step with this gradient norm, or its square. A static scale skips
+  // nothing. Nor does a dynamic one of 1, which did not cause the overflow.
   bool skips(double gradient_norm) const;
 
   // Returns the number of updates so far, including this one.

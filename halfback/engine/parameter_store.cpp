@@ -18,8 +18,6 @@ namespace halfback {
 
 namespace {
 
-constexpr std::uint64_t kInitialization = 1;  // purpose, part of the key
-
 std::int64_t padded(std::int64_t elements) {
   return (elements + kElementAlignment - 1) / kElementAlignment * kElementAlignment;
 }
@@ -122,8 +120,8 @@ void ParameterStore::initialize(std::uint64_t seed, std::span<const std::uint64_
       value.fill_(init.mean);
       continue;
     }
-    auto generator =
-        at::make_generator<at::CPUGeneratorImpl>(keyed_hash({seed, kInitialization, numbers[i]}));
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(
+        keyed_hash(Purpose::Initialization, {seed, numbers[i]}));
     at::Tensor drawn =
         value.is_cpu() ? value : at::empty(value.sizes(), value.options().device(at::kCPU));
     draw(drawn, init, generator);

@@ -15,7 +15,6 @@ namespace halfback {
 
 namespace {
 
-constexpr std::uint64_t kMicroBatch = 5;  // purpose, part of the key
 constexpr Call kEvaluation{.is_training = false};
 
 std::int64_t bytes_of(const at::Tensor& tensor) {
@@ -33,8 +32,8 @@ Tensors with_own_side_inputs(Tensors outputs) {
 }  // namespace
 
 std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch) {
-  return keyed_hash({seed, kMicroBatch, static_cast<std::uint64_t>(step),
-                     static_cast<std::uint64_t>(micro_batch)});
+  return keyed_hash(Purpose::MicroBatch, {seed, static_cast<std::uint64_t>(step),
+                                          static_cast<std::uint64_t>(micro_batch)});
 }
 
 Stage::Stage(StageLayers layers, const Options& options)

@@ -9,12 +9,6 @@
 
 namespace halfback {
 
-namespace {
-
-constexpr std::uint64_t kDropout = 6;  // purpose of the draw, part of the key
-
-}  // namespace
-
 Dropout::Dropout(const DropoutOptions& options) : options_(options) {
   if (!(options.probability >= 0.0 && options.probability < 1.0)) {
     throw ConfigError(
@@ -27,10 +21,10 @@ at::Tensor Dropout::masked(const at::Tensor& tensor, const Call& call) const {
     return tensor;
   }
   at::Tensor output = at::empty_like(tensor);
-  kernels::dropout(
-      tensor,
-      {.key = keyed_hash({call.key, kDropout, options_.site}), .probability = options_.probability},
-      output);
+  kernels::dropout(tensor,
+                   {.key = keyed_hash(Purpose::Dropout, {call.key, options_.site}),
+                    .probability = options_.probability},
+                   output);
   return output;
 }
 

@@ -143,7 +143,7 @@ void check_admits(LocalHead head, const LocalHeadPlace& place) {
   }
   if (needs_images && place.input_shape.size() != 4) {
     throw ConfigError(fmt::format(
-        "local head: {} reads images, and the stage gives {} numbers a sample; expected "
+        "local head: {} reads images, and the stage gives {} numbers per sample; expected "
         "linear, mlp-1 or mlp-2",
         name_of(head), place.input_shape.back()));
   }

@@ -259,8 +259,8 @@ class Reader {
     const std::vector<int>& replica_of = placement.replica_of_micro_batch;
     if (replica_of.size() != num_expected) {
       throw ScheduleError(fmt::format(
-          "{}: the header's placement has {} replicas and its replicas= {} entries; with "
-          "several there is one a micro-batch, of {}, else none",
+          "{}: the header's placement has {} replicas and its replicas= {} entries; several "
+          "replicas need one entry for each of the {} micro-batches, one replica needs none",
           source_, placement.num_replicas(), replica_of.size(), num_micro_batches));
     }
     const auto largest = std::max_element(replica_of.begin(), replica_of.end());

@@ -68,10 +68,10 @@ std::vector<Family> two_stage_families() {
       {.name = "1f1b", .summary = "forwards and backwards alternate; W fills the cool-down",
        .conditions = "any M", .idle = "N-1, M >= N", .peak_memory = "M", .paper = "arXiv 1806.03377, 2405.18047",
        .builder = build_one_f_one_b, .peak_of = all_or_ranks},
-      {.name = "1f1b-1", .summary = "1f1b as in 2BP, one micro-batch a rank",
+      {.name = "1f1b-1", .summary = "1f1b as in 2BP, one micro-batch per rank",
        .conditions = "M = N", .idle = "N-1", .peak_memory = "N", .paper = "arXiv 2405.18047",
        .builder = build_one_f_one_b_1, .peak_of = all},
-      {.name = "1f1b-2", .summary = "1f1b as in 2BP, two micro-batches a rank",
+      {.name = "1f1b-2", .summary = "1f1b as in 2BP, two micro-batches per rank",
        .conditions = "M = 2N", .idle = "N-1", .peak_memory = "2N", .paper = "arXiv 2405.18047",
        .micro_batches_per_rank = 2, .builder = build_one_f_one_b_2, .peak_of = all_or_ranks},
   };
@@ -104,7 +104,7 @@ std::vector<Family> moved_weight_families() {
 
 std::vector<Family> looped_families() {
   return {
-      {.name = "interleaved-1f1b", .summary = "1f1b over v stages a rank, in groups of N micro-batches",
+      {.name = "interleaved-1f1b", .summary = "1f1b over v stages per rank, in groups of N micro-batches",
        .conditions = "any M", .idle = "2(N-1)/v, M >= N", .peak_memory = "((v-1)N+2N-1)/v", .messages = "2(vN-1)",
        .paper = "arXiv 2104.04473",
        .micro_batches_per_rank = 2, .takes = {{&Shape::stages_per_rank, 2}}, .builder = build_interleaved,
@@ -114,11 +114,11 @@ std::vector<Family> looped_families() {
        .paper = "arXiv 2503.01328",
        .micro_batches_per_rank = 2, .takes = {{&Shape::stages_per_rank, 2}, {&Shape::group_size}}, .builder = build_gis,
        .peak_of = gis},
-      {.name = "looped-bfs", .summary = "gpipe over v stages a rank",
+      {.name = "looped-bfs", .summary = "gpipe over v stages per rank",
        .conditions = "any M", .idle = "2(N-1)/v, M >= N", .peak_memory = "M", .messages = "2(vN-1)",
        .paper = "arXiv 2211.05953",
        .takes = {{&Shape::stages_per_rank, 2}}, .builder = build_looped_bfs, .peak_of = all},
-      {.name = "zb-looped", .summary = "many looped stages a rank, W where a rank would wait; a search",
+      {.name = "zb-looped", .summary = "many looped stages per rank, W where a rank would wait; a search",
        .conditions = "any M, split", .idle = "(N-1)/v, M = N", .peak_memory = "limit (N)", .messages = "2(vN-1)",
        .takes = {{&Shape::stages_per_rank, 4}, kLimit, kReleased}, .builder = build_zb_looped,
        .peak_of = limit},
@@ -127,7 +127,7 @@ std::vector<Family> looped_families() {
 
 std::vector<Family> v_families() {
   return {
-      {.name = "zb-v", .summary = "two stages a rank in a V: no rank idles, at the memory of 1f1b; a search",
+      {.name = "zb-v", .summary = "two stages per rank in a V: no rank idles, at the memory of 1f1b; a search",
        .conditions = "any M, split", .idle = "(N-1)/2; 0 a rank, M >= 2N", .peak_memory = "N", .messages = "4(N-1)",
        .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .builder = build_zb_v, .peak_of = ranks},
@@ -135,11 +135,11 @@ std::vector<Family> v_families() {
        .conditions = "any M, split", .idle = "(3N-7)/2, N odd (3N-4)/2", .peak_memory = "(N+2)/2",
        .messages = "4(N-1)", .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .builder = build_v_half, .peak_of = v_half},
-      {.name = "v-min", .summary = "two stages a rank in a V, in the pattern that keeps the least",
+      {.name = "v-min", .summary = "two stages per rank in a V, in the pattern that keeps the least",
        .conditions = "any M, split", .idle = "2N-5/2, 3|N 2N-7/2", .peak_memory = "(N+4)/3", .messages = "4(N-1)",
        .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .builder = build_v_min, .peak_of = v_min},
-      {.name = "v-search", .summary = "two stages a rank in a V, within any memory limit k; a search",
+      {.name = "v-search", .summary = "two stages per rank in a V, within any memory limit k; a search",
        .conditions = "any M, split", .idle = "(6N-1)/2-3k, N/2 <= k < N", .peak_memory = "limit (N)",
        .messages = "4(N-1)", .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .takes = {kLimit, kReleased}, .builder = build_v_search,
@@ -149,7 +149,7 @@ std::vector<Family> v_families() {
 
 std::vector<Family> wave_families() {
   return {
-      {.name = "1f1b-v", .summary = "two stages a rank in a V, fused backward: 2/3 of 1f1b's memory; a search",
+      {.name = "1f1b-v", .summary = "two stages per rank in a V, fused backward: 2/3 of 1f1b's memory; a search",
        .conditions = "any M", .idle = "below N-1", .peak_memory = "2N/3+1", .messages = "4(N-1)",
        .paper = "arXiv 2405.15362",
        .micro_batches_per_rank = 2, .builder = build_one_f_one_b_v, .peak_of = one_f_one_b_v},

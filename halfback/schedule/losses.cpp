@@ -20,8 +20,9 @@ std::string fault_of(int num_stages, const std::vector<LossReach>& losses) {
       return fmt::format("a loss on stage {}; the stages are 0 to {}", loss.stage, num_stages - 1);
     }
     if (loss.stage <= previous) {
-      return fmt::format("a loss on stage {} after one on stage {}; losses ascend, one a stage",
-                         loss.stage, previous);
+      return fmt::format(
+          "a loss on stage {} after one on stage {}; losses ascend, at most one per stage",
+          loss.stage, previous);
     }
     if (loss.lowest < 0 || loss.lowest > loss.stage + 1) {
       return fmt::format(

@@ -194,17 +194,15 @@ class Checker {
     }
     const DataParallelCell*& first = reduces[static_cast<std::size_t>(cell.stage)];
     if (first != nullptr) {
-      warn(
-          "line {}: '{}' a second time; gradients are divided by {} twice, without a word: delete "
-          "it",
-          cell.line, cell.text, schedule_.num_micro_batches);
+      warn("line {}: '{}' a second time; gradients are silently divided by {} twice: delete it",
+           cell.line, cell.text, schedule_.num_micro_batches);
       return;
     }
     first = &cell;
     if (cell.num_before < schedule_.num_micro_batches) {
       warn(
-          "line {}: '{}' comes after {} of {} backwards of its stage; what the others add stays "
-          "{} times too large, without a word: put it after the last",
+          "line {}: '{}' comes after {} of {} backwards of its stage; the gradients of "
+          "the others silently stay {} times too large: put it after the last",
           cell.line, cell.text, cell.num_before, schedule_.num_micro_batches,
           schedule_.num_micro_batches);
     }
@@ -222,7 +220,7 @@ class Checker {
         if (action.micro_batch < previous) {
           warn(
               "{} comes after {}F{}; forwards of the last stage must ascend, else I and W "
-              "compute other gradients, without a word, and B fails while other ranks wait",
+              "silently compute other gradients, and B fails while other ranks wait",
               to_string(action), last, previous);
           return;
         }

@@ -103,7 +103,7 @@ void check_shape(const Schedule& schedule, const std::string& where) {
 }
 
 // No rank holds more activations between F and W than `limit`, in M_B.
-void check_replicas_apart(const Schedule& schedule, const std::string& where, double limit) {
+void check_held(const Schedule& schedule, const std::string& where, double limit) {
   const double share = static_cast<double>(ranks_per_replica(schedule.placement)) /
                        static_cast<double>(schedule.num_stages());
   constexpr double kRounding = 1e-9;
@@ -153,7 +153,7 @@ void validate(const Schedule& schedule, const ValidateOptions& options) {
     detail::check_channel_order(schedule, options.where);
   }
   if (options.activation_limit) {
-    check_replicas_apart(schedule, options.where, *options.activation_limit);
+    check_held(schedule, options.where, *options.activation_limit);
   }
   const DryRun run = dry_run(schedule, options.channel);
   if (!run.finished) {

@@ -108,7 +108,7 @@ void CostModel::check(const Schedule& schedule) const {
   if (stages.size() != 1 && stages.size() != static_cast<std::size_t>(schedule.num_stages())) {
     throw ConfigError(
         fmt::format("cost: costs of {} stages for a schedule of {}; give one for all "
-                    "or one a stage",
+                    "or one per stage",
                     stages.size(), schedule.num_stages()));
   }
   if (!rank_speed.empty() && rank_speed.size() != static_cast<std::size_t>(num_ranks)) {

@@ -83,9 +83,9 @@ class Accountant {
 
 void check_stages(const char* what, std::size_t count, const Schedule& schedule) {
   if (count != 1 && count != static_cast<std::size_t>(schedule.num_stages())) {
-    throw ConfigError(
-        fmt::format("memory: {} of {} stages for a schedule of {}; give one for all or one a stage",
-                    what, count, schedule.num_stages()));
+    throw ConfigError(fmt::format(
+        "memory: {} of {} stages for a schedule of {}; give one for all or one per stage", what,
+        count, schedule.num_stages()));
   }
 }
 

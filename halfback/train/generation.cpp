@@ -28,7 +28,6 @@ namespace halfback {
 namespace {
 
 constexpr const char* kGenerationFile = "generation_config.json";
-constexpr std::uint64_t kSampling = 3;  // purpose, part of the key
 
 void check(const GenerationOptions& options) {
   const auto require = [](bool holds, const char* name, double value, const char* expected) {
@@ -231,7 +230,7 @@ void generate(const GenerationOptions& options,
                {.temperature = options.temperature,
                 .top_k = options.top_k,
                 .uniform = to_unit_interval(
-                    keyed_hash({options.seed, kSampling, static_cast<std::uint64_t>(i)}))});
+                    keyed_hash(Purpose::Sampling, {options.seed, static_cast<std::uint64_t>(i)}))});
     if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
       break;
     }

@@ -212,24 +212,16 @@ void Training::require_same_data(const TrainingState& state) const {
   const auto checksum = [](const char* what, std::uint32_t crc32) {
     return fmt::format("{} of the checksum {:08x}", what, crc32);
   };
-  if (state.tokenizer_crc32) {
-    require(checksum("a tokenizer", *state.tokenizer_crc32),
-            checksum("a tokenizer", tokenizer_crc32_));
-  }
-  if (state.data_crc32) {
-    require(checksum("--data", *state.data_crc32), checksum("--data", data_identity_.crc32));
-  } else {
-    note(where + ": does not say the checksum of its data; only its size is compared");
-  }
+  require(checksum("a tokenizer", state.tokenizer_crc32),
+          checksum("a tokenizer", tokenizer_crc32_));
+  require(checksum("--data", state.data_crc32), checksum("--data", data_identity_.crc32));
   const auto split = [](std::int64_t count) {
     return fmt::format(
         "{} bytes of --data for training and the rest for validation "
         "(--validation-fraction; --evaluate-every 0 leaves no rest)",
         count);
   };
-  if (state.training_bytes) {
-    require(split(*state.training_bytes), split(data_identity_.num_training_bytes));
-  }
+  require(split(state.training_bytes), split(data_identity_.num_training_bytes));
 }
 
 void Training::restore() {
@@ -265,8 +257,8 @@ void Training::restore() {
   };
   require("--seed", state.seed, config_.seed());
   require_same_data(state);
-  require("a mini-batch (--micro-batch-size times micro-batches) of",
-          state.samples_per_step.value_or(samples_per_step()), samples_per_step());
+  require("a mini-batch (--micro-batch-size times micro-batches) of", state.samples_per_step,
+          samples_per_step());
   require("--gradient-groups", state.gradient_groups, pipeline_->gradient_groups());
   note_other_options(state);
   if (state.loss_scale) {

@@ -29,7 +29,7 @@ Bytes bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 std::string text_of(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
 
 // c10d also writes a stack trace to stderr for each exception that it throws.
-void leave_the_telling_to_us() {
+void leave_reports_to_us() {
   constexpr int kFatal = 3;
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) {
     FLAGS_caffe2_log_level = kFatal;
@@ -101,7 +101,7 @@ struct StoreServer::Impl {
 };
 
 StoreServer::StoreServer(const std::string& host, int port) : impl_(std::make_unique<Impl>()) {
-  leave_the_telling_to_us();
+  leave_reports_to_us();
   int fd = listen_at(host.c_str(), port);
   if (fd < 0 && errno == EADDRNOTAVAIL) {
     fd = listen_at(nullptr, port);
@@ -136,7 +136,7 @@ StoreClient::StoreClient(const std::string& host,
                          std::chrono::duration<double> timeout,
                          const std::function<void()>& meanwhile)
     : impl_(std::make_unique<Impl>()) {
-  leave_the_telling_to_us();
+  leave_reports_to_us();
   impl_->where = fmt::format("{}:{}", host, port);
   c10d::TCPStoreOptions options;
   options.port = static_cast<std::uint16_t>(port);

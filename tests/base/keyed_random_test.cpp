@@ -10,6 +10,8 @@
 namespace halfback {
 namespace {
 
+constexpr Purpose kLastPurpose = Purpose::SyntheticNumber;
+
 std::vector<std::int64_t> order(std::int64_t size, std::uint64_t key) {
   const KeyedPermutation permutation(size, key);
   std::vector<std::int64_t> result;
@@ -21,30 +23,55 @@ std::vector<std::int64_t> order(std::int64_t size, std::uint64_t key) {
 
 TEST(KeyedHashTest, DependsOnEveryWordItsPlaceAndTheLength) {
   const std::set<std::uint64_t> hashes = {
-      keyed_hash({}),     keyed_hash({0}),    keyed_hash({0, 0}),
-      keyed_hash({1}),    keyed_hash({1, 0}), keyed_hash({0, 1}),
-      keyed_hash({1, 1}), keyed_hash({2, 1}), keyed_hash({1, 2})};
+      mixed_bits({}),     mixed_bits({0}),    mixed_bits({0, 0}),
+      mixed_bits({1}),    mixed_bits({1, 0}), mixed_bits({0, 1}),
+      mixed_bits({1, 1}), mixed_bits({2, 1}), mixed_bits({1, 2})};
   EXPECT_EQ(hashes.size(), 9U);
 }
 
 TEST(KeyedHashTest, FlipsHalfOfTheBits) {
   int num_flipped = 0;
   for (std::uint64_t i = 0; i < 64; ++i) {
-    num_flipped += std::popcount(keyed_hash({7, 9}) ^ keyed_hash({7, 9 ^ std::uint64_t{1} << i}));
+    num_flipped += std::popcount(mixed_bits({7, 9}) ^ mixed_bits({7, 9 ^ std::uint64_t{1} << i}));
   }
   EXPECT_NEAR(num_flipped / 64.0, 32.0, 3.0);
 }
 
+// A purpose makes other keys than any other, for all words that a run may use.
+TEST(KeyedHashTest, PurposesShareNoKey) {
+  constexpr std::uint64_t kWords = 9;
+  std::set<std::uint64_t> hashes;
+  std::size_t num_keys = 0;
+  for (std::uint64_t number = 0; number <= static_cast<std::uint64_t>(kLastPurpose); ++number) {
+    const auto add = [&](std::initializer_list<std::uint64_t> key) {
+      hashes.insert(keyed_hash(static_cast<Purpose>(number), key));
+      ++num_keys;
+    };
+    add({});
+    for (std::uint64_t i = 0; i < kWords; ++i) {
+      add({i});
+      for (std::uint64_t j = 0; j < kWords; ++j) {
+        add({i, j});
+        for (std::uint64_t k = 0; k < kWords; ++k) {
+          add({i, j, k});
+        }
+      }
+    }
+  }
+  EXPECT_EQ(hashes.size(), num_keys);
+}
+
 // Stored runs depend on these bits.
 TEST(KeyedHashTest, StaysTheSame) {
-  EXPECT_EQ(keyed_hash({0}), 0xB382A305F4414F5EU);
-  EXPECT_EQ(keyed_hash({1, 2, 3}), 0xA2C7AE98F4AD087AU);
+  EXPECT_EQ(keyed_hash(Purpose::Initialization, {1, 2}), mixed_bits({0, 1, 2}));
+  EXPECT_EQ(mixed_bits({0}), 0xB382A305F4414F5EU);
+  EXPECT_EQ(mixed_bits({1, 2, 3}), 0xA2C7AE98F4AD087AU);
 }
 
 TEST(KeyedHashTest, MapsToTheUnitInterval) {
   double sum = 0.0;
   for (std::uint64_t i = 0; i < 10'000; ++i) {
-    const double value = to_unit_interval(keyed_hash({i}));
+    const double value = to_unit_interval(mixed_bits({i}));
     ASSERT_GE(value, 0.0);
     ASSERT_LT(value, 1.0);
     sum += value;

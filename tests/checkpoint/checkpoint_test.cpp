@@ -340,25 +340,12 @@ TEST_F(CheckpointTest, RefusesTheStateOfAnotherOptimizer) {
       << state_error("sgd");
 }
 
-TEST_F(CheckpointTest, AStateWithoutGradientGroupsHasOne) {
-  edit("training_state.json", [](auto& json) { json.erase("gradient_groups"); });
-  EXPECT_EQ(read_training_state(path_).gradient_groups, 1);
-}
-
-TEST_F(CheckpointTest, AStateOfOldDoesNotSayItsMiniBatchAndOptions) {
-  edit("training_state.json", [](auto& json) {
-    json.erase("samples_per_step");
-    json.erase("options");
-  });
-  EXPECT_EQ(read_training_state(path_).samples_per_step, std::nullopt);
-  EXPECT_TRUE(read_training_state(path_).options.empty());
-}
-
 TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
-  edit("training_state.json", [](auto& json) { json["version"] = 2; });
-  EXPECT_TRUE(contains(state_error(), "version 2; expected 1; use the release that wrote it"));
+  edit("training_state.json", [](auto& json) { json["version"] = 1; });
+  EXPECT_TRUE(
+      contains(state_error(), "version 1; expected 2; resume with the release that wrote it"));
   edit("training_state.json", [](auto& json) {
-    json["version"] = 1;
+    json["version"] = 2;
     json["step"] = "two";
   });
   EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
@@ -370,7 +357,8 @@ TEST_F(CheckpointTest, RefusesATrainingStateThatIsNotOurs) {
     json["step"] = 2;
     json["gradient_groups"] = 0;
   });
-  EXPECT_TRUE(contains(state_error(), "step 2, position 16, 0 gradient groups; expected"));
+  EXPECT_TRUE(contains(state_error(),
+                       "step 2, position 16, 0 gradient groups, 8 samples per step; expected"));
   spit(path_ / "training_state.json", "[]");
   EXPECT_TRUE(contains(state_error(), "expected the training state that train writes"));
   spit(path_ / "training_state.json", "");

@@ -265,7 +265,7 @@ void kill_a_writer(const std::function<void(std::int64_t)>& save,
     ASSERT_EQ(::read(ends[0], &byte, 1), 1);
     time = Clock::now();
   }
-  const double part = to_unit_interval(keyed_hash({round}));
+  const double part = to_unit_interval(mixed_bits({round}));
   std::this_thread::sleep_for((written[1] - written[0]) * part);
   ::kill(child, SIGKILL);
   int status = 0;

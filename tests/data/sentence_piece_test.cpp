@@ -37,7 +37,7 @@ bool comes_back(const Tokenizer& tokenizer, const std::string& text) {
 std::string random_bytes(std::size_t count) {
   std::string bytes;
   for (std::uint64_t i = 0; i < count; ++i) {
-    bytes += static_cast<char>(static_cast<unsigned char>(keyed_hash({3, i}) % 256));
+    bytes += static_cast<char>(static_cast<unsigned char>(mixed_bits({3, i}) % 256));
   }
   return bytes;
 }
@@ -48,7 +48,7 @@ std::string random_characters(std::size_t count) {
       "\u0301", "e",  "\u4E2D", "\u2581", "\u3000", "\U0001F600", "\u00A0", "<unk>"};
   std::string text;
   for (std::uint64_t i = 0; i < count; ++i) {
-    text += kCharacters[keyed_hash({4, i}) % kCharacters.size()];
+    text += kCharacters[mixed_bits({4, i}) % kCharacters.size()];
   }
   return text;
 }
@@ -155,8 +155,8 @@ TEST(SentencePieceTest, DamagedModelsDoNoHarm) {
   for (std::uint64_t i = 0; i < 400; ++i) {
     std::string model(tiny().identity());
     for (std::uint64_t k = 0; k <= i % 3; ++k) {
-      model[keyed_hash({5, i, k}) % model.size()] ^=
-          static_cast<char>(1 + keyed_hash({6, i, k}) % 255);
+      model[mixed_bits({5, i, k}) % model.size()] ^=
+          static_cast<char>(1 + mixed_bits({6, i, k}) % 255);
     }
     try {
       const TokenizerPointer tokenizer =

@@ -26,7 +26,7 @@ struct Fixture {
     for (const Parameter* parameter : store.parameters()) {
       auto* values = parameter->gradient.mutable_data_ptr<float>();
       for (std::int64_t i = 0; i < parameter->numel(); ++i) {
-        const auto key = keyed_hash({step, static_cast<std::uint64_t>(parameter->numel() + i)});
+        const auto key = mixed_bits({step, static_cast<std::uint64_t>(parameter->numel() + i)});
         values[i] = static_cast<float>(to_unit_interval(key) - 0.5);
       }
     }

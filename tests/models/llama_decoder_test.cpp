@@ -39,7 +39,7 @@ at::Tensor tokens_of(std::int64_t num_texts, std::int64_t length) {
   at::Tensor tokens = at::empty({num_texts, length}, at::kLong);
   for (std::int64_t i = 0; i < tokens.numel(); ++i) {
     tokens.mutable_data_ptr<std::int64_t>()[i] =
-        static_cast<std::int64_t>(keyed_hash({5, static_cast<std::uint64_t>(i)}) % 31);
+        static_cast<std::int64_t>(mixed_bits({5, static_cast<std::uint64_t>(i)}) % 31);
   }
   return tokens;
 }

@@ -201,7 +201,7 @@ TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
     return text_of_thrown<ConfigError>([&] { make_local_head(head, place); });
   };
   EXPECT_EQ(text(LocalHead::MlpSr, {.name = "h", .input_shape = {1, 256}, .num_outcomes = 2}),
-            "local head: mlp-sr reads images, and the stage gives 256 numbers a sample; expected "
+            "local head: mlp-sr reads images, and the stage gives 256 numbers per sample; expected "
             "linear, mlp-1 or mlp-2");
   EXPECT_EQ(
       text(LocalHead::Mlp1,

@@ -141,7 +141,7 @@ TEST(CsvTest, RefusesWhatIsNoSchedule) {
       {"# halfback schedule placement=-1\n0F0", "placement is the rank of each stage"},
       {"# halfback schedule placement=0,0|0\n0F0", "a replica of 1 stages after one of 2"},
       {"# halfback schedule placement=0|0 replicas=0,x\n0F0", "replicas is the replica of each"},
-      {"# halfback schedule placement=0|0\n0F0", "one a micro-batch, of 1"},
+      {"# halfback schedule placement=0|0\n0F0", "one entry for each of the 1 micro-batches"},
       {"# halfback schedule placement=0|0 replicas=2\n0F0", "replicas= names 2"},
       {"# halfback schedule placement=7\n0F0,0B0", "places stage 0 on rank 7"},
       {"# halfback schedule placement=0\n1F0,1B0",

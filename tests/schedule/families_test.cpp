@@ -236,7 +236,7 @@ TEST(FamiliesTest, ShapesThatAFamilyDoesNotAdmitAreNamed) {
       "dualpipe-v: 6 micro-batches on 4 ranks; at least 8 are needed (use --micro-batches 8)");
   EXPECT_EQ(
       text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = 3}),
-      "hanayo: 3 stages a rank; a wave has two, so the number must be even (--stages-per-rank)");
+      "hanayo: 3 stages per rank; a wave has two, so the number must be even (--stages-per-rank)");
   EXPECT_EQ(text("hanayo", {.num_ranks = 4, .num_micro_batches = 4, .stages_per_rank = -2}),
             "hanayo: --stages-per-rank -2 on 4 ranks; it is 1 or more");
   EXPECT_EQ(

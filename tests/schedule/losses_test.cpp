@@ -105,7 +105,7 @@ TEST(LossesTest, FaultsAreNamed) {
   EXPECT_EQ(fault({{3, 0}}), "plan: a loss on stage 3; the stages are 0 to 2");
   EXPECT_EQ(fault({{-1, 0}}), "plan: a loss on stage -1; the stages are 0 to 2");
   EXPECT_EQ(fault({{1, 0}, {1, 1}, {2, 0}}),
-            "plan: a loss on stage 1 after one on stage 1; losses ascend, one a stage");
+            "plan: a loss on stage 1 after one on stage 1; losses ascend, at most one per stage");
   EXPECT_EQ(
       fault({{0, 2}, {2, 0}}),
       "plan: the loss on stage 0 reaches stage 2; a gradient goes down, to 0 at the highest, or "

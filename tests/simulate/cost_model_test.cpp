@@ -60,7 +60,7 @@ TEST(CostModelTest, RefusesWhatDoesNotFitTheSchedule) {
   };
   EXPECT_TRUE(
       has_text(fault({.stages = std::vector<StageCost>(3)}),
-               "cost: costs of 3 stages for a schedule of 2; give one for all or one a stage"));
+               "cost: costs of 3 stages for a schedule of 2; give one for all or one per stage"));
   EXPECT_TRUE(has_text(fault({.latency = -1}), "latency is -1"));
   EXPECT_TRUE(has_text(fault({.bandwidth = 0}), "bandwidth is 0"));
   EXPECT_TRUE(has_text(fault({.links = {{.from = 1, .to = 2}}}),

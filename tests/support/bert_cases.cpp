@@ -47,7 +47,7 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 // The masks of a Dropout with site 3 on a Saved with key 0, element by element.
 at::Tensor dropout_mask(const at::Tensor& like) {
-  const std::uint64_t key = keyed_hash({0, 6, 3});
+  const std::uint64_t key = keyed_hash(Purpose::Dropout, {0, 3});
   at::Tensor mask = at::empty(like.sizes(), like.options());
   at::Tensor flat = mask.view(-1);
   for (std::int64_t i = 0; i < flat.numel(); ++i) {

@@ -40,7 +40,7 @@ MicroBatch token_batch(std::int64_t sequence, std::int64_t vocabulary, std::uint
   for (at::Tensor* tensor : {&batch.inputs[0], &batch.targets}) {
     for (std::int64_t i = 0; i < tensor->numel(); ++i) {
       tensor->mutable_data_ptr<std::int64_t>()[i] = static_cast<std::int64_t>(
-          keyed_hash({key, count++}) % static_cast<std::uint64_t>(vocabulary));
+          mixed_bits({key, count++}) % static_cast<std::uint64_t>(vocabulary));
     }
   }
   return batch;

@@ -23,7 +23,7 @@ at::Tensor make_tokens(const BatchShape& shape, std::uint64_t key) {
   const auto vocabulary = static_cast<std::uint64_t>(small_llama().vocabulary);
   for (std::int64_t i = 0; i < tokens.numel(); ++i) {
     ids[i] =
-        static_cast<std::int64_t>(keyed_hash({key, static_cast<std::uint64_t>(i)}) % vocabulary);
+        static_cast<std::int64_t>(mixed_bits({key, static_cast<std::uint64_t>(i)}) % vocabulary);
   }
   return tokens;
 }

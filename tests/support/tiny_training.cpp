@@ -12,7 +12,7 @@ std::string tiny_text(std::size_t num_bytes) {
                                                  "upon ", "a ",     "waters\n", "day, "};
   std::string text;
   for (std::uint64_t i = 0; text.size() < num_bytes; ++i) {
-    text += kWords[keyed_hash({11, i}) % kWords.size()];
+    text += kWords[mixed_bits({11, i}) % kWords.size()];
   }
   return text.substr(0, num_bytes);
 }

@@ -41,7 +41,7 @@ Schedule build_hanayo(const PipelineShape& shape) {
   const int stages = shape.stages_per_rank;
   if (stages % 2 != 0) {
     throw ConfigError(
-        fmt::format("hanayo: {} stages a rank; a wave has two, so the number must be "
+        fmt::format("hanayo: {} stages per rank; a wave has two, so the number must be "
                     "even (--stages-per-rank)",
                     stages));
   }

@@ -278,7 +278,7 @@ Schedule search_order(const std::string& name, const SearchProblem& problem) {
   const std::optional<TaskTimes>& times = search.best();
   if (!times) {
     throw ConfigError(
-        fmt::format("{}: no order keeps within {} micro-batches of memory a rank; "
+        fmt::format("{}: no order keeps within {} micro-batches of memory per rank; "
                     "it must be at least 1 (--memory-limit)",
                     name, problem.memory_limit));
   }
