@@ -123,14 +123,17 @@ void Executor::run_action(const Action& action) {
   HALFBACK_CHECK(false, to_string(action));
 }
 
-void Executor::compute(const Action& action) {
-  Tensors taken;
-  if (takes_from_neighbor(*schedule_, action)) {
-    Mail& mail = mail_.at(action.stage);
-    taken = is_forward(action.kind) ? take(mail.activations_in, action.micro_batch, "activation")
-                                    : take(mail.gradients_in, action.micro_batch, "gradient");
+Tensors Executor::taken_by(const Action& action) {
+  if (!takes_from_neighbor(*schedule_, action)) {
+    return {};
   }
-  deliver(action, runner_.compute(action, std::move(taken)));
+  Mail& mail = mail_.at(action.stage);
+  return is_forward(action.kind) ? take(mail.activations_in, action.micro_batch, "activation")
+                                 : take(mail.gradients_in, action.micro_batch, "gradient");
+}
+
+void Executor::compute(const Action& action) {
+  deliver(action, runner_.compute(action, taken_by(action)));
 }
 
 // Its span covers the whole sum, so it is filled in when the sum ends.
@@ -160,7 +163,11 @@ std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t b
   });
   const std::span<const Action> together(first, last);
   const std::span<const Action> joined = together.first(runner_.num_joined(together));
-  timed(*first, [&] { runner_.compute_weights(joined); });
+  std::vector<Tensors> taken;
+  for (const Action& action : joined) {
+    taken.push_back(taken_by(action));
+  }
+  timed(*first, [&] { runner_.compute_weights(joined, taken); });
   // One product did several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();

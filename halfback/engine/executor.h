@@ -55,6 +55,8 @@ class Executor {
   void require_possible(const Action& action) const;
   void run_action(const Action& action);
   void compute(const Action& action);
+  // Returns what a neighboring stage gave an action, if it takes something.
+  Tensors taken_by(const Action& action);
   void send(const Action& action);
   void receive(const Action& action);
   void begin_reduction(const Action& action);

@@ -9,6 +9,26 @@
 
 namespace halfback {
 
+namespace {
+
+// Returns the number of parameters of a stage that belong to the model.
+std::size_t num_parameters_without_head(const std::vector<StageLayers>& stages, std::size_t stage) {
+  const StageLayers& layers = stages[stage];
+  const std::size_t count = layers.parameters().size();
+  return layers.loss && stage + 1 < stages.size() ? count - layers.loss->parameters().size()
+                                                  : count;
+}
+
+std::size_t num_parameters_without_heads(const std::vector<StageLayers>& stages) {
+  std::size_t count = 0;
+  for (std::size_t stage = 0; stage < stages.size(); ++stage) {
+    count += num_parameters_without_head(stages, stage);
+  }
+  return count;
+}
+
+}  // namespace
+
 ModelLayout lay_out(std::vector<StageLayers>& stages) {
   struct Original {
     TiedPair::Place place;
@@ -18,12 +38,14 @@ ModelLayout lay_out(std::vector<StageLayers>& stages) {
   std::map<std::string, Original> originals;
   ModelLayout layout;
   std::uint64_t number = 0;
+  std::uint64_t head_number = num_parameters_without_heads(stages);
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const int stage = static_cast<int>(i);
     std::vector<std::uint64_t>& numbers = layout.numbers.emplace_back();
+    const std::size_t first_of_head = num_parameters_without_head(stages, i);
     for (Parameter* const parameter : stages[i].parameters()) {
       const TiedPair::Place place{stage, numbers.size()};
-      numbers.push_back(number++);
+      numbers.push_back(numbers.size() < first_of_head ? number++ : head_number++);
       if (!parameter->is_copy) {
         originals[parameter->name] = {place, parameter, numbers.back()};
         continue;

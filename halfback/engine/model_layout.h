@@ -25,7 +25,9 @@ struct TiedPair {
 };
 
 struct ModelLayout {
-  // By stage and parameter: its number in the model. A copy has its original's number.
+  // By stage and parameter: its number in the model. A copy has its original's number. Those of
+  // local heads come after the model's, so that equal seeds give models equal values with or
+  // without heads.
   std::vector<std::vector<std::uint64_t>> numbers;
   std::vector<TiedPair> tied;  // in the order of the copies
 

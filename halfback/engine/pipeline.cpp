@@ -10,6 +10,7 @@
 
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,6 +36,27 @@ BuildStages once(std::vector<StageLayers> stages) {
   return [held = std::make_shared<std::vector<StageLayers>>(std::move(stages))] {
     return std::exchange(*held, {});
   };
+}
+
+std::vector<double> over(std::vector<double> sums, double count) {
+  for (double& sum : sums) {
+    sum /= count;
+  }
+  return sums;
+}
+
+void require_losses(const Schedule& schedule, const std::vector<StageLayers>& stages) {
+  const std::vector<int> with_loss = stages_with_loss(schedule.losses, schedule.num_stages());
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const bool is_wanted = std::ranges::find(with_loss, static_cast<int>(i)) != with_loss.end();
+    if (is_wanted != (stages[i].loss != nullptr)) {
+      throw ConfigError(fmt::format(
+          "model: stage {} {}; the schedule has losses on {}; expected a head on each of them, and "
+          "on no other stage",
+          i, is_wanted ? "has no head for its loss" : "has a head and the schedule no loss there",
+          fmt::join(with_loss, ", ")));
+    }
+  }
 }
 
 void require_same_on_replicas(const std::vector<StageLayers>& stages) {
@@ -69,6 +91,7 @@ Pipeline::Pipeline(const BuildStages& build,
   HALFBACK_CHECK(
       static_cast<int>(first.size()) == schedule_.num_stages(),
       fmt::format("{} stages, {} in the schedule", first.size(), schedule_.num_stages()));
+  require_losses(schedule_, first);
   if (schedule_.placement.num_replicas() > 1) {
     require_same_on_replicas(first);
   } else if (options.shards_optimizer) {
@@ -78,7 +101,7 @@ Pipeline::Pipeline(const BuildStages& build,
   }
   layout_ = lay_out(first);
   check_ties();
-  totals_.emplace(schedule_.placement, layout_);
+  totals_.emplace(schedule_, layout_);
   make_ranks(std::move(first), build);
 }
 
@@ -166,8 +189,9 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
       rank.device.enter();
       for (std::size_t stage = 0; stage < stages.size(); ++stage) {
         if (rank_of_stage[stage] == number) {
-          rank.stages[static_cast<int>(stage)] =
-              std::make_unique<Stage>(std::move(stages[stage]), stage_options);
+          rank.stages[static_cast<int>(stage)] = std::make_unique<Stage>(
+              std::move(stages[stage]), stage_options,
+              gradients_of(schedule_.losses, num_stages(), static_cast<int>(stage)));
         }
       }
       rank.device.wait();
@@ -260,7 +284,8 @@ StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOp
   result.loss_scale = update_.loss_scale().value();
   result.seconds = now_seconds() - context.origin_seconds;
   const StepTotals::Sums& totals = ranks_.begin()->second->totals;
-  result.loss = totals.loss / targets;
+  result.losses = over(totals.losses, targets);
+  result.loss = result.losses.back();
   result.gradient_norm = std::sqrt(totals.squared_norm);
   if (update != nullptr) {
     result.was_skipped = update_.loss_scale().skips(result.gradient_norm);
@@ -280,7 +305,11 @@ Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
           nullptr);
   const StepTotals::Sums& totals = ranks_.begin()->second->totals;
   const auto count = static_cast<double>(num_targets(micro_batches));
-  return {.loss = totals.loss / count, .accuracy = totals.num_correct / count};
+  Evaluation found{.losses = over(totals.losses, count),
+                   .accuracies = over(totals.num_correct, count)};
+  found.loss = found.losses.back();
+  found.accuracy = found.accuracies.back();
+  return found;
 }
 
 void Pipeline::set_running(const Schedule* schedule) {

@@ -30,7 +30,8 @@
 namespace halfback {
 
 struct StepResult {
-  double loss = 0.0;           // mean over the targets of the step
+  double loss = 0.0;           // mean over the targets of the step, at the end of the model
+  std::vector<double> losses;  // the same of each loss, ascending by stage: the last is `loss`
   double gradient_norm = 0.0;  // before clipping
   double loss_scale = 1.0;     // of this step; loss and norm are without it
   bool was_skipped = false;    // gradients were not finite: nothing was updated
@@ -43,6 +44,9 @@ struct StepResult {
 struct Evaluation {
   double loss = 0.0;      // mean over the targets
   double accuracy = 0.0;  // fraction of the targets that had the highest score
+  // The same of each loss, ascending by stage: the last are `loss` and `accuracy`.
+  std::vector<double> losses = {};
+  std::vector<double> accuracies = {};
 
   bool operator==(const Evaluation&) const = default;
 };

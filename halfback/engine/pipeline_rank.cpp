@@ -33,7 +33,9 @@ void Pipeline::Rank::run_step(const StepContext& context, const StepOptions* upd
       !pipeline.update_.loss_scale().skips(totals.squared_norm)) {
     runner.set_model_norm(std::sqrt(totals.squared_norm));
     for (const auto& [stage_number, stage] : stages) {
-      executor.run_behind({ActionKind::Update, stage_number, 0});
+      if (context.schedule->losses.has_backward(stage_number)) {
+        executor.run_behind({ActionKind::Update, stage_number, 0});
+      }
     }
     if (pipeline.options_.shards_optimizer) {
       replicas.share_updates();

@@ -17,9 +17,13 @@ RankStages::RankStages(int rank,
 void RankStages::begin(const StepContext& context) {
   context_ = &context;
   const std::size_t count = context.micro_batches.size();
-  losses_.assign(context.is_training ? count : 2 * count, 0.0);
   for (const auto& [number, stage] : stages_) {
+    if (stage->has_loss()) {
+      losses_[number].assign(context.is_training ? count : 2 * count, 0.0);
+    }
     if (context.is_training) {
+      // They stay 0 where no loss trains the stage.
+      squared_norms_[number].assign(stage->store().parameters().size(), 0.0);
       stage->begin_step(context.update.number);
     } else {
       stage->begin_inference();
@@ -47,18 +51,17 @@ Tensors RankStages::forward(const Action& action, Tensors inputs) {
   if (action.stage == 0) {
     inputs = batch.inputs;
   }
-  if (!stage.has_loss()) {
-    return context_->is_training ? stage.forward(action.micro_batch, std::move(inputs))
-                                 : stage.infer(std::move(inputs));
+  Stage::Outputs outputs = context_->is_training
+                               ? stage.forward(action.micro_batch, std::move(inputs), batch.targets)
+                               : stage.infer(std::move(inputs), batch.targets);
+  if (stage.has_loss()) {
+    std::vector<double>& losses = losses_.at(action.stage);
+    losses[index] = outputs.loss;
+    if (!context_->is_training) {
+      losses[losses.size() / 2 + index] = static_cast<double>(outputs.num_correct);
+    }
   }
-  if (context_->is_training) {
-    losses_[index] = stage.forward_loss(action.micro_batch, std::move(inputs), batch.targets);
-  } else {
-    const Stage::Score score = stage.infer_loss(std::move(inputs), batch.targets);
-    losses_[index] = score.loss;
-    losses_[losses_.size() / 2 + index] = static_cast<double>(score.num_correct);
-  }
-  return {};
+  return std::move(outputs.activations);
 }
 
 GroupEnd RankStages::group_end(const Action& action) const {
@@ -83,18 +86,19 @@ std::size_t RankStages::num_joined(std::span<const Action> weights) const {
   return count;
 }
 
-void RankStages::compute_weights(std::span<const Action> weights) {
+void RankStages::compute_weights(std::span<const Action> weights, std::span<Tensors> taken) {
   std::vector<int> micro_batches;
   for (const Action& action : weights) {
     micro_batches.push_back(action.micro_batch);
   }
-  stages_.at(weights.front().stage)->backward_weight(micro_batches);
+  stages_.at(weights.front().stage)->backward_weight(micro_batches, taken);
   end_weight(weights.back());
 }
 
 // Runs after the sums over other ranks, if there are any.
 void RankStages::finish_gradient(int stage) {
   Stage& held = *stages_.at(stage);
+  held.average_gradients();
   update_.unscale(held);
   squared_norms_[stage] = held.store().squared_gradient_norms();
 }

@@ -40,7 +40,7 @@ class RankStages final : public ActionRunner {
   void begin(const StepContext& context);
 
   Tensors compute(const Action& action, Tensors taken) override;
-  void compute_weights(std::span<const Action> weights) override;
+  void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) override;
   std::size_t num_joined(std::span<const Action> weights) const override;
   void begin_reduction(const Action& action) override { replicas_.begin_reduction(action); }
   void update(const Action& action) override;
@@ -58,9 +58,9 @@ class RankStages final : public ActionRunner {
   // Squared norms of the finished gradients of each parameter, stage by stage, before clipping.
   const std::map<int, std::vector<double>>& squared_norms() const { return squared_norms_; }
 
-  // Summed loss of each micro-batch; filled on the rank with the loss. After an evaluation, the
-  // number of correct answers of each micro-batch follows.
-  const std::vector<double>& losses() const { return losses_; }
+  // By stage of this rank with a loss, the summed loss of each micro-batch. After an evaluation,
+  // the number of correct answers of each micro-batch follows.
+  const std::map<int, std::vector<double>>& losses() const { return losses_; }
 
  private:
   GroupEnd group_end(const Action& action) const;
@@ -75,7 +75,7 @@ class RankStages final : public ActionRunner {
   Replicas& replicas_;
   const StageUpdate& update_;
   const StepContext* context_ = nullptr;
-  std::vector<double> losses_;
+  std::map<int, std::vector<double>> losses_;
   std::map<int, std::vector<double>> squared_norms_;
   double model_norm_ = 0.0;
 };

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -37,8 +38,14 @@ std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_b
 }
 
 Stage::Stage(StageLayers layers, const Options& options)
+    : Stage(std::move(layers), options, StageGradients{}) {
+  gradients_ = gradients_of({}, 3, layers_.loss ? 2 : 1);  // the last stage, or one in the middle
+}
+
+Stage::Stage(StageLayers layers, const Options& options, StageGradients gradients)
     : layers_(std::move(layers)),
       options_(options),
+      gradients_(std::move(gradients)),
       store_(layers_.parameters(),
              {.dtype = options.dtype,
               .product_dtype = options.product_dtype,
@@ -91,78 +98,156 @@ void Stage::begin_step(std::int64_t number) {
   store_.round_values();
 }
 
-Tensors Stage::forward_layers(InFlight& saved, int micro_batch, Tensors inputs) {
+template <typename TakeLoss>
+Stage::Outputs Stage::hand_out(Tensors outputs,
+                               const at::Tensor& targets,
+                               TakeLoss take_loss) const {
+  Outputs result;
+  if (!layers_.loss || !targets.defined()) {
+    result.activations = with_own_side_inputs(std::move(outputs));
+    return result;
+  }
+  const at::Tensor last = outputs.front();
+  if (!gradients_.is_last) {
+    // The loss keeps its input, and the next stage may overwrite its own.
+    outputs.front() = last.clone();
+    result.activations = with_own_side_inputs(std::move(outputs));
+  }
+  take_loss(last, result);
+  return result;
+}
+
+Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor& targets) {
+  InFlight& saved =
+      advance(micro_batch, Phase::Empty, gradients_.is_trained ? Phase::AfterForward : Phase::Done);
   saved.call = {.key = micro_batch_key(options_.seed, step_, micro_batch)};
   inputs = on_device(std::move(inputs));
-  saved.side_inputs.assign(inputs.begin() + 1, inputs.end());
+  const bool is_passed = gradients_.count() > 0;
+  if (is_passed) {
+    saved.side_inputs.assign(inputs.begin() + 1, inputs.end());
+  }
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
-    inputs = layers_.layers[i]->forward(std::move(inputs), saved.layers[i], saved.call);
+    Saved dropped;
+    inputs = layers_.layers[i]->forward(std::move(inputs), is_passed ? saved.layers[i] : dropped,
+                                        saved.call);
   }
-  return inputs;
+  return hand_out(std::move(inputs), targets, [&](const at::Tensor& input, Outputs& outputs) {
+    outputs.loss = layers_.loss->forward(input, on_device(targets), saved.loss, saved.call);
+  });
 }
 
-Tensors Stage::forward(int micro_batch, Tensors inputs) {
-  return with_own_side_inputs(forward_layers(
-      advance(micro_batch, Phase::Empty, Phase::AfterForward), micro_batch, std::move(inputs)));
-}
-
-double Stage::forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets) {
-  InFlight& saved = advance(micro_batch, Phase::Empty, Phase::AfterForward);
-  return layers_.loss->forward(forward_layers(saved, micro_batch, std::move(inputs)).front(),
-                               on_device(targets), saved.loss, saved.call);
-}
-
-Tensors Stage::loss_gradient(InFlight& saved, double loss_scale) {
-  Tensors gradients(1 + saved.side_inputs.size());
-  gradients.front() = layers_.loss->backward_input(loss_scale, saved.loss, saved.call);
-  return gradients;
-}
-
-Tensors Stage::backward_input(int micro_batch, Tensors gradients, double loss_scale) {
-  InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::AfterInput);
-  if (layers_.loss) {
-    gradients = loss_gradient(saved, loss_scale);
+Tensors Stage::carry(InFlight& saved, std::size_t gradient, Tensors gradients, Half half) {
+  const bool is_last = gradient + 1 == gradients_.count();
+  const bool is_taken = gradient >= gradients_.first_taken;
+  if (!is_last) {
+    saved.copies.resize(gradients_.count() - 1);
+    for (const Saved& kept : saved.layers) {
+      saved.copies[gradient].push_back(copy_for_another_gradient(kept));
+    }
   }
+  std::vector<Saved>& layers = saved.layers_of(gradient);
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradients =
-        layers_.layers[i]->backward_input(std::move(gradients), saved.layers[i], saved.call);
+    Layer& layer = *layers_.layers[i];
+    gradients = half == Half::Both && is_taken
+                    ? layer.backward(std::move(gradients), layers[i], saved.call)
+                    : layer.backward_input(std::move(gradients), layers[i], saved.call);
+  }
+  if (!is_taken || (half == Half::Both && !is_last)) {
+    layers.clear();
   }
   return gradients;
 }
 
-Tensors Stage::backward(int micro_batch, Tensors gradients, double loss_scale) {
+Tensors Stage::carry_arriving(InFlight& saved, Tensors arriving, Half half) {
+  const std::size_t first = gradients_.has_own ? 1 : 0;
+  const std::size_t size = arriving.size() / std::max<std::size_t>(gradients_.count() - first, 1);
+  Tensors passed;
+  for (std::size_t i = first; i < gradients_.count(); ++i) {
+    const auto begin =
+        std::make_move_iterator(arriving.begin()) + static_cast<std::ptrdiff_t>((i - first) * size);
+    Tensors below = carry(saved, i, {begin, begin + static_cast<std::ptrdiff_t>(size)}, half);
+    if (gradients_.continues[i]) {
+      std::move(below.begin(), below.end(), std::back_inserter(passed));
+    }
+  }
+  return passed;
+}
+
+Tensors Stage::carry_all(InFlight& saved, Tensors arriving, double loss_scale, Half half) {
+  Tensors passed;
+  if (layers_.loss) {
+    Tensors own(1 + saved.side_inputs.size());
+    own.front() = layers_.loss->backward_input(loss_scale, saved.loss, saved.call);
+    if (half == Half::Both) {
+      Saved* loss = &saved.loss;
+      layers_.loss->backward_weight({&loss, 1});
+    }
+    if (gradients_.has_own) {
+      own = carry(saved, 0, std::move(own), half);
+      if (gradients_.continues.front()) {
+        passed = std::move(own);
+      }
+    }
+  }
+  if (half == Half::Both || !gradients_.weight_takes) {
+    Tensors more = carry_arriving(saved, std::move(arriving), half);
+    std::move(more.begin(), more.end(), std::back_inserter(passed));
+  }
+  return passed;
+}
+
+Tensors Stage::backward_input(int micro_batch, Tensors arriving, double loss_scale) {
+  return carry_all(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
+                   std::move(arriving), loss_scale, Half::Input);
+}
+
+Tensors Stage::backward(int micro_batch, Tensors arriving, double loss_scale) {
   InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::Done);
-  if (layers_.loss) {
-    gradients = loss_gradient(saved, loss_scale);
-    Saved* loss = &saved.loss;
-    layers_.loss->backward_weight({&loss, 1});
-  }
-  for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    gradients = layers_.layers[i]->backward(std::move(gradients), saved.layers[i], saved.call);
-  }
+  Tensors passed = carry_all(saved, std::move(arriving), loss_scale, Half::Both);
   saved.side_inputs.clear();
-  return gradients;
+  saved.copies.clear();
+  return passed;
 }
 
-void Stage::backward_weight(std::span<const int> micro_batches) {
+void Stage::backward_weight(std::span<const int> micro_batches, std::span<Tensors> arriving) {
   std::vector<InFlight*> batches;
-  for (const int micro_batch : micro_batches) {
-    batches.push_back(&advance(micro_batch, Phase::AfterInput, Phase::Done));
+  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
+    batches.push_back(&advance(micro_batches[i], Phase::AfterInput, Phase::Done));
+    if (gradients_.weight_takes) {
+      carry_arriving(*batches.back(), std::move(arriving[i]), Half::Input);
+    }
   }
   std::vector<Saved*> saved(batches.size());
-  const auto collect = [&](auto member) {
-    std::transform(batches.begin(), batches.end(), saved.begin(), member);
-  };
   if (layers_.loss) {
-    collect([](InFlight* one) { return &one->loss; });
+    std::transform(batches.begin(), batches.end(), saved.begin(),
+                   [](InFlight* one) { return &one->loss; });
     layers_.loss->backward_weight(saved);
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
-    collect([i](InFlight* one) { return &one->layers[i]; });
-    layers_.layers[i]->backward_weight(saved);
+    // A call for each gradient, since several at once are one product.
+    for (std::size_t taken = gradients_.first_taken; taken < gradients_.count(); ++taken) {
+      std::transform(batches.begin(), batches.end(), saved.begin(),
+                     [&](InFlight* one) { return &one->layers_of(taken)[i]; });
+      layers_.layers[i]->backward_weight(saved);
+    }
   }
   for (InFlight* const one : batches) {
     one->side_inputs.clear();
+    one->copies.clear();
+  }
+}
+
+void Stage::average_gradients() {
+  const std::size_t num_taken = gradients_.count() - gradients_.first_taken;
+  if (gradients_.rule != WeightRule::Mean || num_taken < 2) {
+    return;
+  }
+  for (const auto& layer : layers_.layers) {
+    for (Parameter* const parameter : layer->parameters()) {
+      if (parameter->trains) {
+        parameter->gradient.div_(static_cast<double>(num_taken));
+      }
+    }
   }
 }
 
@@ -177,20 +262,17 @@ std::optional<int> Stage::finish_step(std::span<const int> micro_batches) {
   return std::nullopt;
 }
 
-Tensors Stage::infer(Tensors inputs) {
+Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets) {
   inputs = on_device(std::move(inputs));
   for (const auto& layer : layers_.layers) {
     Saved dropped;
     inputs = layer->forward(std::move(inputs), dropped, kEvaluation);
   }
-  return with_own_side_inputs(std::move(inputs));
-}
-
-Stage::Score Stage::infer_loss(Tensors inputs, const at::Tensor& targets) {
-  Saved dropped;
-  const double loss = layers_.loss->forward(infer(std::move(inputs)).front(), on_device(targets),
-                                            dropped, kEvaluation);
-  return {.loss = loss, .num_correct = layers_.loss->num_correct(dropped)};
+  return hand_out(std::move(inputs), targets, [&](const at::Tensor& input, Outputs& outputs) {
+    Saved dropped;
+    outputs.loss = layers_.loss->forward(input, on_device(targets), dropped, kEvaluation);
+    outputs.num_correct = layers_.loss->num_correct(dropped);
+  });
 }
 
 std::vector<ShardedBuffer> Stage::optimizer_state() {
@@ -215,7 +297,7 @@ bool Stage::is_idle() const {
   const auto is_empty = [](const Saved& saved) { return saved.is_empty(); };
   return std::all_of(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) {
     return one.phase == Phase::Empty && is_empty(one.loss) && one.side_inputs.empty() &&
-           std::all_of(one.layers.begin(), one.layers.end(), is_empty);
+           one.copies.empty() && std::all_of(one.layers.begin(), one.layers.end(), is_empty);
   });
 }
 

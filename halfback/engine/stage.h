@@ -1,11 +1,12 @@
 // One stage: its layers, its parameters, and what it keeps of every micro-batch in flight.
-// It knows no schedule, no transport and no other stage.
+// It knows its own losses, but no schedule, no transport and no other stage.
 #pragma once
 
 #include "halfback/engine/optimizer.h"
 #include "halfback/engine/parameter_store.h"
 #include "halfback/engine/sharded_buffer.h"
 #include "halfback/layers/stage_layers.h"
+#include "halfback/schedule/losses.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -44,7 +45,10 @@ class Stage {
     int num_optimizer_shards = 1;
     OptimizerOptions optimizer;
   };
+  // The gradients are those of backprop by default: the own one on the stage with the loss, one
+  // from above on every other.
   Stage(StageLayers layers, const Options& options);
+  Stage(StageLayers layers, const Options& options, StageGradients gradients);
 
   bool has_loss() const { return layers_.loss != nullptr; }
   bool concatenates() const { return options_.weight_gradients == WeightGradients::Concatenated; }
@@ -64,29 +68,33 @@ class Stage {
   // Begins a pass of infer() over any number of micro-batches.
   void begin_inference() { store_.round_values(); }
 
-  // F. Takes the inputs of a micro-batch, returns the activations for the next stage, which share
-  // no memory with what this one keeps.
-  Tensors forward(int micro_batch, Tensors inputs);
-  // F on the stage with the loss: returns the summed loss.
-  double forward_loss(int micro_batch, Tensors inputs, const at::Tensor& targets);
+  struct Outputs {
+    Tensors activations;  // for the next stage; none on the last one, if it has targets
+    // On a stage with a loss, and with targets:
+    double loss = 0.0;             // summed
+    std::int64_t num_correct = 0;  // targets with the highest score, of infer()
+  };
+  // F. Takes the inputs of a micro-batch, and its targets if the stage has a loss. The activations
+  // share no memory with what this stage keeps.
+  Outputs forward(int micro_batch, Tensors inputs, const at::Tensor& targets = {});
 
-  // I. Takes the gradients of the outputs (none on the stage with the loss, where the gradient
-  // starts at `loss_scale`), returns those of the inputs.
-  Tensors backward_input(int micro_batch, Tensors grad_outputs, double loss_scale);
+  // I. Takes the gradients of the outputs that arrive, one loss after the other (none if W takes
+  // them), and returns those of the inputs that continue to the stage below. The gradient of the
+  // stage's own loss starts at `loss_scale`.
+  Tensors backward_input(int micro_batch, Tensors arriving, double loss_scale);
 
-  // W of one micro-batch, or of several at once as one product.
-  void backward_weight(std::span<const int> micro_batches);
+  // W of one micro-batch, or of several at once as one product. `arriving` has the gradients of
+  // each micro-batch if W takes them.
+  void backward_weight(std::span<const int> micro_batches, std::span<Tensors> arriving = {});
 
   // B: I and W of every layer in turn, so that nothing is kept between them.
-  Tensors backward(int micro_batch, Tensors grad_outputs, double loss_scale);
+  Tensors backward(int micro_batch, Tensors arriving, double loss_scale);
+
+  // Ends the sums of weight gradients: divides them if the stage trains by the mean of its losses.
+  void average_gradients();
 
   // Forward without keeping anything.
-  Tensors infer(Tensors inputs);
-  struct Score {
-    double loss = 0.0;             // summed
-    std::int64_t num_correct = 0;  // targets with the highest score
-  };
-  Score infer_loss(Tensors inputs, const at::Tensor& targets);
+  Outputs infer(Tensors inputs, const at::Tensor& targets = {});
 
   // Ends a step of these micro-batches, which then begin with F again. Returns the first unfinished
   // one, after which the stage cannot be used again, or nothing.
@@ -99,24 +107,38 @@ class Stage {
   // How far a micro-batch has come.
   enum class Phase { Empty, AfterForward, AfterInput, Done };
   // What is kept of one micro-batch: a Saved for each layer and one for the loss, and the side
-  // inputs, which some layers need until W.
+  // inputs, which some layers need until W. The last gradient uses what F has kept; the others use
+  // copies of it.
   struct InFlight {
     Phase phase = Phase::Empty;
     Call call;
     std::vector<Saved> layers;
+    std::vector<std::vector<Saved>> copies;  // by gradient
     Saved loss;
     Tensors side_inputs;
+
+    std::vector<Saved>& layers_of(std::size_t gradient) {
+      return gradient < copies.size() ? copies[gradient] : layers;
+    }
   };
+  enum class Half { Input, Both };
   // Returns what is kept and moves on to the next phase. Throws ScheduleError if the micro-batch is
   // not in phase `from`.
   InFlight& advance(int micro_batch, Phase from, Phase to);
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(options_.device); }
   Tensors on_device(Tensors tensors) const;
-  Tensors forward_layers(InFlight& saved, int micro_batch, Tensors inputs);
-  Tensors loss_gradient(InFlight& saved, double loss_scale);
+  // Gives the outputs of the layers to the next stage and to the loss.
+  template <typename TakeLoss>
+  Outputs hand_out(Tensors outputs, const at::Tensor& targets, TakeLoss take_loss) const;
+  // Carries one gradient through the layers.
+  Tensors carry(InFlight& saved, std::size_t gradient, Tensors grad_outputs, Half half);
+  // Carries the own gradient and those that arrive; returns those that continue.
+  Tensors carry_all(InFlight& saved, Tensors arriving, double loss_scale, Half half);
+  Tensors carry_arriving(InFlight& saved, Tensors arriving, Half half);
 
   StageLayers layers_;
   Options options_;
+  StageGradients gradients_;
   ParameterStore store_;
   ElementRange own_elements_;
   std::unique_ptr<Optimizer> optimizer_;

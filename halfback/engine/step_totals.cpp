@@ -4,7 +4,9 @@
 
 namespace halfback {
 
-StepTotals::StepTotals(const Placement& placement, const ModelLayout& layout) {
+StepTotals::StepTotals(const Schedule& schedule, const ModelLayout& layout)
+    : stages_with_loss_(stages_with_loss(schedule.losses, schedule.num_stages())) {
+  const Placement& placement = schedule.placement;
   for (int stage = 0; stage < placement.num_stages(); ++stage) {
     num_parameters_.push_back(layout.num_parameters(stage));
     for (const int rank : placement.ranks_of(stage)) {
@@ -16,6 +18,12 @@ StepTotals::StepTotals(const Placement& placement, const ModelLayout& layout) {
       num_norms_[index] += num_parameters_.back();
     }
   }
+  loss_stages_.resize(num_norms_.size());
+  for (const int stage : stages_with_loss_) {
+    for (const int rank : placement.ranks_of(stage)) {
+      loss_stages_[static_cast<std::size_t>(rank)].push_back(stage);
+    }
+  }
 }
 
 std::vector<double> StepTotals::of_rank(const RankStages& runner, bool is_training) {
@@ -25,7 +33,9 @@ std::vector<double> StepTotals::of_rank(const RankStages& runner, bool is_traini
       own.insert(own.end(), squares.begin(), squares.end());
     }
   }
-  own.insert(own.end(), runner.losses().begin(), runner.losses().end());
+  for (const auto& [stage, losses] : runner.losses()) {
+    own.insert(own.end(), losses.begin(), losses.end());
+  }
   return own;
 }
 
@@ -41,12 +51,18 @@ StepTotals::Sums StepTotals::add_up(const std::vector<std::vector<double>>& all,
     }
   }
   const std::size_t count = context.micro_batches.size();
-  for (std::size_t i = 0; i < (context.is_training ? count : 2 * count); ++i) {
-    const int replica = placement.replica_of(static_cast<int>(i % count));
-    const auto owner =
-        static_cast<std::size_t>(placement.rank_of(placement.num_stages() - 1, replica));
-    const double value = all[owner][(context.is_training ? num_norms_[owner] : 0) + i];
-    (i < count ? sums.loss : sums.num_correct) += value;
+  const std::size_t num_values = context.is_training ? count : 2 * count;
+  for (const int stage : stages_with_loss_) {
+    double& loss = sums.losses.emplace_back();
+    double& num_correct = sums.num_correct.emplace_back();
+    for (std::size_t i = 0; i < num_values; ++i) {
+      const int replica = placement.replica_of(static_cast<int>(i % count));
+      const auto owner = static_cast<std::size_t>(placement.rank_of(stage, replica));
+      const std::vector<int>& held = loss_stages_[owner];
+      const auto place = static_cast<std::size_t>(std::ranges::find(held, stage) - held.begin());
+      (i < count ? loss : num_correct) +=
+          all[owner][(context.is_training ? num_norms_[owner] : 0) + place * num_values + i];
+    }
   }
   return sums;
 }

@@ -110,6 +110,35 @@ std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage
   return crossing;
 }
 
+std::vector<int> stages_with_loss(const Losses& losses, int num_stages) {
+  if (losses.is_backprop()) {
+    return {num_stages - 1};
+  }
+  std::vector<int> stages;
+  for (const LossReach& loss : losses.reaches()) {
+    stages.push_back(loss.stage);
+  }
+  return stages;
+}
+
+StageGradients gradients_of(const Losses& losses, int num_stages, int stage) {
+  const std::vector<int> through = losses_through(losses, num_stages, stage);
+  const std::vector<int> below = losses_crossing(losses, num_stages, stage);
+  StageGradients gradients{.is_trained = losses.has_backward(stage),
+                           .is_last = stage + 1 == num_stages,
+                           .has_own = !through.empty() && through.front() == stage,
+                           .weight_takes = losses.weight_takes(stage),
+                           .rule = losses.weight_rule()};
+  gradients.num_arriving = static_cast<int>(through.size()) - (gradients.has_own ? 1 : 0);
+  for (const int loss : through) {
+    gradients.continues.push_back(std::binary_search(below.begin(), below.end(), loss));
+  }
+  if (gradients.rule == WeightRule::Furthest && !through.empty()) {
+    gradients.first_taken = through.size() - 1;
+  }
+  return gradients;
+}
+
 std::string losses_text(const Losses& losses) { return text_of(losses.reaches()); }
 
 std::string brief_losses(const Losses& losses) {

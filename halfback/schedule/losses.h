@@ -8,6 +8,7 @@
 // "Interlocking Backpropagation", JMLR 23(171), 2022, arXiv 2010.04116.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -95,6 +96,25 @@ std::vector<int> losses_through(const Losses& losses, int num_stages, int stage)
 // Returns the stages whose losses have a gradient that goes from a stage to the one below: the
 // tensors of that message, in this order. Linear in the losses.
 std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage);
+
+// Returns the stages with a loss, ascending. The last stage always has one.
+std::vector<int> stages_with_loss(const Losses& losses, int num_stages);
+
+// The gradients of one micro-batch at a stage, in ascending order of their losses: first that of
+// the stage's own loss, if it passes the stage's layers, then those that arrive from above.
+struct StageGradients {
+  bool is_trained = true;            // false: F alone
+  bool is_last = false;              // no stage takes the activations
+  bool has_own = false;              // the first gradient is that of the stage's own loss
+  int num_arriving = 0;              // the number of the others
+  bool weight_takes = false;         // W carries those that arrive, since they all end here
+  std::vector<bool> continues = {};  // by gradient: it is passed on to the stage below
+  std::size_t first_taken = 0;       // W makes weight gradients of this one and all after it
+  WeightRule rule = WeightRule::Sum;
+
+  std::size_t count() const { return continues.size(); }
+};
+StageGradients gradients_of(const Losses& losses, int num_stages, int stage);
 
 // Returns "0:0,1:0,2:none": for each loss its stage and the lowest that its gradient passes.
 std::string losses_text(const Losses& losses);

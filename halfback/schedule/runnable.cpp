@@ -25,12 +25,6 @@ void require_supported(const Schedule& schedule, const std::string& where) {
                       where, rank, *twice));
     }
   }
-  if (!schedule.losses.is_backprop()) {
-    throw ScheduleError(fmt::format(
-        "{}: gradients are cut: the losses reach as far down as {}; training by them is not "
-        "supported yet; use a family of backprop, or leave losses= out of a file",
-        where, brief_losses(schedule.losses)));
-  }
 }
 
 }  // namespace

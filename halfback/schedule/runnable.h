@@ -38,9 +38,8 @@ class RunnableSchedule {
 };
 
 // Adds the messages that the schedule may lack, so that it runs over channels of this capacity.
-// Throws ScheduleError as validate(), and for what a Pipeline cannot run: local losses, which a
-// valid schedule may have, and two replicas of a stage on one rank, which an unverified one may
-// have. Throws ConfigError for a capacity below 1.
+// Throws ScheduleError as validate(), and for two replicas of a stage on one rank, which an
+// unverified schedule may have. Throws ConfigError for a capacity below 1.
 RunnableSchedule make_runnable(const Schedule& schedule, const RunnableOptions& options = {});
 
 }  // namespace halfback

@@ -1,7 +1,10 @@
 #include "halfback/train/training_config.h"
 
+#include "halfback/base/error.h"
 #include "halfback/base/option.h"
 #include "halfback/schedule/gradient_groups.h"
+
+#include <fmt/format.h>
 
 #include <cmath>
 
@@ -9,6 +12,12 @@ namespace halfback {
 
 void check(const TrainingConfig& config) {
   check(config.pipeline);
+  if (!config.schedule->losses.is_backprop()) {
+    throw ConfigError(fmt::format(
+        "schedule: it trains by the losses {}, and a run builds no local heads yet; use a family "
+        "of backprop, or leave losses= out of a file",
+        brief_losses(config.schedule->losses)));
+  }
   check_updates(*config.schedule, config.pipeline.update);
   if (config.pipeline.gradient_groups != 0) {  // fails for groups that the schedule cannot have
     gradient_groups(*config.schedule, config.pipeline.gradient_groups);

@@ -48,7 +48,7 @@ at::Tensor logits_of(const halfback::LossLayer* head, const at::Tensor& activati
 void write_logits(const StageList& stages, halfback::Tensors inputs, const std::string& path) {
   std::vector<halfback::NamedTensor> written = {{"tokens", inputs.front()}};
   for (Stage* const stage : stages) {
-    inputs = stage->infer(std::move(inputs));
+    inputs = stage->infer(std::move(inputs)).activations;
   }
   const at::Tensor logits = logits_of(stages.back()->layers().loss.get(), inputs.front());
   written.push_back({"logits", logits});

@@ -47,7 +47,7 @@ PlainRun make_run(const ResnetConfig& config) {
 
 void write_logits(const ResnetConfig& config, PlainRun& run, const std::string& path) {
   const MicroBatch batch = images_of(config, 99);
-  const halfback::Tensors features = run.stage().infer(batch.inputs);
+  const halfback::Tensors features = run.stage().infer(batch.inputs).activations;
   const auto& head = dynamic_cast<const halfback::ClassifierHead&>(*run.stage().layers().loss);
   halfback::save_safetensors(
       path, {{"images", batch.inputs[0]}, {"logits", head.logits(features.front())}});

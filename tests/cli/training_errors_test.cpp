@@ -91,6 +91,8 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
     expect_error(train(arguments), 2, text_of_thrown<ConfigError>([&] { check(config); }));
     EXPECT_THROW(Training{config}, ConfigError) << arguments;
   }
+  expect_error(train("--schedule local-greedy --ranks 2"), 2,
+               "schedule: it trains by the losses 0:0,1:1, and a run builds no local heads yet");
   expect_error(train("--loss-scale big"), 2,
                "--loss-scale is big; expected a number, 'auto' or 'dynamic'");
 }

@@ -2,6 +2,7 @@
 // failed.
 #include "halfback/base/error.h"
 #include "halfback/models/cut.h"
+#include "halfback/models/local_heads.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
@@ -214,12 +215,22 @@ TEST(FailureTest, ACopyWithoutItsOriginalIsRefused) {
                " on stage 0 is a copy of a parameter that no earlier layer has in that shape"));
 }
 
-TEST(FailureTest, LocalLossesAreRefusedBeforeTheStepBegins) {
-  const std::string error =
-      refusal_of("# halfback schedule losses=0:0,1:1\n0F0,0SEND_F0,0B0,0U\n1RECV_F0,1F0,1B0,1U\n");
-  EXPECT_EQ(error.find("schedule: gradients are cut: the losses reach as far down as 0:0,1:1"), 0U)
-      << error;
-  EXPECT_NE(error.find("use a family of backprop"), std::string::npos) << error;
+TEST(FailureTest, EachLossNeedsAHeadAndEachHeadALoss) {
+  const auto error_of_heads = [](const std::string& losses, const std::vector<int>& heads) {
+    return text_of_thrown<ConfigError>([&] {
+      std::vector<StageLayers> stages = build_llama(small_llama(), equal_cut(4, 2));
+      add_local_heads(small_llama(), LocalHead::Linear, heads, stages);
+      const Schedule schedule = parse_schedule("# halfback schedule losses=" + losses + "\n0F0" +
+                                                   (heads.empty() ? ",0B0" : "") + "\n1F0,1B0\n",
+                                               "test.csv");
+      Pipeline(std::move(stages), make_runnable(schedule), parity_options());
+    });
+  };
+  EXPECT_EQ(error_of_heads("0:0,1:1", {}),
+            "model: stage 0 has no head for its loss; the schedule has losses on 0, 1; expected a "
+            "head on each of them, and on no other stage");
+  EXPECT_TRUE(contains(error_of_heads("1:1", {0}),
+                       "model: stage 0 has a head and the schedule no loss there"));
 }
 
 }  // namespace

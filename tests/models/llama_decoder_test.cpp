@@ -47,7 +47,7 @@ at::Tensor tokens_of(std::int64_t num_texts, std::int64_t length) {
 // Logits of all positions, [N, T, V], by the layers of training.
 at::Tensor whole_logits(Stage& stage, const at::Tensor& tokens) {
   const auto& head = dynamic_cast<const LanguageModelHead&>(*stage.layers().loss);
-  return head.logits(stage.infer({tokens}).front());
+  return head.logits(stage.infer({tokens}).activations.front());
 }
 
 void expect_position(const at::Tensor& found, const at::Tensor& all, std::int64_t position) {

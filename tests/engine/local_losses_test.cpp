@@ -1,0 +1,269 @@
+// Training by losses on any stage: the bits of the slow sequential reference, whatever the
+// schedule.
+#include "halfback/engine/pipeline.h"
+#include "halfback/measure/synthetic.h"
+#include "halfback/models/cut.h"
+#include "halfback/models/local_heads.h"
+#include "halfback/schedule/csv.h"
+#include "halfback/schedule/families.h"
+#include "tests/support/errors.h"
+#include "tests/support/local_reference.h"
+#include "tests/support/models.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace halfback::testing {
+namespace {
+
+constexpr int kNumSteps = 3;
+constexpr double kLearningRate = 1e-2;
+constexpr std::int64_t kNumSamples = 3;
+
+NamedModel model(const std::string& name) {
+  const std::vector<NamedModel> all = small_models();
+  return *std::ranges::find(all, name, &NamedModel::name);
+}
+
+std::vector<StageLayers> build(const NamedModel& model, const Schedule& schedule, LocalHead head) {
+  const int num_stages = schedule.num_stages();
+  std::vector<StageLayers> stages =
+      build_model(model.config, equal_cut(num_blocks(model.config), num_stages),
+                  {.recompute = model.recompute});
+  add_local_heads(model.config, head, stages_with_loss(schedule.losses, num_stages), stages);
+  return stages;
+}
+
+std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step) {
+  std::vector<MicroBatch> all;
+  for (int i = 0; i < count; ++i) {
+    all.push_back(
+        synthetic_batch(model.config, kNumSamples, static_cast<std::uint64_t>(step * count + i)));
+    for (const at::Tensor& side : model.side_inputs) {
+      all.back().inputs.push_back(side);
+    }
+  }
+  return all;
+}
+
+bool same_values(const at::Tensor& found, const at::Tensor& expected) {
+  return found.numel() == expected.numel() && found.equal(expected);
+}
+
+class LocalLossesTest : public ::testing::Test {
+ protected:
+  // ATen's convolutions choose by the number of threads among algorithms with other roundings.
+  LocalLossesTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~LocalLossesTest() override { at::set_num_threads(previous_threads_); }
+
+  static PipelineOptions options(OptimizerKind kind = OptimizerKind::AdamW) {
+    PipelineOptions options = parity_options();
+    options.stage.seed = 11;
+    options.stage.optimizer.kind = kind;
+    options.update = {.clip_norm = 0.5, .clip_scope = ClipScope::Stage};
+    return options;
+  }
+
+  // Trains both for some steps and compares losses, gradients and values of every stage.
+  static void expect_reference_bits(const NamedModel& model,
+                                    const Schedule& schedule,
+                                    const PipelineOptions& options,
+                                    LocalHead head = LocalHead::Linear) {
+    SCOPED_TRACE(model.name + " " + schedule.name + " of " + std::to_string(schedule.num_stages()) +
+                 ", " + brief_losses(schedule.losses) + " " +
+                 to_string(schedule.losses.weight_rule()));
+    LocalReference reference(build(model, schedule, head), schedule.losses, options.stage,
+                             options.update);
+    reference.initialize(kSeed);
+    Pipeline pipeline(build(model, schedule, head), make_runnable(schedule), options);
+    pipeline.initialize(kSeed);
+    for (int step = 1; step <= kNumSteps; ++step) {
+      const auto micro_batches = batches(model, schedule.num_micro_batches, step);
+      const std::vector<double> expected = reference.train_step(micro_batches, step, kLearningRate);
+      const StepResult found =
+          pipeline.train_step(micro_batches, {.number = step, .learning_rate = kLearningRate});
+      ASSERT_EQ(found.losses, expected) << "step " << step;
+      ASSERT_EQ(found.loss, expected.back());
+      for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+        ParameterStore& own = pipeline.stage(stage).store();
+        ASSERT_TRUE(!schedule.losses.has_backward(stage) ||
+                    same_values(own.gradients(), reference.store(stage).gradients()))
+            << "gradients, step " << step << ", stage " << stage;
+        ASSERT_TRUE(same_values(own.values(), reference.store(stage).values()))
+            << "values, step " << step << ", stage " << stage;
+        ASSERT_TRUE(!own.statistics().defined() ||
+                    same_values(own.statistics(), reference.store(stage).statistics()))
+            << "statistics, step " << step << ", stage " << stage;
+        ASSERT_TRUE(pipeline.stage(stage).is_idle()) << "stage " << stage;
+      }
+    }
+  }
+
+ private:
+  int previous_threads_;
+};
+
+Schedule family(const std::string& name, int num_ranks, const PipelineShape& shape = {}) {
+  PipelineShape whole = shape;
+  whole.num_ranks = num_ranks;
+  whole.num_micro_batches = 4;
+  return build_schedule(name, whole);
+}
+
+std::vector<Schedule> every_family(int num_ranks, bool two_stage) {
+  std::vector<Schedule> all = {family("local-greedy", num_ranks, {.two_stage = two_stage})};
+  for (int size = 1; size <= num_ranks; ++size) {
+    all.push_back(family("local-chunked", num_ranks, {.two_stage = two_stage, .chunks = size}));
+    all.push_back(family("local-overlapping", num_ranks, {.two_stage = two_stage, .window = size}));
+    all.push_back(family("local-last", num_ranks, {.two_stage = two_stage, .trained = size}));
+    if (size < num_ranks) {
+      all.push_back(
+          family("local-interlocking", num_ranks, {.two_stage = two_stage, .distance = size}));
+    }
+  }
+  return all;
+}
+
+TEST_F(LocalLossesTest, EveryFamilyHasTheBitsOfTheReference) {
+  for (const int num_ranks : {1, 2, 3, 4}) {
+    for (const bool two_stage : {false, true}) {
+      for (const Schedule& schedule : every_family(num_ranks, two_stage)) {
+        expect_reference_bits(model("Mlp"), schedule, options());
+      }
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, EveryModelHasTheBitsOfTheReference) {
+  for (const char* name : {"Llama", "Resnet", "ResnetAllRecomputed", "Mamba",
+                           "LlamaGradientsRecomputed", "MlpGradientsRecomputed"}) {
+    for (const OptimizerKind kind : {OptimizerKind::AdamW, OptimizerKind::Sgd}) {
+      for (const Schedule& schedule :
+           {family("local-greedy", 2), family("local-chunked", 4, {.chunks = 2}),
+            family("local-overlapping", 4, {.window = 2}),
+            family("local-overlapping", 4, {.window = 3}),
+            family("local-interlocking", 4, {.distance = 1}),
+            family("local-interlocking", 4, {.distance = 2})}) {
+        expect_reference_bits(model(name), schedule, options(kind));
+      }
+    }
+  }
+}
+
+// One chunk, a window over all stages and interlocking at the full distance are backprop: the model
+// has the bits of 1f1b, whatever the heads do.
+TEST_F(LocalLossesTest, TheLargestOfEachFamilyIsBackprop) {
+  for (const char* name : {"Mlp", "Llama"}) {
+    const NamedModel trained = model(name);
+    const Schedule backprop = family("1f1b", 4);
+    // A limit per stage would include the heads.
+    PipelineOptions unlimited = options();
+    unlimited.update.clip_norm = 0.0;
+    Pipeline expected(build(trained, backprop, LocalHead::Linear), make_runnable(backprop),
+                      unlimited);
+    expected.initialize(kSeed);
+    std::vector<std::unique_ptr<Pipeline>> found;
+    for (const Schedule& schedule :
+         {family("local-chunked", 4, {.chunks = 1}), family("local-overlapping", 4, {.window = 4}),
+          family("local-interlocking", 4, {.distance = 3})}) {
+      found.push_back(std::make_unique<Pipeline>(build(trained, schedule, LocalHead::Linear),
+                                                 make_runnable(schedule), unlimited));
+      found.back()->initialize(kSeed);
+    }
+    for (int step = 1; step <= 10; ++step) {
+      const auto micro_batches = batches(trained, 4, step);
+      const Pipeline::StepOptions one{.number = step, .learning_rate = kLearningRate};
+      const double loss = expected.train_step(micro_batches, one).loss;
+      for (const auto& pipeline : found) {
+        ASSERT_EQ(pipeline->train_step(micro_batches, one).loss, loss) << name << " " << step;
+      }
+    }
+    for (const auto& pipeline : found) {
+      for (int stage = 0; stage < 4; ++stage) {
+        const auto own = pipeline->stage(stage).layers().layers.front()->parameters();
+        const auto other = expected.stage(stage).layers().layers.front()->parameters();
+        for (std::size_t i = 0; i < own.size(); ++i) {
+          EXPECT_TRUE(own[i]->value.equal(other[i]->value)) << own[i]->name;
+        }
+      }
+    }
+  }
+}
+
+// A stage's gradients do not depend on any loss but its own: those of stage 0 stay when the head of
+// stage 1 and all stages above change.
+TEST_F(LocalLossesTest, GreedyGradientsAreThoseOfTheOwnLossAlone) {
+  const NamedModel trained = model("Mlp");
+  const Schedule schedule = family("local-greedy", 3);
+  const auto gradients_of_stage_0 = [&](double scale_of_others) {
+    Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
+                      options());
+    pipeline.initialize(kSeed);
+    const c10::InferenceMode no_graph;
+    for (const int stage : {1, 2}) {
+      const at::Tensor& values = pipeline.stage(stage).store().values();
+      values.mul_(scale_of_others);
+    }
+    pipeline.accumulate_gradients(batches(trained, 4, 1));
+    return pipeline.stage(0).store().gradients().clone();
+  };
+  EXPECT_TRUE(gradients_of_stage_0(1.0).equal(gradients_of_stage_0(-3.0)));
+}
+
+TEST_F(LocalLossesTest, GradientsCrossNoCut) {
+  const NamedModel trained = model("Mlp");
+  for (const Schedule& schedule :
+       {family("local-greedy", 4), family("local-chunked", 4, {.chunks = 4})}) {
+    Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
+                      options());
+    pipeline.initialize(kSeed);
+    const StepResult result =
+        pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
+    for (const Link& link : result.timeline.links) {
+      EXPECT_TRUE(link.from < link.to || link.bytes == 0) << link.from << " to " << link.to;
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, EvaluationKnowsEachLoss) {
+  const NamedModel trained = model("Mlp");
+  const Schedule schedule = family("local-greedy", 3);
+  Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
+                    options());
+  pipeline.initialize(kSeed);
+  const auto micro_batches = batches(trained, 4, 1);
+  const Evaluation before = pipeline.evaluate(micro_batches);
+  const StepResult step = pipeline.train_step(micro_batches, {.learning_rate = kLearningRate});
+  ASSERT_EQ(before.losses.size(), 3U);
+  ASSERT_EQ(before.accuracies.size(), 3U);
+  EXPECT_EQ(before.losses, step.losses) << "of the values before the update";
+  EXPECT_EQ(before.loss, before.losses.back());
+  EXPECT_EQ(before.accuracy, before.accuracies.back());
+}
+
+TEST_F(LocalLossesTest, WeightsTakeSumMeanOrFurthest) {
+  for (const char* rule : {"sum", "mean", "furthest"}) {
+    for (const char* losses : {"1:0,2:1,3:2", "0:0,2:0,3:1", "0:none,1:0,2:0,3:0", "3:2"}) {
+      std::string text =
+          "# halfback schedule losses=" + std::string(losses) + " weights=" + rule + "\n";
+      for (int stage = 0; stage < 4; ++stage) {
+        const bool trains = std::string(losses) != "3:2" || stage >= 2;
+        for (int i = 0; i < 2; ++i) {
+          text += (i == 0 ? "" : ",") + std::to_string(stage) + "F" + std::to_string(i);
+        }
+        for (int i = 0; i < 2 && trains; ++i) {
+          text += "," + std::to_string(stage) + "I" + std::to_string(i);
+          text += "," + std::to_string(stage) + "W" + std::to_string(i);
+        }
+        text += "\n";
+      }
+      expect_reference_bits(model("Mlp"), parse_schedule(text, "rules.csv"), options());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfback::testing

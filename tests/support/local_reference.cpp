@@ -1,0 +1,140 @@
+#include "tests/support/local_reference.h"
+
+#include "halfback/engine/model_layout.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <utility>
+
+namespace halfback::testing {
+
+namespace {
+
+Tensors cloned(const Tensors& tensors) {
+  Tensors copies;
+  for (const at::Tensor& tensor : tensors) {
+    copies.push_back(tensor.clone());
+  }
+  return copies;
+}
+
+std::vector<LossReach> reaches_of(const Losses& losses, int num_stages) {
+  return losses.is_backprop() ? std::vector<LossReach>{{num_stages - 1, 0}} : losses.reaches();
+}
+
+}  // namespace
+
+LocalReference::LocalReference(std::vector<StageLayers> stages,
+                               const Losses& losses,
+                               const Stage::Options& options,
+                               const UpdateOptions& update)
+    : stages_(std::move(stages)),
+      losses_(losses),
+      options_(options),
+      update_(update),
+      numbers_(lay_out(stages_).numbers) {
+  for (const StageLayers& stage : stages_) {
+    ParameterStore& store = *stores_.emplace_back(
+        std::make_unique<ParameterStore>(stage.parameters(), ParameterStore::Options{}));
+    optimizers_.push_back(make_optimizer(options.optimizer, store, {0, store.values().numel()}));
+  }
+}
+
+void LocalReference::initialize(std::uint64_t seed) {
+  const c10::InferenceMode no_graph;
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    stores_[i]->initialize(seed, numbers_[i]);
+  }
+}
+
+double LocalReference::train_by(const LossReach& loss,
+                                const std::vector<Tensors>& inputs,
+                                const at::Tensor& targets,
+                                const Call& call,
+                                double scale) {
+  const int num_stages = static_cast<int>(stages_.size());
+  LossLayer& head = *stages_[static_cast<std::size_t>(loss.stage)].loss;
+  Saved saved_loss;
+  const Tensors& top = inputs[static_cast<std::size_t>(loss.stage) + 1];
+  const double value = head.forward(top.front().clone(), targets, saved_loss, call);
+  Tensors gradients(top.size());
+  gradients.front() = head.backward_input(scale, saved_loss, call);
+  Saved* loss_saved = &saved_loss;
+  head.backward_weight({&loss_saved, 1});
+  for (int stage = loss.stage; stage >= loss.lowest; --stage) {
+    auto& layers = stages_[static_cast<std::size_t>(stage)].layers;
+    const int furthest = losses_through(losses_, num_stages, stage).back();
+    const bool is_furthest = furthest == loss.stage;
+    std::vector<Saved> saved(layers.size());
+    Tensors passed = cloned(inputs[static_cast<std::size_t>(stage)]);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      saved[i].is_copy = !is_furthest;  // running statistics move once
+      passed = layers[i]->forward(std::move(passed), saved[i], call);
+    }
+    const bool is_taken = losses_.weight_rule() != WeightRule::Furthest || is_furthest;
+    for (std::size_t i = layers.size(); i-- > 0;) {
+      gradients = layers[i]->backward_input(std::move(gradients), saved[i], call);
+      if (is_taken) {
+        Saved* one = &saved[i];
+        layers[i]->backward_weight({&one, 1});
+      }
+    }
+  }
+  return value;
+}
+
+std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro_batches,
+                                               std::int64_t number,
+                                               double learning_rate) {
+  const c10::InferenceMode no_graph;
+  const int num_stages = static_cast<int>(stages_.size());
+  const std::vector<LossReach> reaches = reaches_of(losses_, num_stages);
+  const auto targets = static_cast<double>(num_targets(micro_batches));
+  std::vector<double> values(reaches.size());
+  for (const auto& store : stores_) {
+    store->forget_gradients();
+  }
+  for (std::size_t m = 0; m < micro_batches.size(); ++m) {
+    const Call call{.key = micro_batch_key(options_.seed, number, static_cast<int>(m))};
+    std::vector<Tensors> inputs = {micro_batches[m].inputs};
+    for (const StageLayers& stage : stages_) {
+      Tensors passed = cloned(inputs.back());
+      for (const auto& layer : stage.layers) {
+        Saved dropped;
+        passed = layer->forward(std::move(passed), dropped, call);
+      }
+      inputs.push_back(std::move(passed));
+    }
+    for (std::size_t i = 0; i < reaches.size(); ++i) {
+      values[i] += train_by(reaches[i], inputs, micro_batches[m].targets, call, 1.0 / targets);
+    }
+  }
+  for (double& value : values) {
+    value /= targets;
+  }
+  for (int stage = 0; stage < num_stages; ++stage) {
+    if (!losses_.has_backward(stage)) {
+      continue;
+    }
+    ParameterStore& own = store(stage);
+    own.complete_gradients();
+    if (const int taken = losses_.passes(stage).taken;
+        losses_.weight_rule() == WeightRule::Mean && taken > 1) {
+      for (const auto& layer : stages_[static_cast<std::size_t>(stage)].layers) {
+        for (Parameter* const parameter : layer->parameters()) {
+          if (parameter->trains) {
+            parameter->gradient.div_(static_cast<double>(taken));
+          }
+        }
+      }
+    }
+    const double norm = norm_of(own.squared_gradient_norms());
+    optimizers_[static_cast<std::size_t>(stage)]->step(
+        own, {.step = number,
+              .learning_rate = learning_rate,
+              .gradient_divisor = clip_divisor(norm, update_.clip_norm)});
+  }
+  return values;
+}
+
+}  // namespace halfback::testing

@@ -1,0 +1,52 @@
+// The slow obvious reference of training by several losses: one thread, one loss after the other,
+// and a forward of its own for each gradient of a stage. Pipelines must equal it bit for bit.
+#pragma once
+
+#include "halfback/data/micro_batch.h"
+#include "halfback/engine/optimizer.h"
+#include "halfback/engine/parameter_store.h"
+#include "halfback/engine/stage.h"
+#include "halfback/engine/stage_update.h"
+#include "halfback/schedule/losses.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace halfback::testing {
+
+class LocalReference {
+ public:
+  // Stages with a head where the losses are. Gradients are summed in one group.
+  LocalReference(std::vector<StageLayers> stages,
+                 const Losses& losses,
+                 const Stage::Options& options,
+                 const UpdateOptions& update);
+
+  void initialize(std::uint64_t seed);
+
+  // Returns the means of the losses, ascending by stage, before the update.
+  std::vector<double> train_step(std::span<const MicroBatch> micro_batches,
+                                 std::int64_t number,
+                                 double learning_rate);
+
+  ParameterStore& store(int stage) { return *stores_[static_cast<std::size_t>(stage)]; }
+
+ private:
+  double train_by(const LossReach& loss,
+                  const std::vector<Tensors>& inputs,
+                  const at::Tensor& targets,
+                  const Call& call,
+                  double scale);
+
+  std::vector<StageLayers> stages_;
+  Losses losses_;
+  Stage::Options options_;
+  UpdateOptions update_;
+  std::vector<std::vector<std::uint64_t>> numbers_;
+  std::vector<std::unique_ptr<ParameterStore>> stores_;
+  std::vector<std::unique_ptr<Optimizer>> optimizers_;
+};
+
+}  // namespace halfback::testing
