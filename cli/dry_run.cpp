@@ -68,7 +68,7 @@ Parts parts_of(const TrainingConfig& config) {
   for (const int blocks : cut) {
     parts.first_block.push_back(parts.first_block.back() + blocks);
   }
-  std::vector<StageLayers> stages = build_model(config.model, cut, {.recompute = config.recompute});
+  std::vector<StageLayers> stages = build_model(config.model, cut, build_options(config));
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, config.micro_batch_size)});
   const int num_replicas = config.schedule->placement.num_replicas();

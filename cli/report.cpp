@@ -12,6 +12,7 @@
 #include "halfback/train/progress.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -73,6 +74,9 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"bubble_fraction", times.bubble_fraction},
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
+  if (result.losses.size() > 1) {
+    line["losses"] = result.losses;
+  }
   if (times.longest_reduction() > 0.0) {
     line["reduction_seconds"] = times.reduction_seconds;
     line["exposed_reduction_seconds"] = times.exposed_reduction_seconds;
@@ -84,6 +88,10 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   if (step.validation) {
     line["validation_loss"] = step.validation->loss;
     line["validation_accuracy"] = step.validation->accuracy;
+    if (step.validation->losses.size() > 1) {
+      line["validation_losses"] = step.validation->losses;
+      line["validation_accuracies"] = step.validation->accuracies;
+    }
   }
   if (step.bits_per_byte) {
     line["validation_bits_per_byte"] = *step.bits_per_byte;
@@ -175,7 +183,7 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         config.cut,
         {.num_blocks = num_blocks(config.model), .num_stages = config.schedule->num_stages()});
     const std::vector<StageBytes> bytes =
-        stage_bytes(build_model(config.model, cut, {.recompute = config.recompute}),
+        stage_bytes(build_model(config.model, cut, build_options(config)),
                     {.input_shape = input_shape(config.model, config.micro_batch_size)});
     const Schedule& ran = *config.schedule;
     Report page = measured_page(ran, timeline, {.stages = bytes});
@@ -210,6 +218,9 @@ void RunSummary::print(std::ostream& out) const {
       out << fmt::format(", {:.3f} bits per byte", *bits_per_byte_);
     }
     out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
+  }
+  if (last_.losses.size() > 1) {
+    out << fmt::format("\nlosses of all heads: {:.4f}", fmt::join(last_.losses, ", "));
   }
   const double seconds = median(step_seconds_);
   const Statistics times = statistics(last_.timeline);

@@ -3,6 +3,7 @@
 #include "cli/options.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/models/local_heads.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -83,6 +84,10 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
           "--recompute-gradients", options.given.recompute.recomputes_gradients,
           "Between I and W keep only the gradients at block boundaries; W recomputes the others")
       ->group("Execution");
+  add("--local-head", options.local_head, "NAME",
+      fmt::format("Head of each loss inside the model, for schedules with such losses: {}",
+                  fmt::join(local_head_names(), ", "))
+          .c_str());
   add("--threads", pipeline.threads_per_rank, "N", "Threads per rank; 0: its share of the cores");
   add("--channel-capacity", options.channel_capacity, "N",
       "Messages that may wait between two ranks before a send blocks");
@@ -212,6 +217,7 @@ TrainingConfig TrainingOptions::config_without_model() const {
                                                  {"block", Forward::OfBlocks},
                                                  {"attention", Forward::OfAttention},
                                                  {"feed-forward", Forward::OfFeedForward}});
+  config.local_head = parse_local_head(local_head);
   Stage::Options& stage = config.pipeline.stage;
   stage.optimizer.kind = chosen<OptimizerKind>(
       "--optimizer", optimizer, {{"adamw", OptimizerKind::AdamW}, {"sgd", OptimizerKind::Sgd}});

@@ -30,6 +30,7 @@ struct TrainingOptions {
   std::string precision = "float32";
   std::string loss_scale = "auto";
   std::string recompute = "none";
+  std::string local_head = "linear";
   int channel_capacity = kDefaultChannelCapacity;
 
   // Adds all of them. The verb's callback must keep this object alive.

@@ -8,6 +8,7 @@
 #include "halfback/checkpoint/safetensors.h"
 #include "halfback/checkpoint/safetensors_write.h"
 #include "halfback/data/tokens/tokenizer_files.h"
+#include "halfback/models/local_heads.h"
 
 #include <ATen/ops/all.h>
 #include <ATen/ops/isfinite.h>
@@ -121,7 +122,8 @@ TrainingState load_training_state(const std::filesystem::path& directory,
           files.expect(named.name, named.tensor.sizes(), named.tensor.scalar_type()));
     }
     for (const NamedTensor& named : value_tensors(value_buffers_of(*stage), Copies::With)) {
-      if (const std::string exact = kExactValue + named.name; files.contains(exact)) {
+      if (const std::string exact = kExactValue + named.name;
+          files.contains(exact) || is_of_local_head(named.name)) {
         named.tensor.copy_(files.expect(exact, named.tensor.sizes(), named.tensor.scalar_type()));
       }
     }

@@ -7,6 +7,7 @@
 #include "halfback/checkpoint/checkpoint_files.h"
 #include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/checkpoint/manifest.h"
+#include "halfback/models/local_heads.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -137,6 +138,17 @@ void set_types(const CheckpointOptions& options,
   }
 }
 
+// The model of a checkpoint has no local heads; they belong to the training.
+void move_heads(std::vector<NamedTensor>& values, std::vector<NamedTensor>& state) {
+  const auto heads =
+      std::stable_partition(values.begin(), values.end(),
+                            [](const NamedTensor& value) { return !is_of_local_head(value.name); });
+  std::for_each(heads, values.end(), [&](const NamedTensor& head) {
+    state.push_back({kExactValue + head.name, head.tensor});
+  });
+  values.erase(heads, values.end());
+}
+
 }  // namespace
 
 void save_checkpoint(const fs::path& directory,
@@ -150,6 +162,7 @@ void save_checkpoint(const fs::path& directory,
     std::move(more.begin(), more.end(), std::back_inserter(values));
   }
   std::vector<NamedTensor> states = state_tensors(stages, Copies::Without);
+  move_heads(values, states);
   set_types(options, values, states);
   if (options.peers->is_first()) {
     const std::vector<NamedTensor>& others = options.inherited.tensors;

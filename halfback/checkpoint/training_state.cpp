@@ -58,6 +58,7 @@ std::string to_text(const TrainingState& state) {
                          {"tokenizer_crc32", state.tokenizer_crc32},
                          {"gradient_groups", state.gradient_groups},
                          {"samples_per_step", state.samples_per_step},
+                         {"losses", state.losses},
                          {"options", state.options}};
   if (state.loss_scale) {
     json["loss_scale"] = {{"value", state.loss_scale->value},
@@ -89,6 +90,7 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
              .loss_scale = loss_scale_of(json),
              .gradient_groups = json.at("gradient_groups").get<int>(),
              .samples_per_step = json.at("samples_per_step").get<std::int64_t>(),
+             .losses = json.at("losses").get<std::string>(),
              .options = json.at("options").get<std::map<std::string, std::string>>()};
   } catch (const nlohmann::json::exception& error) {
     refuse(path, error.what());

@@ -64,9 +64,7 @@ class Comparison {
     Candidate made{.schedule = schedule};
     const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
                                                          .num_stages = schedule->num_stages()});
-    const auto build = [&] {
-      return build_model(config_.model, cut, {.recompute = config_.recompute});
-    };
+    const auto build = [&] { return build_model(config_.model, cut, build_options(config_)); };
     made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed());

@@ -23,6 +23,8 @@ namespace halfback {
 
 namespace {
 
+constexpr const char* kPrefix = "local_heads.";
+
 struct Named {
   const char* name;
   LocalHead head;
@@ -203,6 +205,8 @@ std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace&
   return make_cnn(place);
 }
 
+bool is_of_local_head(const std::string& name) { return name.starts_with(kPrefix); }
+
 void add_local_heads(const ModelConfig& config,
                      LocalHead head,
                      const std::vector<int>& stages_with_loss,
@@ -219,7 +223,7 @@ void add_local_heads(const ModelConfig& config,
     const auto found =
         std::find(stages_with_loss.begin(), stages_with_loss.end(), static_cast<int>(number));
     if (found != stages_with_loss.end()) {
-      place.name = fmt::format("local_heads.{}", last_block(stage));
+      place.name = fmt::format("{}{}", kPrefix, last_block(stage));
       stage.loss = make_local_head(head, place);
     }
   }

@@ -45,6 +45,9 @@ struct LocalHeadPlace {
 // no memory yet. Throws ConfigError for a head that the place does not admit.
 std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place);
 
+// Returns whether a parameter of that name belongs to a local head, and not to the model.
+bool is_of_local_head(const std::string& name);
+
 // Gives stages of a model a local loss; the last keeps its own. Parameters of the head after block
 // I of the model are named local_heads.I..., for any cut of the model.
 void add_local_heads(const ModelConfig& config,

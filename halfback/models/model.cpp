@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/models/local_heads.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -178,6 +179,7 @@ std::vector<StageLayers> build_model(const ModelConfig& config,
   std::vector<StageLayers> stages = std::visit(
       [&](const auto& one) { return build(one, blocks_per_stage, options.dtype); }, config);
   apply_recompute(options.recompute, stages);
+  add_local_heads(config, options.local_head, options.stages_with_loss, stages);
   return stages;
 }
 

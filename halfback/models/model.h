@@ -65,9 +65,12 @@ std::string item_name(const ModelConfig& config);
 std::int64_t items_per_sample(const ModelConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
+enum class LocalHead;  // local_heads.h
 struct BuildOptions {
   at::ScalarType dtype = at::kFloat;
   Recompute recompute = {};
+  LocalHead local_head = {};
+  std::vector<int> stages_with_loss = {};  // each but the last gets such a head
 };
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,

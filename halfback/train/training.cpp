@@ -61,6 +61,34 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
   return all;
 }
 
+// Returns the losses of a run by the blocks of its model, so that they compare whatever the number
+// of stages: "3:0,7:4 sum linear" has one after block 3, whose gradient reaches block 0. Backprop
+// is the empty text.
+std::string losses_by_block(const TrainingConfig& config, const std::vector<int>& cut) {
+  const Losses& losses = config.schedule->losses;
+  if (losses.is_backprop()) {
+    return {};
+  }
+  std::vector<int> first_block = {0};
+  for (const int blocks : cut) {
+    first_block.push_back(first_block.back() + blocks);
+  }
+  std::string text;
+  for (const LossReach& loss : losses.reaches()) {
+    const int above = first_block[static_cast<std::size_t>(loss.stage) + 1];
+    text += fmt::format("{}{}:{}", text.empty() ? "" : ",", above - 1,
+                        loss.lowest > loss.stage
+                            ? "none"
+                            : std::to_string(first_block[static_cast<std::size_t>(loss.lowest)]));
+  }
+  return fmt::format("{} {} {}", text, to_string(losses.weight_rule()),
+                     local_head_names()[static_cast<std::size_t>(config.local_head)]);
+}
+
+std::string described(const std::string& losses) {
+  return losses.empty() ? "none" : fmt::format("'{}'", losses);
+}
+
 }  // namespace
 
 Training::Training(TrainingConfig config, const TokenText::OnEncoded& on_encoded)
@@ -128,9 +156,10 @@ void Training::make_pipeline() {
       clock_error_seconds_ = std::max(clock_error_seconds_, parse_number(error).value_or(0.0));
     }
   }
+  losses_ = losses_by_block(config_, cut);
   pipeline_ = std::make_unique<Pipeline>(
-      [&] { return build_model(config_.model, cut, {.recompute = config_.recompute}); },
-      config_.schedule, config_.pipeline, std::move(connection.network));
+      [&] { return build_model(config_.model, cut, build_options(config_)); }, config_.schedule,
+      config_.pipeline, std::move(connection.network));
   if (config_.processes) {
     watch_.emplace(*config_.processes, *pipeline_);
   }
@@ -226,7 +255,7 @@ void Training::require_same_data(const TrainingState& state) const {
 
 void Training::restore() {
   if (!config_.resumes_from) {
-    if (config_.initial.empty() || config_.has_new_head) {
+    if (config_.initial.empty() || config_.has_new_head || !losses_.empty()) {
       pipeline_->initialize(config_.seed());
     }
     if (!config_.initial.empty()) {
@@ -244,9 +273,6 @@ void Training::restore() {
   require_same_model(load_config(directory), config_.model, directory);
   require_same_tokenizer(directory, *config_.tokenizer);
   load_model(directory, Head::Stored);
-  const TrainingState state =
-      load_training_state(directory, stages(), to_string(config_.pipeline.stage.optimizer.kind));
-  require_finite(stages(), directory);
   const auto require = [&](const char* what, auto found, auto wanted) {
     if (found != wanted) {
       throw ConfigError(fmt::format(
@@ -255,6 +281,11 @@ void Training::restore() {
           directory.string(), what, found, wanted));
     }
   };
+  require("losses inside the model:", described(read_training_state(directory).losses),
+          described(losses_));
+  const TrainingState state =
+      load_training_state(directory, stages(), to_string(config_.pipeline.stage.optimizer.kind));
+  require_finite(stages(), directory);
   require("--seed", state.seed, config_.seed());
   require_same_data(state);
   require("a mini-batch (--micro-batch-size times micro-batches) of", state.samples_per_step,
@@ -326,6 +357,7 @@ void Training::save(std::int64_t step) {
                                              : std::nullopt,
                            .gradient_groups = pipeline_->gradient_groups(),
                            .samples_per_step = samples_per_step(),
+                           .losses = losses_,
                            .options = options_of(config_)});
 }
 

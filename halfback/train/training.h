@@ -77,6 +77,7 @@ class Training {
   std::unique_ptr<Dataset> data_;
   DataIdentity data_identity_;
   std::uint32_t tokenizer_crc32_ = 0;
+  std::string losses_;  // by block; empty for backprop
   std::unique_ptr<Pipeline> pipeline_;
   double clock_error_seconds_ = 0.0;
   Inherited inherited_;

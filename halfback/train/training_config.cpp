@@ -4,20 +4,12 @@
 #include "halfback/base/option.h"
 #include "halfback/schedule/gradient_groups.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 namespace halfback {
 
 void check(const TrainingConfig& config) {
   check(config.pipeline);
-  if (!config.schedule->losses.is_backprop()) {
-    throw ConfigError(fmt::format(
-        "schedule: it trains by the losses {}, and a run builds no local heads yet; use a family "
-        "of backprop, or leave losses= out of a file",
-        brief_losses(config.schedule->losses)));
-  }
   check_updates(*config.schedule, config.pipeline.update);
   if (config.pipeline.gradient_groups != 0) {  // fails for groups that the schedule cannot have
     gradient_groups(*config.schedule, config.pipeline.gradient_groups);
@@ -41,6 +33,13 @@ void check(const TrainingConfig& config) {
     throw ConfigError(
         "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
   }
+}
+
+BuildOptions build_options(const TrainingConfig& config) {
+  const Schedule& schedule = *config.schedule;
+  return {.recompute = config.recompute,
+          .local_head = config.local_head,
+          .stages_with_loss = stages_with_loss(schedule.losses, schedule.num_stages())};
 }
 
 }  // namespace halfback

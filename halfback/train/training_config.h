@@ -4,6 +4,7 @@
 #include "halfback/checkpoint/kept_checkpoints.h"
 #include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
+#include "halfback/models/local_heads.h"
 #include "halfback/models/model.h"
 #include "halfback/schedule/runnable.h"
 #include "halfback/train/learning_rate.h"
@@ -26,6 +27,8 @@ struct TrainingConfig {
   RunnableSchedule schedule;
   // What backward recomputes instead of keeping it. More recompute takes less memory and more time.
   Recompute recompute;
+  LocalHead local_head =
+      LocalHead::Linear;  // of each loss inside the model, if the schedule has any
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
   // -- Data and steps
@@ -69,5 +72,8 @@ struct TrainingConfig {
 // options, and options that do not go together. Sizes of the model have their own check()
 // (models/model.h).
 void check(const TrainingConfig& config);
+
+// Returns how to build the model for the schedule.
+BuildOptions build_options(const TrainingConfig& config);
 
 }  // namespace halfback

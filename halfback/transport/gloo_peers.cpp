@@ -20,7 +20,7 @@ using Clock = Waits::Clock;
 constexpr int kWatchTag = 0;
 constexpr int kClockTag = 1;
 
-GlooOptions options_of(const Processes& processes, std::chrono::duration<double> timeout) {
+GlooOptions options_of(const Processes& processes) {
   return {.process = processes.index(),
           .num_processes = processes.count(),
           .store_host = processes.world().store_host,
@@ -28,13 +28,13 @@ GlooOptions options_of(const Processes& processes, std::chrono::duration<double>
           .key_prefix = processes.place().key_prefix + "gloo",
           .listens_at = processes.place().listens_at,
           .interface = processes.place().interface,
-          .timeout = timeout};
+          .timeout = processes.timeout()};
 }
 
 }  // namespace
 
 GlooPeers::GlooPeers(Processes& processes, std::chrono::duration<double> timeout)
-    : processes_(processes), timeout_(timeout), group_(options_of(processes, timeout)) {
+    : processes_(processes), timeout_(timeout), group_(options_of(processes)) {
   const int next = (processes_.index() + 1) % processes_.count();
   watched_ = receive(tensor_over(std::span(nothing_)), next, kWatchTag);
   watcher_ = std::thread([this] { watch_next(); });

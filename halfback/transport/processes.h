@@ -45,6 +45,8 @@ class Processes {
   int index() const { return world_.index; }
   int count() const { return world_.count; }
   const World& world() const { return world_; }
+  // The longest wait for all processes once they are there.
+  std::chrono::duration<double> timeout() const { return options_.timeout; }
 
   // Returns "process 1 (ranks 2-3, pid 4711 on host)".
   const std::string& name(int process) const { return names_[static_cast<std::size_t>(process)]; }

@@ -91,8 +91,12 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
     expect_error(train(arguments), 2, text_of_thrown<ConfigError>([&] { check(config); }));
     EXPECT_THROW(Training{config}, ConfigError) << arguments;
   }
-  expect_error(train("--schedule local-greedy --ranks 2"), 2,
-               "schedule: it trains by the losses 0:0,1:1, and a run builds no local heads yet");
+  expect_error(train("--schedule local-greedy --ranks 2"), 1,
+               "schedule: its lists update stages (U) before the gradient norm of the whole model");
+  expect_error(train("--local-head liner"), 2,
+               "local head: 'liner' is not known (did you mean linear?)");
+  expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-head cnn"), 2,
+               "local head: cnn predicts classes, not tokens; expected linear");
   expect_error(train("--loss-scale big"), 2,
                "--loss-scale is big; expected a number, 'auto' or 'dynamic'");
 }

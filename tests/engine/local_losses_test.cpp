@@ -6,6 +6,7 @@
 #include "halfback/models/local_heads.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
+#include "halfback/simulate/memory_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/local_reference.h"
 #include "tests/support/models.h"
@@ -224,6 +225,35 @@ TEST_F(LocalLossesTest, GradientsCrossNoCut) {
         pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
     for (const Link& link : result.timeline.links) {
       EXPECT_TRUE(link.from < link.to || link.bytes == 0) << link.from << " to " << link.to;
+    }
+  }
+}
+
+// With one gradient a stage, as in greedy and chunked training.
+TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
+  for (const char* name : {"Mlp", "Llama", "Resnet"}) {
+    const NamedModel trained = model(name);
+    for (const bool two_stage : {false, true}) {
+      for (const Schedule& schedule :
+           {family("local-greedy", 4, {.two_stage = two_stage}),
+            family("local-chunked", 4, {.two_stage = two_stage, .chunks = 2}),
+            family("local-last", 4, {.two_stage = two_stage, .trained = 2})}) {
+        const RunnableSchedule runnable = make_runnable(schedule);
+        Pipeline pipeline(build(trained, schedule, LocalHead::Linear), runnable, options());
+        pipeline.initialize(kSeed);
+        const std::vector<std::int64_t> predicted =
+            predict_memory(
+                *runnable,
+                {.stages = stage_bytes(build(trained, schedule, LocalHead::Linear),
+                                       {.input_shape = input_shape(trained.config, kNumSamples)})})
+                .peak;
+        const StepResult found =
+            pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
+        for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
+          EXPECT_EQ(found.memory[rank].activations, predicted[rank])
+              << name << " " << schedule.name << " split " << two_stage << ", rank " << rank;
+        }
+      }
     }
   }
 }

@@ -1,0 +1,95 @@
+// Runs that train by losses inside the model: heads stay with the training, and a run resumes on
+// another number of stages whose losses are at the same blocks.
+#include "halfback/base/error.h"
+#include "halfback/checkpoint/kept_checkpoints.h"
+#include "halfback/checkpoint/safetensors.h"
+#include "halfback/schedule/families.h"
+#include "halfback/train/training.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tiny_training.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace halfback::testing {
+namespace {
+
+class LocalTrainingTest : public ::testing::Test {
+ protected:
+  LocalTrainingTest() { spit(data_, tiny_text()); }
+
+  TrainingConfig config(const std::string& name, const PipelineShape& shape) const {
+    TrainingConfig made = tiny_training(data_);
+    PipelineShape whole = shape;
+    whole.num_micro_batches = 4;
+    made.schedule = make_runnable(build_schedule(name, whole));
+    made.pipeline.update = {.clip_norm = 0.0};
+    return made;
+  }
+
+  TrainingConfig at(const std::string& checkpoint, TrainingConfig made) const {
+    made.checkpoint = directory_ / checkpoint;
+    return made;
+  }
+
+  TrainingConfig resumed(const std::string& checkpoint, TrainingConfig made) const {
+    made = at(checkpoint, std::move(made));
+    made.resumes_from = find_resume_point(made.checkpoint);
+    return made;
+  }
+
+  std::string model_bytes(const std::string& checkpoint) const {
+    return slurp(directory_ / checkpoint / "model.safetensors");
+  }
+
+  TemporaryDirectory directory_;
+  std::filesystem::path data_ = directory_ / "text.txt";
+};
+
+bool is_of_head(const std::string& name) { return name.find("local_heads.") != std::string::npos; }
+
+TEST_F(LocalTrainingTest, HeadsStayOutOfTheModel) {
+  losses_of(at("a", config("local-greedy", {.num_ranks = 2})));
+  losses_of(at("b", config("1f1b", {.num_ranks = 2})));
+  const std::vector<std::string> names = SafetensorsDirectory(directory_ / "a", "model").names();
+  EXPECT_EQ(names, SafetensorsDirectory(directory_ / "b", "model").names());
+  EXPECT_TRUE(std::ranges::none_of(names, is_of_head));
+  const std::vector<std::string> kept =
+      SafetensorsDirectory(directory_ / "a", "training_state").names();
+  EXPECT_EQ(std::ranges::count_if(kept, is_of_head), 6) << "value and two moments of two tensors";
+}
+
+// Chunks of two stages on four ranks have their losses where greedy has them on two.
+TEST_F(LocalTrainingTest, ResumesToTheBitWhereverTheSameLossesAre) {
+  const TrainingConfig chunked = config("local-chunked", {.num_ranks = 4, .chunks = 2});
+  const TrainingConfig greedy = config("local-greedy", {.num_ranks = 2});
+  const std::vector<double> whole = losses_of(at("whole", chunked));
+  losses_of(at("half", chunked), 3);
+  const std::vector<double> rest = losses_of(resumed("half", greedy));
+  EXPECT_EQ(rest, std::vector<double>(whole.begin() + 3, whole.end()));
+  EXPECT_TRUE(model_bytes("half") == model_bytes("whole"));
+}
+
+TEST_F(LocalTrainingTest, RefusesToResumeWithOtherLossesOrHeads) {
+  losses_of(at("a", config("local-greedy", {.num_ranks = 2})), 2);
+  const auto refusal = [&](const TrainingConfig& made) {
+    return text_of_thrown<ConfigError>([&] { const Training training(resumed("a", made)); });
+  };
+  EXPECT_TRUE(contains(refusal(config("local-greedy", {.num_ranks = 4})),
+                       "the run was with losses inside the model: '1:0,3:2 sum linear', this one "
+                       "has '0:0,1:1,2:2,3:3 sum linear'; resume with the same"));
+  EXPECT_TRUE(contains(refusal(config("1f1b", {.num_ranks = 2})), "this one has none; resume"));
+}
+
+TEST_F(LocalTrainingTest, StartsFromAModelWithoutHeads) {
+  losses_of(at("a", config("1f1b", {.num_ranks = 2})));
+  TrainingConfig next = config("local-greedy", {.num_ranks = 2});
+  next.initial = directory_ / "a";
+  const std::vector<double> losses = losses_of(next);
+  EXPECT_LT(losses.front(), losses_of(config("1f1b", {.num_ranks = 2})).front());
+}
+
+}  // namespace
+}  // namespace halfback::testing
