@@ -64,10 +64,7 @@ std::int64_t num_trained(const StageLayers& stage) {
 Parts parts_of(const TrainingConfig& config) {
   const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
                                                       .num_stages = config.schedule->num_stages()});
-  Parts parts{.first_block = {0}, .num_parameters = {}, .memory = {}};
-  for (const int blocks : cut) {
-    parts.first_block.push_back(parts.first_block.back() + blocks);
-  }
+  Parts parts{.first_block = first_blocks(cut), .num_parameters = {}, .memory = {}};
   std::vector<StageLayers> stages = build_model(config.model, cut, build_options(config));
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, config.micro_batch_size)});

@@ -20,8 +20,8 @@ class ActionRunner {
   // what the next stage gets.
   virtual Tensors compute(const Action& action, Tensors taken) = 0;
 
-  // Computes these W of one stage together. `taken` has, for each, what the stage above gave, if
-  // the schedule names an input.
+  // Computes these W of one stage together. `taken` has, for each, what the stage above gave;
+  // it is empty unless the schedule names an input.
   virtual void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) = 0;
 
   // Returns how many of these consecutive W of one stage, from the first on, compute_weights() may

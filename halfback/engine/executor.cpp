@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace halfback {
@@ -164,8 +165,9 @@ std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t b
   const std::span<const Action> together(first, last);
   const std::span<const Action> joined = together.first(runner_.num_joined(together));
   std::vector<Tensors> taken;
-  for (const Action& action : joined) {
-    taken.push_back(taken_by(action));
+  if (takes_from_neighbor(*schedule_, *first)) {
+    std::transform(joined.begin(), joined.end(), std::back_inserter(taken),
+                   [this](const Action& action) { return taken_by(action); });
   }
   timed(*first, [&] { runner_.compute_weights(joined, taken); });
   // One product did several actions: each gets an equal share of its time.

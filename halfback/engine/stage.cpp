@@ -98,10 +98,10 @@ void Stage::begin_step(std::int64_t number) {
   store_.round_values();
 }
 
-template <typename TakeLoss>
 Stage::Outputs Stage::hand_out(Tensors outputs,
                                const at::Tensor& targets,
-                               TakeLoss take_loss) const {
+                               Saved& loss,
+                               const Call& call) const {
   Outputs result;
   if (!layers_.loss || !targets.defined()) {
     result.activations = with_own_side_inputs(std::move(outputs));
@@ -113,7 +113,7 @@ Stage::Outputs Stage::hand_out(Tensors outputs,
     outputs.front() = last.clone();
     result.activations = with_own_side_inputs(std::move(outputs));
   }
-  take_loss(last, result);
+  result.loss = layers_.loss->forward(last, on_device(targets), loss, call);
   return result;
 }
 
@@ -131,9 +131,7 @@ Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor&
     inputs = layers_.layers[i]->forward(std::move(inputs), is_passed ? saved.layers[i] : dropped,
                                         saved.call);
   }
-  return hand_out(std::move(inputs), targets, [&](const at::Tensor& input, Outputs& outputs) {
-    outputs.loss = layers_.loss->forward(input, on_device(targets), saved.loss, saved.call);
-  });
+  return hand_out(std::move(inputs), targets, saved.loss, saved.call);
 }
 
 Tensors Stage::carry(InFlight& saved, std::size_t gradient, Tensors gradients, Half half) {
@@ -268,11 +266,12 @@ Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets) {
     Saved dropped;
     inputs = layer->forward(std::move(inputs), dropped, kEvaluation);
   }
-  return hand_out(std::move(inputs), targets, [&](const at::Tensor& input, Outputs& outputs) {
-    Saved dropped;
-    outputs.loss = layers_.loss->forward(input, on_device(targets), dropped, kEvaluation);
+  Saved dropped;
+  Outputs outputs = hand_out(std::move(inputs), targets, dropped, kEvaluation);
+  if (layers_.loss && targets.defined()) {
     outputs.num_correct = layers_.loss->num_correct(dropped);
-  });
+  }
+  return outputs;
 }
 
 std::vector<ShardedBuffer> Stage::optimizer_state() {

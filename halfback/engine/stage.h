@@ -128,8 +128,7 @@ class Stage {
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(options_.device); }
   Tensors on_device(Tensors tensors) const;
   // Gives the outputs of the layers to the next stage and to the loss.
-  template <typename TakeLoss>
-  Outputs hand_out(Tensors outputs, const at::Tensor& targets, TakeLoss take_loss) const;
+  Outputs hand_out(Tensors outputs, const at::Tensor& targets, Saved& loss, const Call& call) const;
   // Carries one gradient through the layers.
   Tensors carry(InFlight& saved, std::size_t gradient, Tensors grad_outputs, Half half);
   // Carries the own gradient and those that arrive; returns those that continue.

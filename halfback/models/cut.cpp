@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <iterator>
 #include <numeric>
 #include <string_view>
 
@@ -51,6 +52,12 @@ std::vector<int> parse_cut(const std::string& text, const CutShape& shape) {
         fmt::join(equal_cut(shape.num_blocks, shape.num_stages), ",")));
   }
   return cut;
+}
+
+std::vector<int> first_blocks(const std::vector<int>& cut) {
+  std::vector<int> first = {0};
+  std::partial_sum(cut.begin(), cut.end(), std::back_inserter(first));
+  return first;
 }
 
 std::vector<std::size_t> stages_of_blocks(const std::vector<int>& cut, std::int64_t num_blocks) {

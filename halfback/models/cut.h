@@ -20,6 +20,9 @@ struct CutShape {
 };
 std::vector<int> parse_cut(const std::string& text, const CutShape& shape);
 
+// Returns the first block of each stage, and the number of blocks after the last.
+std::vector<int> first_blocks(const std::vector<int>& cut);
+
 // Returns the stage of each block. The cut must add up to num_blocks.
 std::vector<std::size_t> stages_of_blocks(const std::vector<int>& cut, std::int64_t num_blocks);
 

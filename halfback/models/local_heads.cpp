@@ -131,23 +131,17 @@ std::unique_ptr<LossLayer> make_cnn(const LocalHeadPlace& place) {
   return builder.finish();
 }
 
-std::string name_of(LocalHead head) {
-  return std::find_if(kHeads.begin(), kHeads.end(),
-                      [head](const Named& entry) { return entry.head == head; })
-      ->name;
-}
-
 void check_admits(LocalHead head, const LocalHeadPlace& place) {
   const bool needs_images = head == LocalHead::MlpSr || head == LocalHead::Cnn;
   if (place.task != Task::Classes && head != LocalHead::Linear) {
-    throw ConfigError(
-        fmt::format("local head: {} predicts classes, not tokens; expected linear", name_of(head)));
+    throw ConfigError(fmt::format("local head: {} predicts classes, not tokens; expected linear",
+                                  to_string(head)));
   }
   if (needs_images && place.input_shape.size() != 4) {
     throw ConfigError(fmt::format(
         "local head: {} reads images, and the stage gives {} numbers per sample; expected "
         "linear, mlp-1 or mlp-2",
-        name_of(head), place.input_shape.back()));
+        to_string(head), place.input_shape.back()));
   }
 }
 
@@ -161,6 +155,12 @@ int last_block(const StageLayers& stage) {
 }
 
 }  // namespace
+
+std::string to_string(LocalHead head) {
+  return std::find_if(kHeads.begin(), kHeads.end(),
+                      [head](const Named& entry) { return entry.head == head; })
+      ->name;
+}
 
 std::vector<std::string> local_head_names() {
   std::vector<std::string> names;

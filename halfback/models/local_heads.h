@@ -29,6 +29,8 @@ enum class LocalHead { Linear, Mlp1, Mlp2, MlpSr, Cnn };
 // Returns "linear", "mlp-1", "mlp-2", "mlp-sr", "cnn".
 std::vector<std::string> local_head_names();
 
+std::string to_string(LocalHead head);
+
 // Throws ConfigError for another name, with a suggestion.
 LocalHead parse_local_head(const std::string& name);
 

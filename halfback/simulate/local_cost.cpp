@@ -19,14 +19,9 @@ void check(const Schedule& schedule, const ForwardCosts& forward) {
         "each, or no heads",
         forward.stages.size(), forward.heads.size(), num_stages));
   }
+  const std::vector<int> with_loss = stages_with_loss(schedule.losses, schedule.num_stages());
   for (std::size_t stage = 0; stage < forward.heads.size(); ++stage) {
-    const std::vector<LossReach>& losses = schedule.losses.reaches();
-    const bool has_loss =
-        schedule.losses.is_backprop()
-            ? stage + 1 == num_stages
-            : std::any_of(losses.begin(), losses.end(), [stage](const LossReach& loss) {
-                return loss.stage == static_cast<int>(stage);
-              });
+    const bool has_loss = std::ranges::find(with_loss, static_cast<int>(stage)) != with_loss.end();
     if (forward.heads[stage] != 0.0 && !has_loss) {
       throw ConfigError(fmt::format("cost: a head of {} on stage {}, which has no loss; give 0",
                                     forward.heads[stage], stage));

@@ -69,10 +69,7 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
   if (losses.is_backprop()) {
     return {};
   }
-  std::vector<int> first_block = {0};
-  for (const int blocks : cut) {
-    first_block.push_back(first_block.back() + blocks);
-  }
+  const std::vector<int> first_block = first_blocks(cut);
   std::string text;
   for (const LossReach& loss : losses.reaches()) {
     const int above = first_block[static_cast<std::size_t>(loss.stage) + 1];
@@ -82,7 +79,7 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
                             : std::to_string(first_block[static_cast<std::size_t>(loss.lowest)]));
   }
   return fmt::format("{} {} {}", text, to_string(losses.weight_rule()),
-                     local_head_names()[static_cast<std::size_t>(config.local_head)]);
+                     to_string(config.local_head));
 }
 
 std::string described(const std::string& losses) {

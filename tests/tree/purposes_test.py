@@ -10,6 +10,8 @@ import re
 import sys
 import tempfile
 
+from includes_test import write
+
 HEADER = "halfback/base/keyed_random.h"
 ENUM = re.compile(r"enum class Purpose[^{]*\{(.*?)\};", re.S)
 # Hashes without a purpose are for those whose words are keyed already.
@@ -40,12 +42,6 @@ def faults(root):
         if len(places) != 1:
             found.append(f"Purpose::{name}: named in {', '.join(places) or 'no place'}; expected one place")
     return found
-
-
-def write(root, name, text):
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
 
 
 SOUND = {
