@@ -139,9 +139,7 @@ Tensors Stage::carry(InFlight& saved, std::size_t gradient, Tensors gradients, H
   const bool is_taken = gradient >= gradients_.first_taken;
   if (!is_last) {
     saved.copies.resize(gradients_.count() - 1);
-    for (const Saved& kept : saved.layers) {
-      saved.copies[gradient].push_back(copy_for_another_gradient(kept));
-    }
+    saved.copies[gradient] = copies_for_another_gradient(saved.layers);
   }
   std::vector<Saved>& layers = saved.layers_of(gradient);
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {

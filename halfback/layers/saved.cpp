@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 
 #include <algorithm>
+#include <map>
 
 namespace halfback {
 
@@ -26,23 +27,30 @@ std::vector<Saved*> members_of(std::span<Saved*> saved, std::size_t index) {
   return members;
 }
 
-Saved cloned(const Saved& saved, const std::string& refusal) {
+namespace {
+
+// The copies of tensors by original: what layers share, their copies share.
+using Clones = std::map<const void*, at::Tensor>;
+
+Saved cloned(const Saved& saved, const std::string& refusal, Clones& clones) {
   if (saved.graph) {
     throw ConfigError(refusal);
   }
   Saved copy = saved;
   for (Tensors* tensors : {&copy.until_input, &copy.until_weight}) {
     for (at::Tensor& tensor : *tensors) {
-      tensor = tensor.defined() ? tensor.clone() : tensor;
+      at::Tensor& clone = clones[tensor.unsafeGetTensorImpl()];
+      if (tensor.defined() && !clone.defined()) {
+        clone = tensor.clone();
+      }
+      tensor = clone;
     }
   }
   for (Saved& member : copy.members) {
-    member = cloned(member, refusal);
+    member = cloned(member, refusal, clones);
   }
   return copy;
 }
-
-namespace {
 
 void mark_as_copy(Saved& saved) {
   saved.is_copy = true;
@@ -51,13 +59,23 @@ void mark_as_copy(Saved& saved) {
 
 }  // namespace
 
-Saved copy_for_another_gradient(const Saved& saved) {
-  Saved copy = cloned(
-      saved,
-      "local updates: the gradients of several losses pass a module of libtorch, whose graph runs "
-      "once; use layers of Halfback's own, or losses of which one passes");
-  mark_as_copy(copy);
-  return copy;
+Saved cloned(const Saved& saved, const std::string& refusal) {
+  Clones clones;
+  return cloned(saved, refusal, clones);
+}
+
+std::vector<Saved> copies_for_another_gradient(std::span<const Saved> layers) {
+  Clones clones;
+  std::vector<Saved> copies;
+  for (const Saved& saved : layers) {
+    copies.push_back(cloned(
+        saved,
+        "local updates: the gradients of several losses pass a module of libtorch, whose graph "
+        "runs once; use layers of Halfback's own, or losses of which one passes",
+        clones));
+    mark_as_copy(copies.back());
+  }
+  return copies;
 }
 
 SavedBytes& SavedBytes::operator+=(const SavedBytes& other) {

@@ -36,14 +36,14 @@ struct Saved {
 // Returns member `index` of each.
 std::vector<Saved*> members_of(std::span<Saved*> saved, std::size_t index);
 
-// Returns a copy with its own memory. Throws ConfigError with the given text if it includes a
-// libtorch module, whose graph cannot be copied.
+// Returns a copy with its own memory; what is one tensor here is one there. Throws ConfigError with
+// the given text if it includes a libtorch module, whose graph cannot be copied.
 Saved cloned(const Saved& saved, const std::string& refusal);
 
-// Returns a copy of what F has kept, with its own memory, for the gradient of another loss: I, and
-// W if the gradient counts, then run on both. Throws ConfigError for a libtorch module, whose graph
-// runs only once.
-Saved copy_for_another_gradient(const Saved& saved);
+// Returns a copy of what the layers of a stage have kept in F, with its own memory, for the
+// gradient of another loss: I, and W if the gradient counts, then run on both. Throws ConfigError
+// for a libtorch module, whose graph runs only once.
+std::vector<Saved> copies_for_another_gradient(std::span<const Saved> layers);
 
 // Bytes of storage that a layer keeps for one micro-batch. A layer counts its input and its
 // incoming gradient when it keeps them, never its output or the gradient that it returns, so that

@@ -121,8 +121,11 @@ std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
       saved += described.bytes;
     }
     if (stage.loss) {
-      saved += stage.loss->saved_bytes(shapes.front(), element_bytes);
-    } else {
+      const SavedBytes head = stage.loss->saved_bytes(shapes.front(), element_bytes);
+      bytes.head = {head.until_input, head.until_weight, head.gradients};
+      saved += head;
+    }
+    if (&stage != &stages.back()) {
       bytes.gradient_message = numel(shapes.front()) * element_bytes;
     }
     bytes.until_input = saved.until_input;

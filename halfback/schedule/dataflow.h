@@ -8,6 +8,7 @@
 
 #include "halfback/schedule/schedule.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
@@ -98,8 +99,9 @@ inline Action receive_for(const Action& action) {
                                                       : ActionKind::RecvBackward);
 }
 
-// Returns how an action changes what its stage keeps. An F without a backward keeps nothing. A W
-// that carries a gradient through the layers also frees what I frees otherwise.
+// Returns how an action changes what its stage keeps, if one gradient passes it. An F without a
+// backward keeps nothing. A W that carries a gradient through the layers also frees what I frees
+// otherwise.
 inline Kept kept_by(const Losses& losses, const Action& action) {
   if (!losses.has_backward(action.stage)) {
     return {};
@@ -111,6 +113,31 @@ inline Kept kept_by(const Losses& losses, const Action& action) {
                                                                     : 0;
   }
   return kept;
+}
+
+// Returns the same for the layers alone, without the head of a local loss, and for all gradients
+// that pass. Layers that no gradient passes keep nothing. All gradients but the last use copies of
+// what F has kept, and each that the weights take stays until W.
+inline Kept kept_by_layers(const Losses& losses, const Action& action) {
+  const StagePasses passes = losses.passes(action.stage);
+  if (passes.at_input + passes.at_weight == 0) {
+    return {};
+  }
+  Kept kept = kept_by(losses, action);
+  const int sign = action.kind == ActionKind::BackwardInput    ? 1
+                   : action.kind == ActionKind::BackwardWeight ? -1
+                                                               : 0;
+  const bool carries = passes.at_weight > 0;
+  // Those that the weights take and that I carries.
+  const int early = carries ? std::max(passes.taken - passes.at_weight, 0) : passes.taken;
+  kept.until_weight += sign * (carries ? early : early - 1);
+  kept.gradients += sign * (early - 1);
+  return kept;
+}
+
+// Returns the same for the head of a local loss.
+inline Kept kept_by_head(const Losses& losses, const Action& action) {
+  return losses.has_backward(action.stage) ? traits_of(action.kind).kept : Kept{};
 }
 
 // Returns the receive that a compute action needs, and the send that follows from it, if the other

@@ -75,13 +75,22 @@ const Json& read_list(const Json& root, const char* key, const std::string& wher
 void append_memory(const Json& object, const std::string& where, MemoryModel& memory) {
   check_keys(object,
              {"until_input", "until_weight", "gradients", "activation_message", "gradient_message",
-              "parameters", "parameter_gradients", "optimizer"},
+              "head", "parameters", "parameter_gradients", "optimizer"},
              where);
+  HeadBytes head;
+  if (const auto found = object.find("head"); found != object.end()) {
+    const std::string of_head = where + ": head";
+    check_keys(*found, {"until_input", "until_weight", "gradients"}, of_head);
+    head = {.until_input = read_integer(*found, "until_input", of_head),
+            .until_weight = read_integer(*found, "until_weight", of_head),
+            .gradients = read_integer(*found, "gradients", of_head)};
+  }
   memory.stages.push_back({.until_input = read_integer(object, "until_input", where),
                            .until_weight = read_integer(object, "until_weight", where),
                            .gradients = read_integer(object, "gradients", where),
                            .activation_message = read_integer(object, "activation_message", where),
-                           .gradient_message = read_integer(object, "gradient_message", where)});
+                           .gradient_message = read_integer(object, "gradient_message", where),
+                           .head = head});
   const auto optional_integer = [&](const char* key, std::int64_t otherwise) {
     return object.contains(key) ? read_integer(object, key, where) : otherwise;
   };
@@ -202,14 +211,20 @@ Json to_json(const StageCost& cost) {
 }
 
 Json to_json(const StageBytes& bytes, const StateBytes& state) {
-  return {{"until_input", bytes.until_input},
-          {"until_weight", bytes.until_weight},
-          {"gradients", bytes.gradients},
-          {"activation_message", bytes.activation_message},
-          {"gradient_message", bytes.gradient_message},
-          {"parameters", state.parameters},
-          {"parameter_gradients", state.gradients},
-          {"optimizer", state.optimizer}};
+  Json object = {{"until_input", bytes.until_input},
+                 {"until_weight", bytes.until_weight},
+                 {"gradients", bytes.gradients},
+                 {"activation_message", bytes.activation_message},
+                 {"gradient_message", bytes.gradient_message},
+                 {"parameters", state.parameters},
+                 {"parameter_gradients", state.gradients},
+                 {"optimizer", state.optimizer}};
+  if (bytes.head != HeadBytes{}) {
+    object["head"] = {{"until_input", bytes.head.until_input},
+                      {"until_weight", bytes.head.until_weight},
+                      {"gradients", bytes.head.gradients}};
+  }
+  return object;
 }
 
 Json to_json(const LinkCost& link) {

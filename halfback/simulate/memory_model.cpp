@@ -32,11 +32,18 @@ class Accountant {
 
   // Applies what an action adds to, or frees from, what its stage keeps.
   void keep(const Action& action, MemoryParts& held) const {
-    const Kept kept = kept_by(schedule_.losses, action);
-    const StageBytes& stage = bytes(action.stage);
-    held.until_input += kept.until_input * stage.until_input;
-    held.until_weight += kept.until_weight * stage.until_weight;
-    held.gradients += kept.gradients * stage.gradients;
+    const Kept layers = kept_by_layers(schedule_.losses, action);
+    const Kept head = kept_by_head(schedule_.losses, action);
+    const StageBytes& all = bytes(action.stage);
+    const auto add = [](std::int64_t& sum, int of_layers, int of_head, std::int64_t bytes,
+                        std::int64_t head_bytes) {
+      sum += of_layers * (bytes - head_bytes) + of_head * head_bytes;
+    };
+    add(held.until_input, layers.until_input, head.until_input, all.until_input,
+        all.head.until_input);
+    add(held.until_weight, layers.until_weight, head.until_weight, all.until_weight,
+        all.head.until_weight);
+    add(held.gradients, layers.gradients, head.gradients, all.gradients, all.head.gradients);
   }
 
   // Returns the bytes of the message that an action takes: its stage's input, or all gradients from

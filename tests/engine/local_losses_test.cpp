@@ -229,15 +229,11 @@ TEST_F(LocalLossesTest, GradientsCrossNoCut) {
   }
 }
 
-// With one gradient a stage, as in greedy and chunked training.
 TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
   for (const char* name : {"Mlp", "Llama", "Resnet"}) {
     const NamedModel trained = model(name);
     for (const bool two_stage : {false, true}) {
-      for (const Schedule& schedule :
-           {family("local-greedy", 4, {.two_stage = two_stage}),
-            family("local-chunked", 4, {.two_stage = two_stage, .chunks = 2}),
-            family("local-last", 4, {.two_stage = two_stage, .trained = 2})}) {
+      for (const Schedule& schedule : every_family(4, two_stage)) {
         const RunnableSchedule runnable = make_runnable(schedule);
         Pipeline pipeline(build(trained, schedule, LocalHead::Linear), runnable, options());
         pipeline.initialize(kSeed);
@@ -251,7 +247,8 @@ TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
             pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
         for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
           EXPECT_EQ(found.memory[rank].activations, predicted[rank])
-              << name << " " << schedule.name << " split " << two_stage << ", rank " << rank;
+              << name << " " << schedule.name << " " << brief_losses(schedule.losses) << " split "
+              << two_stage << ", rank " << rank;
         }
       }
     }

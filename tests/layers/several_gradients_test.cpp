@@ -43,7 +43,7 @@ TEST_P(SeveralGradientsTest, HaveTheBitsOfTwoForwards) {
 
   Saved saved;
   forward_of(*layer_, input_, saved);
-  Saved copy = copy_for_another_gradient(saved);
+  Saved copy = copies_for_another_gradient({&saved, 1}).front();
   const Outcome found = run(saved, copy);
   for (std::size_t i = 0; i < expected.grad_inputs.size(); ++i) {
     ASSERT_EQ(found.grad_inputs[i].defined(), expected.grad_inputs[i].defined());
@@ -71,7 +71,7 @@ void expect_moves_statistics_once(Layer& layer,
   };
   Saved saved;
   forward_of(layer, input, saved);
-  Saved copy = copy_for_another_gradient(saved);
+  Saved copy = copies_for_another_gradient({&saved, 1}).front();
   const Tensors before = statistics();
   input_gradient_of(layer, gradients[1], copy);
   weight_gradients_of(layer, copy);
@@ -98,6 +98,23 @@ TEST_P(SeveralGradientsTest, MoveWhatDoesNotTrainOnceWhereForwardsAreRecomputed)
   expect_moves_statistics_once(recomputed, input_, gradients_);
 }
 
+// Both ways through a residual block begin with one input: a copy has it once, too.
+TEST(CopiesForAnotherGradientTest, ShareWhatTheLayersShare) {
+  const at::Tensor input = at::ones({2});
+  std::vector<Saved> layers(2);
+  layers[0].add_members(1);
+  layers[0].members[0].until_weight = {input, at::Tensor()};
+  layers[1].until_input = {input, at::ones({2})};
+  const std::vector<Saved> copies = copies_for_another_gradient(layers);
+  const at::Tensor copy = copies[0].members[0].until_weight[0];
+  EXPECT_TRUE(copy.equal(input));
+  EXPECT_NE(copy.const_data_ptr(), input.const_data_ptr());
+  EXPECT_EQ(copies[1].until_input[0].const_data_ptr(), copy.const_data_ptr());
+  EXPECT_NE(copies[1].until_input[1].const_data_ptr(), copy.const_data_ptr());
+  EXPECT_FALSE(copies[0].members[0].until_weight[1].defined());
+  EXPECT_TRUE(copies[0].members[0].is_copy);
+}
+
 INSTANTIATE_TEST_SUITE_P(Native,
                          SeveralGradientsTest,
                          in_both_types(native_cases()),
@@ -110,7 +127,9 @@ TEST(SeveralGradientsOfModulesTest, AreRefused) {
   give_memory(layer->parameters(), at::kFloat, random);
   Saved saved;
   forward_of(*layer, foreign.input(at::kFloat, random), saved);
-  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { copy_for_another_gradient(saved); }),
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] {
+                         copies_for_another_gradient({&saved, 1});
+                       }),
                        "pass a module of libtorch, whose graph runs once"));
 }
 

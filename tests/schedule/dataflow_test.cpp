@@ -81,11 +81,14 @@ TEST(DataflowTest, CounterpartIsTheOtherEnd) {
 }
 
 TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
-  for (const char* const which : {"", "cut"}) {
-    const Losses losses = three_stages(which).losses;
+  for (const Losses& losses :
+       {Losses(), Losses(3, {{1, 0}, {2, 1}}), Losses(3, {{0, 0}, {1, 0}, {2, 0}}),
+        Losses(3, {{0, 0}, {1, 0}, {2, 0}}, WeightRule::Furthest), Losses(3, {{0, 1}, {2, 2}})}) {
     for (int stage = 0; stage < 3; ++stage) {
       for (const bool is_split : {false, true}) {
         Kept kept;
+        Kept by_layers;
+        Kept by_head;
         for (const Action& action :
              {Action{ActionKind::Forward, stage, 0}, Action{ActionKind::Backward, stage, 0},
               Action{ActionKind::BackwardInput, stage, 0},
@@ -93,8 +96,12 @@ TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
           const bool runs = action.kind == ActionKind::Forward ||
                             (action.kind == ActionKind::Backward) != is_split;
           kept += runs ? kept_by(losses, action) : Kept{};
+          by_layers += runs ? kept_by_layers(losses, action) : Kept{};
+          by_head += runs ? kept_by_head(losses, action) : Kept{};
         }
-        EXPECT_EQ(kept, Kept{}) << stage << is_split;
+        EXPECT_EQ(kept, Kept{}) << losses_text(losses) << stage << is_split;
+        EXPECT_EQ(by_layers, Kept{}) << losses_text(losses) << stage << is_split;
+        EXPECT_EQ(by_head, Kept{}) << losses_text(losses) << stage << is_split;
       }
     }
   }
@@ -102,6 +109,9 @@ TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
   EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 1, 0}), (Kept{0, 0, 1}));
   EXPECT_EQ(kept_by(losses, {ActionKind::BackwardWeight, 1, 0}), (Kept{-1, -1, -1}));
   EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 0, 1}));
+  const Losses all(3, {{0, 0}, {1, 0}, {2, 0}});
+  EXPECT_EQ(kept_by_layers(all, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 2, 3}))
+      << "two of three gradients use copies";
 }
 
 }  // namespace

@@ -98,7 +98,8 @@ TEST(LocalMemoryTest, AMessageHasTheGradientsOfAllLossesThatCross) {
                             .gradient_message = 10000}}};
   const auto curve = predict_memory(schedule, model).curve[1];
   // From stage 2 come those of losses 2 and 3; stage 0 gets that of 2.
-  EXPECT_EQ(curve, (std::vector<std::int64_t>{1000, 1011, 11, 20011, 10110, 110, 0}));
+  // Both stay until W, each with what W needs of F.
+  EXPECT_EQ(curve, (std::vector<std::int64_t>{1000, 1011, 11, 20011, 10220, 220, 0}));
   CostModel costs = same_stages(1, 1, 1);
   costs.bandwidth = 1.0;
   costs.stages.front().gradient_bytes = 5.0;
@@ -115,8 +116,9 @@ TEST(LocalMemoryTest, WhatFKeptForIStaysWhereWCarriesAGradient) {
                             .gradients = 100,
                             .activation_message = 1000,
                             .gradient_message = 10000}}};
+  // Weights take the gradient that W carries, so the layers keep none from I on.
   EXPECT_EQ(predict_memory(schedule, model).curve[1],
-            (std::vector<std::int64_t>{1000, 1011, 11, 10111, 111, 10111, 0}));
+            (std::vector<std::int64_t>{1000, 1011, 11, 10011, 11, 10011, 0}));
   EXPECT_EQ(held_peaks(schedule)[1], (Kept{1, 1, 1}));
 }
 
