@@ -4,6 +4,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/layer_fixture.h"
 
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
 namespace halfback {
