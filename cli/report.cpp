@@ -54,6 +54,11 @@ nlohmann::json to_json(const Link& link) {
           {"seconds", link.seconds}};
 }
 
+// Of the time from the end of the step before, in which ranks may also have worked on other steps.
+double bubble_of(const StepResult& step) {
+  return idle_fraction(statistics(step.timeline).busy_seconds, step.seconds);
+}
+
 nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
   const StepResult& result = *step.result;
   const Statistics times = statistics(result.timeline);
@@ -71,7 +76,7 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"learning_rate", step.learning_rate},
                          {"seconds", result.seconds},
                          {speed_name, static_cast<double>(step.num_items) / result.seconds},
-                         {"bubble_fraction", times.bubble_fraction},
+                         {"bubble_fraction", bubble_of(result)},
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
   if (result.losses.size() > 1) {
@@ -202,6 +207,7 @@ void RunSummary::add(const StepReport& step) {
     bits_per_byte_ = step.bits_per_byte;
   }
   step_seconds_.push_back(step.result->seconds);
+  bubbles_.push_back(bubble_of(*step.result));
   num_items_ = step.num_items;
   last_ = *step.result;
 }
@@ -224,9 +230,9 @@ void RunSummary::print(std::ostream& out) const {
   }
   const double seconds = median(step_seconds_);
   const Statistics times = statistics(last_.timeline);
-  out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms (median), bubble fraction {:.3f}\n",
+  out << fmt::format("\nspeed: {} {}/s, step {:.1f} ms, bubble fraction {:.3f} (medians)\n",
                      format_count(static_cast<double>(num_items_) / seconds), item_name_,
-                     seconds * 1e3, times.bubble_fraction);
+                     seconds * 1e3, median(bubbles_));
   print_communication(out, last_.timeline, times);
   out << fmt::format("{:>4} {:>11} {:>11} {:>11} {:>11} {:>11}\n", "rank", "parameters",
                      "gradients", "optimizer", "activations", "peak");

@@ -61,6 +61,7 @@ class RunSummary {
   std::optional<Evaluation> validation_;
   std::optional<double> bits_per_byte_;
   std::vector<double> step_seconds_;
+  std::vector<double> bubbles_;
   std::string item_name_;
   std::int64_t num_items_ = 0;
   StepResult last_;

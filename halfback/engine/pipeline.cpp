@@ -38,13 +38,6 @@ BuildStages once(std::vector<StageLayers> stages) {
   };
 }
 
-std::vector<double> over(std::vector<double> sums, double count) {
-  for (double& sum : sums) {
-    sum /= count;
-  }
-  return sums;
-}
-
 void require_losses(const Schedule& schedule, const std::vector<StageLayers>& stages) {
   const std::vector<int> with_loss = stages_with_loss(schedule.losses, schedule.num_stages());
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -112,7 +105,12 @@ Pipeline::Pipeline(std::vector<StageLayers> stages,
   HALFBACK_CHECK(schedule_.placement.num_replicas() == 1, "replicas of the weights need a builder");
 }
 
-Pipeline::~Pipeline() = default;
+// Nobody will ask for what was begun.
+Pipeline::~Pipeline() {
+  if (!begun_.empty()) {
+    network_->stop();
+  }
+}
 
 void Pipeline::choose_gradient_groups() {
   const int replicas = schedule_.placement.num_replicas();
@@ -163,6 +161,11 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
   }
   options_.threads_per_rank =
       threads_of_rank(options_.threads_per_rank, static_cast<int>(local.size()));
+  std::vector<int> first_ranks;
+  for (int rank = 0; rank < schedule_.num_ranks(); rank += static_cast<int>(local.size())) {
+    first_ranks.push_back(rank);
+  }
+  first_ranks_ = ranks_.at(local.front())->world.split(first_ranks);
   threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
   const int num_replicas = schedule_.placement.num_replicas();
   for (int replica = 0; replica < num_replicas; ++replica) {
@@ -253,127 +256,6 @@ std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsCh
     all.push_back(std::move(gathered));
   }
   return all;
-}
-
-StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
-                                const StepOptions& options) {
-  return run(micro_batches, &options);
-}
-
-StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
-  return run(micro_batches, nullptr);
-}
-
-StepResult Pipeline::run(std::span<const MicroBatch> micro_batches, const StepOptions* update) {
-  HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
-                 fmt::format("{} micro-batches", micro_batches.size()));
-  const auto targets = static_cast<double>(num_targets(micro_batches));
-  const StepContext context{
-      .schedule = &schedule_,
-      .micro_batches = micro_batches,
-      .loss_scale = update_.loss_scale().value() / targets,
-      .group_ends = group_ends_,
-      .updates = update != nullptr,
-      .updates_in_lists = updates_in_lists_,
-      .update = update != nullptr ? StageUpdate::Step{.number = update->number,
-                                                      .learning_rate = update->learning_rate}
-                                  : StageUpdate::Step{.number = 0},
-      .origin_seconds = now_seconds()};
-  run_all(context, update);
-  StepResult result;
-  result.loss_scale = update_.loss_scale().value();
-  result.seconds = now_seconds() - context.origin_seconds;
-  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
-  result.losses = over(totals.losses, targets);
-  result.loss = result.losses.back();
-  result.gradient_norm = std::sqrt(totals.squared_norm);
-  if (update != nullptr) {
-    result.was_skipped = update_.loss_scale().skips(result.gradient_norm);
-    update_.loss_scale().finish_step(result.was_skipped);
-  }
-  collect(result);
-  return result;
-}
-
-Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
-  HALFBACK_CHECK(!micro_batches.empty(), "no micro-batches");
-  forward_ = forward_only(schedule_, static_cast<int>(micro_batches.size()));
-  run_all({.schedule = &forward_,
-           .micro_batches = micro_batches,
-           .is_training = false,
-           .origin_seconds = now_seconds()},
-          nullptr);
-  const StepTotals::Sums& totals = ranks_.begin()->second->totals;
-  const auto count = static_cast<double>(num_targets(micro_batches));
-  Evaluation found{.losses = over(totals.losses, count),
-                   .accuracies = over(totals.num_correct, count)};
-  found.loss = found.losses.back();
-  found.accuracy = found.accuracies.back();
-  return found;
-}
-
-void Pipeline::set_running(const Schedule* schedule) {
-  const std::lock_guard lock(running_mutex_);
-  running_ = schedule;
-}
-
-std::string Pipeline::positions() const {
-  const std::lock_guard lock(running_mutex_);
-  std::string text;
-  for (const auto& [number, rank] : ranks_) {
-    text += fmt::format("{}rank {} is ", text.empty() ? "" : "; ", number);
-    if (running_ == nullptr) {
-      text += "between two steps";
-      continue;
-    }
-    const auto& list = running_->ranks[static_cast<std::size_t>(number)];
-    const auto position = static_cast<std::size_t>(rank->executor.position());
-    text += position < list.size()
-                ? fmt::format("at position {}, {}", position, to_string(list[position]))
-                : "at the end of the step";
-  }
-  return text;
-}
-
-void Pipeline::run_all(const StepContext& context, const StepOptions* update) {
-  for (const auto& [number, rank] : ranks_) {
-    rank->device.reset_peak();
-    rank->idle_bytes = rank->device.live_bytes();
-  }
-  set_running(context.schedule);
-  std::atomic<bool> was_stopped{false};
-  threads_->run([&](int number) {
-    if (!ranks_.at(number)->run(context, update)) {
-      was_stopped = true;  // another rank's error is the one to report
-    }
-  });
-  set_running(nullptr);
-  if (was_stopped) {
-    throw TransportError("the run was stopped from outside");
-  }
-}
-
-void Pipeline::collect(StepResult& result) {
-  std::vector<RankReport> reports;
-  for (const auto& [number, rank] : ranks_) {
-    if (has_all_ranks() || reports.empty()) {  // otherwise each has those of all
-      std::move(rank->reports.begin(), rank->reports.end(), std::back_inserter(reports));
-    }
-  }
-  result.timeline.num_ranks = static_cast<int>(reports.size());
-  for (const RankReport& report : reports) {
-    result.memory.push_back(report.memory);
-    result.is_stop_asked = result.is_stop_asked || report.is_stop_asked;
-    result.timeline.links.insert(result.timeline.links.end(), report.links.begin(),
-                                 report.links.end());
-    // The spans of another process count from its own start of the step.
-    const double shift = report.origin_seconds - reports.front().origin_seconds;
-    for (Span span : report.spans) {
-      span.start_seconds += shift;
-      span.end_seconds += shift;
-      result.timeline.spans.push_back(span);
-    }
-  }
 }
 
 }  // namespace halfback

@@ -2,6 +2,10 @@
 // threads of one or several processes. Each process has its own Pipeline with the stages of its
 // ranks; all have the same schedule and options and make the same calls.
 //
+// Steps of a schedule with U have no barrier: a rank begins its next step when its own part of the
+// one before is done, and waits for others only for what it takes from them. Without U, all stages
+// are updated after the last action of all.
+//
 // Results do not depend on the schedule or the number of stages, ranks, processes or replicas of
 // the weights: losses, gradients and parameters equal the plain run bit for bit. This requires
 // looped weight gradients, in ascending order, and the same number of gradient groups.
@@ -18,6 +22,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -88,13 +93,22 @@ class Pipeline {
   // Draws the initial values of all parameters; all replicas of the weights start equal.
   void initialize(std::uint64_t seed);
 
-  // Runs one optimizer step over as many micro-batches as the schedule has. After an error the
-  // pipeline cannot be used again.
+  // After an error in any of these, the pipeline cannot be used again.
   struct StepOptions {
     std::int64_t number = 1;  // of this step, from 1
     double learning_rate = 0.0;
     const std::atomic<bool>* stop = nullptr;  // becomes true in any process to end the run
   };
+  // Begins an optimizer step over as many micro-batches as the schedule has, and does not wait.
+  void begin_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
+  // Waits for the oldest step that was begun. How many others were begun changes no bit.
+  StepResult finish_step();
+  // Steps that were begun and not finished, and how many there may be: as many as keep all ranks
+  // busy, and one without U.
+  int num_begun() const { return static_cast<int>(begun_.size()); }
+  int most_begun() const;
+
+  // A step from begin to end. No other may be begun, here and below.
   StepResult train_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
 
   // Accumulates gradients without updating; for tests and tools.
@@ -130,14 +144,15 @@ class Pipeline {
 
  private:
   struct Rank;
+  struct Step;
   void make_ranks(std::vector<StageLayers> first, const BuildStages& build);
   void choose_gradient_groups();
   void check_ties() const;
-  StepResult run(std::span<const MicroBatch> micro_batches, const StepOptions* update);
-  void run_all(const StepContext& context, const StepOptions* update);
-  void collect(StepResult& result);
-  void set_running(const Schedule* schedule);
-  bool has_all_ranks() const { return static_cast<int>(ranks_.size()) == schedule_.num_ranks(); }
+  StepContext context_of(std::span<const MicroBatch> micro_batches) const;
+  void begin(std::unique_ptr<Step> step);
+  std::vector<RankReport> finish();
+  std::vector<RankReport> all_reports(const Step& step);
+  StepTotals::Sums totals_of(std::span<const RankReport> reports, const StepContext& context) const;
 
   PipelineOptions options_;
   Schedule schedule_;
@@ -150,9 +165,11 @@ class Pipeline {
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   mutable std::mutex running_mutex_;
-  const Schedule* running_ = nullptr;  // in progress, or that of the error
-  Schedule forward_;                   // of the last evaluation
-  std::unique_ptr<RankThreads> threads_;
+  Schedule forward_;                         // of the last evaluation
+  std::optional<Group> first_ranks_;         // of each process: reports go from one to all
+  std::deque<std::unique_ptr<Step>> begun_;  // oldest first
+  double last_end_seconds_ = 0.0;            // of the last step, on the clock of the first process
+  std::unique_ptr<RankThreads> threads_;     // destroyed first: they work on all others
 };
 
 }  // namespace halfback

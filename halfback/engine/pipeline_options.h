@@ -35,8 +35,9 @@ struct PipelineOptions {
   // cores make every rank slower.
   int threads_per_rank = 1;
 
-  // How long a rank may wait for another. A higher value detects a hang later; one below the time
-  // of the slowest action ends healthy runs.
+  // How long a rank may wait for another. A higher value detects a hang later. One below the time
+  // of the slowest action ends healthy runs, and over several processes one below the time of a
+  // step.
   double timeout_seconds = 60.0;
 
   // What to add to now_seconds() here to get that of the first process. Only spans and reports use

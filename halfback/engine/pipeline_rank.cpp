@@ -1,6 +1,7 @@
 #include "halfback/engine/pipeline_rank.h"
 
 #include "halfback/base/error.h"
+#include "halfback/engine/clock.h"
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
@@ -13,13 +14,17 @@ namespace halfback {
 
 namespace {
 
-bool is_stop_asked(const Pipeline::StepOptions* options) {
-  return options != nullptr && options->stop != nullptr && options->stop->load();
+std::string in_step(const StepContext& context) {
+  return context.names_step ? fmt::format(" of step {}", context.update.number) : "";
 }
 
 }  // namespace
 
-void Pipeline::Rank::run_step(const StepContext& context, const StepOptions* update) {
+void Pipeline::Rank::run_list(Step& step) {
+  const StepContext& context = step.context;
+  if (step.runs_ahead) {
+    begin_memory();
+  }
   device.wait_for_others();
   runner.begin(context);
   executor.run(*context.schedule, context.origin_seconds);
@@ -27,47 +32,69 @@ void Pipeline::Rank::run_step(const StepContext& context, const StepOptions* upd
   if (context.is_training) {
     executor.add_reductions(runner.finish_gradients());
   }
-  totals = pipeline.totals_->add_up(
-      world.all_gather(StepTotals::of_rank(runner, context.is_training)), context);
-  if (context.updates && !context.updates_in_lists &&
-      !pipeline.update_.loss_scale().skips(totals.squared_norm)) {
-    runner.set_model_norm(std::sqrt(totals.squared_norm));
-    for (const auto& [stage_number, stage] : stages) {
-      if (context.schedule->losses.has_backward(stage_number)) {
-        executor.run_behind({ActionKind::Update, stage_number, 0});
-      }
-    }
-    if (pipeline.options_.shards_optimizer) {
-      replicas.share_updates();
-    }
-  }
-  if (context.is_training) {
-    RankReport made = report_of_step();
-    made.is_stop_asked = is_stop_asked(update);
-    made.origin_seconds = context.origin_seconds + pipeline.options_.clock_offset_seconds;
-    exchange_reports(std::move(made));
+  if (context.updates && !context.updates_in_lists) {
+    update_stages(context);
   }
 }
 
-std::string Pipeline::Rank::place_in(const Schedule& schedule) const {
-  const auto& list = schedule.ranks[static_cast<std::size_t>(number)];
+// After the list. Waits for the other ranks only if the update needs the norm of the whole model.
+void Pipeline::Rank::update_stages(const StepContext& context) {
+  if (pipeline.update_.needs_model_norm()) {
+    const double squared_norm =
+        pipeline.totals_->squared_norm(world.all_gather(StepTotals::norms_of_rank(runner)));
+    if (pipeline.update_.loss_scale().skips(squared_norm)) {
+      return;
+    }
+    runner.set_model_norm(std::sqrt(squared_norm));
+  }
+  for (const auto& [stage_number, stage] : stages) {
+    if (context.schedule->losses.has_backward(stage_number)) {
+      executor.run_behind({ActionKind::Update, stage_number, 0});
+    }
+  }
+  if (pipeline.options_.shards_optimizer) {
+    replicas.share_updates();
+  }
+}
+
+std::string Pipeline::Rank::place_in(const StepContext& context) const {
+  const auto& list = context.schedule->ranks[static_cast<std::size_t>(number)];
   const auto position = static_cast<std::size_t>(executor.position());
-  return position < list.size()
-             ? fmt::format("rank {}, position {}, {}", number, position, to_string(list[position]))
-             : fmt::format("rank {}, end of the step", number);
+  const std::string place =
+      position < list.size() ? fmt::format("position {}, {}", position, to_string(list[position]))
+                             : "end of the step";
+  return fmt::format("rank {}, {}{}", number, place, in_step(context));
 }
 
-bool Pipeline::Rank::run(const StepContext& context, const StepOptions* update) {
+std::string Pipeline::Rank::where() const {
+  if (running == nullptr) {
+    return fmt::format("rank {} is between two steps", number);
+  }
+  const auto& list = running->schedule->ranks[static_cast<std::size_t>(number)];
+  const auto position = static_cast<std::size_t>(executor.position());
+  const std::string place = position < list.size() ? fmt::format("at position {}, {}", position,
+                                                                 to_string(list[position]))
+                                                   : "at the end of the step";
+  return fmt::format("rank {} is {}{}", number, place, in_step(*running));
+}
+
+void Pipeline::Rank::run(Step& step) {
+  const auto note_running = [&](const StepContext* context) {
+    const std::lock_guard lock(pipeline.running_mutex_);
+    running = context;
+  };
   const auto stop_with = [&](const char* cause) {
-    std::string text = fmt::format("{}: {}", place_in(*context.schedule), cause);
+    std::string text = fmt::format("{}: {}", place_in(step.context), cause);
     pipeline.network_->stop();
     return text;
   };
+  note_running(&step.context);
   try {
-    run_step(context, update);
-    return true;
+    run_list(step);
+    report(step);
+    note_running(nullptr);
   } catch (const StoppedError&) {
-    return false;
+    throw;
   } catch (const TransportError& error) {
     const std::string others = pipeline.positions();
     throw TransportError(fmt::format("{}; {}", stop_with(error.what()), others));
@@ -80,20 +107,16 @@ bool Pipeline::Rank::run(const StepContext& context, const StepOptions* update) 
   }
 }
 
-// If all ranks are in this process, each keeps its own report.
-void Pipeline::Rank::exchange_reports(RankReport own) {
-  reports.clear();
-  if (pipeline.has_all_ranks()) {
-    reports.push_back(std::move(own));
+void Pipeline::Rank::report(Step& step) {
+  const StepContext& context = step.context;
+  RankReport& made = step.reports.at(number);
+  made.totals = StepTotals::of_rank(runner, context.is_training);
+  made.origin_seconds = context.origin_seconds + pipeline.options_.clock_offset_seconds;
+  made.end_seconds = now_seconds() - context.origin_seconds;
+  made.is_stop_asked = step.stop != nullptr && step.stop->load();
+  if (!context.is_training) {
     return;
   }
-  for (const auto& numbers : world.all_gather(to_numbers(own))) {
-    reports.push_back(rank_report_of(static_cast<int>(reports.size()), numbers));
-  }
-}
-
-RankReport Pipeline::Rank::report_of_step() {
-  RankReport made;
   for (const auto& [stage_number, stage] : stages) {
     const StateBytes bytes = stage->state_bytes();
     made.memory.parameters += bytes.parameters;
@@ -112,7 +135,6 @@ RankReport Pipeline::Rank::report_of_step() {
                           .seconds = use.seconds - before.seconds});
     before = {number, use.route.to, use.messages, use.bytes, use.seconds};
   }
-  return made;
 }
 
 }  // namespace halfback

@@ -1,4 +1,4 @@
-// A rank of a pipeline in this process: internal to Pipeline.
+// A rank of a pipeline in this process, and what all ranks do together: internal to Pipeline.
 #pragma once
 
 #include "halfback/engine/executor.h"
@@ -6,10 +6,21 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace halfback {
+
+// A step or an evaluation that was begun and whose result nobody has asked for.
+struct Pipeline::Step {
+  std::vector<MicroBatch> micro_batches;
+  StepContext context;
+  const std::atomic<bool>* stop = nullptr;
+  bool runs_ahead = false;            // a step before it was not finished when it began
+  std::map<int, RankReport> reports;  // by rank of this process, each from its own thread
+  std::shared_ptr<RankThreads::Begun> begun = {};
+};
 
 struct Pipeline::Rank {
   Rank(int rank_number, const Pipeline& of_pipeline, at::Device computes_on)
@@ -26,9 +37,19 @@ struct Pipeline::Rank {
         runner(rank_number, stages, replicas, pipeline.update_),
         executor(rank_number, runner, *pipeline.network_, device) {}
 
-  // Runs the list of a step or an evaluation, and the update after it. An error stops all ranks and
-  // is thrown with the place in the list in front. Returns false if another rank has stopped it.
-  bool run(const StepContext& context, const StepOptions* update);
+  // Runs the list of a step or an evaluation and the update after it, and reports. An error stops
+  // all ranks and is thrown with the place in the list in front, or as StoppedError if another
+  // rank has stopped this one.
+  void run(Step& step);
+
+  // Returns "rank 0 is at position 3, 1F0". Call it with running_mutex_ locked.
+  std::string where() const;
+
+  // Starts to measure memory; nothing of a step is alive.
+  void begin_memory() {
+    device.reset_peak();
+    idle_bytes = device.live_bytes();
+  }
 
   const Pipeline& pipeline;
   int number;
@@ -40,16 +61,15 @@ struct Pipeline::Rank {
   Executor executor;
   std::int64_t idle_bytes = 0;  // alive before the step
 
-  StepTotals::Sums totals;          // the same on every rank
-  std::vector<RankReport> reports;  // its own, or all ranks' if some are in other processes
-
   std::map<int, Link> sent;  // by rank: everything sent to it before the step
 
+  const StepContext* running = nullptr;  // in progress, or that of the error; under running_mutex_
+
  private:
-  void run_step(const StepContext& context, const StepOptions* update);
-  std::string place_in(const Schedule& schedule) const;
-  RankReport report_of_step();
-  void exchange_reports(RankReport own);
+  void run_list(Step& step);
+  void update_stages(const StepContext& context);
+  void report(Step& step);
+  std::string place_in(const StepContext& context) const;
 };
 
 }  // namespace halfback

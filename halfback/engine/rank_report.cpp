@@ -9,7 +9,7 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kHead = 8;  // numbers before the links; the last one is the number of links
+constexpr std::size_t kHead = 10;  // numbers before the totals; the last: the links, the totals
 constexpr std::size_t kOfLink = 4;
 constexpr std::size_t kOfSpan = 7;
 
@@ -17,13 +17,17 @@ constexpr std::size_t kOfSpan = 7;
 
 std::vector<double> to_numbers(const RankReport& report) {
   const RankMemory& memory = report.memory;
-  std::vector<double> numbers = {report.is_stop_asked ? 1.0 : 0.0, report.origin_seconds};
-  numbers.reserve(kHead + kOfLink * report.links.size() + kOfSpan * report.spans.size());
+  std::vector<double> numbers = {report.is_stop_asked ? 1.0 : 0.0, report.origin_seconds,
+                                 report.end_seconds};
+  numbers.reserve(kHead + report.totals.size() + kOfLink * report.links.size() +
+                  kOfSpan * report.spans.size());
   for (const std::int64_t bytes : {memory.parameters, memory.gradients, memory.optimizer_state,
                                    memory.activations, memory.peak}) {
     numbers.push_back(static_cast<double>(bytes));
   }
   numbers.push_back(static_cast<double>(report.links.size()));
+  numbers.push_back(static_cast<double>(report.totals.size()));
+  numbers.insert(numbers.end(), report.totals.begin(), report.totals.end());
   for (const Link& link : report.links) {
     const std::array all = {static_cast<double>(link.to), static_cast<double>(link.messages),
                             static_cast<double>(link.bytes), link.seconds};
@@ -45,19 +49,24 @@ std::vector<double> to_numbers(const RankReport& report) {
 RankReport rank_report_of(int rank, std::span<const double> numbers) {
   HALFBACK_CHECK(numbers.size() >= kHead, "a report of a rank");
   const auto bytes = [&](std::size_t i) { return static_cast<std::int64_t>(numbers[i]); };
-  RankReport report{.is_stop_asked = numbers[0] != 0.0,
-                    .origin_seconds = numbers[1],
-                    .memory = {.parameters = bytes(2),
-                               .gradients = bytes(3),
-                               .optimizer_state = bytes(4),
-                               .activations = bytes(5),
-                               .peak = bytes(6)},
-                    .links = {},
-                    .spans = {}};
-  const std::size_t spans_begin = kHead + kOfLink * static_cast<std::size_t>(numbers[kHead - 1]);
+  const auto count = [&](std::size_t i) { return static_cast<std::size_t>(numbers[i]); };
+  const std::size_t links_begin = kHead + count(kHead - 1);
+  const std::size_t spans_begin = links_begin + kOfLink * count(kHead - 2);
   HALFBACK_CHECK(spans_begin <= numbers.size() && (numbers.size() - spans_begin) % kOfSpan == 0,
                  "a report of a rank");
-  for (std::size_t i = kHead; i < spans_begin; i += kOfLink) {
+  const std::span<const double> totals = numbers.subspan(kHead, links_begin - kHead);
+  RankReport report{.is_stop_asked = numbers[0] != 0.0,
+                    .origin_seconds = numbers[1],
+                    .end_seconds = numbers[2],
+                    .memory = {.parameters = bytes(3),
+                               .gradients = bytes(4),
+                               .optimizer_state = bytes(5),
+                               .activations = bytes(6),
+                               .peak = bytes(7)},
+                    .totals = {totals.begin(), totals.end()},
+                    .links = {},
+                    .spans = {}};
+  for (std::size_t i = links_begin; i < spans_begin; i += kOfLink) {
     report.links.push_back({.from = rank,
                             .to = static_cast<int>(numbers[i]),
                             .messages = bytes(i + 1),

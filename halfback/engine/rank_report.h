@@ -21,9 +21,11 @@ struct RankMemory {
 
 struct RankReport {
   bool is_stop_asked = false;   // in its process
-  double origin_seconds = 0.0;  // what the spans count from, on the clock of the first rank
+  double origin_seconds = 0.0;  // what its times count from, on the clock of the first rank
+  double end_seconds = 0.0;     // when the rank was through with the step
   RankMemory memory;
-  std::vector<Link> links;  // out of this rank, in this step
+  std::vector<double> totals;  // losses and norms, as StepTotals has them
+  std::vector<Link> links;     // out of this rank, in this step
   std::vector<Span> spans;
 };
 

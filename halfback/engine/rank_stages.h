@@ -28,6 +28,7 @@ struct StepContext {
   bool updates = false;           // false: gradients add up and values do not change
   bool updates_in_lists = false;  // false: after them, when all gradients are finished
   StageUpdate::Step update = {};
+  bool names_step = false;  // errors say in which step, since ranks may be in several
   double origin_seconds = 0.0;
 };
 

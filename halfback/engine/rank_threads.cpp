@@ -1,64 +1,105 @@
 #include "halfback/engine/rank_threads.h"
 
+#include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
+#include "halfback/transport/transport.h"
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <deque>
 #include <exception>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
-#include <vector>
 
 namespace halfback {
+
+struct RankThreads::Begun {
+  Work work;
+  std::uint64_t number = 0;     // in the order of begin()
+  std::size_t num_running = 0;  // ranks that have not done it
+  bool is_whole = true;         // no rank has failed in it, or left it out because of a failure
+};
 
 struct RankThreads::State {
   std::mutex mutex;
   std::condition_variable changed;
-  const std::function<void(int)>* work = nullptr;
-  std::uint64_t generation = 0;
   int threads_per_rank = 1;
-  int num_running = 0;
-  std::exception_ptr error;
+  std::map<int, std::deque<std::shared_ptr<Begun>>> works;  // by rank, oldest first
+  std::uint64_t num_begun = 0;
+  std::optional<std::uint64_t> failed;  // the first work in which a rank has failed
+  std::exception_ptr error;             // the first; none if all ranks were stopped from outside
   bool is_ending = false;
   std::vector<std::thread> threads;
 
   void serve(int rank) {
     const MemoryOwner owner(rank);
     const c10::InferenceMode no_graph;
-    std::uint64_t done = 0;
     std::unique_lock lock(mutex);
     at::set_num_threads(threads_per_rank);  // and of libraries that have one number for all threads
+    auto& own = works.at(rank);
     while (true) {
-      changed.wait(lock, [&] { return is_ending || generation != done; });
-      if (is_ending) {
+      changed.wait(lock, [&] { return is_ending || !own.empty(); });
+      if (own.empty()) {
         return;
       }
-      done = generation;
-      const auto& job = *work;
-      lock.unlock();
-      std::exception_ptr thrown;
-      try {
-        job(rank);
-      } catch (...) {
-        thrown = std::current_exception();
+      Begun& next = *own.front();
+      if (failed && *failed < next.number) {
+        next.is_whole = false;
+      } else {
+        lock.unlock();
+        const std::exception_ptr thrown = thrown_by(next.work, rank);
+        lock.lock();
+        note(thrown, next);
       }
-      lock.lock();
-      if (thrown && !error) {
-        error = std::move(thrown);
-      }
-      if (--num_running == 0) {
-        changed.notify_all();
+      --next.num_running;
+      own.pop_front();
+      changed.notify_all();
+    }
+  }
+
+  static std::exception_ptr thrown_by(const Work& work, int rank) {
+    try {
+      work(rank);
+      return {};
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
+  // A rank that was stopped is not the cause: the error of another rank is.
+  void note(const std::exception_ptr& thrown, Begun& begun) {
+    if (!thrown) {
+      return;
+    }
+    failed = std::min(failed.value_or(begun.number), begun.number);
+    begun.is_whole = false;
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const StoppedError&) {
+    } catch (...) {
+      if (!error) {
+        error = thrown;
       }
     }
+  }
+
+  bool is_idle() const {
+    return std::ranges::all_of(works, [](const auto& one) { return one.second.empty(); });
   }
 };
 
 RankThreads::RankThreads(const std::vector<int>& ranks, int threads_per_rank)
     : state_(std::make_unique<State>()) {
   state_->threads_per_rank = threads_per_rank;
+  for (const int rank : ranks) {
+    state_->works[rank];
+  }
   for (const int rank : ranks) {
     state_->threads.emplace_back([state = state_.get(), rank] { state->serve(rank); });
   }
@@ -75,16 +116,29 @@ RankThreads::~RankThreads() {
   }
 }
 
-void RankThreads::run(const std::function<void(int)>& work) {
-  std::unique_lock lock(state_->mutex);
-  state_->work = &work;
-  state_->num_running = static_cast<int>(state_->threads.size());
-  ++state_->generation;
+std::shared_ptr<RankThreads::Begun> RankThreads::begin(Work work) {
+  const std::lock_guard lock(state_->mutex);
+  const auto begun = std::make_shared<Begun>(Begun{
+      .work = std::move(work), .number = state_->num_begun++, .num_running = state_->works.size()});
+  for (auto& [rank, works] : state_->works) {
+    works.push_back(begun);
+  }
   state_->changed.notify_all();
-  state_->changed.wait(lock, [this] { return state_->num_running == 0; });
+  return begun;
+}
+
+void RankThreads::wait(const Begun& begun) {
+  std::unique_lock lock(state_->mutex);
+  state_->changed.wait(lock, [&] { return begun.num_running == 0; });
+  if (begun.is_whole) {
+    return;
+  }
+  state_->changed.wait(lock, [&] { return state_->is_idle(); });
+  state_->failed.reset();
   if (state_->error) {
     std::rethrow_exception(std::exchange(state_->error, {}));
   }
+  throw TransportError("the run was stopped from outside");
 }
 
 }  // namespace halfback

@@ -1,5 +1,6 @@
 // One thread for each rank of this process. They live as long as the pipeline, so that thread pools
-// and caches stay warm.
+// and caches stay warm. A rank does its works one after the other and waits for no other rank
+// between them.
 #pragma once
 
 #include <functional>
@@ -14,11 +15,21 @@ class RankThreads {
   RankThreads(const std::vector<int>& ranks, int threads_per_rank);
   RankThreads(const RankThreads&) = delete;
   RankThreads& operator=(const RankThreads&) = delete;
+  // Waits for everything that was begun.
   ~RankThreads();
 
-  // Runs work(rank) on every rank's thread and waits for all of them. Throws the first exception of
-  // any.
-  void run(const std::function<void(int)>& work);
+  using Work = std::function<void(int rank)>;
+  struct Begun;
+
+  // Begins a work on every rank's thread, behind the works that were begun before.
+  std::shared_ptr<Begun> begin(Work work);
+
+  // Waits until all ranks have done a work. If one of them has failed, ranks leave out what was
+  // begun behind it: this waits for all of them, and throws the first error, or TransportError if
+  // they were stopped from outside. The threads live on.
+  void wait(const Begun& begun);
+
+  void run(Work work) { wait(*begin(std::move(work))); }
 
  private:
   struct State;

@@ -8,6 +8,7 @@ StepTotals::StepTotals(const Schedule& schedule, const ModelLayout& layout)
     : stages_with_loss_(stages_with_loss(schedule.losses, schedule.num_stages())) {
   const Placement& placement = schedule.placement;
   for (int stage = 0; stage < placement.num_stages(); ++stage) {
+    first_rank_.push_back(placement.rank_of(stage));
     num_parameters_.push_back(layout.num_parameters(stage));
     for (const int rank : placement.ranks_of(stage)) {
       const auto index = static_cast<std::size_t>(rank);
@@ -26,30 +27,37 @@ StepTotals::StepTotals(const Schedule& schedule, const ModelLayout& layout)
   }
 }
 
-std::vector<double> StepTotals::of_rank(const RankStages& runner, bool is_training) {
+std::vector<double> StepTotals::norms_of_rank(const RankStages& runner) {
   std::vector<double> own;
-  if (is_training) {
-    for (const auto& [stage, squares] : runner.squared_norms()) {
-      own.insert(own.end(), squares.begin(), squares.end());
-    }
+  for (const auto& [stage, squares] : runner.squared_norms()) {
+    own.insert(own.end(), squares.begin(), squares.end());
   }
+  return own;
+}
+
+std::vector<double> StepTotals::of_rank(const RankStages& runner, bool is_training) {
+  std::vector<double> own = is_training ? norms_of_rank(runner) : std::vector<double>();
   for (const auto& [stage, losses] : runner.losses()) {
     own.insert(own.end(), losses.begin(), losses.end());
   }
   return own;
 }
 
+double StepTotals::squared_norm(const std::vector<std::vector<double>>& all) const {
+  double sum = 0.0;
+  for (std::size_t stage = 0; stage < num_parameters_.size(); ++stage) {
+    const double* norms = &all[static_cast<std::size_t>(first_rank_[stage])][norms_begin_[stage]];
+    for (std::size_t i = 0; i < num_parameters_[stage]; ++i) {
+      sum += norms[i];
+    }
+  }
+  return sum;
+}
+
 StepTotals::Sums StepTotals::add_up(const std::vector<std::vector<double>>& all,
                                     const StepContext& context) const {
   const Placement& placement = context.schedule->placement;
-  Sums sums;
-  for (std::size_t stage = 0; stage < num_parameters_.size() && context.is_training; ++stage) {
-    const auto owner = static_cast<std::size_t>(placement.rank_of(static_cast<int>(stage)));
-    const double* norms = &all[owner][norms_begin_[stage]];
-    for (std::size_t i = 0; i < num_parameters_[stage]; ++i) {
-      sums.squared_norm += norms[i];
-    }
-  }
+  Sums sums{.squared_norm = context.is_training ? squared_norm(all) : 0.0};
   const std::size_t count = context.micro_batches.size();
   const std::size_t num_values = context.is_training ? count : 2 * count;
   for (const int stage : stages_with_loss_) {

@@ -16,9 +16,15 @@ class StepTotals {
   // For the schedule of training; the placement of an evaluation may be another one.
   StepTotals(const Schedule& schedule, const ModelLayout& layout);
 
-  // Returns what a rank reports about a step or an evaluation: squared norms of its gradients,
-  // stage by stage, then the losses, stage by stage.
+  // Returns the squared norms of a rank's finished gradients, stage by stage.
+  static std::vector<double> norms_of_rank(const RankStages& runner);
+  // Returns what a rank reports about a step or an evaluation: these norms, if it is a step, then
+  // the losses, stage by stage.
   static std::vector<double> of_rank(const RankStages& runner, bool is_training);
+
+  // Returns the squared norm of the gradients of the whole model. `all` is what the ranks report,
+  // or its norms alone, by rank.
+  double squared_norm(const std::vector<std::vector<double>>& all) const;
 
   struct Sums {
     std::vector<double> losses;       // by loss, ascending by stage
@@ -29,6 +35,7 @@ class StepTotals {
   Sums add_up(const std::vector<std::vector<double>>& all, const StepContext& context) const;
 
  private:
+  std::vector<int> first_rank_;              // by stage: that of its first replica
   std::vector<std::size_t> num_parameters_;  // by stage
   std::vector<std::size_t> norms_begin_;  // by stage, in what the rank of its first replica reports
   std::vector<std::size_t> num_norms_;    // by rank

@@ -356,6 +356,7 @@ void Training::save(std::int64_t step) {
                            .samples_per_step = samples_per_step(),
                            .losses = losses_,
                            .options = options_of(config_)});
+  saved_step_ = step;
 }
 
 TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_step,
@@ -370,59 +371,86 @@ TrainingOutcome Training::run(const std::function<void(const StepReport&)>& on_s
   return outcome;
 }
 
+std::int64_t Training::next_pause(std::int64_t step) const {
+  std::int64_t pause = config_.num_steps;
+  for (const std::int64_t every :
+       {validates() ? config_.evaluate_every : 0, writer_ ? config_.checkpoint_every : 0}) {
+    if (every > 0) {
+      pause = std::min(pause, (step / every + 1) * every);
+    }
+  }
+  return pause;
+}
+
+void Training::begin_step(std::int64_t step, const std::atomic<bool>& stop) {
+  pipeline_->begin_step(micro_batches(step),
+                        {.number = step,
+                         .learning_rate = config_.learning_rate.at(step, config_.num_steps),
+                         .stop = &stop});
+}
+
+void Training::require_converging(std::int64_t step, const StepResult& result) {
+  if (result.was_skipped || (std::isfinite(result.loss) && std::isfinite(result.gradient_norm))) {
+    return;
+  }
+  if (writer_) {
+    writer_->finish();
+  }
+  throw Error(fmt::format(
+      "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
+      "--learning-rate, a longer --warmup or --clip{}; {}",
+      step, result.loss, result.gradient_norm,
+      result.loss_scale > 1.0 ? fmt::format(", or a --loss-scale below {}", result.loss_scale) : "",
+      saved_step_ ? fmt::format("the last checkpoint is of step {}", *saved_step_)
+                  : "there is no checkpoint of this run"));
+}
+
+// Steps are begun ahead of their results, up to the next step after which all must be done: for an
+// evaluation, a checkpoint or the end.
 TrainingOutcome Training::run_steps(const std::function<void(const StepReport&)>& on_step,
                                     const std::atomic<bool>& stop) {
   TrainingOutcome outcome{.first_step = state_step_, .last_step = state_step_};
-  std::optional<std::int64_t> saved;  // step of the last checkpoint
   if (config_.resumes_from) {
-    saved = state_step_;
+    saved_step_ = state_step_;
     if (writer_ && config_.resumes_from->directory != config_.checkpoint) {
       save(state_step_);  // the one that is there is incomplete
     }
   }
   const bool is_alone = !config_.processes;  // otherwise all must end after the same step
   bool is_stopped = false;
-  for (std::int64_t step = state_step_ + 1;
-       step <= config_.num_steps && !is_stopped && !(is_alone && stop); ++step) {
-    const std::vector<MicroBatch> batches = micro_batches(step);
-    StepReport report{.step = step,
-                      .learning_rate = config_.learning_rate.at(step, config_.num_steps)};
-    const StepResult result = pipeline_->train_step(
-        batches, {.number = step, .learning_rate = report.learning_rate, .stop = &stop});
-    if (!result.was_skipped &&
-        (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))) {
-      if (writer_) {
-        writer_->finish();
-      }
-      throw Error(fmt::format(
-          "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
-          "--learning-rate, a longer --warmup or --clip{}; {}",
-          step, result.loss, result.gradient_norm,
-          result.loss_scale > 1.0 ? fmt::format(", or a --loss-scale below {}", result.loss_scale)
-                                  : "",
-          saved ? fmt::format("the last checkpoint is of step {}", *saved)
-                : "there is no checkpoint of this run"));
+  std::int64_t begun = state_step_;
+  while (true) {
+    const std::int64_t pause = next_pause(outcome.last_step);
+    while (begun < pause && pipeline_->num_begun() < pipeline_->most_begun() && !is_stopped &&
+           !(is_alone && stop)) {
+      begin_step(++begun, stop);
     }
-    is_stopped = result.is_stop_asked;
-    const bool is_last = step == config_.num_steps || is_stopped;
+    if (begun == outcome.last_step) {
+      break;
+    }
+    const std::int64_t step = ++outcome.last_step;
+    const StepResult result = pipeline_->finish_step();
+    require_converging(step, result);
+    is_stopped = is_stopped || result.is_stop_asked;
+    const bool is_last = step == config_.num_steps || (is_stopped && step == begun);
+    StepReport report{.step = step,
+                      .learning_rate = config_.learning_rate.at(step, config_.num_steps),
+                      .num_items = samples_per_step() * items_per_sample(config_.model),
+                      .result = &result};
     if (validates() && (step % config_.evaluate_every == 0 || is_last)) {
       validate(report);
     }
-    report.num_items = samples_per_step() * items_per_sample(config_.model);
-    report.result = &result;
     on_step(report);
-    outcome.last_step = step;
     if (writer_) {
       writer_->check();
       if (config_.checkpoint_every > 0 && step % config_.checkpoint_every == 0) {
         save(step);
-        saved = step;
       }
     }
   }
   outcome.was_stopped = outcome.last_step < config_.num_steps;
   if (writer_) {
-    if (saved != outcome.last_step) {
+    if (saved_step_ != outcome.last_step) {
       save(outcome.last_step);
     }
     writer_->finish();

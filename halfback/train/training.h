@@ -41,9 +41,9 @@ class Training {
   Training& operator=(const Training&) = delete;
 
   // Trains to the last step, or until `stop` becomes true in any process, which ends the run after
-  // the current step. Calls on_step after every step. Checkpoints are written while training
-  // continues; run() waits for the final one in both cases. Throws Error if the loss is not finite,
-  // and FileError at the end of the step in which a checkpoint could not be written.
+  // the steps that were begun. Calls on_step after every step, in order. Checkpoints are written
+  // while training continues; run() waits for the final one in both cases. Throws Error if the loss
+  // is not finite, and FileError at the end of the step in which a checkpoint could not be written.
   TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& stop);
 
@@ -70,6 +70,11 @@ class Training {
   void validate(StepReport& report);
   void save(std::int64_t step);
   std::int64_t samples_per_step() const;
+  // Returns the first step behind `step` that must be done before the next one begins.
+  std::int64_t next_pause(std::int64_t step) const;
+  void begin_step(std::int64_t step, const std::atomic<bool>& stop);
+  // Throws Error for a loss or a norm that is not finite.
+  void require_converging(std::int64_t step, const StepResult& result);
   StageList stages();
   StageList written_stages();
 
@@ -83,6 +88,7 @@ class Training {
   Inherited inherited_;
   std::int64_t state_step_ = 0;
   std::int64_t position_ = 0;               // of step state_step_ + 1
+  std::optional<std::int64_t> saved_step_;  // of the last checkpoint
   std::optional<CheckpointWriter> writer_;  // destroyed before the pipeline, whose stages it uses
   std::optional<ProcessRun::Watch> watch_;  // destroyed before both
 };

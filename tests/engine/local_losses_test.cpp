@@ -6,12 +6,12 @@
 #include "halfback/models/local_heads.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/local_reference.h"
-#include "tests/support/models.h"
+#include "tests/support/local_runs.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -21,53 +21,9 @@ namespace halfback::testing {
 namespace {
 
 constexpr int kNumSteps = 3;
-constexpr double kLearningRate = 1e-2;
-constexpr std::int64_t kNumSamples = 3;
 
-NamedModel model(const std::string& name) {
-  const std::vector<NamedModel> all = small_models();
-  return *std::ranges::find(all, name, &NamedModel::name);
-}
-
-std::vector<StageLayers> build(const NamedModel& model, const Schedule& schedule, LocalHead head) {
-  const int num_stages = schedule.num_stages();
-  std::vector<StageLayers> stages =
-      build_model(model.config, equal_cut(num_blocks(model.config), num_stages),
-                  {.recompute = model.recompute});
-  add_local_heads(model.config, head, stages_with_loss(schedule.losses, num_stages), stages);
-  return stages;
-}
-
-std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step) {
-  std::vector<MicroBatch> all;
-  for (int i = 0; i < count; ++i) {
-    all.push_back(
-        synthetic_batch(model.config, kNumSamples, static_cast<std::uint64_t>(step * count + i)));
-    for (const at::Tensor& side : model.side_inputs) {
-      all.back().inputs.push_back(side);
-    }
-  }
-  return all;
-}
-
-bool same_values(const at::Tensor& found, const at::Tensor& expected) {
-  return found.numel() == expected.numel() && found.equal(expected);
-}
-
-class LocalLossesTest : public ::testing::Test {
+class LocalLossesTest : public OneThreadTest {
  protected:
-  // ATen's convolutions choose by the number of threads among algorithms with other roundings.
-  LocalLossesTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(1); }
-  ~LocalLossesTest() override { at::set_num_threads(previous_threads_); }
-
-  static PipelineOptions options(OptimizerKind kind = OptimizerKind::AdamW) {
-    PipelineOptions options = parity_options();
-    options.stage.seed = 11;
-    options.stage.optimizer.kind = kind;
-    options.update = {.clip_norm = 0.5, .clip_scope = ClipScope::Stage};
-    return options;
-  }
-
   // Trains both for some steps and compares losses, gradients and values of every stage.
   static void expect_reference_bits(const NamedModel& model,
                                     const Schedule& schedule,
@@ -102,17 +58,7 @@ class LocalLossesTest : public ::testing::Test {
       }
     }
   }
-
- private:
-  int previous_threads_;
 };
-
-Schedule family(const std::string& name, int num_ranks, const PipelineShape& shape = {}) {
-  PipelineShape whole = shape;
-  whole.num_ranks = num_ranks;
-  whole.num_micro_batches = 4;
-  return build_schedule(name, whole);
-}
 
 std::vector<Schedule> every_family(int num_ranks, bool two_stage) {
   std::vector<Schedule> all = {family("local-greedy", num_ranks, {.two_stage = two_stage})};
@@ -132,7 +78,7 @@ TEST_F(LocalLossesTest, EveryFamilyHasTheBitsOfTheReference) {
   for (const int num_ranks : {1, 2, 3, 4}) {
     for (const bool two_stage : {false, true}) {
       for (const Schedule& schedule : every_family(num_ranks, two_stage)) {
-        expect_reference_bits(model("Mlp"), schedule, options());
+        expect_reference_bits(model("Mlp"), schedule, local_options());
       }
     }
   }
@@ -148,8 +94,22 @@ TEST_F(LocalLossesTest, EveryModelHasTheBitsOfTheReference) {
             family("local-overlapping", 4, {.window = 3}),
             family("local-interlocking", 4, {.distance = 1}),
             family("local-interlocking", 4, {.distance = 2})}) {
-        expect_reference_bits(model(name), schedule, options(kind));
+        expect_reference_bits(model(name), schedule, local_options(kind));
       }
+    }
+  }
+}
+
+// The losses of a file, or of --losses, in the order of a family of backprop.
+TEST_F(LocalLossesTest, LossesInAnyOrderHaveTheBitsOfTheReference) {
+  for (const char* name : {"gpipe", "1f1b", "1f1b-2", "zb-h1", "zb-h2"}) {
+    for (const std::vector<LossReach>& reaches : std::vector<std::vector<LossReach>>{
+             {{0, 0}, {3, 1}}, {{1, 0}, {2, 1}, {3, 2}}, {{3, 3}}}) {
+      expect_reference_bits(
+          model("Llama"),
+          add_updates(with_losses(build_schedule(name, {.num_ranks = 4, .num_micro_batches = 8}),
+                                  Losses(4, reaches))),
+          local_options());
     }
   }
 }
@@ -161,7 +121,7 @@ TEST_F(LocalLossesTest, TheLargestOfEachFamilyIsBackprop) {
     const NamedModel trained = model(name);
     const Schedule backprop = family("1f1b", 4);
     // A limit per stage would include the heads.
-    PipelineOptions unlimited = options();
+    PipelineOptions unlimited = local_options();
     unlimited.update.clip_norm = 0.0;
     Pipeline expected(build(trained, backprop, LocalHead::Linear), make_runnable(backprop),
                       unlimited);
@@ -201,7 +161,7 @@ TEST_F(LocalLossesTest, GreedyGradientsAreThoseOfTheOwnLossAlone) {
   const Schedule schedule = family("local-greedy", 3);
   const auto gradients_of_stage_0 = [&](double scale_of_others) {
     Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
-                      options());
+                      local_options());
     pipeline.initialize(kSeed);
     const c10::InferenceMode no_graph;
     for (const int stage : {1, 2}) {
@@ -219,7 +179,7 @@ TEST_F(LocalLossesTest, GradientsCrossNoCut) {
   for (const Schedule& schedule :
        {family("local-greedy", 4), family("local-chunked", 4, {.chunks = 4})}) {
     Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
-                      options());
+                      local_options());
     pipeline.initialize(kSeed);
     const StepResult result =
         pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
@@ -235,7 +195,7 @@ TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
     for (const bool two_stage : {false, true}) {
       for (const Schedule& schedule : every_family(4, two_stage)) {
         const RunnableSchedule runnable = make_runnable(schedule);
-        Pipeline pipeline(build(trained, schedule, LocalHead::Linear), runnable, options());
+        Pipeline pipeline(build(trained, schedule, LocalHead::Linear), runnable, local_options());
         pipeline.initialize(kSeed);
         const std::vector<std::int64_t> predicted =
             predict_memory(
@@ -259,7 +219,7 @@ TEST_F(LocalLossesTest, EvaluationKnowsEachLoss) {
   const NamedModel trained = model("Mlp");
   const Schedule schedule = family("local-greedy", 3);
   Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
-                    options());
+                    local_options());
   pipeline.initialize(kSeed);
   const auto micro_batches = batches(trained, 4, 1);
   const Evaluation before = pipeline.evaluate(micro_batches);
@@ -287,7 +247,7 @@ TEST_F(LocalLossesTest, WeightsTakeSumMeanOrFurthest) {
         }
         text += "\n";
       }
-      expect_reference_bits(model("Mlp"), parse_schedule(text, "rules.csv"), options());
+      expect_reference_bits(model("Mlp"), parse_schedule(text, "rules.csv"), local_options());
     }
   }
 }

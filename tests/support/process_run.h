@@ -66,10 +66,18 @@ class RunningProcess {
   void send(int signal) const { ::kill(process_, signal); }
 
   // Reads until the text has come; fails the test when the process ends without it.
-  void wait_for(const std::string& text) {
-    while (text_.find(text) == std::string::npos && read_some()) {
+  void wait_for(const std::string& text, int times = 1) {
+    const auto count = [&] {
+      int found = 0;
+      for (std::size_t at = text_.find(text); at != std::string::npos;
+           at = text_.find(text, at + 1)) {
+        ++found;
+      }
+      return found;
+    };
+    while (count() < times && read_some()) {
     }
-    EXPECT_NE(text_.find(text), std::string::npos) << "said: " << text_;
+    EXPECT_GE(count(), times) << "said: " << text_;
   }
 
   // Returns the exit code, or minus the signal; a process that takes too long is killed.

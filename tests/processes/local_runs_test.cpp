@@ -1,0 +1,61 @@
+// Runs by losses inside the model over several processes: the bits of one process, also after
+// failures at any moment.
+#include "halfback/checkpoint/training_state.h"
+#include "tests/support/process_training.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <random>
+
+namespace halfback::testing {
+namespace {
+
+class LocalRunsTest : public ProcessTrainingTest {};
+
+TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
+  for (const char* scheme :
+       {"greedy", "chunked", "overlapping --window 3", "interlocking", "interlocking --distance 2",
+        "1f1b --losses 0:0,2:1,3:none --loss-weights mean"}) {
+    const std::string options = fmt::format(
+        "--scheme {} --clip-scope stage --layers 4 --ranks 4 --micro-batches 4 "
+        "--steps 20 --checkpoint-every 7 --checkpoint ",
+        scheme);
+    output_of(train(options + path("one")));
+    for (const char* count : {"2", "4"}) {
+      output_of(train(options + path("many") + " --processes " + count));
+      EXPECT_TRUE(tensors("many") == tensors("one")) << scheme << " over " << count;
+    }
+  }
+}
+
+// The run of 20 lives is stopped at some step, and equals the one that went there undisturbed.
+TEST_F(LocalRunsTest, KilledAtAnyMomentItContinuesToTheSameBits) {
+  constexpr int kNumKills = 20;
+  const std::string options =
+      "--scheme greedy --clip-scope stage --learning-rate-floor 1 --checkpoint-every 20 "
+      "--checkpoint ";
+  std::mt19937 random(12);
+  const auto run = start(options + path("killed") + fmt::format(" --max-restarts {}", kNumKills));
+  for (int kill = 1; kill <= kNumKills; ++kill) {
+    if (kill == 1) {
+      run->wait_for("step 51/");
+    } else {
+      run->wait_for("resumed: ", kill - 1);
+    }
+    disturb(kill % 2, SIGKILL, random);
+    run->wait_for(fmt::format("\nrestart {} of {}: ", kill, kNumKills));
+  }
+  run->wait_for("resumed: ", kNumKills);
+  run->send(SIGTERM);
+  ASSERT_EQ(run->wait(), 130) << run->text();
+  const std::int64_t num_steps = read_training_state(path("killed")).step;
+  EXPECT_GT(num_steps, 50);
+  output_of(train(options + path("straight") +
+                  fmt::format(" --ranks 4 --layers 4 --steps {}", num_steps)));
+  EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_steps << " steps";
+}
+
+}  // namespace
+}  // namespace halfback::testing
