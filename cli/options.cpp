@@ -36,8 +36,11 @@ void add_parameter(CLI::App& verb, const FamilyParameter& row, GivenParameters& 
 }  // namespace
 
 void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
-  add_option(verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
-             "Name of a family ('halfback schedule list'), or a CSV file")
+  add_option(
+      verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
+      fmt::format("Name of a family ('halfback schedule list') or of a training scheme ({}), "
+                  "or a CSV file",
+                  fmt::join(scheme_names(), ", ")))
       ->required(source_option.empty());
   add_option(verb, "--ranks", request.num_ranks, "N", "Number of ranks (family: 4; file: its own)");
   add_option(verb, "--micro-batches", request.num_micro_batches, "M",
@@ -48,6 +51,13 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, "--data-parallel", request.num_pipelines, "D",
              "Pipelines that share a step, each with its own replica of the weights, --ranks and "
              "--micro-batches");
+  add_option(
+      verb, "--losses", request.losses, "LIST",
+      "Losses inside the model, for any family of backprop: the stage of each and the lowest "
+      "stage that its gradient reaches, as in 1:0,3:2");
+  add_option(verb, "--loss-weights", request.weight_rule, "RULE",
+             "What weights take where the gradients of several losses pass: sum, mean or furthest "
+             "(sum; local-interlocking: furthest)");
   for (const FamilyParameter& row : family_parameters()) {
     add_parameter(verb, row, request.parameters);
   }
@@ -63,8 +73,7 @@ Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {
 // A file is checked once, with the capacity that it runs with. If it is replicated, it is checked
 // before that, or the place of a fault would not be in the file.
 RunnableSchedule ScheduleOptions::load_runnable(RunnableOptions options) const {
-  const std::vector<std::string> names = family_names();
-  if (std::ranges::find(names, source) == names.end()) {
+  if (!is_family(source)) {
     options.where = source;
   }
   return make_runnable(load(options.verifies && request.num_pipelines > 1), options);
@@ -120,7 +129,8 @@ std::string headline(const Schedule& schedule) {
                      count(schedule.num_stages(), "stage", "stages"),
                      count(schedule.num_micro_batches, "micro-batch", "micro-batches"),
                      num_replicas > 1 ? fmt::format("{} replicas, ", num_replicas) : "",
-                     is_two_stage(schedule) ? "split" : "fused");
+                     is_two_stage(schedule) ? "split" : "fused") +
+         (schedule.losses.is_backprop() ? "" : ", losses " + brief_losses(schedule.losses));
 }
 
 }  // namespace halfback::cli

@@ -342,7 +342,7 @@ void add_train_verb(CLI::App& app) {
              "Text file; for resnet and mlp, directory of images in the IDX format, like MNIST")
       ->required();
   options->tokenizer.add_to(*verb);
-  options->schedule.add_to(*verb, "--schedule");
+  options->schedule.add_to(*verb, "--schedule,--scheme");
   verb->add_flag("--no-verify", options->skips_verification,
                  "Skip the verification of the schedule");
   add_option(*verb, "--steps", given.num_steps, "N", "Optimizer steps");

@@ -6,6 +6,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
+#include "halfback/schedule/passes.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
@@ -29,6 +30,7 @@ namespace {
 struct Candidate {
   RunnableSchedule schedule;
   std::unique_ptr<Pipeline> pipeline;
+  std::int64_t num_steps = 0;
   std::vector<StageBytes> bytes;
   std::vector<double> step_seconds;
   Timeline all_spans;                          // of every counted round
@@ -40,6 +42,9 @@ struct Candidate {
 };
 
 bool have_same_bits(const at::Tensor& found, const at::Tensor& expected) {
+  if (!found.defined() || !expected.defined()) {
+    return found.defined() == expected.defined();
+  }
   const at::Tensor one = found.cpu();
   const at::Tensor other = expected.cpu();
   return std::memcmp(one.const_data_ptr(), other.const_data_ptr(), one.nbytes()) == 0;
@@ -62,27 +67,42 @@ class Comparison {
     config_.schedule = schedule;
     check(config_);
     Candidate made{.schedule = schedule};
-    const std::vector<int> cut = parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
-                                                         .num_stages = schedule->num_stages()});
+    const std::vector<int> cut = cut_of(*schedule);
     const auto build = [&] { return build_model(config_.model, cut, build_options(config_)); };
     made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed());
-    made.is_bit_equal = equals_plain_run(*made.pipeline);
+    made.is_bit_equal = has_expected_gradients(*made.pipeline);
     return made;
   }
 
-  // One training step; its figures are kept unless it is a warm-up.
-  void step(Candidate& one, std::int64_t number, bool counts) {
-    const StepResult result = one.pipeline->train_step(
-        micro_batches_, {.number = number, .learning_rate = config_.learning_rate.peak});
-    if (!counts) {
-      return;
+  // One training step; its figures are kept unless it is a warm-up. Without a barrier between steps
+  // it is one of many: those before it fill the pipeline, and those after it keep it full.
+  void step(Candidate& one, bool counts) {
+    Pipeline& pipeline = *one.pipeline;
+    const int ahead = pipeline.most_begun() - 1;
+    std::optional<StepResult> measured;
+    for (int step = 0; step < 2 * ahead + 1; ++step) {
+      pipeline.begin_step(micro_batches_,
+                          {.number = ++one.num_steps, .learning_rate = config_.learning_rate.peak});
+      if (pipeline.num_begun() > ahead) {
+        measured = pipeline.finish_step();
+      }
     }
+    while (pipeline.num_begun() > 0) {
+      pipeline.finish_step();
+    }
+    if (counts) {
+      keep(one, *measured);
+    }
+  }
+
+  void keep(Candidate& one, const StepResult& result) const {
     const Replay replay = replayed(*one.schedule, result);
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
     const Statistics times = is_emulated_ ? replay.statistics : statistics(result.timeline);
-    one.bubble_fraction = is_emulated_ ? replay.bubble_fraction : times.bubble_fraction;
+    one.bubble_fraction =
+        is_emulated_ ? replay.bubble_fraction : idle_fraction(times.busy_seconds, result.seconds);
     one.reduction_seconds = times.longest_reduction();
     one.exposed_reduction_seconds = times.longest_exposed_reduction();
     one.all_spans.num_ranks = result.timeline.num_ranks;
@@ -105,9 +125,13 @@ class Comparison {
     return model;
   }
 
-  // The simulated step: actions, then the updates, which begin together.
+  // The simulated step: actions, then the updates, which begin together; or without a barrier the
+  // period of many steps.
   double simulated(const Candidate& one, const CostModel& costs) const {
-    return simulate(*one.schedule, costs, {.validates = false, .keeps_timeline = false}).makespan;
+    const SimulateOptions options{.validates = false, .keeps_timeline = false};
+    return has_updates(*one.schedule)
+               ? steady_step(*one.schedule, costs, one.schedule->num_ranks(), options).period
+               : simulate(*one.schedule, costs, options).makespan;
   }
 
   ComparisonRow row(const Candidate& one) const {
@@ -140,34 +164,64 @@ class Comparison {
 
   SpanClock clock() const { return is_emulated_ ? SpanClock::ThreadCpu : SpanClock::Wall; }
 
-  bool equals_plain_run(Pipeline& pipeline) {
-    if (!plain_) {
-      plain_ = std::make_unique<PlainRun>(
-          std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
-          Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
-                         .product_dtype = config_.pipeline.stage.product_dtype,
-                         .seed = config_.seed(),
-                         .gradient_groups = pipeline.gradient_groups()},
-          UpdateOptions{.loss_scale = config_.pipeline.update.loss_scale});
-      plain_->initialize(config_.seed());
-      // Uses a rank's number of threads, because convolutions choose their algorithm by it.
-      const int previous = at::get_num_threads();
-      at::set_num_threads(config_.pipeline.threads_per_rank);
-      plain_->accumulate_gradients(micro_batches_);
-      at::set_num_threads(previous);
+  bool has_expected_gradients(Pipeline& pipeline) {
+    if (expected_.empty()) {
+      expected_ = pipeline.schedule().losses.is_backprop() ? gradients_of_plain_run(pipeline)
+                                                           : gradients_on_one_rank(pipeline);
     }
     pipeline.accumulate_gradients(micro_batches_);
-    std::size_t index = 0;
-    const auto& expected = plain_->stage().store().parameters();
+    return std::ranges::equal(gradients_of(pipeline), expected_, have_same_bits);
+  }
+
+  // Parameter by parameter; undefined where no loss trains them.
+  static std::vector<at::Tensor> gradients_of(Pipeline& pipeline) {
+    std::vector<at::Tensor> all;
     for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
-      for (const Parameter* found : pipeline.stage(stage).store().parameters()) {
-        const Parameter* const wanted = expected[index++];
-        if (found->trains && !have_same_bits(found->gradient, wanted->gradient)) {
-          return false;
-        }
+      const bool is_trained = pipeline.schedule().losses.has_backward(stage);
+      for (const Parameter* one : pipeline.stage(stage).store().parameters()) {
+        all.push_back(one->trains && is_trained ? one->gradient : at::Tensor());
       }
     }
-    return true;
+    return all;
+  }
+
+  std::vector<at::Tensor> gradients_of_plain_run(const Pipeline& like) {
+    plain_ = std::make_unique<PlainRun>(
+        std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
+        Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
+                       .product_dtype = config_.pipeline.stage.product_dtype,
+                       .seed = config_.seed(),
+                       .gradient_groups = like.gradient_groups()},
+        UpdateOptions{.loss_scale = config_.pipeline.update.loss_scale});
+    plain_->initialize(config_.seed());
+    // Uses a rank's number of threads, because convolutions choose their algorithm by it.
+    const int previous = at::get_num_threads();
+    at::set_num_threads(config_.pipeline.threads_per_rank);
+    plain_->accumulate_gradients(micro_batches_);
+    at::set_num_threads(previous);
+    std::vector<at::Tensor> all;
+    for (const Parameter* one : plain_->stage().store().parameters()) {
+      all.push_back(one->trains ? one->gradient : at::Tensor());
+    }
+    return all;
+  }
+
+  // The plain run has one loss; with several, one rank does all stages, one after the other.
+  std::vector<at::Tensor> gradients_on_one_rank(const Pipeline& like) {
+    const RunnableSchedule plain = make_runnable(on_one_rank(like.schedule()));
+    const std::vector<int> cut = cut_of(*plain);
+    PipelineOptions options = config_.pipeline;
+    options.gradient_groups = like.gradient_groups();
+    one_rank_ = std::make_unique<Pipeline>(
+        [&] { return build_model(config_.model, cut, build_options(config_)); }, plain, options);
+    one_rank_->initialize(config_.seed());
+    one_rank_->accumulate_gradients(micro_batches_);
+    return gradients_of(*one_rank_);
+  }
+
+  std::vector<int> cut_of(const Schedule& schedule) const {
+    return parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
+                                   .num_stages = schedule.num_stages()});
   }
 
   // The step as it would run with a core for each rank: its actions with their own CPU times.
@@ -177,21 +231,25 @@ class Comparison {
     }
     std::map<std::tuple<ActionKind, int, int>, double> seconds;
     std::map<int, double> updates;
+    const bool has_own_updates = has_updates(schedule);
     for (const Span& span : result.timeline.spans) {
-      if (span.action.kind == ActionKind::Update) {
+      if (span.action.kind == ActionKind::Update && !has_own_updates) {
         updates[span.rank] += span.cpu_seconds;
       } else {
         seconds[{span.action.kind, span.action.stage, span.action.micro_batch}] = span.cpu_seconds;
       }
     }
-    const SimulationResult simulated = simulate(
-        schedule,
-        [&](const Action& action) {
-          return is_message(action.kind)
-                     ? 0.0
-                     : seconds.at({action.kind, action.stage, action.micro_batch});
-        },
-        0.0);
+    const Durations durations = [&](const Action& action) {
+      return is_message(action.kind)
+                 ? 0.0
+                 : seconds.at({action.kind, action.stage,
+                               action.micro_batch % schedule.num_micro_batches});
+    };
+    const SimulationResult simulated = simulate(schedule, durations, 0.0);
+    if (has_own_updates) {
+      const SteadyStep steady = steady_step(schedule, durations, schedule.num_ranks());
+      return {steady.period, steady.bubble_fraction, statistics(simulated.timeline)};
+    }
     double update = 0.0;
     for (const auto& [rank, sum] : updates) {
       update = std::max(update, sum);
@@ -203,7 +261,9 @@ class Comparison {
   bool is_emulated_ = false;
   std::int64_t num_samples_ = 0;
   std::vector<MicroBatch> micro_batches_;
-  std::unique_ptr<PlainRun> plain_;
+  std::unique_ptr<PlainRun> plain_;  // keep what is expected alive
+  std::unique_ptr<Pipeline> one_rank_;
+  std::vector<at::Tensor> expected_;
 };
 
 // The schedules of one line of the request: fused and split, or those that exist.
@@ -247,7 +307,7 @@ std::vector<ComparisonRow> compare(const TrainingConfig& config,
     }
     for (std::int64_t round = 1; round <= request.rounds.total(); ++round) {
       for (Candidate& one : candidates) {
-        comparison.step(one, round, round > request.rounds.num_warmup);
+        comparison.step(one, round > request.rounds.num_warmup);
       }
       on_round(++done, total);
     }

@@ -1,6 +1,7 @@
 // The same training steps under a schedule with the fused and the split backward, side by side:
 // what was measured, what the simulator predicts, and whether the gradients equal the plain run bit
-// for bit.
+// for bit. With losses inside the model, one rank that does all stages takes the place of the plain
+// run. Where steps have no barrier, a step is one of many in a run.
 #pragma once
 
 #include "halfback/measure/rounds.h"

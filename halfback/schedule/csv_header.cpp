@@ -102,51 +102,22 @@ std::string read_replicas(std::string_view value, CsvHeader& header) {
                    kMaxIndex);
 }
 
-// Reads "2:0" or "2:none".
-std::optional<LossReach> parse_loss(std::string_view text) {
-  const std::size_t colon = std::min(text.find(':'), text.size());
-  const std::optional<int> stage = parse_count(text.substr(0, colon), 0);
-  const std::string_view reach = text.substr(std::min(colon + 1, text.size()));
-  if (!stage || *stage == kMaxIndex) {
-    return std::nullopt;
-  }
-  if (reach == "none") {
-    return LossReach{*stage, *stage + 1};
-  }
-  const std::optional<int> lowest = parse_count(reach, 0);
-  return lowest && *lowest <= *stage ? std::optional(LossReach{*stage, *lowest}) : std::nullopt;
-}
-
 std::string read_losses(std::string_view value, CsvHeader& header) {
   if (header.losses) {
     return "losses is given twice";
   }
-  std::vector<LossReach>& losses = header.losses.emplace();
-  for (const std::string_view part : split(value, ',')) {
-    const std::optional<LossReach> loss = parse_loss(part);
-    if (!loss || losses.size() == kMaxIndex) {
-      return fmt::format(
-          "losses is the stage of each loss and the lowest stage that its gradient reaches, or "
-          "none, as in 0:none,1:0,2:1, at most {} of them",
-          kMaxIndex);
-    }
-    losses.push_back(*loss);
-  }
-  return {};
+  header.losses = parse_losses(value);
+  return header.losses ? std::string{} : fmt::format("losses is {}", kLossesForm);
 }
 
 std::string read_weights(std::string_view value, CsvHeader& header) {
   if (header.weight_rule) {
     return "weights is given twice";
   }
-  for (const WeightRule rule : {WeightRule::Sum, WeightRule::Mean, WeightRule::Furthest}) {
-    if (to_string(rule) == value) {
-      header.weight_rule = rule;
-      return {};
-    }
-  }
-  return fmt::format("weights is sum, mean or furthest{}",
-                     suggestion(value.substr(0, 40), {"sum", "mean", "furthest"}));
+  header.weight_rule = parse_weight_rule(value);
+  return header.weight_rule ? std::string{}
+                            : fmt::format("weights is sum, mean or furthest{}",
+                                          suggestion(value.substr(0, 40), weight_rule_names()));
 }
 
 // Returns what is wrong with one key=value, or "".

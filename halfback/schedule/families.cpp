@@ -8,9 +8,36 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <iterator>
+#include <utility>
 
 namespace halfback {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kSchemes = {{
+    {"backprop", "1f1b"},
+    {"greedy", "local-greedy"},
+    {"chunked", "local-chunked"},
+    {"overlapping", "local-overlapping"},
+    {"interlocking", "local-interlocking"},
+    {"last", "local-last"},
+}};
+
+const Family* find_family(std::string_view name) {
+  for (const auto& [scheme, family] : kSchemes) {
+    if (scheme == name) {
+      name = family;
+    }
+  }
+  const auto& all = families();
+  const auto found = std::ranges::find(all, name, &Family::name);
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace
 
 int Family::default_micro_batches(int num_ranks) const {
   const std::int64_t count = std::int64_t{micro_batches_per_rank} * num_ranks;
@@ -65,18 +92,26 @@ std::vector<std::string> family_names() {
   return names;
 }
 
-const Family& family(std::string_view name) {
-  const auto& all = families();
-  const auto found =
-      std::find_if(all.begin(), all.end(), [&](const Family& f) { return f.name == name; });
-  if (found == all.end()) {
-    const std::vector<std::string> names = family_names();
-    throw ConfigError(fmt::format("schedule: unknown family '{}'{}; known are {}",
-                                  name.substr(0, 80), suggestion(name.substr(0, 80), names),
-                                  fmt::join(names, ", ")));
+std::vector<std::string> scheme_names() {
+  std::vector<std::string> names;
+  for (const auto& [scheme, family] : kSchemes) {
+    names.emplace_back(scheme);
   }
-  return *found;
+  return names;
 }
+
+const Family& family(std::string_view name) {
+  if (const Family* const found = find_family(name)) {
+    return *found;
+  }
+  std::vector<std::string> names = family_names();
+  const std::string known = fmt::format("{}", fmt::join(names, ", "));
+  std::ranges::move(scheme_names(), std::back_inserter(names));
+  throw ConfigError(fmt::format("schedule: unknown family '{}'{}; known are {}", name.substr(0, 80),
+                                suggestion(name.substr(0, 80), names), known));
+}
+
+bool is_family(std::string_view name) { return find_family(name) != nullptr; }
 
 Schedule build_schedule(std::string_view name, const PipelineShape& shape) {
   return family(name).build(shape);

@@ -58,8 +58,14 @@ const std::vector<Family>& families();
 // Returns the names of all families.
 std::vector<std::string> family_names();
 
-// Returns the family of that name; throws ConfigError for an unknown one, with a suggestion.
+// Returns "backprop", "greedy", "chunked", "overlapping", "interlocking", "last": ways to train by
+// the names that people use. Each stands for a family.
+std::vector<std::string> scheme_names();
+
+// Returns the family of that name or scheme; throws ConfigError for an unknown one, with a
+// suggestion.
 const Family& family(std::string_view name);
+bool is_family(std::string_view name);
 
 // Builds a schedule by name. Throws ConfigError for an unknown name and for a shape that the family
 // does not admit.

@@ -1,6 +1,8 @@
 #include "halfback/schedule/losses.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
+#include "halfback/schedule/action.h"
 
 #include <fmt/format.h>
 
@@ -37,6 +39,27 @@ std::string fault_of(int num_stages, const std::vector<LossReach>& losses) {
              : fmt::format("no loss on stage {}; the last stage has one", num_stages - 1);
 }
 
+std::optional<int> parse_stage(std::string_view text) {
+  const std::optional<std::int64_t> stage = parse_integer(text);
+  return stage && *stage >= 0 && *stage < kMaxIndex ? std::optional(static_cast<int>(*stage))
+                                                    : std::nullopt;
+}
+
+// Reads "2:0" or "2:none".
+std::optional<LossReach> parse_loss(std::string_view text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::optional<int> stage = parse_stage(text.substr(0, colon));
+  const std::string_view reach = text.substr(std::min(colon + 1, text.size()));
+  if (!stage) {
+    return std::nullopt;
+  }
+  if (reach == "none") {
+    return LossReach{*stage, *stage + 1};
+  }
+  const std::optional<int> lowest = parse_stage(reach);
+  return lowest && *lowest <= *stage ? std::optional(LossReach{*stage, *lowest}) : std::nullopt;
+}
+
 std::string text_of(std::span<const LossReach> losses) {
   std::string text;
   for (const LossReach& loss : losses) {
@@ -48,6 +71,10 @@ std::string text_of(std::span<const LossReach> losses) {
 }
 
 }  // namespace
+
+std::string fault_of_losses(int num_stages, const std::vector<LossReach>& losses) {
+  return fault_of(num_stages, losses);
+}
 
 Losses::Losses(int num_stages,
                std::vector<LossReach> losses,
@@ -149,6 +176,18 @@ std::string brief_losses(const Losses& losses) {
          (num_shown < all.size() ? fmt::format(" and {} more", all.size() - num_shown) : "");
 }
 
+std::optional<std::vector<LossReach>> parse_losses(std::string_view text) {
+  std::vector<LossReach> losses;
+  for (const std::string_view part : split(text, ',')) {
+    const std::optional<LossReach> loss = parse_loss(part);
+    if (!loss || losses.size() == kMaxIndex) {
+      return std::nullopt;
+    }
+    losses.push_back(*loss);
+  }
+  return losses;
+}
+
 std::string to_string(WeightRule rule) {
   switch (rule) {
     case WeightRule::Sum:
@@ -159,6 +198,17 @@ std::string to_string(WeightRule rule) {
       break;
   }
   return "furthest";
+}
+
+std::vector<std::string> weight_rule_names() { return {"sum", "mean", "furthest"}; }
+
+std::optional<WeightRule> parse_weight_rule(std::string_view name) {
+  for (const WeightRule rule : {WeightRule::Sum, WeightRule::Mean, WeightRule::Furthest}) {
+    if (to_string(rule) == name) {
+      return rule;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace halfback

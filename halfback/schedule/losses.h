@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace halfback {
@@ -89,6 +91,9 @@ class Losses {
   std::vector<StageFlow> stages_;  // derived from the losses
 };
 
+// Returns what Losses would throw for this list, or "".
+std::string fault_of_losses(int num_stages, const std::vector<LossReach>& losses);
+
 // Returns the stages whose losses have a gradient that passes this stage, in ascending order: the
 // last is the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
 std::vector<int> losses_through(const Losses& losses, int num_stages, int stage);
@@ -122,7 +127,16 @@ std::string losses_text(const Losses& losses);
 // Returns the same for messages: the first losses, and how many more there are.
 std::string brief_losses(const Losses& losses);
 
+// Reads losses_text(); nothing for another text. The form is described in errors.
+std::optional<std::vector<LossReach>> parse_losses(std::string_view text);
+inline constexpr std::string_view kLossesForm =
+    "the stage of each loss and the lowest stage that its gradient reaches, or none, as in "
+    "0:none,1:0,2:1";
+
 // Returns "sum", "mean" or "furthest".
 std::string to_string(WeightRule rule);
+std::vector<std::string> weight_rule_names();
+// Returns nothing for another name.
+std::optional<WeightRule> parse_weight_rule(std::string_view name);
 
 }  // namespace halfback

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -232,6 +233,41 @@ Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
       list.push_back(forward);
       if (const auto send = resulting_send(result, forward)) {
         list.push_back(*send);
+      }
+    }
+  }
+  return result;
+}
+
+Schedule with_losses(const Schedule& schedule, const Losses& losses) {
+  HALFBACK_CHECK(schedule.losses.is_backprop() && !has_messages(schedule), schedule.name);
+  Schedule result = rewrite_lists(schedule, [&](const auto& list, auto& kept) {
+    std::ranges::copy_if(list, std::back_inserter(kept), [&](const Action& action) {
+      return action.kind == ActionKind::Forward || losses.has_backward(action.stage);
+    });
+  });
+  result.losses = losses;
+  return result;
+}
+
+Schedule on_one_rank(const Schedule& schedule) {
+  const int num_stages = schedule.num_stages();
+  Schedule result{
+      .name = schedule.name,
+      .num_micro_batches = schedule.num_micro_batches,
+      .placement = single_replica(std::vector<int>(static_cast<std::size_t>(num_stages), 0)),
+      .ranks = {{}},
+      .losses = schedule.losses};
+  std::vector<Action>& list = result.ranks.front();
+  for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
+    for (int stage = 0; stage < num_stages; ++stage) {
+      list.push_back({ActionKind::Forward, stage, micro_batch});
+    }
+    for (const ActionKind kind : {ActionKind::BackwardInput, ActionKind::BackwardWeight}) {
+      for (int stage = num_stages; stage-- > 0;) {
+        if (schedule.losses.has_backward(stage)) {
+          list.push_back({kind, stage, micro_batch});
+        }
       }
     }
   }

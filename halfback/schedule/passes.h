@@ -45,4 +45,13 @@ Schedule repeat_steps(const Schedule& schedule, int num_steps);
 // evaluation; not valid for training.
 Schedule forward_only(const Schedule& schedule, int num_micro_batches);
 
+// Returns the schedule with other losses: without the backward of stages that no loss trains. It
+// has no messages and no losses of its own yet. Throws ScheduleError for losses that it cannot
+// have.
+Schedule with_losses(const Schedule& schedule, const Losses& losses);
+
+// Returns a schedule of all stages on one rank, by the same losses: one micro-batch after the
+// other, F of all stages, then I of all stages, then W.
+Schedule on_one_rank(const Schedule& schedule);
+
 }  // namespace halfback

@@ -1,6 +1,7 @@
 #include "halfback/schedule/source.h"
 
 #include "halfback/base/error.h"
+#include "halfback/base/text.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
@@ -32,11 +33,17 @@ void require_same(const std::string& file, const char* what, int found, std::opt
 }
 
 Schedule load(const std::string& file, const ShapeRequest& request) {
-  if (!request.parameters.empty()) {
-    std::vector<std::string> options;
-    for (const auto& [row, value] : request.parameters) {
-      options.push_back(row->option);
-    }
+  std::vector<std::string> options;
+  for (const auto& [row, value] : request.parameters) {
+    options.push_back(row->option);
+  }
+  if (request.losses) {
+    options.emplace_back("--losses");
+  }
+  if (request.weight_rule) {
+    options.emplace_back("--loss-weights");
+  }
+  if (!options.empty()) {
     throw ConfigError(
         fmt::format("{}: a file has its own stages, order, losses and updates; leave {} out", file,
                     fmt::join(options, ", ")));
@@ -58,9 +65,59 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
   return schedule;
 }
 
+WeightRule asked_rule(const ShapeRequest& request, const Losses& own) {
+  if (!request.weight_rule) {
+    return own.weight_rule();
+  }
+  const std::optional<WeightRule> rule = parse_weight_rule(*request.weight_rule);
+  if (!rule) {
+    throw ConfigError(fmt::format(
+        "--loss-weights: '{}' is not known{}; expected {}", request.weight_rule->substr(0, 40),
+        suggestion(request.weight_rule->substr(0, 40), weight_rule_names()),
+        fmt::join(weight_rule_names(), ", ")));
+  }
+  return *rule;
+}
+
+// Gives a schedule of a family the losses that were asked for.
+Schedule with_asked_losses(const Schedule& schedule, const ShapeRequest& request) {
+  const Losses& own = schedule.losses;
+  const WeightRule rule = asked_rule(request, own);
+  if (!request.losses) {
+    if (own.is_backprop() && request.weight_rule) {
+      throw ConfigError(fmt::format(
+          "{}: one gradient passes each stage, so --loss-weights has nothing to choose from; give "
+          "--losses too, or leave it out",
+          schedule.name));
+    }
+    Schedule result = schedule;
+    result.losses = own.is_backprop() ? own : Losses(schedule.num_stages(), own.reaches(), rule);
+    return result;
+  }
+  if (!own.is_backprop()) {
+    throw ConfigError(
+        fmt::format("{}: the family has its own losses, {}; leave --losses out, or choose a family "
+                    "of backprop",
+                    schedule.name, brief_losses(own)));
+  }
+  std::optional<std::vector<LossReach>> losses = parse_losses(*request.losses);
+  if (!losses) {
+    throw ConfigError(fmt::format("--losses: '{}' is not a list of losses; expected {}",
+                                  request.losses->substr(0, 40), kLossesForm));
+  }
+  if (const std::string fault = fault_of_losses(schedule.num_stages(), *losses); !fault.empty()) {
+    throw ConfigError(fmt::format("--losses: {}", fault));
+  }
+  return with_losses(schedule, Losses(schedule.num_stages(), std::move(*losses), rule));
+}
+
+bool is_given(const ShapeRequest& request, std::string_view option) {
+  return std::ranges::any_of(request.parameters,
+                             [&](const auto& one) { return one.first->option == option; });
+}
+
 Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& request) {
-  const std::vector<std::string> names = family_names();
-  if (std::ranges::find(names, name_or_file) == names.end() && names_file(name_or_file)) {
+  if (!is_family(name_or_file) && names_file(name_or_file)) {
     return load(name_or_file, request);
   }
   const Family& one = family(name_or_file);
@@ -74,7 +131,12 @@ Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& reque
     one.require_admitted(*row, value, shape);
     row->set(shape, value);
   }
-  return one.build(shape);
+  if (request.losses && request.num_pipelines == 1 && !is_given(request, "--stage-updates")) {
+    shape.stage_updates = false;  // first the losses
+    const Schedule schedule = with_asked_losses(one.build(shape), request);
+    return schedule.placement.num_replicas() == 1 ? add_updates(schedule) : schedule;
+  }
+  return with_asked_losses(one.build(shape), request);
 }
 
 }  // namespace

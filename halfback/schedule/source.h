@@ -21,9 +21,14 @@ struct ShapeRequest {
   std::optional<int> num_micro_batches = std::nullopt;
   std::optional<bool> two_stage = std::nullopt;
   GivenParameters parameters = {};  // refused for files and for families that do not take them
-  int num_pipelines = 1;            // for data_parallel(); the members above are for each
-  ShareTimes times = {};            // for families that search; others and files ignore them
-  bool verifies = true;             // files; families are valid by construction
+  // The losses, as losses_text() writes them, and which gradient weights take, by name. Refused for
+  // files; the losses also for families that have their own. Then stages are updated in the lists
+  // by default, as those of the local- families are.
+  std::optional<std::string> losses = std::nullopt;
+  std::optional<std::string> weight_rule = std::nullopt;
+  int num_pipelines = 1;  // for data_parallel(); the members above are for each
+  ShareTimes times = {};  // for families that search; others and files ignore them
+  bool verifies = true;   // files; families are valid by construction
 };
 
 // Returns the schedule of the family of that name, or of the file if it exists, ends in .csv or

@@ -83,6 +83,14 @@ SimulationResult simulate_with(const Schedule& schedule,
   return result;
 }
 
+// `run` simulates a schedule.
+template <typename Run>
+SteadyStep steady_of(const Schedule& schedule, int num_steps, Run run) {
+  const double warm_up = run(repeat_steps(schedule, num_steps)).makespan;
+  const double period = (run(repeat_steps(schedule, 2 * num_steps)).makespan - warm_up) / num_steps;
+  return {period, idle_fraction(run(repeat_steps(schedule, 1)).busy, period)};
+}
+
 }  // namespace
 
 std::vector<std::vector<Action>> detail::actions_after_lists(const Schedule& schedule,
@@ -129,13 +137,16 @@ SteadyStep steady_step(const Schedule& schedule,
   if (options.validates) {
     validate(schedule, {.channel = options.channel});
   }
-  const auto run = [&](int steps) {
-    return simulate(repeat_steps(schedule, steps), costs,
+  return steady_of(schedule, num_steps, [&](const Schedule& steps) {
+    return simulate(steps, costs,
                     {.channel = options.channel, .validates = false, .keeps_timeline = false});
-  };
-  const double warm_up = run(num_steps).makespan;
-  const double period = (run(2 * num_steps).makespan - warm_up) / num_steps;
-  return {period, idle_fraction(run(1).busy, period)};
+  });
+}
+
+SteadyStep steady_step(const Schedule& schedule, const Durations& durations, int num_steps) {
+  return steady_of(schedule, num_steps, [&](const Schedule& steps) {
+    return simulate(steps, durations, 0.0, {.validates = false, .keeps_timeline = false});
+  });
 }
 
 SimulationResult simulate(const Schedule& schedule,

@@ -76,6 +76,8 @@ SimulationResult simulate(const Schedule& schedule,
                           const Durations& durations,
                           double latency,
                           const SimulateOptions& options = {});
+// The same for a steady step without latency. The k-th step has micro-batches from k M on.
+SteadyStep steady_step(const Schedule& schedule, const Durations& durations, int num_steps);
 
 // Returns the actions that determine the makespan, in order of time. Each could not start (a
 // message: not end) before its predecessor had ended, apart from the time that a message was under

@@ -33,6 +33,20 @@ TEST(ComparisonTest, HasARowForEachKindOfBackward) {
   }
 }
 
+// The gradients of the same losses on one rank take the place of the plain run's.
+TEST(ComparisonTest, KnowsLossesInsideTheModel) {
+  ComparisonRequest request{.schedules = {"local-greedy", "local-interlocking", "local-last"},
+                            .rounds = {.num_measured = 2, .num_warmup = 1}};
+  request.shape.num_ranks = 2;
+  const auto rows = compare(tiny(), request, [](auto, auto) {});
+  ASSERT_EQ(rows.size(), 6U);
+  for (const ComparisonRow& row : rows) {
+    EXPECT_TRUE(row.is_bit_equal) << row.schedule;
+    EXPECT_EQ(row.activation_bytes, row.predicted_activation_bytes) << row.schedule;
+    EXPECT_GT(row.step_over_simulated, 0.0);
+  }
+}
+
 TEST(ComparisonTest, RefusesWhatCannotRun) {
   const auto refusal = [](const ComparisonRequest& request, const TrainingConfig& config) {
     return text_of_thrown<Error>([&] { compare(config, request, [](auto, auto) {}); });
