@@ -5,6 +5,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -21,10 +22,13 @@ class RunCurves {
   void add(const nlohmann::json& line);
   // Adds the lines of a file that a run continues. Throws FileError.
   void add_file(const std::filesystem::path& path);
-  // Returns the charts: "Loss", "Learning rate" and "Speed".
+  // Returns the charts: "Loss", "Learning rate" and "Speed", and one of all losses if there are
+  // some inside the model.
   const std::vector<Chart>& charts() const { return charts_; }
 
  private:
+  void add_losses(std::int64_t step, const nlohmann::json& losses);
+
   std::string speed_key_;
   std::vector<Chart> charts_;
 };

@@ -14,8 +14,17 @@ namespace halfback {
 
 namespace {
 
-std::string in_step(const StepContext& context) {
-  return context.names_step ? fmt::format(" of step {}", context.update.number) : "";
+// Returns "position 3, 1F0" or "end of the step", with the step if ranks may be in several.
+std::string place(const StepContext& context, int rank, int position) {
+  const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank)];
+  const std::string step =
+      context.names_step ? fmt::format("step {}", context.update.number) : "the step";
+  if (static_cast<std::size_t>(position) >= list.size()) {
+    return "end of " + step;
+  }
+  return fmt::format("position {}, {}{}", position,
+                     to_string(list[static_cast<std::size_t>(position)]),
+                     context.names_step ? " of " + step : "");
 }
 
 }  // namespace
@@ -57,25 +66,12 @@ void Pipeline::Rank::update_stages(const StepContext& context) {
   }
 }
 
-std::string Pipeline::Rank::place_in(const StepContext& context) const {
-  const auto& list = context.schedule->ranks[static_cast<std::size_t>(number)];
-  const auto position = static_cast<std::size_t>(executor.position());
-  const std::string place =
-      position < list.size() ? fmt::format("position {}, {}", position, to_string(list[position]))
-                             : "end of the step";
-  return fmt::format("rank {}, {}{}", number, place, in_step(context));
-}
-
 std::string Pipeline::Rank::where() const {
   if (running == nullptr) {
     return fmt::format("rank {} is between two steps", number);
   }
-  const auto& list = running->schedule->ranks[static_cast<std::size_t>(number)];
-  const auto position = static_cast<std::size_t>(executor.position());
-  const std::string place = position < list.size() ? fmt::format("at position {}, {}", position,
-                                                                 to_string(list[position]))
-                                                   : "at the end of the step";
-  return fmt::format("rank {} is {}{}", number, place, in_step(*running));
+  const std::string found = place(*running, number, executor.position());
+  return fmt::format("rank {} is at {}{}", number, found.starts_with("end") ? "the " : "", found);
 }
 
 void Pipeline::Rank::run(Step& step) {
@@ -84,7 +80,8 @@ void Pipeline::Rank::run(Step& step) {
     running = context;
   };
   const auto stop_with = [&](const char* cause) {
-    std::string text = fmt::format("{}: {}", place_in(step.context), cause);
+    std::string text = fmt::format("rank {}, {}: {}", number,
+                                   place(step.context, number, executor.position()), cause);
     pipeline.network_->stop();
     return text;
   };

@@ -69,7 +69,6 @@ struct Pipeline::Rank {
   void run_list(Step& step);
   void update_stages(const StepContext& context);
   void report(Step& step);
-  std::string place_in(const StepContext& context) const;
 };
 
 }  // namespace halfback

@@ -16,6 +16,7 @@ RankStages::RankStages(int rank,
 
 void RankStages::begin(const StepContext& context) {
   context_ = &context;
+  updated_.clear();
   const std::size_t count = context.micro_batches.size();
   for (const auto& [number, stage] : stages_) {
     if (stage->has_loss()) {
@@ -103,8 +104,24 @@ void RankStages::finish_gradient(int stage) {
   squared_norms_[stage] = held.store().squared_gradient_norms();
 }
 
+void RankStages::require_updatable(int stage) {
+  if (!updated_.insert(stage).second) {
+    throw ScheduleError(
+        fmt::format("stage {} is already updated; a step updates a stage once", stage));
+  }
+  if (const auto micro_batch = stages_.at(stage)->first_unfinished(own_micro_batches(stage))) {
+    throw ScheduleError(
+        fmt::format("stage {} has no weight gradient of micro-batch {} yet; an update needs all",
+                    stage, *micro_batch));
+  }
+  if (!context_->schedule->losses.has_backward(stage)) {
+    throw ScheduleError(fmt::format("no loss trains stage {}; it has nothing to update", stage));
+  }
+}
+
 void RankStages::update(const Action& action) {
   if (context_->updates_in_lists) {
+    require_updatable(action.stage);
     replicas_.finish_gradient(action.stage);
     finish_gradient(action.stage);
   }
@@ -132,11 +149,19 @@ void RankStages::end_list() {
     return;
   }
   for (const auto& [number, stage] : stages_) {
-    if (const auto micro_batch = stage->finish_step(own_micro_batches(number))) {
+    const std::vector<int> own = own_micro_batches(number);
+    if (const auto micro_batch = stage->first_unfinished(own)) {
       throw ScheduleError(fmt::format(
           "the list ends and stage {} is not through with micro-batch {}; it must run F and "
           "either B or I and W",
           number, *micro_batch));
+    }
+    stage->finish_step(own);
+    if (context_->updates_in_lists && context_->schedule->losses.has_backward(number) &&
+        updated_.count(number) == 0) {
+      throw ScheduleError(fmt::format(
+          "the list ends and stage {} is not updated; all stages that train have U, or none has",
+          number));
     }
   }
 }

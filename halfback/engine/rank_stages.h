@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -64,6 +65,8 @@ class RankStages final : public ActionRunner {
   const std::map<int, std::vector<double>>& losses() const { return losses_; }
 
  private:
+  // Throws ScheduleError if this U cannot come now.
+  void require_updatable(int stage);
   GroupEnd group_end(const Action& action) const;
   void end_weight(const Action& action);
   void finish_gradient(int stage);
@@ -78,6 +81,7 @@ class RankStages final : public ActionRunner {
   const StepContext* context_ = nullptr;
   std::map<int, std::vector<double>> losses_;
   std::map<int, std::vector<double>> squared_norms_;
+  std::set<int> updated_;  // stages, by U of the list
   double model_norm_ = 0.0;
 };
 

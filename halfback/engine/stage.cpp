@@ -247,15 +247,18 @@ void Stage::average_gradients() {
   }
 }
 
-std::optional<int> Stage::finish_step(std::span<const int> micro_batches) {
-  for (const int micro_batch : micro_batches) {
+std::optional<int> Stage::first_unfinished(std::span<const int> micro_batches) const {
+  const auto found = std::ranges::find_if(micro_batches, [&](int micro_batch) {
     const auto index = static_cast<std::size_t>(micro_batch);
-    if (index >= in_flight_.size() || in_flight_[index].phase != Phase::Done) {
-      return micro_batch;
-    }
-    in_flight_[index].phase = Phase::Empty;
+    return index >= in_flight_.size() || in_flight_[index].phase != Phase::Done;
+  });
+  return found == micro_batches.end() ? std::nullopt : std::optional(*found);
+}
+
+void Stage::finish_step(std::span<const int> micro_batches) {
+  for (const int micro_batch : micro_batches) {
+    in_flight_[static_cast<std::size_t>(micro_batch)].phase = Phase::Empty;
   }
-  return std::nullopt;
 }
 
 Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets) {

@@ -96,9 +96,10 @@ class Stage {
   // Forward without keeping anything.
   Outputs infer(Tensors inputs, const at::Tensor& targets = {});
 
-  // Ends a step of these micro-batches, which then begin with F again. Returns the first unfinished
-  // one, after which the stage cannot be used again, or nothing.
-  std::optional<int> finish_step(std::span<const int> micro_batches);
+  // Returns the first of these micro-batches that is not through with its backward, or nothing.
+  std::optional<int> first_unfinished(std::span<const int> micro_batches) const;
+  // Ends a step of these micro-batches, which are finished, and then begin with F again.
+  void finish_step(std::span<const int> micro_batches);
 
   // True when no micro-batch has anything saved.
   bool is_idle() const;

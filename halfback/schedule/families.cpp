@@ -94,6 +94,7 @@ std::vector<std::string> family_names() {
 
 std::vector<std::string> scheme_names() {
   std::vector<std::string> names;
+  names.reserve(kSchemes.size());
   for (const auto& [scheme, family] : kSchemes) {
     names.emplace_back(scheme);
   }

@@ -258,18 +258,19 @@ Schedule on_one_rank(const Schedule& schedule) {
       .placement = single_replica(std::vector<int>(static_cast<std::size_t>(num_stages), 0)),
       .ranks = {{}},
       .losses = schedule.losses};
-  std::vector<Action>& list = result.ranks.front();
-  for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
-    for (int stage = 0; stage < num_stages; ++stage) {
-      list.push_back({ActionKind::Forward, stage, micro_batch});
-    }
-    for (const ActionKind kind : {ActionKind::BackwardInput, ActionKind::BackwardWeight}) {
-      for (int stage = num_stages; stage-- > 0;) {
-        if (schedule.losses.has_backward(stage)) {
-          list.push_back({kind, stage, micro_batch});
-        }
+  const auto add_backward = [&](ActionKind kind, int micro_batch) {
+    for (int stage = num_stages; stage-- > 0;) {
+      if (schedule.losses.has_backward(stage)) {
+        result.ranks.front().push_back({kind, stage, micro_batch});
       }
     }
+  };
+  for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {
+    for (int stage = 0; stage < num_stages; ++stage) {
+      result.ranks.front().push_back({ActionKind::Forward, stage, micro_batch});
+    }
+    add_backward(ActionKind::BackwardInput, micro_batch);
+    add_backward(ActionKind::BackwardWeight, micro_batch);
   }
   return result;
 }

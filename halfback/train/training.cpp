@@ -82,6 +82,22 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
                      to_string(config.local_head));
 }
 
+// Returns "stage 0 (blocks 0-1), stage 2 (block 4)": those whose weights take no gradient.
+std::string untrained_stages(const Losses& losses, const std::vector<int>& cut) {
+  const std::vector<int> first_block = first_blocks(cut);
+  std::string text;
+  for (std::size_t stage = 0; stage < cut.size(); ++stage) {
+    if (losses.passes(static_cast<int>(stage)).taken == 0) {
+      const int first = first_block[stage];
+      const int last = first_block[stage + 1] - 1;
+      text += fmt::format("{}stage {} ({})", text.empty() ? "" : ", ", stage,
+                          first == last ? fmt::format("block {}", first)
+                                        : fmt::format("blocks {}-{}", first, last));
+    }
+  }
+  return text;
+}
+
 std::string described(const std::string& losses) {
   return losses.empty() ? "none" : fmt::format("'{}'", losses);
 }
@@ -154,6 +170,11 @@ void Training::make_pipeline() {
     }
   }
   losses_ = losses_by_block(config_, cut);
+  if (const std::string stages = untrained_stages(config_.schedule->losses, cut); !stages.empty()) {
+    note(fmt::format(
+        "no loss trains {}; {}", stages,
+        stages.find(',') == std::string::npos ? "it keeps its values" : "they keep their values"));
+  }
   pipeline_ = std::make_unique<Pipeline>(
       [&] { return build_model(config_.model, cut, build_options(config_)); }, config_.schedule,
       config_.pipeline, std::move(connection.network));

@@ -26,6 +26,17 @@ TEST(RunCurvesTest, TakesWhatALineHas) {
   EXPECT_EQ(charts[2].curves[0].points()[0].mean(), 7.0);
 }
 
+TEST(RunCurvesTest, HasAChartOfLossesInsideTheModel) {
+  RunCurves curves("tokens");
+  curves.add({{"step", 1}, {"loss", 2.0}, {"losses", {3.0, nullptr, 2.0}}});
+  curves.add({{"step", 2}, {"loss", 1.0}, {"losses", {2.5, 2.0, 1.0}}});
+  ASSERT_EQ(curves.charts().size(), 4U);
+  EXPECT_EQ(to_json(curves.charts()[3])["curves"].dump(),
+            R"([{"name":"loss 1","points":[[1,3.0],[2,2.5]],"values_per_point":1},)"
+            R"({"name":"loss 2","points":[[1,null],[2,2.0]],"values_per_point":1},)"
+            R"({"name":"model","points":[[1,2.0],[2,1.0]],"values_per_point":1}])");
+}
+
 TEST(RunCurvesTest, GoesOnWithTheLinesOfAFile) {
   const TemporaryDirectory directory;
   spit(directory / "metrics.jsonl",

@@ -38,13 +38,15 @@ class NullLoss final : public LossLayer {
   SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
 };
 
-std::unique_ptr<Stage> null_stage(bool is_last) {
+std::unique_ptr<Stage> null_stage(const Schedule& schedule, int stage) {
   StageLayers layers;
   layers.layers.push_back(std::make_unique<NullLayer>());
-  if (is_last) {
+  const std::vector<int> with_loss = stages_with_loss(schedule.losses, schedule.num_stages());
+  if (std::ranges::find(with_loss, stage) != with_loss.end()) {
     layers.loss = std::make_unique<NullLoss>();
   }
-  return std::make_unique<Stage>(std::move(layers), Stage::Options{});
+  return std::make_unique<Stage>(std::move(layers), Stage::Options{},
+                                 gradients_of(schedule.losses, schedule.num_stages(), stage));
 }
 
 // The executors of all ranks, a thread each, over a transport that follows the rule.
@@ -58,8 +60,7 @@ class NullRun {
         stages_(schedule.ranks.size()) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
       const int rank = schedule.placement.rank_of(stage);
-      stages_[static_cast<std::size_t>(rank)][stage] =
-          null_stage(stage + 1 == schedule.num_stages());
+      stages_[static_cast<std::size_t>(rank)][stage] = null_stage(schedule, stage);
     }
   }
 
@@ -88,7 +89,9 @@ class NullRun {
                                .device = device});
       RankStages runner(rank, stages, replicas, update_);
       Executor executor(rank, runner, transport_, device);
-      const StepContext context{.schedule = &schedule_, .micro_batches = batches_};
+      const StepContext context{.schedule = &schedule_,
+                                .micro_batches = batches_,
+                                .updates_in_lists = has_updates(schedule_)};
       runner.begin(context);
       executor.run(schedule_, 0.0);
       runner.end_list();
@@ -126,13 +129,18 @@ Schedule drawn_schedule() {
   Schedule schedule = drawn_family();
   Dice dice(*rc::gen::arbitrary<unsigned>());
   const bool is_random = *rc::gen::arbitrary<bool>();
-  while (is_random || schedule.placement.num_replicas() > 1 || has_updates(schedule)) {
-    schedule = random_schedule(dice);
+  while (is_random || schedule.placement.num_replicas() > 1) {
+    schedule = random_schedule(dice, WithCuts::Yes);
     if (schedule.placement.num_replicas() == 1) {
-      break;  // the engine runs backprop over one replica of the weights
+      break;  // the run here has one replica of the weights
     }
   }
-  return add_communication(*rc::gen::arbitrary<bool>() ? merge_backward(schedule) : schedule);
+  if (!has_updates(schedule) && *rc::gen::arbitrary<bool>()) {
+    schedule = add_updates(schedule);
+  }
+  // With losses inside the model, a W may wait for more than its I, and then so would their B.
+  const bool merges = schedule.losses.is_backprop() && *rc::gen::arbitrary<bool>();
+  return add_communication(merges ? merge_backward(schedule) : schedule);
 }
 
 // Draws a place of the list that `fits`; nothing where there is none.
@@ -150,8 +158,10 @@ std::optional<std::size_t> drawn_place(const std::vector<Action>& list, Fits fit
 Action relabeled(Action action, const Schedule& schedule) {
   switch (*rc::gen::inRange(0, 3)) {
     case 0:
-      // No reduction or update: the engine refuses those by name whatever the verifier says.
-      action.kind = static_cast<ActionKind>(*rc::gen::inRange(0, kNumActionKinds - 2));
+      // No reduction: the engine refuses those by name whatever the verifier says.
+      do {
+        action.kind = static_cast<ActionKind>(*rc::gen::inRange(0, kNumActionKinds));
+      } while (action.kind == ActionKind::ReduceGradient);
       break;
     case 1:
       action.stage = *rc::gen::inRange(0, schedule.num_stages() + 1);

@@ -133,6 +133,30 @@ TEST(FailureTest, WhatNobodyVerifiedIsRefusedWhereItBreaks) {
   }
 }
 
+TEST(FailureTest, UpdatesThatNobodyVerifiedAreRefusedWhereTheyBreak) {
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"0RECV_B0,0U,0B0\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n",
+       "rank 0, position 3, 0U of step 1: stage 0 has no weight gradient of micro-batch 0 yet; an "
+       "update needs all"},
+      {"0RECV_B0,0B0,0U,0U\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n",
+       "rank 0, position 5, 0U of step 1: stage 0 is already updated; a step updates a stage once"},
+      {"0RECV_B0,0B0\n1RECV_F0,1F0,1B0,1SEND_B0,1U\n",
+       "rank 0, end of step 1: the list ends and stage 0 is not updated; all stages "
+       "that train have U, or none has"},
+  };
+  PipelineOptions options = parity_options();
+  options.update.clip_norm = 0.0;
+  for (const auto& [csv, expected] : cases) {
+    const auto pipeline = pipeline_of("0F0,0SEND_F0," + csv, 5.0, options);
+    EXPECT_EQ(error_of(*pipeline, make_batches({.num_micro_batches = 1})), expected);
+  }
+  const auto last = pipeline_of(
+      "# halfback schedule placement=0,1 losses=1:1\n0F0,0SEND_F0,0U\n1RECV_F0,1F0,1B0,1U\n", 5.0,
+      options);
+  EXPECT_EQ(error_of(*last, make_batches({.num_micro_batches = 1})),
+            "rank 0, position 2, 0U of step 1: no loss trains stage 0; it has nothing to update");
+}
+
 // Two W of one micro-batch would be refused at the second; a missing one shows at the end only.
 TEST(FailureTest, AMissingWeightGradientIsFoundAtTheEndOfTheStep) {
   const auto pipeline = pipeline_of(

@@ -174,6 +174,76 @@ TEST_F(LocalLossesTest, GreedyGradientsAreThoseOfTheOwnLossAlone) {
   EXPECT_TRUE(gradients_of_stage_0(1.0).equal(gradients_of_stage_0(-3.0)));
 }
 
+// The gradient of a stage, along any direction, is how the losses that train it change, whatever
+// the change does to the losses above.
+TEST_F(LocalLossesTest, FiniteDifferencesConfirmGradientsThroughEveryStop) {
+  constexpr double kStep = 1e-5;
+  const NamedModel trained = model("Llama");
+  PipelineOptions exact = local_options();
+  exact.stage.dtype = at::kDouble;
+  for (const Schedule& schedule :
+       {family("local-greedy", 4), family("local-chunked", 4, {.chunks = 2}),
+        family("local-overlapping", 4, {.window = 2}),
+        family("local-interlocking", 4, {.distance = 1})}) {
+    Pipeline pipeline(build(trained, schedule, LocalHead::Linear, at::kDouble),
+                      make_runnable(schedule), exact);
+    pipeline.initialize(kSeed);
+    const c10::InferenceMode no_graph;
+    const auto micro_batches = batches(trained, 4, 1);
+    const std::vector<int> with_loss = stages_with_loss(schedule.losses, 4);
+    const auto losses_that_train = [&](int stage) {
+      const StagePasses passes = schedule.losses.passes(stage);
+      std::vector<int> through = losses_through(schedule.losses, 4, stage);
+      through.erase(through.begin(), through.end() - passes.taken);
+      const std::vector<double> all = pipeline.accumulate_gradients(micro_batches).losses;
+      double sum = 0.0;
+      for (const int loss : through) {
+        sum +=
+            all[static_cast<std::size_t>(std::ranges::find(with_loss, loss) - with_loss.begin())];
+      }
+      return sum;
+    };
+    for (int stage = 0; stage < 4; ++stage) {
+      losses_that_train(stage);
+      ParameterStore& store = pipeline.stage(stage).store();
+      const at::Tensor gradients = store.gradients().clone();
+      const at::Tensor values = store.values().clone();
+      const at::Tensor direction = gradients.sign();
+      const auto& head = pipeline.stage(stage).layers().loss;
+      for (const Parameter* of_head : head ? head->parameters() : std::vector<Parameter*>()) {
+        direction
+            .narrow(0, of_head->gradient.storage_offset() - store.gradients().storage_offset(),
+                    of_head->gradient.numel())
+            .zero_();  // it takes the own loss, whoever trains the stage
+      }
+      const auto moved = [&](double distance) {
+        store.values().copy_(values).add_(direction, distance);
+        return losses_that_train(stage);
+      };
+      const double found = (moved(kStep) - moved(-kStep)) / (2 * kStep);
+      moved(0.0);
+      const double expected = gradients.mul(direction).sum().item().toDouble();
+      EXPECT_NEAR(found, expected, 1e-6 * expected) << schedule.name << " stage " << stage;
+    }
+  }
+}
+
+// It gets the gradient that backprop gives it.
+TEST_F(LocalLossesTest, TheLastStageOfGreedyIsThatOfBackprop) {
+  for (const char* name : {"Mlp", "Llama", "Resnet"}) {
+    const auto gradients_of_the_last = [&](const Schedule& schedule) {
+      Pipeline pipeline(build(model(name), schedule, LocalHead::Linear), make_runnable(schedule),
+                        local_options());
+      pipeline.initialize(kSeed);
+      pipeline.accumulate_gradients(batches(model(name), 4, 1));
+      return pipeline.stage(2).store().gradients().clone();
+    };
+    EXPECT_TRUE(gradients_of_the_last(family("local-greedy", 3))
+                    .equal(gradients_of_the_last(family("1f1b", 3))))
+        << name;
+  }
+}
+
 TEST_F(LocalLossesTest, GradientsCrossNoCut) {
   const NamedModel trained = model("Mlp");
   for (const Schedule& schedule :

@@ -15,11 +15,14 @@ NamedModel model(const std::string& name) {
   return *std::ranges::find(all, name, &NamedModel::name);
 }
 
-std::vector<StageLayers> build(const NamedModel& model, const Schedule& schedule, LocalHead head) {
+std::vector<StageLayers> build(const NamedModel& model,
+                               const Schedule& schedule,
+                               LocalHead head,
+                               at::ScalarType dtype) {
   const int num_stages = schedule.num_stages();
   std::vector<StageLayers> stages =
       build_model(model.config, equal_cut(num_blocks(model.config), num_stages),
-                  {.recompute = model.recompute});
+                  {.dtype = dtype, .recompute = model.recompute});
   add_local_heads(model.config, head, stages_with_loss(schedule.losses, num_stages), stages);
   return stages;
 }

@@ -23,7 +23,10 @@ constexpr std::int64_t kNumSamples = 3;
 NamedModel model(const std::string& name);
 
 // Returns its stages, with a head where the schedule has a loss.
-std::vector<StageLayers> build(const NamedModel& model, const Schedule& schedule, LocalHead head);
+std::vector<StageLayers> build(const NamedModel& model,
+                               const Schedule& schedule,
+                               LocalHead head,
+                               at::ScalarType dtype = at::kFloat);
 
 // Returns the micro-batches of a step, kNumSamples each.
 std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step);

@@ -100,6 +100,23 @@ TEST_F(LocalTrainingTest, RefusesToResumeWithOtherLossesOrHeads) {
   EXPECT_TRUE(contains(refusal(config("1f1b", {.num_ranks = 2})), "this one has none; resume"));
 }
 
+TEST_F(LocalTrainingTest, NamesStagesThatNoLossTrains) {
+  std::vector<std::string> notes;
+  const auto notes_of = [&](TrainingConfig made) {
+    made.on_note = [&](const std::string& text) { notes.push_back(text); };
+    notes.clear();
+    const Training training(made);
+    return notes;
+  };
+  EXPECT_EQ(notes_of(config("local-last", {.num_ranks = 2})),
+            (std::vector<std::string>{"no loss trains stage 0 (blocks 0-1); it keeps its values"}));
+  EXPECT_EQ(notes_of(config("local-last", {.num_ranks = 4, .trained = 2})),
+            (std::vector<std::string>{
+                "no loss trains stage 0 (block 0), stage 1 (block 1); they keep their values"}));
+  EXPECT_TRUE(notes_of(config("local-greedy", {.num_ranks = 2})).empty());
+  EXPECT_TRUE(notes_of(config("1f1b", {.num_ranks = 2})).empty());
+}
+
 TEST_F(LocalTrainingTest, StartsFromAModelWithoutHeads) {
   losses_of(at("a", config("1f1b", {.num_ranks = 2})));
   TrainingConfig next = config("local-greedy", {.num_ranks = 2});

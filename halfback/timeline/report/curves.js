@@ -1,7 +1,8 @@
 // ---- Curves over the steps of the run -------------------------------------------------------------
 
 const [FIRST, LAST, MEAN, LEAST, MOST, BAD] = [0, 1, 2, 3, 4, 5];
-const INKS = ["var(--curve)", "var(--second)"];
+// Of curve i of a chart: between two colors if there are more than two.
+const inkOf = (chart, i) => `color-mix(in oklab, var(--second) ${100 * i / Math.max(1, chart.curves.length - 1)}%, var(--curve))`;
 const PLOT = {left: 54, right: 14, top: 12, bottom: 26, height: 200};
 const midOf = point => (point[FIRST] + point[LAST]) / 2;
 const isNumber = point => point[MEAN] !== null;
@@ -77,7 +78,7 @@ function drawChart(chart) {
     parts.push(make("path", "", {class: "grid", d: `M${chart.x(step)} ${bottom}v4`}), make("text", text, {class: "step", x: chart.x(step), y: bottom + 17}));
   }
   chart.curves.forEach((curve, i) => {
-    const runs = runsOf(curve.points), few = curve.points.length <= 60, style = `color:${INKS[i]}`;
+    const runs = runsOf(curve.points), few = curve.points.length <= 60, style = `color:${inkOf(chart, i)}`;
     const dots = runs.flatMap(run => few || run.length === 1 ? run : []);
     if (curve.values_per_point > 1) {
       parts.push(make("path", "", {class: "band", style, d: runs.map(run => "M" + run.map(point => at(point, MOST)).join("L") +
@@ -111,7 +112,7 @@ function pointOut(chart, index) {
   cursor.setAttribute("d", `M${x} ${PLOT.top}V${PLOT.height - PLOT.bottom}`);
   const lines = chart.curves.map((curve, i) => {
     const point = i ? nearest(curve.points, midOf(chosen)) : chosen, single = point[FIRST] === point[LAST];
-    return (curve.name ? `<i style="background:${INKS[i]}"></i>${curve.name} ` : "") +
+    return (curve.name ? `<i style="background:${inkOf(chart, i)}"></i>${curve.name} ` : "") +
       (single ? "" : "mean ") + written(point[MEAN], chart.unit) +
       (single || !isNumber(point) ? "" : `, from ${written(point[LEAST])} to ${written(point[MOST])}`) +
       (!single && point[BAD] ? `, ${point[BAD]} not finite` : "") +
@@ -126,7 +127,7 @@ function addChart(chart) {
   const last = curve => written(curve.points.at(-1)[MEAN], chart.unit);
   const key = (ink, text) => `<span class="key"><i style="background:${ink}"></i>${text}</span>`;
   const isBad = chart.curves.some(curve => curve.points.some(point => point[BAD]));
-  const legend = chart.curves.map((curve, i) => curve.name ? key(INKS[i], `${curve.name} ${last(curve)}`) : `<span>${last(curve)}</span>`);
+  const legend = chart.curves.map((curve, i) => curve.name ? key(inkOf(chart, i), `${curve.name} ${last(curve)}`) : `<span>${last(curve)}</span>`);
   const figure = document.createElement("figure");
   figure.innerHTML = `<figcaption><b>${chart.title}</b>${legend.join("")}${isBad ? key("var(--mark)", "not finite") : ""}</figcaption>` +
     `<div class="plot"><svg tabindex="0" role="img" height="${PLOT.height}" aria-label="${chart.title}; arrow keys go from point to point"></svg>` +
