@@ -49,6 +49,10 @@ CONTESTANTS = {
                                   ["--schedule", "interleaved_zb"]),
     "pipelining-zbv": ("torch pipelining ZB-V", "pipelining.py", ["--schedule", "zbv"]),
 }
+LOCAL = {  # of bench/local.py: each half of the model has a head
+    "greedy-1": ("PyTorch eager, greedy, 1 thread", "local.py", ["--threads", "1"]),
+    "greedy-2": ("PyTorch eager, greedy, 2 threads", "local.py", ["--threads", "2"]),
+}
 DEFAULT = ["halfback-1", "halfback-2-on", "halfback-2-off", "eager-2", "eager-1", "pipelining", "halfback-1-bf16",
            "halfback-2-on-bf16", "eager-2-bf16"]
 FIRST_LOSS_TOLERANCE = 0.03  # same tokens, other initial values
@@ -59,7 +63,7 @@ class Contestant:
 
     def __init__(self, name, size, options):
         self.name = name
-        self.title, program, arguments = CONTESTANTS[name]
+        self.title, program, arguments = {**CONTESTANTS, **LOCAL}[name]
         command = [str(options.server)] if program == "halfback" else \
             [options.python, str(results.ROOT / "bench" / "peers" / program)]
         for key, value in {**COMMON, **SIZES[size]}.items():

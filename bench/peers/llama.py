@@ -78,17 +78,18 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """Stage `stage` of `num_stages` with an equal share of the blocks; the whole model by default."""
+    """Stage `stage` of `num_stages` with an equal share of the blocks; the whole model by default. Each stage has a head, or
+    the last one only."""
 
-    def __init__(self, sizes, stage=0, num_stages=1):
+    def __init__(self, sizes, stage=0, num_stages=1, each_has_head=False):
         super().__init__()
-        is_last = stage == num_stages - 1
+        has_head = each_has_head or stage == num_stages - 1
         share, rest = divmod(sizes.layers, num_stages)
         torch.manual_seed(sizes.seed * 1000 + stage)
         self.embed_tokens = nn.Embedding(sizes.vocabulary, sizes.width) if stage == 0 else None
         self.layers = nn.ModuleList(Block(sizes) for _ in range(share + (stage < rest)))
-        self.norm = nn.RMSNorm(sizes.width, eps=1e-5) if is_last else None
-        self.lm_head = nn.Linear(sizes.width, sizes.vocabulary, bias=False) if is_last else None
+        self.norm = nn.RMSNorm(sizes.width, eps=1e-5) if has_head else None
+        self.lm_head = nn.Linear(sizes.width, sizes.vocabulary, bias=False) if has_head else None
         self._initialize(sizes)
 
     def _initialize(self, sizes):
@@ -102,12 +103,19 @@ class Llama(nn.Module):
                 into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=DEVIATION / math.sqrt(2 * sizes.layers) if into_residual else DEVIATION)
 
-    def forward(self, x):
+    def blocks(self, x):
         if self.embed_tokens is not None:
             x = self.embed_tokens(x)
         for layer in self.layers:
             x = layer(x, self.cosine, self.sine)
-        return x if self.lm_head is None else self.lm_head(self.norm(x))
+        return x
+
+    def head(self, x):
+        return self.lm_head(self.norm(x))
+
+    def forward(self, x):
+        x = self.blocks(x)
+        return x if self.lm_head is None else self.head(x)
 
 
 def summed_loss(logits, targets):
