@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes benchmarks.md, which is benchmarks.md.in with the last results and a table of aims, and the results between the
-markers of two_stage_backpropagation.md and running.md.
+markers of two_stage_backpropagation.md, running.md and local_updates.md.
 
 A part without results yet says so.
 """
@@ -13,7 +13,8 @@ import re
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-FILLED = {"two_stage": "two_stage_backpropagation.md", "processes": "running.md"}  # parts with tables of their own
+FILLED = {"two_stage": "two_stage_backpropagation.md", "processes": "running.md",
+          "local": "local_updates.md"}  # parts with tables of their own
 PARTS = ("peers", "matrix_products", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
@@ -83,6 +84,27 @@ def scale_aims(record):
     yield f"{name}: memory of the process", "under 4 GiB", f"{gibibytes:.2f} GiB", verdict(gibibytes < 4.0)
 
 
+def local_aims(record):
+    for what, aim, found, holds in record["aims"] if record else []:
+        if aim:
+            yield what, aim, found, verdict(holds)
+
+
+def write_benchmarks(folder, output, records):
+    """A part without results says so. If no part has any, the page of other runs stays."""
+    if not any(records.values()):
+        return
+    aims = [*peer_aims(records["peers"]), *two_stage_aims(load(folder, "two_stage")), *prediction_aims(records["predictions"]),
+            *split_aims(records["split_cost"]), *scale_aims(records["schedule_scale"]), *local_aims(load(folder, "local"))]
+    text = (results.ROOT / "bench/benchmarks.md.in").read_text()
+    text = text.replace("@aims@\n", results.table(["what", "aim", "found", ""], aims) if aims else MISSING)
+    for name, record in records.items():
+        part = (folder / f"{name}.md").read_text() if record else MISSING
+        text = text.replace(f"@{name}@\n", part)
+    (output / "benchmarks.md").write_text(text)
+    print("wrote benchmarks.md")
+
+
 def fill(path, record):
     """Puts the measurements between the markers of each table; the text around them is written by hand."""
     text = path.read_text()
@@ -102,18 +124,7 @@ def main():
     parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs", metavar="DIR")
     options = parser.parse_args()
-    records = {name: load(options.results, name) for name in PARTS}
-    two_stage = load(options.results, "two_stage")
-    aims = [*peer_aims(records["peers"]), *two_stage_aims(two_stage), *prediction_aims(records["predictions"]),
-            *split_aims(records["split_cost"]),
-            *scale_aims(records["schedule_scale"])]
-    text = (results.ROOT / "bench/benchmarks.md.in").read_text()
-    text = text.replace("@aims@\n", results.table(["what", "aim", "found", ""], aims) if aims else MISSING)
-    for name, record in records.items():
-        part = (options.results / f"{name}.md").read_text() if record else MISSING
-        text = text.replace(f"@{name}@\n", part)
-    (options.output / "benchmarks.md").write_text(text)
-    print("wrote benchmarks.md")
+    write_benchmarks(options.results, options.output, {name: load(options.results, name) for name in PARTS})
     for part, document in FILLED.items():
         if record := load(options.results, part):
             fill(options.output / document, record)
