@@ -35,9 +35,9 @@ struct Candidate {
   std::vector<double> step_seconds;
   Timeline all_spans;                          // of every counted round
   std::vector<std::int64_t> activation_bytes;  // peak of each rank
-  double bubble_fraction = 0.0;
-  double reduction_seconds = 0.0;  // of the rank with the longest; likewise the exposed part
-  double exposed_reduction_seconds = 0.0;
+  std::vector<double> bubble_fractions;
+  std::vector<double> reduction_seconds;  // of the rank with the longest; likewise the exposed part
+  std::vector<double> exposed_reduction_seconds;
   bool is_bit_equal = false;
 };
 
@@ -101,10 +101,10 @@ class Comparison {
     const Replay replay = replayed(*one.schedule, result);
     one.step_seconds.push_back(is_emulated_ ? replay.seconds : result.seconds);
     const Statistics times = is_emulated_ ? replay.statistics : statistics(result.timeline);
-    one.bubble_fraction =
-        is_emulated_ ? replay.bubble_fraction : idle_fraction(times.busy_seconds, result.seconds);
-    one.reduction_seconds = times.longest_reduction();
-    one.exposed_reduction_seconds = times.longest_exposed_reduction();
+    one.bubble_fractions.push_back(
+        is_emulated_ ? replay.bubble_fraction : idle_fraction(times.busy_seconds, result.seconds));
+    one.reduction_seconds.push_back(times.longest_reduction());
+    one.exposed_reduction_seconds.push_back(times.longest_exposed_reduction());
     one.all_spans.num_ranks = result.timeline.num_ranks;
     one.all_spans.spans.insert(one.all_spans.spans.end(), result.timeline.spans.begin(),
                                result.timeline.spans.end());
@@ -147,9 +147,9 @@ class Comparison {
             .spread_seconds = quartile_spread(one.step_seconds),
             .items_per_second = items / seconds,
             .item_name = item_name(config_.model),
-            .bubble_fraction = one.bubble_fraction,
-            .reduction_seconds = one.reduction_seconds,
-            .exposed_reduction_seconds = one.exposed_reduction_seconds,
+            .bubble_fraction = median(one.bubble_fractions),
+            .reduction_seconds = median(one.reduction_seconds),
+            .exposed_reduction_seconds = median(one.exposed_reduction_seconds),
             .activation_bytes = one.activation_bytes,
             .predicted_activation_bytes = predict_memory(*one.schedule, {.stages = one.bytes}).peak,
             .is_bit_equal = one.is_bit_equal};
@@ -324,9 +324,9 @@ std::vector<ComparisonRow> compare(const TrainingConfig& config,
         ratios.push_back(off.step_seconds[i] / one.step_seconds[i]);
       }
       row.speed_up = median(ratios);
-      const double simulated = comparison.simulated(one, costs);
-      row.predicted_speed_up = comparison.simulated(off, costs) / simulated;
-      row.step_over_simulated = row.step_seconds / simulated;
+      row.predicted_speed_up = comparison.simulated(off, costs) / comparison.simulated(one, costs);
+      row.step_over_simulated =
+          row.step_seconds / comparison.simulated(one, comparison.costs({&one}));
       rows.push_back(row);
     }
   }
