@@ -88,6 +88,10 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       fmt::format("Head of each loss inside the model, for schedules with such losses: {}",
                   fmt::join(local_head_names(), ", "))
           .c_str());
+  add("--local-loss", options.local_loss, "NAME",
+      "What each loss inside the model minimizes: pred (cross-entropy of its head); for classes "
+      "also sim (error of the similarities within a micro-batch, without a head) and predsim (0.01 "
+      "pred + 0.99 sim)");
   add("--threads", pipeline.threads_per_rank, "N", "Threads per rank; 0: its share of the cores");
   add("--channel-capacity", options.channel_capacity, "N",
       "Messages that may wait between two ranks before a send blocks");
@@ -218,6 +222,9 @@ TrainingConfig TrainingOptions::config_without_model() const {
                                                  {"attention", Forward::OfAttention},
                                                  {"feed-forward", Forward::OfFeedForward}});
   config.local_head = parse_local_head(local_head);
+  config.local_loss = chosen<LocalLoss>(
+      "--local-loss", local_loss,
+      {{"pred", LocalLoss::Pred}, {"sim", LocalLoss::Sim}, {"predsim", LocalLoss::PredSim}});
   Stage::Options& stage = config.pipeline.stage;
   stage.optimizer.kind = chosen<OptimizerKind>(
       "--optimizer", optimizer, {{"adamw", OptimizerKind::AdamW}, {"sgd", OptimizerKind::Sgd}});

@@ -31,6 +31,7 @@ struct TrainingOptions {
   std::string loss_scale = "auto";
   std::string recompute = "none";
   std::string local_head = "linear";
+  std::string local_loss = "pred";
   int channel_capacity = kDefaultChannelCapacity;
 
   // Adds all of them. The verb's callback must keep this object alive.

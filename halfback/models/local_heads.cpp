@@ -10,6 +10,7 @@
 #include "halfback/layers/linear.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/relu.h"
+#include "halfback/layers/similarity_loss.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -131,6 +132,21 @@ std::unique_ptr<LossLayer> make_cnn(const LocalHeadPlace& place) {
   return builder.finish();
 }
 
+// Returns the linear map in front of similarities: it keeps the number of channels.
+std::unique_ptr<Layer> make_map(const LocalHeadPlace& place) {
+  const std::string name = place.name + ".similarity";
+  const std::int64_t channels = place.input_shape[1];
+  if (place.input_shape.size() == 4) {
+    return std::make_unique<Convolution>(
+        name, Convolution::Options{
+                  .num_inputs = channels, .num_outputs = channels, .window = 3, .padding = 1});
+  }
+  const double variance = 1.0 / (3.0 * static_cast<double>(channels));
+  return std::make_unique<Linear>(name, LinearOptions{.num_inputs = channels,
+                                                      .num_outputs = channels,
+                                                      .standard_deviation = std::sqrt(variance)});
+}
+
 void check_admits(LocalHead head, const LocalHeadPlace& place) {
   const bool needs_images = head == LocalHead::MlpSr || head == LocalHead::Cnn;
   if (place.task != Task::Classes && head != LocalHead::Linear) {
@@ -205,11 +221,34 @@ std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace&
   return make_cnn(place);
 }
 
+std::string to_string(LocalLoss loss) {
+  constexpr std::array<const char*, 3> kNames = {"pred", "sim", "predsim"};
+  return kNames[static_cast<std::size_t>(loss)];
+}
+
+std::unique_ptr<LossLayer> make_local_loss(LocalLoss loss,
+                                           LocalHead head,
+                                           const LocalHeadPlace& place) {
+  if (loss == LocalLoss::Pred) {
+    return make_local_head(head, place);
+  }
+  if (place.task != Task::Classes) {
+    throw ConfigError(
+        fmt::format("local loss: {} compares classes, not tokens; expected pred", to_string(loss)));
+  }
+  LossBeside beside;
+  if (loss == LocalLoss::PredSim) {
+    const bool reads_vectors = place.input_shape.size() != 4;
+    beside = {.loss = make_local_head(head, place),
+              .keeps_input = reads_vectors || head == LocalHead::Cnn};
+  }
+  return std::make_unique<SimilarityLoss>(make_map(place), place.num_outcomes, std::move(beside));
+}
+
 bool is_of_local_head(const std::string& name) { return name.starts_with(kPrefix); }
 
 void add_local_heads(const ModelConfig& config,
-                     LocalHead head,
-                     const std::vector<int>& stages_with_loss,
+                     const BuildOptions& options,
                      std::vector<StageLayers>& stages) {
   LocalHeadPlace place{.name = {},
                        .task = task_of(config),
@@ -220,11 +259,11 @@ void add_local_heads(const ModelConfig& config,
     for (const auto& layer : stage.layers) {
       place.input_shape = layer->describe({place.input_shape}, sizeof(float)).shapes.front();
     }
-    const auto found =
-        std::find(stages_with_loss.begin(), stages_with_loss.end(), static_cast<int>(number));
-    if (found != stages_with_loss.end()) {
+    const auto found = std::find(options.stages_with_loss.begin(), options.stages_with_loss.end(),
+                                 static_cast<int>(number));
+    if (found != options.stages_with_loss.end()) {
       place.name = fmt::format("{}{}", kPrefix, last_block(stage));
-      stage.loss = make_local_head(head, place);
+      stage.loss = make_local_loss(options.local_loss, options.local_head, place);
     }
   }
 }

@@ -10,10 +10,15 @@
 //   cnn     images: 2 x (3x3 convolution, batch norm, ReLU), to the same number of channels, then
 //           half of it; the mean of all pixels; linear
 //
-// Sources: linear after Nokland and Eidnes, "Training Neural Networks with Local Error Signals",
-// ICML 2019; mlp-sr: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020, which also
-// has a head of two 3x3 convolutions; the rest of cnn: Gomez, Key et al., "Interlocking
-// Backpropagation", JMLR 23(171), 2022.
+// What they minimize: the cross-entropy of the head ("pred"), the error of similarities within a
+// micro-batch after a linear map ("sim", similarity_loss.h), or 0.01 x pred + 0.99 x sim
+// ("predsim"). The map has as many channels as the stage's output and no bias: a linear layer, or a
+// 3x3 convolution.
+//
+// Sources: sim, predsim and linear after Nokland and Eidnes, "Training Neural Networks with Local
+// Error Signals", ICML 2019, and its authors' code; mlp-sr: Belilovsky et al., "Decoupled Greedy
+// Learning of CNNs", ICML 2020, which also has a head of two 3x3 convolutions; the rest of cnn:
+// Gomez, Key et al., "Interlocking Backpropagation", JMLR 23(171), 2022.
 #pragma once
 
 #include "halfback/models/model.h"
@@ -34,6 +39,11 @@ std::string to_string(LocalHead head);
 // Throws ConfigError for another name, with a suggestion.
 LocalHead parse_local_head(const std::string& name);
 
+enum class LocalLoss { Pred, Sim, PredSim };
+
+// Returns "pred", "sim" or "predsim".
+std::string to_string(LocalLoss loss);
+
 // The place of a head: the output of the stage before it for a micro-batch, and the outcomes to
 // predict.
 struct LocalHeadPlace {
@@ -47,14 +57,19 @@ struct LocalHeadPlace {
 // no memory yet. Throws ConfigError for a head that the place does not admit.
 std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place);
 
+// The same with a map for similarities, which is named similarity, in place of the head or beside
+// it.
+std::unique_ptr<LossLayer> make_local_loss(LocalLoss loss,
+                                           LocalHead head,
+                                           const LocalHeadPlace& place);
+
 // Returns whether a parameter of that name belongs to a local head, and not to the model.
 bool is_of_local_head(const std::string& name);
 
-// Gives stages of a model a local loss; the last keeps its own. Parameters of the head after block
-// I of the model are named local_heads.I..., for any cut of the model.
+// Gives the stages with a loss the local loss of the options; the last keeps its own. Parameters of
+// the head after block I of the model are named local_heads.I..., for any cut of the model.
 void add_local_heads(const ModelConfig& config,
-                     LocalHead head,
-                     const std::vector<int>& stages_with_loss,
+                     const BuildOptions& options,
                      std::vector<StageLayers>& stages);
 
 }  // namespace halfback

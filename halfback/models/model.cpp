@@ -179,7 +179,7 @@ std::vector<StageLayers> build_model(const ModelConfig& config,
   std::vector<StageLayers> stages = std::visit(
       [&](const auto& one) { return build(one, blocks_per_stage, options.dtype); }, config);
   apply_recompute(options.recompute, stages);
-  add_local_heads(config, options.local_head, options.stages_with_loss, stages);
+  add_local_heads(config, options, stages);
   return stages;
 }
 

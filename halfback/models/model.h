@@ -66,11 +66,13 @@ std::int64_t items_per_sample(const ModelConfig& config);
 
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
 enum class LocalHead;  // local_heads.h
+enum class LocalLoss;
 struct BuildOptions {
   at::ScalarType dtype = at::kFloat;
   Recompute recompute = {};
   LocalHead local_head = {};
-  std::vector<int> stages_with_loss = {};  // each but the last gets such a head
+  LocalLoss local_loss = {};
+  std::vector<int> stages_with_loss = {};  // each but the last gets such a loss
 };
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,

@@ -78,8 +78,8 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
                             ? "none"
                             : std::to_string(first_block[static_cast<std::size_t>(loss.lowest)]));
   }
-  return fmt::format("{} {} {}", text, to_string(losses.weight_rule()),
-                     to_string(config.local_head));
+  text += fmt::format(" {} {}", to_string(losses.weight_rule()), to_string(config.local_head));
+  return config.local_loss == LocalLoss::Pred ? text : text + " " + to_string(config.local_loss);
 }
 
 // Returns "stage 0 (blocks 0-1), stage 2 (block 4)": those whose weights take no gradient.

@@ -39,6 +39,7 @@ BuildOptions build_options(const TrainingConfig& config) {
   const Schedule& schedule = *config.schedule;
   return {.recompute = config.recompute,
           .local_head = config.local_head,
+          .local_loss = config.local_loss,
           .stages_with_loss = stages_with_loss(schedule.losses, schedule.num_stages())};
 }
 

@@ -27,8 +27,9 @@ struct TrainingConfig {
   RunnableSchedule schedule;
   // What backward recomputes instead of keeping it. More recompute takes less memory and more time.
   Recompute recompute;
-  LocalHead local_head =
-      LocalHead::Linear;  // of each loss inside the model, if the schedule has any
+  // Of each loss inside the model, if the schedule has any: its head, and what it minimizes.
+  LocalHead local_head = LocalHead::Linear;
+  LocalLoss local_loss = LocalLoss::Pred;
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
   // -- Data and steps

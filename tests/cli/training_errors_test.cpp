@@ -97,6 +97,10 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
                "local head: 'liner' is not known (did you mean linear?)");
   expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-head cnn"), 2,
                "local head: cnn predicts classes, not tokens; expected linear");
+  expect_error(train("--local-loss predsin"), 2,
+               "--local-loss: 'predsin' is not known (did you mean predsim?)");
+  expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-loss sim"), 2,
+               "local loss: sim compares classes, not tokens; expected pred");
   expect_error(train("--loss-scale big"), 2,
                "--loss-scale is big; expected a number, 'auto' or 'dynamic'");
 }

@@ -243,7 +243,7 @@ TEST(FailureTest, EachLossNeedsAHeadAndEachHeadALoss) {
   const auto error_of_heads = [](const std::string& losses, const std::vector<int>& heads) {
     return text_of_thrown<ConfigError>([&] {
       std::vector<StageLayers> stages = build_llama(small_llama(), equal_cut(4, 2));
-      add_local_heads(small_llama(), LocalHead::Linear, heads, stages);
+      add_local_heads(small_llama(), {.stages_with_loss = heads}, stages);
       const Schedule schedule = parse_schedule("# halfback schedule losses=" + losses + "\n0F0" +
                                                    (heads.empty() ? ",0B0" : "") + "\n1F0,1B0\n",
                                                "test.csv");

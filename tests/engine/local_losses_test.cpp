@@ -22,20 +22,27 @@ namespace {
 
 constexpr int kNumSteps = 3;
 
+struct LocalLossKind {
+  LocalHead head = LocalHead::Linear;
+  LocalLoss loss = LocalLoss::Pred;
+};
+
 class LocalLossesTest : public OneThreadTest {
  protected:
   // Trains both for some steps and compares losses, gradients and values of every stage.
   static void expect_reference_bits(const NamedModel& model,
                                     const Schedule& schedule,
                                     const PipelineOptions& options,
-                                    LocalHead head = LocalHead::Linear) {
+                                    const LocalLossKind& local = {}) {
     SCOPED_TRACE(model.name + " " + schedule.name + " of " + std::to_string(schedule.num_stages()) +
                  ", " + brief_losses(schedule.losses) + " " +
-                 to_string(schedule.losses.weight_rule()));
-    LocalReference reference(build(model, schedule, head), schedule.losses, options.stage,
-                             options.update);
+                 to_string(schedule.losses.weight_rule()) + ", " + to_string(local.head) + " " +
+                 to_string(local.loss));
+    LocalReference reference(build(model, schedule, local.head, at::kFloat, local.loss),
+                             schedule.losses, options.stage, options.update);
     reference.initialize(kSeed);
-    Pipeline pipeline(build(model, schedule, head), make_runnable(schedule), options);
+    Pipeline pipeline(build(model, schedule, local.head, at::kFloat, local.loss),
+                      make_runnable(schedule), options);
     pipeline.initialize(kSeed);
     for (int step = 1; step <= kNumSteps; ++step) {
       const auto micro_batches = batches(model, schedule.num_micro_batches, step);
@@ -110,6 +117,32 @@ TEST_F(LocalLossesTest, LossesInAnyOrderHaveTheBitsOfTheReference) {
           add_updates(with_losses(build_schedule(name, {.num_ranks = 4, .num_micro_batches = 8}),
                                   Losses(4, reaches))),
           local_options());
+    }
+  }
+}
+
+// Every kind of local loss that compares similarities.
+constexpr LocalLossKind kWithSimilarities[] = {{.loss = LocalLoss::Sim},
+                                               {.loss = LocalLoss::PredSim},
+                                               {LocalHead::Mlp1, LocalLoss::PredSim},
+                                               {LocalHead::Cnn, LocalLoss::PredSim}};
+
+bool admits(const std::string& model, LocalHead head) {
+  return head != LocalHead::Cnn || model == "Resnet";
+}
+
+TEST_F(LocalLossesTest, SimilaritiesHaveTheBitsOfTheReference) {
+  for (const char* name : {"Mlp", "Resnet"}) {
+    for (const LocalLossKind& local : kWithSimilarities) {
+      for (const bool two_stage : {false, true}) {
+        if (admits(name, local.head)) {
+          expect_reference_bits(model(name), family("local-greedy", 3, {.two_stage = two_stage}),
+                                local_options(), local);
+          expect_reference_bits(
+              model(name), family("local-overlapping", 4, {.two_stage = two_stage, .window = 2}),
+              local_options(), local);
+        }
+      }
     }
   }
 }
@@ -259,26 +292,47 @@ TEST_F(LocalLossesTest, GradientsCrossNoCut) {
   }
 }
 
+// Trains a step and compares what each rank has held with what was predicted.
+void expect_predicted_bytes(const NamedModel& trained,
+                            const Schedule& schedule,
+                            const LocalLossKind& local = {}) {
+  const auto stages = [&] { return build(trained, schedule, local.head, at::kFloat, local.loss); };
+  const RunnableSchedule runnable = make_runnable(schedule);
+  Pipeline pipeline(stages(), runnable, local_options());
+  pipeline.initialize(kSeed);
+  const std::vector<std::int64_t> predicted =
+      predict_memory(*runnable,
+                     {.stages = stage_bytes(
+                          stages(), {.input_shape = input_shape(trained.config, kNumSamples)})})
+          .peak;
+  const StepResult found =
+      pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
+  for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
+    EXPECT_EQ(found.memory[rank].activations, predicted[rank])
+        << trained.name << " " << schedule.name << " " << brief_losses(schedule.losses) << ", "
+        << to_string(local.head) << " " << to_string(local.loss) << ", rank " << rank;
+  }
+}
+
 TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
   for (const char* name : {"Mlp", "Llama", "Resnet"}) {
-    const NamedModel trained = model(name);
     for (const bool two_stage : {false, true}) {
+      SCOPED_TRACE(two_stage ? "split backward" : "fused backward");
       for (const Schedule& schedule : every_family(4, two_stage)) {
-        const RunnableSchedule runnable = make_runnable(schedule);
-        Pipeline pipeline(build(trained, schedule, LocalHead::Linear), runnable, local_options());
-        pipeline.initialize(kSeed);
-        const std::vector<std::int64_t> predicted =
-            predict_memory(
-                *runnable,
-                {.stages = stage_bytes(build(trained, schedule, LocalHead::Linear),
-                                       {.input_shape = input_shape(trained.config, kNumSamples)})})
-                .peak;
-        const StepResult found =
-            pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
-        for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
-          EXPECT_EQ(found.memory[rank].activations, predicted[rank])
-              << name << " " << schedule.name << " " << brief_losses(schedule.losses) << " split "
-              << two_stage << ", rank " << rank;
+        expect_predicted_bytes(model(name), schedule);
+      }
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, SimilaritiesHoldThePredictedBytes) {
+  for (const char* name : {"Mlp", "Resnet"}) {
+    for (const LocalLossKind& local : kWithSimilarities) {
+      for (const bool two_stage : {false, true}) {
+        SCOPED_TRACE(two_stage ? "split backward" : "fused backward");
+        if (admits(name, local.head)) {
+          expect_predicted_bytes(model(name), family("local-greedy", 4, {.two_stage = two_stage}),
+                                 local);
         }
       }
     }

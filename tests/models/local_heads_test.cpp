@@ -7,6 +7,7 @@
 #include "tests/support/image_references.h"
 #include "tests/support/layer_checks.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scalar_tensor.h>
@@ -61,12 +62,44 @@ struct HeadCase {
   Reference features;  // what the classifier reads
 };
 
-class LocalHeadTest : public testing::TestWithParam<HeadCase> {};
+at::Tensor prediction_reference(const HeadCase& one, const Values& values, const at::Tensor& x) {
+  return classifier_reference({values[values.size() - 2], values.back()}, one.features(values, x),
+                              targets_of(x.sizes()));
+}
 
-TEST_P(LocalHeadTest, GradientsEqualAutograd) {
+at::Tensor map_reference(const at::Tensor& weight, const at::Tensor& x) {
+  if (x.dim() == 2) {
+    return linear_reference({weight}, x);
+  }
+  const at::Tensor y = convolution_reference({weight}, x, 1, 1);
+  return x.size(2) * x.size(3) > 1 ? deviation_reference(y) : y.flatten(1);
+}
+
+at::Tensor loss_reference(LocalLoss loss,
+                          const HeadCase& one,
+                          const Values& values,
+                          const at::Tensor& x) {
+  if (loss == LocalLoss::Pred) {
+    return prediction_reference(one, values, x);
+  }
+  const at::Tensor similarity =
+      similarity_reference(map_reference(values.front(), x), targets_of(x.sizes()), kClasses);
+  if (loss == LocalLoss::Sim) {
+    return similarity;
+  }
+  const Values of_head(values.begin() + 1, values.end());
+  return 0.01 * prediction_reference(one, of_head, x) + 0.99 * similarity;
+}
+
+class LocalHeadTest : public testing::TestWithParam<HeadCase> {
+ protected:
+  static void expect_equals_autograd(LocalLoss loss);
+};
+
+void LocalHeadTest::expect_equals_autograd(LocalLoss loss) {
   const HeadCase& one = GetParam();
   LossAsLayer layer(
-      make_local_head(parse_local_head(one.name),
+      make_local_loss(loss, parse_local_head(one.name),
                       {.name = "local", .input_shape = one.shape, .num_outcomes = kClasses}),
       targets_of);
   Random random;
@@ -77,8 +110,7 @@ TEST_P(LocalHeadTest, GradientsEqualAutograd) {
   const Results found = run_layer(layer, input, scale);
   EXPECT_TRUE(same_bits(input, before));  // it goes on to the next stage too
   const Reference reference = [&](const Values& values, const at::Tensor& x) {
-    return classifier_reference({values[values.size() - 2], values.back()}, one.features(values, x),
-                                targets_of(x.sizes()));
+    return loss_reference(loss, one, values, x);
   };
   const Results expected = run_autograd(reference, layer.parameters(), input, scale);
   EXPECT_LT(relative_error(found.output, expected.output), 1e-10);
@@ -88,6 +120,16 @@ TEST_P(LocalHeadTest, GradientsEqualAutograd) {
     EXPECT_LT(relative_error(found.grad_parameters[i], expected.grad_parameters[i]), 1e-9)
         << trained(layer.parameters())[i]->name;
   }
+}
+
+TEST_P(LocalHeadTest, GradientsEqualAutograd) { expect_equals_autograd(LocalLoss::Pred); }
+
+TEST_P(LocalHeadTest, GradientsBesideSimilaritiesEqualAutograd) {
+  expect_equals_autograd(LocalLoss::PredSim);
+}
+
+TEST_P(LocalHeadTest, GradientsOfSimilaritiesEqualAutograd) {
+  expect_equals_autograd(LocalLoss::Sim);
 }
 
 std::vector<HeadCase> head_cases() {
@@ -107,6 +149,7 @@ std::vector<HeadCase> head_cases() {
            {4, 6},
            [](const Values& v, const at::Tensor& x) { return hidden(v, 2, hidden(v, 0, x)); }},
           {"mlp-sr", {17, 3, 9, 8}, mlp_sr},
+          {"linear", {4, 5, 1, 1}, [](const Values&, const at::Tensor& x) { return x.flatten(1); }},
           {"cnn", {4, 3, 5, 4}, cnn}};
 }
 
@@ -116,7 +159,10 @@ INSTANTIATE_TEST_SUITE_P(All,
                          [](const auto& entry) {
                            std::string name = entry.param.name;
                            name.erase(std::remove(name.begin(), name.end(), '-'), name.end());
-                           return name + std::to_string(entry.param.shape.size()) + "d";
+                           for (const std::int64_t size : entry.param.shape) {
+                             name += "x" + std::to_string(size);
+                           }
+                           return name;
                          });
 
 std::vector<StageLayers> with_heads(const ModelConfig& config,
@@ -124,7 +170,7 @@ std::vector<StageLayers> with_heads(const ModelConfig& config,
                                     LocalHead head,
                                     const std::vector<int>& stages_with_loss) {
   std::vector<StageLayers> stages = build_model(config, cut);
-  add_local_heads(config, head, stages_with_loss, stages);
+  add_local_heads(config, {.local_head = head, .stages_with_loss = stages_with_loss}, stages);
   return stages;
 }
 
@@ -152,6 +198,20 @@ TEST(LocalHeadsTest, AreNamedByTheBlockInFrontOfThemHoweverTheModelIsCut) {
   const MlpConfig config{.num_layers = 4, .num_inputs = 6, .width = 5, .num_classes = 3};
   EXPECT_EQ(head_names(with_heads(config, {2, 2}, LocalHead::Linear, {0})[0]),
             head_names(with_heads(config, {1, 1, 1, 1}, LocalHead::Linear, {1})[1]));
+}
+
+TEST(LocalHeadsTest, SimilaritiesHaveAMapUnderTheSameName) {
+  const MlpConfig config{.num_layers = 2, .num_inputs = 6, .width = 5, .num_classes = 3};
+  const auto names = [&](LocalLoss loss) {
+    std::vector<StageLayers> stages = build_model(config, {1, 1});
+    add_local_heads(config, {.local_loss = loss, .stages_with_loss = {0, 1}}, stages);
+    EXPECT_EQ(head_names(stages[1]), (std::vector<std::string>{"head.weight", "head.bias"}));
+    return head_names(stages[0]);
+  };
+  EXPECT_EQ(names(LocalLoss::Sim), (std::vector<std::string>{"local_heads.0.similarity.weight"}));
+  EXPECT_EQ(names(LocalLoss::PredSim), (std::vector<std::string>{"local_heads.0.similarity.weight",
+                                                                 "local_heads.0.classifier.weight",
+                                                                 "local_heads.0.classifier.bias"}));
 }
 
 TEST(LocalHeadsTest, TokensHaveANormAndAVocabularyOfTheirOwn) {
@@ -207,6 +267,12 @@ TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
       text(LocalHead::Mlp1,
            {.name = "h", .task = Task::NextToken, .input_shape = {1, 8, 16}, .num_outcomes = 9}),
       "local head: mlp-1 predicts classes, not tokens; expected linear");
+  EXPECT_EQ(text_of_thrown<ConfigError>([] {
+              make_local_loss(
+                  LocalLoss::PredSim, LocalHead::Linear,
+                  {.name = "h", .task = Task::NextToken, .input_shape = {1, 8}, .num_outcomes = 9});
+            }),
+            "local loss: predsim compares classes, not tokens; expected pred");
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { parse_local_head("lineer"); }),
                        "local head: 'lineer' is not known (did you mean linear"));
   for (const std::string& name : local_head_names()) {

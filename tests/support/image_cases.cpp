@@ -7,9 +7,11 @@
 #include "halfback/layers/relu.h"
 #include "halfback/layers/residual_block.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/similarity_loss.h"
 #include "tests/support/image_references.h"
 #include "tests/support/layer_cases.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/relu.h>
 
@@ -202,6 +204,74 @@ LayerCase layered_case(const Shape& shape, std::int64_t num_classes) {
           }};
 }
 
+// Of vectors as they are.
+LayerCase similarity_case(const Shape& shape, std::int64_t num_classes) {
+  return {.name = "Similarity" + text(shape) + "to" + std::to_string(num_classes),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<LossAsLayer>(
+                    std::make_unique<SimilarityLoss>(std::make_unique<Flatten>(), num_classes),
+                    some_targets_of_rows(num_classes));
+              },
+          .reference =
+              [=](const auto&, const at::Tensor& x) {
+                return similarity_reference(x, some_targets(shape[0], num_classes), num_classes);
+              }};
+}
+
+// Of images after a convolution.
+LayerCase similarity_of_images_case(const Shape& shape, std::int64_t num_classes) {
+  const auto targets = [=](at::IntArrayRef input) { return some_targets(input[0], num_classes); };
+  return {.name = "Similarity" + text(shape) + "to" + std::to_string(num_classes),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<LossAsLayer>(
+                    std::make_unique<SimilarityLoss>(
+                        std::make_unique<Convolution>("map",
+                                                      Convolution::Options{.num_inputs = shape[1],
+                                                                           .num_outputs = shape[1],
+                                                                           .window = 3,
+                                                                           .padding = 1}),
+                        num_classes),
+                    targets);
+              },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                return similarity_reference(
+                    deviation_reference(convolution_reference(values, x, 1, 1)), targets(x.sizes()),
+                    num_classes);
+              },
+          .fixed = {1}};
+}
+
+// After a linear map, beside a classifier: both keep the input.
+LayerCase similarity_beside_case(const Shape& shape, std::int64_t num_classes) {
+  return {.name = "SimilarityBeside" + text(shape) + "to" + std::to_string(num_classes),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<LossAsLayer>(
+                    std::make_unique<SimilarityLoss>(
+                        std::make_unique<Linear>(
+                            "map", LinearOptions{.num_inputs = shape[1], .num_outputs = shape[1]}),
+                        num_classes,
+                        LossBeside{.loss = std::make_unique<ClassifierHead>(
+                                       "fc", ClassifierHead::Options{.num_channels = shape[1],
+                                                                     .num_classes = num_classes}),
+                                   .keeps_input = true}),
+                    some_targets_of_rows(num_classes));
+              },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                const at::Tensor targets = some_targets(shape[0], num_classes);
+                return 0.99 * similarity_reference(linear_reference({values[0]}, x), targets,
+                                                   num_classes) +
+                       0.01 * classifier_reference({values[1], values[2]}, x, targets);
+              }};
+}
+
 }  // namespace
 
 std::vector<LayerCase> convolution_cases() {
@@ -256,6 +326,10 @@ std::vector<LayerCase> image_cases() {
       classifier_case({35, 3}, 17),
       layered_case({5, 6}, 3),
       layered_case({1, 2}, 4),
+      similarity_case({5, 6}, 3),
+      similarity_case({3, 17}, 10),
+      similarity_of_images_case({4, 3, 3, 2}, 5),
+      similarity_beside_case({5, 6}, 3),
       residual_case({2, 3, 5, 5}, 3, 1),
       residual_case({2, 3, 5, 6}, 5, 2),
       residual_case({3, 2, 4, 4}, 4, 1),

@@ -76,4 +76,24 @@ at::Tensor classifier_reference(const Values& values,
   return at::nll_loss(at::log_softmax(logits, 1), targets, /*weight=*/{}, at::Reduction::Sum);
 }
 
+at::Tensor deviation_reference(const at::Tensor& x) {
+  const at::Tensor pixels = x.flatten(2);
+  const at::Tensor distances = pixels - pixels.mean(2, /*keepdim=*/true);
+  return (distances.pow(2).sum(2) / (pixels.size(2) - 1)).sqrt();
+}
+
+at::Tensor similarities_reference(const at::Tensor& x) {
+  const at::Tensor centered = x - x.mean(1, /*keepdim=*/true);
+  const at::Tensor norms = centered.pow(2).sum(1, /*keepdim=*/true).sqrt();
+  const at::Tensor rows = centered / (norms + 1e-8);
+  return at::matmul(rows, rows.t()).clamp(-1, 1);
+}
+
+at::Tensor similarity_reference(const at::Tensor& x,
+                                const at::Tensor& targets,
+                                std::int64_t num_classes) {
+  const at::Tensor classes = at::one_hot(targets, num_classes).to(x.scalar_type());
+  return at::mse_loss(similarities_reference(x), similarities_reference(classes)) * x.size(0);
+}
+
 }  // namespace halfback

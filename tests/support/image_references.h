@@ -32,4 +32,15 @@ at::Tensor classifier_reference(const Values& values,
                                 const at::Tensor& x,
                                 const at::Tensor& targets);
 
+// The standard deviation [N, C] of the pixels of x [N, C, H, W].
+at::Tensor deviation_reference(const at::Tensor& x);
+
+// The similarities [N, N] of rows [N, C] by the formula of similarity_loss.h.
+at::Tensor similarities_reference(const at::Tensor& x);
+
+// Returns the summed loss over samples that all have a target.
+at::Tensor similarity_reference(const at::Tensor& x,
+                                const at::Tensor& targets,
+                                std::int64_t num_classes);
+
 }  // namespace halfback

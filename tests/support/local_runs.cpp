@@ -18,12 +18,17 @@ NamedModel model(const std::string& name) {
 std::vector<StageLayers> build(const NamedModel& model,
                                const Schedule& schedule,
                                LocalHead head,
-                               at::ScalarType dtype) {
+                               at::ScalarType dtype,
+                               LocalLoss loss) {
   const int num_stages = schedule.num_stages();
   std::vector<StageLayers> stages =
       build_model(model.config, equal_cut(num_blocks(model.config), num_stages),
                   {.dtype = dtype, .recompute = model.recompute});
-  add_local_heads(model.config, head, stages_with_loss(schedule.losses, num_stages), stages);
+  add_local_heads(model.config,
+                  {.local_head = head,
+                   .local_loss = loss,
+                   .stages_with_loss = stages_with_loss(schedule.losses, num_stages)},
+                  stages);
   return stages;
 }
 

@@ -26,7 +26,8 @@ NamedModel model(const std::string& name);
 std::vector<StageLayers> build(const NamedModel& model,
                                const Schedule& schedule,
                                LocalHead head,
-                               at::ScalarType dtype = at::kFloat);
+                               at::ScalarType dtype = at::kFloat,
+                               LocalLoss loss = LocalLoss::Pred);
 
 // Returns the micro-batches of a step, kNumSamples each.
 std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step);

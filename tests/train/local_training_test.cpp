@@ -6,12 +6,14 @@
 #include "halfback/schedule/families.h"
 #include "halfback/train/training.h"
 #include "tests/support/errors.h"
+#include "tests/support/idx_files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tiny_training.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace halfback::testing {
 namespace {
@@ -115,6 +117,34 @@ TEST_F(LocalTrainingTest, NamesStagesThatNoLossTrains) {
                 "no loss trains stage 0 (block 0), stage 1 (block 1); they keep their values"}));
   EXPECT_TRUE(notes_of(config("local-greedy", {.num_ranks = 2})).empty());
   EXPECT_TRUE(notes_of(config("1f1b", {.num_ranks = 2})).empty());
+}
+
+TEST_F(LocalTrainingTest, ComparesSimilaritiesAndRefusesToResumeWithoutThem) {
+  write_idx_images(directory_ / "images", 8, 4);
+  const auto run = [&](LocalLoss loss) {
+    TrainingConfig made = config("local-greedy", {.num_ranks = 2});
+    made.model = MlpConfig{.num_layers = 4, .num_inputs = 64, .width = 12, .num_classes = 4};
+    made.data = directory_ / "images";
+    made.micro_batch_size = 8;
+    made.local_loss = loss;
+    return made;
+  };
+  std::vector<double> similarities;
+  Training training(at("a", run(LocalLoss::PredSim)));
+  const std::atomic<bool> stop{false};
+  training.run(
+      [&](const StepReport& report) { similarities.push_back(report.result->losses.front()); },
+      stop);
+  EXPECT_LT(similarities.back(), similarities.front());
+  const auto kept = SafetensorsDirectory(directory_ / "a", "training_state").names();
+  EXPECT_EQ(std::ranges::count_if(kept, is_of_head), 9) << "three tensors and their moments";
+  const auto refusal = [&](LocalLoss loss) {
+    return text_of_thrown<ConfigError>([&] { const Training again(resumed("a", run(loss))); });
+  };
+  EXPECT_TRUE(contains(refusal(LocalLoss::Sim),
+                       "the run was with losses inside the model: '1:0,3:2 sum linear predsim', "
+                       "this one has '1:0,3:2 sum linear sim'; resume with the same"));
+  EXPECT_TRUE(contains(refusal(LocalLoss::Pred), "this one has '1:0,3:2 sum linear'; resume"));
 }
 
 TEST_F(LocalTrainingTest, StartsFromAModelWithoutHeads) {
