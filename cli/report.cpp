@@ -55,8 +55,8 @@ nlohmann::json to_json(const Link& link) {
 }
 
 // Of the time from the end of the step before, in which ranks may also have worked on other steps.
-double bubble_of(const StepResult& step) {
-  return idle_fraction(statistics(step.timeline).busy_seconds, step.seconds);
+double bubble_of(const StepResult& step, const Statistics& times) {
+  return idle_fraction(times.busy_seconds, step.seconds);
 }
 
 nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
@@ -76,7 +76,7 @@ nlohmann::json to_json(const StepReport& step, const std::string& speed_name) {
                          {"learning_rate", step.learning_rate},
                          {"seconds", result.seconds},
                          {speed_name, static_cast<double>(step.num_items) / result.seconds},
-                         {"bubble_fraction", bubble_of(result)},
+                         {"bubble_fraction", bubble_of(result, times)},
                          {"memory_bytes", std::move(memory)},
                          {"links", std::move(links)}};
   if (result.losses.size() > 1) {
@@ -207,7 +207,7 @@ void RunSummary::add(const StepReport& step) {
     bits_per_byte_ = step.bits_per_byte;
   }
   step_seconds_.push_back(step.result->seconds);
-  bubbles_.push_back(bubble_of(*step.result));
+  bubbles_.push_back(bubble_of(*step.result, statistics(step.result->timeline)));
   num_items_ = step.num_items;
   last_ = *step.result;
 }

@@ -150,9 +150,9 @@ class Pipeline {
   void check_ties() const;
   StepContext context_of(std::span<const MicroBatch> micro_batches) const;
   void begin(std::unique_ptr<Step> step);
-  std::vector<RankReport> finish();
+  struct Finished;
+  Finished finish();
   std::vector<RankReport> all_reports(const Step& step);
-  StepTotals::Sums totals_of(std::span<const RankReport> reports, const StepContext& context) const;
 
   PipelineOptions options_;
   Schedule schedule_;

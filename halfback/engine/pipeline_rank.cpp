@@ -18,13 +18,13 @@ namespace {
 std::string place(const StepContext& context, int rank, int position) {
   const auto& list = context.schedule->ranks[static_cast<std::size_t>(rank)];
   const std::string step =
-      context.names_step ? fmt::format("step {}", context.update.number) : "the step";
+      context.has_no_barrier() ? fmt::format("step {}", context.update.number) : "the step";
   if (static_cast<std::size_t>(position) >= list.size()) {
     return "end of " + step;
   }
   return fmt::format("position {}, {}{}", position,
                      to_string(list[static_cast<std::size_t>(position)]),
-                     context.names_step ? " of " + step : "");
+                     context.has_no_barrier() ? " of " + step : "");
 }
 
 }  // namespace

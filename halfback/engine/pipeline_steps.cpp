@@ -77,19 +77,35 @@ void Pipeline::begin(std::unique_ptr<Step> step) {
   begun_.push_back(std::move(step));
 }
 
+// The oldest step that was begun, with the reports of all ranks and what they add up to.
+struct Pipeline::Finished {
+  std::unique_ptr<Step> step = {};
+  std::vector<RankReport> reports = {};
+  StepTotals::Sums totals = {};
+};
+
 // What fails leaves its step among those that were begun, since ranks may still work on it.
-std::vector<RankReport> Pipeline::finish() {
+Pipeline::Finished Pipeline::finish() {
   HALFBACK_CHECK(!begun_.empty(), "a step was begun");
   const Step& step = *begun_.front();
   threads_->wait(*step.begun);
+  Finished finished;
   try {
-    return all_reports(step);
+    finished.reports = all_reports(step);
   } catch (const StoppedError&) {
     throw TransportError("the run was stopped from outside");
   } catch (...) {
     network_->stop();
     throw;
   }
+  std::vector<std::vector<double>> totals;
+  for (const RankReport& report : finished.reports) {
+    totals.push_back(report.totals);
+  }
+  finished.totals = totals_->add_up(totals, step.context);
+  finished.step = std::move(begun_.front());
+  begun_.pop_front();
+  return finished;
 }
 
 // Each process sends what its ranks report to all others, one report after the other, with their
@@ -120,30 +136,17 @@ std::vector<RankReport> Pipeline::all_reports(const Step& step) {
   return all;
 }
 
-StepTotals::Sums Pipeline::totals_of(std::span<const RankReport> reports,
-                                     const StepContext& context) const {
-  std::vector<std::vector<double>> totals;
-  for (const RankReport& report : reports) {
-    totals.push_back(report.totals);
-  }
-  return totals_->add_up(totals, context);
-}
-
 void Pipeline::begin_step(std::span<const MicroBatch> micro_batches, const StepOptions& options) {
   StepContext context = context_of(micro_batches);
   context.updates = true;
   context.update = {.number = options.number, .learning_rate = options.learning_rate};
-  context.names_step = most_begun() > 1;
   begin(std::make_unique<Step>(Step{.micro_batches = {micro_batches.begin(), micro_batches.end()},
                                     .context = context,
                                     .stop = options.stop}));
 }
 
 StepResult Pipeline::finish_step() {
-  std::vector<RankReport> reports = finish();
-  const std::unique_ptr<Step> step = std::move(begun_.front());
-  begun_.pop_front();
-  const StepTotals::Sums totals = totals_of(reports, step->context);
+  auto [step, reports, totals] = finish();
   StepResult result;
   result.loss_scale = update_.loss_scale().value();
   result.losses = over(totals.losses, static_cast<double>(num_targets(step->micro_batches)));
@@ -184,10 +187,7 @@ Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
   begin(std::make_unique<Step>(Step{
       .micro_batches = {micro_batches.begin(), micro_batches.end()},
       .context = {.schedule = &forward_, .is_training = false, .origin_seconds = now_seconds()}}));
-  const std::vector<RankReport> reports = finish();
-  const std::unique_ptr<Step> step = std::move(begun_.front());
-  begun_.pop_front();
-  const StepTotals::Sums totals = totals_of(reports, step->context);
+  const StepTotals::Sums totals = finish().totals;
   const auto count = static_cast<double>(num_targets(micro_batches));
   Evaluation found{.losses = over(totals.losses, count),
                    .accuracies = over(totals.num_correct, count)};

@@ -29,8 +29,10 @@ struct StepContext {
   bool updates = false;           // false: gradients add up and values do not change
   bool updates_in_lists = false;  // false: after them, when all gradients are finished
   StageUpdate::Step update = {};
-  bool names_step = false;  // errors say in which step, since ranks may be in several
   double origin_seconds = 0.0;
+
+  // Whether ranks may be in several steps at once, so that errors say in which.
+  bool has_no_barrier() const { return updates && updates_in_lists; }
 };
 
 class RankStages final : public ActionRunner {

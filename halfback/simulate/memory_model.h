@@ -42,10 +42,10 @@ struct MemoryPrediction {
 // Predicts the memory of a step. With messages in the schedule, a tensor counts for its maker until
 // the send and for its taker from the receive on; without messages, tensors between ranks do not
 // count. Between two stages of one rank it counts from the start. Once an action has taken a
-// tensor, the bytes that the action keeps include it. Each gradient that passes a
-// stage and that its weights take is kept, with a copy of what F kept for W. Expects a valid
-// schedule; throws ConfigError unless the model has one entry for all stages or one for each.
-// Linear in the number of actions.
+// tensor, the bytes that the action keeps include it. Each gradient that passes a stage and that
+// its weights take is kept, with a copy of what F kept for W. Expects a valid schedule; throws
+// ConfigError unless the model has one entry for all stages or one for each. Linear in the number
+// of actions.
 MemoryPrediction predict_memory(const Schedule& schedule, const MemoryModel& model);
 
 // Returns, by rank, the parts after each action: predict_memory's curve is their totals. Their
