@@ -3,8 +3,10 @@
 
 #include "halfback/layers/call.h"
 #include "halfback/schedule/action.h"
+#include "halfback/timeline/timeline.h"
 
 #include <cstddef>
+#include <optional>
 #include <span>
 
 namespace halfback {
@@ -28,8 +30,12 @@ class ActionRunner {
   // take together; at least 1.
   virtual std::size_t num_joined(std::span<const Action> weights) const = 0;
 
-  // RG: begins the sum of a stage's gradients over its replicas, without waiting.
+  // REDUCE_GRAD: begins the sum of a stage's gradients over its replicas, without waiting.
   virtual void begin_reduction(const Action& action) = 0;
+
+  // Before U: waits for the sum of the stage's gradients over its replicas, and returns its span;
+  // nothing if there is one replica.
+  virtual std::optional<Span> finish_sum(const Action& update) = 0;
 
   // U.
   virtual void update(const Action& action) = 0;

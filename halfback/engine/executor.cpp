@@ -62,6 +62,9 @@ void Executor::run(const Schedule& schedule, double origin_seconds) {
       begin_reduction(list[i]);
       ++i;
     } else {
+      if (list[i].kind == ActionKind::Update) {
+        finish_sum(list[i]);
+      }
       timed(list[i], [&] { run_action(list[i]); });
       ++i;
     }
@@ -142,6 +145,13 @@ void Executor::begin_reduction(const Action& action) {
   runner_.begin_reduction(action);
   reductions_[action.stage] = spans_.size();
   spans_.push_back({.rank = rank_, .action = action});
+}
+
+// The wait belongs to the sum, not to the update.
+void Executor::finish_sum(const Action& update) {
+  if (const std::optional<Span> sum = runner_.finish_sum(update)) {
+    add_reductions(std::span(&*sum, 1));
+  }
 }
 
 void Executor::add_reductions(std::span<const Span> spans) {

@@ -60,6 +60,7 @@ class Executor {
   void send(const Action& action);
   void receive(const Action& action);
   void begin_reduction(const Action& action);
+  void finish_sum(const Action& update);
   // Runs the consecutive W actions of one stage from `begin` on; returns how many.
   std::size_t run_weights(const std::vector<Action>& list, std::size_t begin);
 

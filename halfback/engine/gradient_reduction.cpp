@@ -32,78 +32,60 @@ struct GradientReduction::Bucket {
   std::unique_ptr<Exchange> gather;
 };
 
-struct GradientReduction::Task {
-  Job job;
-  double start_seconds = 0.0;
-  double cpu_seconds = 0.0;
-  std::vector<Bucket> buckets;
+GradientReduction::GradientReduction(int rank, Group& replicas, const RankDevice& device)
+    : replicas_(replicas), device_(device), span_{.rank = rank}, thread_([this] {
+        device_.enter();
+      }) {}
 
-  std::size_t own() const { return static_cast<std::size_t>(job.replicas.rank()); }
-};
+GradientReduction::~GradientReduction() = default;
 
-GradientReduction::GradientReduction(int rank, const RankDevice& device)
-    : rank_(rank),
-      device_(device),
-      gathers_([this] { device_.enter(); }),
-      scatters_([this] { device_.enter(); }) {}
-
-void GradientReduction::begin(const Job& job) {
-  const auto task = std::make_shared<Task>(Task{.job = job, .start_seconds = now_seconds()});
-  const std::int64_t total = job.gradients.numel();
+void GradientReduction::begin(const Action& action, const at::Tensor& gradients) {
+  has_begun_ = true;
+  span_.action = action;
+  span_.start_seconds = now_seconds();
+  const std::int64_t total = gradients.numel();
   const std::int64_t size = std::max(kBucketElements, divided_up(total, kMostBuckets));
   for (std::int64_t begin = 0; begin < total; begin += size) {
-    scatter(*task, job.gradients.narrow(0, begin, std::min(size, total - begin)));
+    scatter(gradients.narrow(0, begin, std::min(size, total - begin)));
   }
-  scatters_.add([this, task] {
-    sum_up(*task);
-    gathers_.add([this, task] { gather(*task); });
-  });
+  thread_.add([this] { sum_up(); });
 }
 
-std::vector<Span> GradientReduction::finish() {
-  scatters_.finish();
-  gathers_.finish();
-  const std::lock_guard lock(mutex_);
-  return std::exchange(spans_, {});
+Span GradientReduction::finish() {
+  thread_.finish();
+  has_begun_ = false;
+  buckets_.clear();
+  return span_;
 }
 
 // Sends every replica its shard of a new bucket, and receives their parts of its own.
-void GradientReduction::scatter(Task& task, const at::Tensor& elements) {
+void GradientReduction::scatter(const at::Tensor& elements) {
   const MemoryOwner on_its_way(kNoRank);
-  Bucket bucket{.shards = shards_of(elements, static_cast<std::size_t>(task.job.replicas.size()))};
-  const at::Tensor& own = bucket.shards[task.own()];
+  Bucket bucket{.shards = shards_of(elements, static_cast<std::size_t>(replicas_.size()))};
+  const at::Tensor& sum = bucket.shards[own()];
   for (std::size_t replica = 0; replica < bucket.shards.size(); ++replica) {
-    bucket.parts.push_back(replica == task.own() ? own : at::empty_like(own));
+    bucket.parts.push_back(replica == own() ? sum : at::empty_like(sum));
   }
-  bucket.scatter = task.job.replicas.begin_exchange(bucket.shards, bucket.parts);
-  task.buckets.push_back(std::move(bucket));
+  bucket.scatter = replicas_.begin_exchange(bucket.shards, bucket.parts);
+  buckets_.push_back(std::move(bucket));
 }
 
 // Adds up the own shard of each bucket as it arrives, sends it to every replica and receives
 // theirs.
-void GradientReduction::sum_up(Task& task) {
+void GradientReduction::sum_up() {
   const double cpu_start = thread_cpu_seconds();
-  for (Bucket& bucket : task.buckets) {
+  for (Bucket& bucket : buckets_) {
     bucket.scatter->wait();
-    bucket.shards[task.own()].copy_(pairwise_sum(bucket.parts));
+    bucket.shards[own()].copy_(pairwise_sum(bucket.parts));
     device_.wait();
     bucket.parts.clear();
-    bucket.gather = task.job.replicas.begin_all_gather(bucket.shards);
+    bucket.gather = replicas_.begin_all_gather(bucket.shards);
   }
-  task.cpu_seconds += thread_cpu_seconds() - cpu_start;
-}
-
-void GradientReduction::gather(Task& task) {
-  const double cpu_start = thread_cpu_seconds();
-  for (Bucket& bucket : task.buckets) {
+  for (Bucket& bucket : buckets_) {
     bucket.gather->wait();
   }
-  const std::lock_guard lock(mutex_);
-  spans_.push_back({.rank = rank_,
-                    .action = task.job.action,
-                    .start_seconds = task.start_seconds,
-                    .end_seconds = now_seconds(),
-                    .cpu_seconds = task.cpu_seconds + thread_cpu_seconds() - cpu_start});
+  span_.end_seconds = now_seconds();
+  span_.cpu_seconds = thread_cpu_seconds() - cpu_start;
 }
 
 }  // namespace halfback

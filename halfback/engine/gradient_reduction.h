@@ -1,4 +1,4 @@
-// Sums a stage's gradients over all replicas of the stage (data parallelism, schedules with
+// Sums the gradients of one stage over all replicas of the stage (data parallelism, schedules with
 // replicas), while the rank continues to compute.
 //
 // Each replica owns an equal part of the elements: it receives that part from all others (scatter),
@@ -7,8 +7,8 @@
 // D replicas, each rank sends and receives 2 (D - 1) / D times its gradients, as in a ring. Large
 // stages are split into buckets: while one is added up, the next is in transit.
 //
-// Two ranks may begin the sums of two stages in different orders. So scatters never wait for
-// gathers: each of the two has its own thread.
+// Two ranks may begin the sums of two stages in different orders, and a list may wait for one of
+// them. So each stage has its own thread.
 #pragma once
 
 #include "halfback/engine/device.h"
@@ -18,42 +18,39 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
-#include <mutex>
+#include <cstddef>
 #include <vector>
 
 namespace halfback {
 
 class GradientReduction {
  public:
-  // Like messages, its memory is counted to no rank. The device must outlive it.
-  GradientReduction(int rank, const RankDevice& device);
+  // `replicas` are those of the stage, and this rank's is its own member. Both must outlive it.
+  GradientReduction(int rank, Group& replicas, const RankDevice& device);
+  ~GradientReduction();
 
-  // Begins the sum of one stage into `gradients`, a flat buffer, without waiting.
-  struct Job {
-    Action action;  // for its span
-    at::Tensor gradients;
-    Group& replicas;  // of the stage; must last until finish()
-  };
-  void begin(const Job& job);
+  // Begins the sum into `gradients`, a flat buffer, without waiting. Like messages, what it needs
+  // is counted to no rank. The action is for its span.
+  void begin(const Action& action, const at::Tensor& gradients);
+  bool has_begun() const { return has_begun_; }
 
-  // Waits until all sums are done and returns their spans, on the clock of now_seconds(). Throws
-  // what went wrong.
-  std::vector<Span> finish();
+  // Waits until the sum is done and returns its span, on the clock of now_seconds(). Throws what
+  // went wrong.
+  Span finish();
 
  private:
-  struct Task;
   struct Bucket;
-  void scatter(Task& task, const at::Tensor& elements);
-  void sum_up(Task& task);
-  void gather(Task& task);
+  void scatter(const at::Tensor& elements);
+  void sum_up();
 
-  int rank_;
+  std::size_t own() const { return static_cast<std::size_t>(replicas_.rank()); }
+
+  Group& replicas_;
   const RankDevice& device_;
-  std::mutex mutex_;
-  std::vector<Span> spans_;
-  JobThread gathers_;
-  JobThread scatters_;  // adds to the gathers
+  bool has_begun_ = false;
+  Span span_;
+  std::vector<Bucket> buckets_;
+  JobThread thread_;
 };
 
 }  // namespace halfback

@@ -44,6 +44,7 @@ void Pipeline::Rank::run_list(Step& step) {
   if (context.updates && !context.updates_in_lists) {
     update_stages(context);
   }
+  replicas.finish_shares();
 }
 
 // After the list. Waits for the other ranks only if the update needs the norm of the whole model.
@@ -60,9 +61,6 @@ void Pipeline::Rank::update_stages(const StepContext& context) {
     if (context.schedule->losses.has_backward(stage_number)) {
       executor.run_behind({ActionKind::Update, stage_number, 0});
     }
-  }
-  if (pipeline.options_.shards_optimizer) {
-    replicas.share_updates();
   }
 }
 

@@ -33,7 +33,8 @@ struct Pipeline::Rank {
                   .layout = pipeline.layout_,
                   .stages = stages,
                   .world = world,
-                  .device = device}),
+                  .device = device,
+                  .shards_optimizer = pipeline.options_.shards_optimizer}),
         runner(rank_number, stages, replicas, pipeline.update_),
         executor(rank_number, runner, *pipeline.network_, device) {}
 

@@ -45,9 +45,11 @@ int Pipeline::most_begun() const {
   if (!updates_in_lists_) {
     return 1;
   }
-  // The last rank is up to num_ranks - 1 micro-batches behind the first, which needs one more step
-  // to continue with while the results of the oldest are collected.
-  return 2 + (schedule_.num_ranks() - 2 + num_micro_batches()) / num_micro_batches();
+  // The last rank of a replica is up to num_ranks - 1 micro-batches behind the first, which needs
+  // one more step to continue with while the results of the oldest are collected.
+  const int num_ranks = ranks_per_replica(schedule_.placement);
+  const int num_batches = std::max(num_micro_batches() / schedule_.placement.num_replicas(), 1);
+  return 2 + (num_ranks - 2 + num_batches) / num_batches;
 }
 
 StepContext Pipeline::context_of(std::span<const MicroBatch> micro_batches) const {

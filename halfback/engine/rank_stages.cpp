@@ -119,10 +119,13 @@ void RankStages::require_updatable(int stage) {
   }
 }
 
+std::optional<Span> RankStages::finish_sum(const Action& update) {
+  require_updatable(update.stage);
+  return replicas_.finish_gradient(update.stage);
+}
+
 void RankStages::update(const Action& action) {
   if (context_->updates_in_lists) {
-    require_updatable(action.stage);
-    replicas_.finish_gradient(action.stage);
     finish_gradient(action.stage);
   }
   if (context_->updates) {
@@ -130,6 +133,7 @@ void RankStages::update(const Action& action) {
                    update_.clip_scope() == ClipScope::Stage
                        ? norm_of(squared_norms_.at(action.stage))
                        : model_norm_);
+    replicas_.begin_share(action.stage);
   }
 }
 

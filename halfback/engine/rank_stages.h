@@ -47,6 +47,7 @@ class RankStages final : public ActionRunner {
   void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) override;
   std::size_t num_joined(std::span<const Action> weights) const override;
   void begin_reduction(const Action& action) override { replicas_.begin_reduction(action); }
+  std::optional<Span> finish_sum(const Action& update) override;
   void update(const Action& action) override;
 
   // Sets what an update after the lists needs, if it needs anything.
@@ -67,7 +68,7 @@ class RankStages final : public ActionRunner {
   const std::map<int, std::vector<double>>& losses() const { return losses_; }
 
  private:
-  // Throws ScheduleError if this U cannot come now.
+  // Throws ScheduleError if the U of a stage cannot come now.
   void require_updatable(int stage);
   GroupEnd group_end(const Action& action) const;
   void end_weight(const Action& action);

@@ -6,7 +6,6 @@
 
 #include <ATen/ops/empty_like.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace halfback {
@@ -15,7 +14,10 @@ Replicas::Replicas(int rank, const Parts& parts) : rank_(rank), parts_(parts) {
   const Placement& placement = parts.placement;
   for (int stage = 0; stage < placement.num_stages(); ++stage) {
     if (auto group = parts.world.split(placement.ranks_of(stage))) {
-      replicas_.emplace(stage, std::move(*group));
+      Group& replicas = replicas_.emplace(stage, std::move(*group)).first->second;
+      if (replicas.size() > 1) {
+        sums_.try_emplace(stage, rank, replicas, parts.device);
+      }
     }
   }
   for (std::size_t pair = 0; pair < parts.layout.tied.size(); ++pair) {
@@ -36,44 +38,42 @@ void Replicas::copy_values() {
 }
 
 void Replicas::begin_reduction(const Action& action) {
-  finish_gradient(action.stage);
+  ParameterStore& store = parts_.stages.at(action.stage)->store();
+  store.complete_gradients();
   parts_.device.wait();
-  if (!reduction_) {
-    reduction_.emplace(rank_, parts_.device);
-  }
-  reduction_->begin({.action = action,
-                     .gradients = parts_.stages.at(action.stage)->store().gradients(),
-                     .replicas = replicas_of(action.stage)});
-  begun_.insert(action.stage);
+  sums_.at(action.stage).begin(action, store.gradients());
 }
 
-int Replicas::first_micro_batch(int stage) const {
+// The span of a sum that no list has begun is that of its replica's first micro-batch.
+void Replicas::begin_unbegun(int stage) {
+  if (sums_.at(stage).has_begun()) {
+    return;
+  }
   int micro_batch = 0;
   while (parts_.placement.rank_of(stage, parts_.placement.replica_of(micro_batch)) != rank_) {
     ++micro_batch;
   }
-  return micro_batch;
+  begin_reduction({ActionKind::ReduceGradient, stage, micro_batch});
 }
 
-void Replicas::finish_gradient(int stage) { parts_.stages.at(stage)->store().complete_gradients(); }
+std::optional<Span> Replicas::finish_gradient(int stage) {
+  if (sums_.empty()) {
+    parts_.stages.at(stage)->store().complete_gradients();
+    return std::nullopt;
+  }
+  begin_unbegun(stage);
+  return sums_.at(stage).finish();
+}
 
 std::vector<Span> Replicas::finish_gradients() {
+  for (const auto& [stage, sum] : sums_) {
+    begin_unbegun(stage);
+  }
   std::vector<Span> spans;
-  if (parts_.placement.num_replicas() == 1) {
-    for (const auto& [number, stage] : parts_.stages) {
-      finish_gradient(number);
+  for (const auto& [number, stage] : parts_.stages) {
+    if (const auto span = finish_gradient(number)) {
+      spans.push_back(*span);
     }
-  } else {
-    for (const auto& [number, stage] : parts_.stages) {
-      if (begun_.count(number) == 0) {
-        begin_reduction({ActionKind::ReduceGradient, number, first_micro_batch(number)});
-      }
-    }
-    spans = reduction_->finish();
-    begun_.clear();
-    std::sort(spans.begin(), spans.end(), [](const Span& one, const Span& other) {
-      return one.action.stage < other.action.stage;
-    });
   }
   for (auto& [key, both] : ties_) {
     share_tied_gradient(parts_.layout.tied[key.first], both);
@@ -99,15 +99,18 @@ void Replicas::share_tied_gradient(const TiedPair& tied, Group& both) {
   own.add_(got);
 }
 
-void Replicas::share_updates() {
-  parts_.device.wait();
-  std::vector<std::unique_ptr<Exchange>> exchanges;
-  for (const auto& [number, stage] : parts_.stages) {
-    Group& replicas = replicas_of(number);
-    exchanges.push_back(replicas.begin_all_gather(
-        shards_of(stage->store().values(), static_cast<std::size_t>(replicas.size()))));
+void Replicas::begin_share(int stage) {
+  if (!parts_.shards_optimizer) {
+    return;
   }
-  for (const auto& exchange : exchanges) {
+  parts_.device.wait();
+  Group& replicas = replicas_of(stage);
+  shares_.push_back(replicas.begin_all_gather(shards_of(
+      parts_.stages.at(stage)->store().values(), static_cast<std::size_t>(replicas.size()))));
+}
+
+void Replicas::finish_shares() {
+  for (const auto& exchange : std::exchange(shares_, {})) {
     exchange->wait();
   }
 }

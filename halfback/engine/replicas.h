@@ -14,7 +14,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -33,6 +32,7 @@ class Replicas {
     RankStageMap& stages;
     Group& world;  // of all ranks
     const RankDevice& device;
+    bool shards_optimizer = false;
   };
   Replicas(int rank, const Parts& parts);
 
@@ -48,12 +48,15 @@ class Replicas {
   // stage.
   std::vector<Span> finish_gradients();
 
-  // The same for one stage that has neither replicas nor parameters tied to another's.
-  void finish_gradient(int stage);
+  // The same for one stage without parameters tied to another's.
+  std::optional<Span> finish_gradient(int stage);
 
-  // Sends the values that this rank's shard of the optimizer has updated to the other replicas, and
-  // receives theirs.
-  void share_updates();
+  // If this rank's shard of the optimizer has updated a part of a stage, begins to send its values
+  // to the other replicas and to receive theirs. Two ranks may update their stages in different
+  // orders, so it does not wait.
+  void begin_share(int stage);
+  // Waits for all that were begun.
+  void finish_shares();
 
   // Completes the optimizer's state of the chosen replicas of a stage, from the shards of all
   // replicas. Returns that of this rank's replica; nothing if it is not chosen.
@@ -62,8 +65,7 @@ class Replicas {
                                                                    const IsChosen& is_chosen);
 
  private:
-  // Returns the lowest micro-batch that passes through this rank's replica of a stage.
-  int first_micro_batch(int stage) const;
+  void begin_unbegun(int stage);
   // This rank's replica of a stage is its own member of the group.
   Group& replicas_of(int stage) { return replicas_.at(stage); }
   void share_tied_gradient(const TiedPair& tied, Group& both);
@@ -73,8 +75,8 @@ class Replicas {
   std::map<int, Group> replicas_;  // by stage of this rank: those that hold it
   // By pair and replica, if this rank holds either: the ranks of original and copy.
   std::map<std::pair<std::size_t, int>, Group> ties_;
-  std::optional<GradientReduction> reduction_;
-  std::set<int> begun_;  // stages whose sums are in progress
+  std::map<int, GradientReduction> sums_;  // by stage, if there are several replicas
+  std::vector<std::unique_ptr<Exchange>> shares_;
 };
 
 }  // namespace halfback

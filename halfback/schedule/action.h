@@ -5,7 +5,7 @@
 // "2F0.1" is the second; the first is "2F0".
 //
 // Two kinds have no micro-batch in text: "2U" and "2REDUCE_GRAD". With replicas of the weights, the
-// micro-batch of an action determines its replica, so REDUCE_GRAD carries the first one of its
+// micro-batch of an action determines its replica, so these two carry the first one of their
 // replica. A reader can set it because a rank holds only one replica of a stage.
 #pragma once
 

@@ -199,14 +199,14 @@ class Reader {
         .placement = header_.placement ? stated_placement(num_micro_batches) : inferred_placement(),
         .ranks = std::move(ranks_)};
     schedule.losses = stated_losses(schedule.num_stages());
-    if (has_reductions(schedule)) {
+    if (schedule.placement.num_replicas() > 1) {
       name_replicas(schedule);
     }
     return schedule;
   }
 
-  // Gives each REDUCE_GRAD the first micro-batch of the replica whose stage its rank holds. If its
-  // rank does not hold the stage, validate() reports the wrong rank.
+  // Gives each REDUCE_GRAD and U the first micro-batch of the replica whose stage its rank holds.
+  // If its rank does not hold the stage, validate() reports the wrong rank.
   static void name_replicas(Schedule& schedule) {
     const auto micro_batches =
         micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
@@ -220,7 +220,7 @@ class Reader {
     for (int rank = 0; rank < schedule.num_ranks(); ++rank) {
       for (Action& action : schedule.ranks[static_cast<std::size_t>(rank)]) {
         const auto found = first_of.find({rank, action.stage});
-        if (action.kind == ActionKind::ReduceGradient && found != first_of.end()) {
+        if (!has_micro_batch(action.kind) && found != first_of.end()) {
           action.micro_batch = found->second;
         }
       }

@@ -120,11 +120,25 @@ class Deadlock {
     if (is_message(action.kind)) {
       return wait_in_message(rank, action);
     }
+    if (action.kind == ActionKind::Update) {
+      return wait_for_sum(rank, action);
+    }
     if (streams_) {
       const Action receive = needed_receive(schedule_, action).value_or(action);
       return wait_in_stream(rank, receive, fmt::format("waits for {}", place(receive, rank)));
     }
     return wait_for_maker(rank, action);
+  }
+
+  // The wait of a U for a replica that has not come to its REDUCE_GRAD.
+  Wait wait_for_sum(int rank, const Action& update) const {
+    const auto micro_batches =
+        micro_batches_by_replica(schedule_.placement, schedule_.num_micro_batches);
+    const auto missing = std::ranges::find_if(micro_batches, [&](const std::vector<int>& own) {
+      return !is_past({ActionKind::ReduceGradient, update.stage, own.front()});
+    });
+    const Action sum{ActionKind::ReduceGradient, update.stage, missing->front()};
+    return {schedule_.placement.rank_of(sum), fmt::format("waits for {}", place(sum, rank))};
   }
 
   // The wait in a schedule without messages.
@@ -158,11 +172,12 @@ class Deadlock {
         });
   }
 
-  bool is_posted(const Action& message) const {
-    const int rank = schedule_.placement.rank_of(message);
+  // Returns whether the rank of an action is past it.
+  bool is_past(const Action& action) const {
+    const int rank = schedule_.placement.rank_of(action);
     const auto& list = schedule_.ranks[index(rank)];
     const auto end = list.begin() + stopped_at_[index(rank)];
-    return std::find(list.begin(), end, message) != end;
+    return std::find(list.begin(), end, action) != end;
   }
 
   // `message` has been posted on the rank and has not passed.
@@ -178,7 +193,7 @@ class Deadlock {
     }
     text += fmt::format(", whose other end is {}", place(other_end, rank));
     const Action* in_front = streams_->other_front(message);
-    if (!is_posted(other_end)) {
+    if (!is_past(other_end)) {
       text += fmt::format(", to which rank {} does not come", other);
     } else if (in_front != nullptr) {
       text += fmt::format(", behind {}", place(*in_front, rank));

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 
 namespace halfback {
@@ -31,15 +32,58 @@ struct ChannelState {
   int num_received = 0;
 };
 
+// Which sums over replicas have begun. In steps back to back, the sums of a stage come one after
+// the other, since none begins before the update after the last one.
+class ReplicaSums {
+ public:
+  explicit ReplicaSums(const Placement& placement)
+      : placement_(placement),
+        by_stage_(static_cast<std::size_t>(placement.num_stages())),
+        ended_(by_stage_.size()),
+        by_replica_(by_stage_.size() * placement.replicas.size()) {}
+
+  void add(const Action& reduction) {
+    ++by_stage_[static_cast<std::size_t>(reduction.stage)];
+    ++by_replica_[index(reduction)];
+  }
+
+  // Returns whether all replicas have come to the last REDUCE_GRAD before this U.
+  bool is_complete(const Action& update) const {
+    return by_stage_[static_cast<std::size_t>(update.stage)] >=
+           placement_.num_replicas() * by_replica_[index(update)];
+  }
+
+  void end(int stage) { ++ended_[static_cast<std::size_t>(stage)]; }
+  bool has_ended(const Action& update) const {
+    return ended_[static_cast<std::size_t>(update.stage)] >= by_replica_[index(update)];
+  }
+
+ private:
+  std::size_t index(const Action& action) const {
+    return static_cast<std::size_t>(placement_.replica_of(action.micro_batch)) * by_stage_.size() +
+           static_cast<std::size_t>(action.stage);
+  }
+
+  const Placement& placement_;
+  std::vector<int> by_stage_;
+  std::vector<int> ended_;       // by stage
+  std::vector<int> by_replica_;  // and stage
+};
+
 class Runner {
  public:
-  Runner(const Schedule& schedule, ChannelRule rule, const std::function<void(Position)>& on_done)
+  Runner(const Schedule& schedule,
+         ChannelRule rule,
+         const std::function<void(Position)>& on_done,
+         const std::function<int(const std::set<int>&)>& next_sum)
       : schedule_(schedule),
         rule_(rule),
         on_done_(on_done),
+        next_sum_(next_sum),
         with_messages_(has_messages(schedule)),
         channels_(schedule.placement),
         states_(static_cast<std::size_t>(channels_.count())),
+        sums_(schedule.placement),
         cursors_(schedule.ranks.size(), 0),
         queued_(schedule.ranks.size(), false) {
     if (with_messages_ && rule.streams != Streams::None) {
@@ -57,7 +101,7 @@ class Runner {
     for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
       wake(rank);
     }
-    while (!queue_.empty()) {
+    while (!queue_.empty() || update_next()) {
       const int rank = queue_.back();
       queue_.pop_back();
       queued_[index(rank)] = false;
@@ -88,12 +132,57 @@ class Runner {
 
   void advance(int rank) {
     while (const Action* action = current(rank)) {
-      const bool done =
-          is_message(action->kind) ? pass_message(rank, *action) : compute(rank, *action);
-      if (!done) {
+      if (!pass(rank, *action)) {
         return;
       }
     }
+  }
+
+  // Completes the current action of a rank if it does not wait.
+  bool pass(int rank, const Action& action) {
+    if (is_message(action.kind)) {
+      return pass_message(rank, action);
+    }
+    if (has_micro_batch(action.kind) || schedule_.placement.num_replicas() == 1) {
+      return compute(rank, action);
+    }
+    const bool is_sum = action.kind == ActionKind::ReduceGradient;
+    if (is_sum) {
+      sums_.add(action);
+    }
+    const bool passes = is_sum || sums_.has_ended(action);
+    if (passes) {
+      complete(rank);
+    } else {
+      at_update_[action.stage].insert(rank);
+    }
+    update_can_pass(action.stage);
+    return passes;
+  }
+
+  // Notes a stage if a rank is at its U and need not wait.
+  void update_can_pass(int stage) {
+    const auto ranks = at_update_.find(stage);
+    if (ranks != at_update_.end() && !ranks->second.empty() &&
+        sums_.is_complete(*current(*ranks->second.begin()))) {
+      summed_.insert(stage);
+    }
+  }
+
+  // Completes the U of a stage on all ranks that are at it.
+  bool update_next() {
+    if (summed_.empty()) {
+      return false;
+    }
+    const int stage = next_sum_ ? next_sum_(summed_) : *summed_.begin();
+    summed_.erase(stage);
+    sums_.end(stage);
+    const std::set<int> ranks = std::exchange(at_update_[stage], {});
+    for (const int rank : ranks) {
+      complete(rank);
+      wake(rank);
+    }
+    return true;
   }
 
   void complete(int rank) {
@@ -202,10 +291,14 @@ class Runner {
   const Schedule& schedule_;
   ChannelRule rule_;
   const std::function<void(Position)>& on_done_;
+  const std::function<int(const std::set<int>&)>& next_sum_;
   bool with_messages_;
   Channels channels_;
   std::vector<ChannelState> states_;
   std::optional<detail::MessageStreams> streams_;
+  ReplicaSums sums_;
+  std::map<int, std::set<int>> at_update_;  // by stage: the ranks that have come to its U
+  std::set<int> summed_;                    // stages of those that need not wait
   std::vector<int> cursors_;
   std::vector<bool> queued_;
   std::vector<int> queue_;
@@ -241,8 +334,9 @@ ChannelRule parse_channel_rule(std::string_view text) {
 
 DryRun dry_run(const Schedule& schedule,
                ChannelRule rule,
-               const std::function<void(Position)>& on_done) {
-  return Runner(schedule, rule, on_done).run();
+               const std::function<void(Position)>& on_done,
+               const std::function<int(const std::set<int>& stages)>& next_sum) {
+  return Runner(schedule, rule, on_done, next_sum).run();
 }
 
 }  // namespace halfback

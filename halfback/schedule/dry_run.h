@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <limits>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,10 +56,13 @@ struct DryRun {
 // Runs the lists and calls on_done for each action as it completes. In this order, everything that
 // an action waits for comes before it; with streams, a message completes when it is posted. Without
 // messages, F, I and B wait for the other stage's compute action; with messages, receives wait for
-// sends. Expects stages, micro-batches and message pairs as validate() checks them. Linear in the
-// number of actions.
+// sends. With replicas of the weights, U waits for the REDUCE_GRAD of all of them; when no rank can
+// do anything else, `next_sum` chooses whose sum ends next, among the stages that are at U and need
+// not wait; without it, the first. Expects stages, micro-batches and message pairs as validate()
+// checks them. Linear in the number of actions.
 DryRun dry_run(const Schedule& schedule,
                ChannelRule rule,
-               const std::function<void(Position)>& on_done = {});
+               const std::function<void(Position)>& on_done = {},
+               const std::function<int(const std::set<int>& stages)>& next_sum = {});
 
 }  // namespace halfback

@@ -23,7 +23,7 @@ enum class ActionKind : std::uint8_t {
   SendBackward,    // SEND_B: gradient to the previous stage
   RecvBackward,    // RECV_B: gradient from the next stage
   ReduceGradient,  // REDUCE_GRAD: the sum of a stage's gradients over all replicas begins
-  Update,          // U: optimizer update of a stage; its micro-batch is 0
+  Update,          // U: optimizer update of a stage
 };
 
 inline constexpr int kNumActionKinds = 10;

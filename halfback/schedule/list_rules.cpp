@@ -38,7 +38,8 @@ class ListRules {
         with_messages_(has_messages(schedule)),
         micro_batches_(micro_batches_by_replica(schedule.placement, schedule.num_micro_batches)),
         num_weights_(micro_batches_.size() * static_cast<std::size_t>(schedule.num_stages()), 0),
-        closed_(num_weights_.size(), false) {}
+        reduced_(num_weights_.size(), false),
+        updated_(num_weights_.size(), false) {}
 
   void check() {
     for_each([&](const Action& action) { check_range(action); });
@@ -104,14 +105,8 @@ class ListRules {
       fail(fmt::format("{} names micro-batch {}; the micro-batches are 0 to {}", to_string(action),
                        action.micro_batch, num_micro_batches - 1));
     }
-    if (action.kind == ActionKind::Update && schedule_.placement.num_replicas() > 1) {
-      fail(fmt::format(
-          "{} updates one of {} replicas of stage {}; with replicas the update comes after "
-          "the last action",
-          to_string(action), schedule_.placement.num_replicas(), action.stage));
-    }
-    if (action.kind == ActionKind::ReduceGradient) {
-      check_reduction_range(action);
+    if (!has_micro_batch(action.kind)) {
+      check_closing_range(action);
     }
     const int rank = schedule_.placement.rank_of(action);
     if (rank != position_.rank) {
@@ -120,8 +115,8 @@ class ListRules {
     }
   }
 
-  void check_reduction_range(const Action& action) const {
-    if (schedule_.placement.num_replicas() < 2) {
+  void check_closing_range(const Action& action) const {
+    if (action.kind == ActionKind::ReduceGradient && schedule_.placement.num_replicas() < 2) {
       fail(fmt::format("{} sums the gradients of replicas; there is one replica of the weights",
                        to_string(action)));
     }
@@ -182,12 +177,13 @@ class ListRules {
     seen(action) = static_cast<KindBits>(seen(action) | bit(action.kind));
   }
 
-  // For U, or with replicas REDUCE_GRAD.
+  // For U and REDUCE_GRAD.
   void check_closing(const Action& action) {
     require_backward_exists(action, "its weights stay as they are");
     const bool is_update = action.kind == ActionKind::Update;
     const std::size_t at = replica_stage(action);
-    if (closed_[at]) {
+    std::vector<bool>& closed = is_update ? updated_ : reduced_;
+    if (closed[at]) {
       fail(fmt::format("{} comes a second time (first at {}); a step {} a stage once",
                        to_string(action), place(action), is_update ? "updates" : "reduces"));
     }
@@ -197,7 +193,14 @@ class ListRules {
                        to_string(action), num_weights_[at], num_needed, action.stage,
                        is_update ? "an update" : "a reduction"));
     }
-    closed_[at] = true;
+    if (is_update && micro_batches_.size() > 1 && !reduced_[at]) {
+      const Action reduction = action.as(ActionKind::ReduceGradient);
+      fail(
+          fmt::format("{} comes before {} ({}); an update of replicas needs the sum of their "
+                      "gradients",
+                      to_string(action), to_string(reduction), place(reduction)));
+    }
+    closed[at] = true;
   }
 
   void check_once(const Action& action) {
@@ -294,22 +297,22 @@ class ListRules {
         check_complete_pair(stage, micro_batch);
       }
     }
-    check_all_closed();
+    check_all_closed(ActionKind::ReduceGradient, reduced_);
+    check_all_closed(ActionKind::Update, updated_);
   }
 
-  void check_all_closed() {
-    if (std::find(closed_.begin(), closed_.end(), true) == closed_.end()) {
+  void check_all_closed(ActionKind kind, const std::vector<bool>& closed) {
+    if (std::find(closed.begin(), closed.end(), true) == closed.end()) {
       return;
     }
-    const bool are_updates = micro_batches_.size() == 1;
-    const ActionKind kind = are_updates ? ActionKind::Update : ActionKind::ReduceGradient;
     for (const std::vector<int>& micro_batches : micro_batches_) {
       for (int stage = 0; stage < schedule_.num_stages(); ++stage) {
         const Action closing{kind, stage, micro_batches.front()};
-        if (!closed_[replica_stage(closing)] && schedule_.losses.has_backward(stage)) {
+        if (!closed[replica_stage(closing)] && schedule_.losses.has_backward(stage)) {
           fail_missing(closing,
-                       are_updates ? "all stages that train are updated, or none is"
-                                   : "every replica of a stage that trains is reduced, or none is");
+                       kind == ActionKind::Update
+                           ? "all stages that train are updated, or none is"
+                           : "every replica of a stage that trains is reduced, or none is");
         }
       }
     }
@@ -343,7 +346,8 @@ class ListRules {
   std::vector<KindBits> seen_;  // by stage and micro-batch: bits of the kinds seen so far
   std::vector<std::vector<int>> micro_batches_;  // by replica
   std::vector<int> num_weights_;                 // by replica and stage
-  std::vector<bool> closed_;                     // by replica and stage: U or REDUCE_GRAD seen
+  std::vector<bool> reduced_;                    // by replica and stage: REDUCE_GRAD seen
+  std::vector<bool> updated_;                    // by replica and stage: U seen
 };
 
 using ChannelSends = std::vector<std::vector<Action>>;

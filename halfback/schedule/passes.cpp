@@ -47,14 +47,8 @@ void append_lists(const Schedule& schedule,
                   int pipeline,
                   std::vector<std::vector<Action>>& result) {
   for (std::vector<Action> list : schedule.ranks) {
+    std::erase_if(list, [](const Action& action) { return action.kind == ActionKind::Update; });
     for (Action& action : list) {
-      if (action.kind == ActionKind::Update) {
-        throw ConfigError(fmt::format(
-            "data parallelism: {} updates a stage inside the step; with replicas of the weights "
-            "updates come after the last action: leave U out of a file, give a family "
-            "--stage-updates off",
-            to_string(action)));
-      }
       action.micro_batch += pipeline * schedule.num_micro_batches;
     }
     result.push_back(std::move(list));
@@ -166,14 +160,24 @@ Schedule data_parallel(const Schedule& schedule, int num_pipelines) {
     append_placement(schedule, pipeline, result.placement);
     append_lists(schedule, pipeline, result.ranks);
   }
-  return add_gradient_reductions(result);
+  result = add_gradient_reductions(result);
+  return has_updates(schedule) ? add_updates(result) : result;
 }
 
 Schedule add_updates(const Schedule& schedule) {
-  if (schedule.placement.num_replicas() > 1 || has_updates(schedule)) {
-    throw ConfigError(fmt::format(
-        "{}: {}, so stages are not updated one by one; leave --stage-updates out", schedule.name,
-        has_updates(schedule) ? "it has U" : "it has replicas of the weights"));
+  if (has_updates(schedule)) {
+    throw ConfigError(
+        fmt::format("{}: it has U already; leave --stage-updates out", schedule.name));
+  }
+  if (schedule.placement.num_replicas() > 1) {
+    return rewrite_lists(add_gradient_reductions(schedule), [](const auto& list, auto& result) {
+      result = list;
+      for (const Action& action : list) {
+        if (action.kind == ActionKind::ReduceGradient) {
+          result.push_back(action.as(ActionKind::Update));
+        }
+      }
+    });
   }
   std::vector<int> num_left(static_cast<std::size_t>(schedule.num_stages()),
                             schedule.num_micro_batches);
@@ -205,13 +209,17 @@ Schedule repeat_steps(const Schedule& schedule, int num_steps) {
     repeated.reserve(list.size() * static_cast<std::size_t>(num_steps));
     for (int step = 0; step < num_steps; ++step) {
       for (Action action : list) {
-        action.micro_batch +=
-            action.kind == ActionKind::Update ? 0 : step * schedule.num_micro_batches;
+        action.micro_batch += has_micro_batch(action.kind) ? step * schedule.num_micro_batches : 0;
         repeated.push_back(action);
       }
     }
   });
   result.num_micro_batches *= num_steps;
+  const std::vector<int>& replica_of = schedule.placement.replica_of_micro_batch;
+  for (int step = 1; step < num_steps; ++step) {
+    result.placement.replica_of_micro_batch.insert(result.placement.replica_of_micro_batch.end(),
+                                                   replica_of.begin(), replica_of.end());
+  }
   return result;
 }
 

@@ -25,14 +25,16 @@ Schedule add_gradient_reductions(const Schedule& schedule);
 // Returns `num_pipelines` copies of the schedule side by side, as replicas of the weights that
 // share the step: pipeline d has the d-th block of ranks and the d-th block of micro-batches, so 2
 // pipelines have twice the ranks and twice the micro-batches. Replicas within the schedule remain
-// in each pipeline. Includes add_gradient_reductions(). Throws ConfigError for a number below 1,
-// for more than kMaxIndex ranks or micro-batches, for more than kMaxActions actions, and for lists
-// with U.
+// in each pipeline. Includes add_gradient_reductions(), and add_updates() if the schedule has U.
+// Throws ConfigError for a number below 1, for more than kMaxIndex ranks or micro-batches, and for
+// more than kMaxActions actions.
 Schedule data_parallel(const Schedule& schedule, int num_pipelines);
 
 // Returns the schedule with U right after the last W or B of each stage, so that a stage can start
-// its next step as soon as its own step is done. Throws ConfigError for several replicas of the
-// weights, whose gradients are summed before an update, and for a schedule that has U.
+// its next step as soon as its own step is done. With several replicas of the weights, whose
+// gradients are summed before an update, it includes add_gradient_reductions() and puts U at the
+// end of each list, so that the sums overlap with what the rank still computes. Throws ConfigError
+// for a schedule that has U.
 Schedule add_updates(const Schedule& schedule);
 
 // Returns several steps back to back, with consecutive micro-batch numbers: each list is repeated.

@@ -7,12 +7,13 @@
 //             if no gradient reaches the stage
 //   place     a stage computes, sends and receives only on its own rank: with several replicas, the
 //             rank of the micro-batch's replica
-//   order     on a rank, F before I before W; U after all actions of its stage; a stage after the
-//             stage that it takes from, if one rank holds both. So all that F kept is freed at the
-//             end
+//   order     on a rank, F before I before W; a stage after the stage that it takes from, if one
+//             rank holds both. So all that F kept is freed at the end
 //   reduce    with several replicas, one REDUCE_GRAD for each replica of a stage, after all its
 //             weight gradients, or none at all, which means after the last action; with one
 //             replica, none
+//   update    one U for each replica of a stage, after all its weight gradients and, with several
+//             replicas, after its REDUCE_GRAD, or none at all, which means after the last action
 //   messages  (if there are any) each tensor that crosses ranks is sent once, after it is made, and
 //             received once, before it is taken; the k-th send of a channel is its k-th receive; no
 //             gradient is sent that the losses do not have

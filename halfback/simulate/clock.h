@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -35,7 +36,7 @@ class Clock {
         capacity_(options.channel.capacity),
         with_messages_(has_messages(schedule)),
         after_lists_(actions_after_lists(schedule, costs)),
-        reductions_(schedule.num_stages()),
+        reductions_(schedule.placement, schedule.num_ranks()),
         channels_(schedule.placement),
         links_(make_links<Traces>(channels_, costs)) {
     make_ranks();
@@ -43,6 +44,7 @@ class Clock {
                       static_cast<std::size_t>(schedule.num_micro_batches);
     activation_arrival_.resize(size);
     gradient_arrival_.resize(size);
+    sum_end_.resize(schedule.placement.replicas.size() * index(schedule.num_stages()));
     if (options.keeps_timeline) {
       spans_.resize(static_cast<std::size_t>(num_actions_));
     }
@@ -61,10 +63,25 @@ class Clock {
         return receive(rank, action);
       case KindClass::Reduce:
         return reductions_.add({action, rank.number, rank.next++, rank.free});
-      case KindClass::Compute:
       case KindClass::Update:
+        return update(rank, action);
+      case KindClass::Compute:
         return compute(rank, action);
     }
+  }
+
+  // Runs reductions until that of one of these stages, and returns it. All that the lists have not
+  // reached by now begin later.
+  int run_reduction(const std::set<int>& stages) {
+    const auto next =
+        std::ranges::find_if(stages, [&](int stage) { return unasked_.count(stage) > 0; });
+    int stage = next == stages.end() ? reduce_first() : *next;
+    while (stages.count(stage) == 0) {
+      unasked_.insert(stage);
+      stage = reduce_first();
+    }
+    unasked_.erase(stage);
+    return stage;
   }
 
   // Runs the actions after the lists.
@@ -74,9 +91,12 @@ class Clock {
         reductions_.add({action, rank.number, rank.next++, rank.free});
       }
     });
-    reduce();
+    while (!reductions_.is_empty()) {
+      reduce_first();
+    }
     Time all_ended;
-    for (const Rank& rank : ranks_) {
+    for (Rank& rank : ranks_) {
+      wait_for(rank.sums_end, rank.free);
       wait_for(rank.free, all_ended);
     }
     for_each_after([&](Rank& rank, const Action& action) {
@@ -123,6 +143,7 @@ class Clock {
     ActionNumber first = 0;
     ActionNumber next = 0;
     Time free;
+    Time sums_end;  // of all that have run
     double slowdown = 1.0;
     double busy = 0.0;
     RankPeriod period;
@@ -151,14 +172,28 @@ class Clock {
     }
   }
 
-  // Sets the times of all reductions; a rank is free once its last one has ended.
-  void reduce() {
-    reductions_.run(schedule_.num_ranks(), duration_,
-                    [this](const auto& replica, Time start, double end) {
-                      Rank& rank = ranks_[index(replica.rank)];
-                      note(rank, replica.number, replica.action, start, end);
-                      wait_for(Time(end, replica.number), rank.free);
-                    });
+  // Sets the time of the first reduction, and returns its stage.
+  int reduce_first() {
+    return reductions_.run_first(duration_, [this](const auto& replica, Time start, double end) {
+      Rank& rank = ranks_[index(replica.rank)];
+      note(rank, replica.number, replica.action, start, end);
+      wait_for(Time(end, replica.number), rank.sums_end);
+      sum_end(replica.action) = Time(end, replica.number);
+    });
+  }
+
+  // When the sum of a replica's gradients ends, by its REDUCE_GRAD or its U.
+  Time& sum_end(const Action& action) {
+    return sum_end_[index(schedule_.placement.replica_of(action.micro_batch)) *
+                        index(schedule_.num_stages()) +
+                    index(action.stage)];
+  }
+
+  void update(Rank& rank, const Action& action) {
+    if (schedule_.placement.num_replicas() > 1) {
+      wait_for(sum_end(action), rank.free);
+    }
+    compute(rank, action);
   }
 
   // When a stage's input, or the gradient of its output, arrives: a message, or the tensor that an
@@ -268,6 +303,8 @@ class Clock {
   std::vector<Rank> ranks_;
   std::vector<Time> activation_arrival_;  // by stage and micro-batch
   std::vector<Time> gradient_arrival_;
+  std::vector<Time> sum_end_;  // by replica and stage
+  std::set<int> unasked_;      // stages whose sums have run before an update asked for them
   ActionNumber num_actions_ = 0;
   std::vector<Span> spans_;
   std::vector<ActionNumber> causes_;

@@ -57,8 +57,9 @@ void check_request(const Schedule& schedule,
 
 template <typename Clock>
 void run_lists(const Schedule& schedule, const SimulateOptions& options, Clock& clock) {
-  const DryRun run =
-      dry_run(schedule, options.channel, [&clock](Position position) { clock.run(position); });
+  const DryRun run = dry_run(
+      schedule, options.channel, [&clock](Position position) { clock.run(position); },
+      [&clock](const std::set<int>& stages) { return clock.run_reduction(stages); });
   if (!run.finished) {
     // Validation reports which ranks wait for each other.
     validate(schedule, {.channel = options.channel});

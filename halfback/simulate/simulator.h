@@ -11,10 +11,11 @@
 // the same as with messages added, unless messages block a rank: occupied senders and bounded
 // channels need messages.
 //
-// A rank does not wait at a REDUCE_GRAD. The reduction begins when all replicas of its stage have
-// reached it and none of their ranks is in another reduction: a rank takes part in one at a time,
-// in the order in which they could begin. Replicas without REDUCE_GRAD in their lists are reduced
-// after the lists. The step ends with the last reduction, and updates wait for those of their rank.
+// A rank does not wait at a REDUCE_GRAD, but at a U for the reduction of its stage. A reduction
+// begins when all replicas of its stage have reached it and none of their ranks is in another
+// reduction: a rank takes part in one at a time, in the order in which they could begin. Replicas
+// without REDUCE_GRAD in their lists are reduced after the lists. The step ends with the last
+// reduction, and updates after the lists wait for those of their rank.
 #pragma once
 
 #include "halfback/schedule/dry_run.h"

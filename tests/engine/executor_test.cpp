@@ -33,6 +33,10 @@ class NotingRunner final : public ActionRunner {
     return std::min<std::size_t>(weights.size(), 2);
   }
   void begin_reduction(const Action& action) override { calls.push_back(to_string(action)); }
+  std::optional<Span> finish_sum(const Action& update) override {
+    calls.push_back("sum before " + to_string(update));
+    return std::nullopt;
+  }
   void update(const Action& action) override { calls.push_back(to_string(action)); }
 
   std::vector<std::string> calls;
@@ -64,8 +68,8 @@ TEST_F(ExecutorTest, UpdatesWhereTheListSaysAndBehindIt) {
   run("# halfback schedule name=x micro_batches=1 placement=0,0\n"
       "0F0,1F0,1B0,1U,0B0,0U\n");
   executor_.run_behind({ActionKind::Update, 1, 0});
-  EXPECT_EQ(runner_.calls,
-            (std::vector<std::string>{"0F0", "1F0(0)", "1B0", "1U", "0B0(1)", "0U", "1U"}));
+  EXPECT_EQ(runner_.calls, (std::vector<std::string>{"0F0", "1F0(0)", "1B0", "sum before 1U", "1U",
+                                                     "0B0(1)", "sum before 0U", "0U", "1U"}));
   ASSERT_EQ(executor_.spans().size(), 7U);
   EXPECT_EQ(to_string(executor_.spans()[3].action), "1U");
   EXPECT_EQ(to_string(executor_.spans()[6].action), "1U");

@@ -4,6 +4,7 @@
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
 #include "tests/support/errors.h"
+#include "tests/support/schedules.h"
 #include "tests/support/small_model.h"
 
 #include <gtest/gtest.h>
@@ -153,6 +154,30 @@ TEST(ReplicasTest, AListWithoutReductionsReducesAtItsEnd) {
                   [](const Action& action) { return action.kind == ActionKind::ReduceGradient; });
   }
   expect_plain_bits(schedule, 2);
+}
+
+TEST(ReplicasTest, UpdatesInListsHaveTheBitsOfThoseAfterThem) {
+  PipelineOptions options = parity_options();
+  options.update.clip_norm = 0.0;
+  for (const bool shards_optimizer : {false, true}) {
+    options.shards_optimizer = shards_optimizer;
+    expect_plain_bits(add_updates(replicated({"1f1b", 2, 2, true}, 3)), 3, options);
+    expect_plain_bits(add_updates(replicated({"zb-h1", 4, 4, true}, 2)), 2, options);
+    expect_plain_bits(add_updates(replicated({"chimera", 4, 4, true}, 1)), 2, options);
+    expect_plain_bits(add_updates(replicated({"bitpipe", 4, 4, true}, 2)), 4, options);
+  }
+}
+
+// The sum of stage 0 can end only after the update of stage 1 on rank 0, whose sum rank 1 begins
+// last.
+TEST(ReplicasTest, SumsThatRanksBeginInOtherOrdersDoNotWaitForEachOther) {
+  PipelineOptions options = parity_options();
+  options.update.clip_norm = 0.0;
+  expect_plain_bits(
+      testing::parse("# halfback schedule micro_batches=2 placement=0,0|1,1 replicas=0,1\n"
+                     "0F0,1F0,1B0,0B0,1REDUCE_GRAD,1U,0REDUCE_GRAD,0U\n"
+                     "0F1,1F1,1B1,0B1,0REDUCE_GRAD,1REDUCE_GRAD,1U,0U\n"),
+      2, options);
 }
 
 TEST(ReplicasTest, ReductionsHaveSpans) {

@@ -2,6 +2,7 @@
 #include "halfback/base/error.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/schedule/families.h"
+#include "halfback/schedule/passes.h"
 #include "tests/support/errors.h"
 #include "tests/support/local_reference.h"
 #include "tests/support/local_runs.h"
@@ -48,10 +49,12 @@ class StepsWithoutBarrierTest : public OneThreadTest {
                                     const PipelineOptions& options,
                                     const std::function<bool(int)>& drains) {
     SCOPED_TRACE(model.name + " " + schedule.name);
-    LocalReference reference(build(model, schedule, LocalHead::Linear), schedule.losses,
-                             options.stage, options.update);
+    const auto build_stages = [&] { return build(model, schedule, LocalHead::Linear); };
+    Stage::Options in_groups = options.stage;
+    in_groups.gradient_groups = schedule.placement.num_replicas();
+    LocalReference reference(build_stages(), schedule.losses, in_groups, options.update);
     reference.initialize(kSeed);
-    Pipeline pipeline(build(model, schedule, LocalHead::Linear), make_runnable(schedule), options);
+    Pipeline pipeline(build_stages, make_runnable(schedule), options);
     pipeline.initialize(kSeed);
     std::vector<std::vector<double>> expected;
     std::vector<std::vector<double>> found;
@@ -65,13 +68,14 @@ class StepsWithoutBarrierTest : public OneThreadTest {
       }
     }
     ASSERT_EQ(found, expected);
-    for (int stage = 0; stage < schedule.num_stages(); ++stage) {
-      ParameterStore& own = pipeline.stage(stage).store();
-      ASSERT_TRUE(same_values(own.values(), reference.store(stage).values())) << "stage " << stage;
+    for (const LocalStage& local : pipeline.local_stages()) {
+      SCOPED_TRACE(local.number);
+      ParameterStore& own = local.stage->store();
+      ParameterStore& expected_store = reference.store(local.number);
+      ASSERT_TRUE(same_values(own.values(), expected_store.values()));
       ASSERT_TRUE(!own.statistics().defined() ||
-                  same_values(own.statistics(), reference.store(stage).statistics()))
-          << "stage " << stage;
-      ASSERT_TRUE(pipeline.stage(stage).is_idle()) << "stage " << stage;
+                  same_values(own.statistics(), expected_store.statistics()));
+      ASSERT_TRUE(local.stage->is_idle());
     }
   }
 };
@@ -92,6 +96,26 @@ TEST_F(StepsWithoutBarrierTest, StepsWithoutABarrierHaveTheBitsOfTheReference) {
       expect_reference_bits(model(name), schedule, local_options(kind), never);
       expect_reference_bits(model(name), schedule, local_options(kind), sometimes);
     }
+  }
+}
+
+TEST_F(StepsWithoutBarrierTest, TwoReplicasHaveTheBitsOfTwoGradientGroups) {
+  for (const char* name : {"Mlp", "Llama"}) {
+    for (const Schedule& one :
+         {family("local-greedy", 2), family("local-chunked", 3, {.chunks = 2}),
+          family("local-overlapping", 3, {.window = 2}),
+          family("local-interlocking", 3, {.distance = 1}), family("local-last", 3)}) {
+      for (const bool shards_optimizer : {false, true}) {
+        PipelineOptions options = local_options();
+        options.shards_optimizer = shards_optimizer;
+        for (const int period : {100, 1, 3}) {
+          expect_reference_bits(model(name), data_parallel(one, 2), options,
+                                [=](int step) { return step % period == 0; });
+        }
+      }
+    }
+    expect_reference_bits(model(name), family("chimera", 2, {.stage_updates = true}),
+                          local_options(), [](int) { return false; });
   }
 }
 

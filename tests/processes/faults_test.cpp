@@ -29,11 +29,11 @@ TEST_F(FaultTest, AKilledProcessEndsTheRunWhereverItWas) {
 
 TEST_F(FaultTest, AStoppedProcessIsMissedAndEnded) {
   std::mt19937 random(8);
-  const auto run = start("--timeout 2");
+  const auto run = start("--timeout 10");
   run->wait_for("step 51/");
   disturb(1, SIGSTOP, random);
   expect_one_failure(*run, {"process 1 (ranks 2-3",
-                            "has sent no heartbeat for 2 s; last known position: ", "rank 0 is ",
+                            "has sent no heartbeat for 10 s; last known position: ", "rank 0 is ",
                             "rank 3 is ", "this run has no checkpoint yet"});
 }
 

@@ -16,10 +16,13 @@ class LocalRunsTest : public ProcessTrainingTest {};
 
 TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
   for (const char* scheme :
-       {"greedy", "chunked", "overlapping --window 3", "interlocking", "interlocking --distance 2",
-        "1f1b --losses 0:0,2:1,3:none --loss-weights mean"}) {
+       {"greedy --ranks 4", "chunked --ranks 4", "overlapping --window 3 --ranks 4",
+        "interlocking --ranks 4", "interlocking --distance 2 --ranks 4",
+        "1f1b --losses 0:0,2:1,3:none --loss-weights mean --ranks 4",
+        "interlocking --ranks 2 --data-parallel 2",
+        "greedy --ranks 2 --data-parallel 2 --shard-optimizer"}) {
     const std::string options = fmt::format(
-        "--scheme {} --clip-scope stage --layers 4 --ranks 4 --micro-batches 4 "
+        "--scheme {} --clip-scope stage --layers 4 --micro-batches 4 "
         "--steps 20 --checkpoint-every 7 --checkpoint ",
         scheme);
     output_of(train(options + path("one")));

@@ -181,9 +181,6 @@ TEST(LocalFamiliesTest, SizesThatDoNotFitAreNamed) {
             "local-interlocking: --distance 4 on 4 ranks; it is 1 to 3");
   EXPECT_EQ(text("local-greedy", {.num_ranks = 4, .num_micro_batches = 1, .window = 2}),
             "local-greedy: it takes no --window; leave the option out");
-  EXPECT_TRUE(
-      has_text(text("chimera", {.num_ranks = 4, .num_micro_batches = 4, .stage_updates = true}),
-               "chimera: it has replicas of the weights, so stages are not updated one by one"));
 }
 
 }  // namespace

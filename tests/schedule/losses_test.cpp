@@ -274,8 +274,14 @@ TEST(UpdatesTest, StandAfterTheLastWeightGradientOfTheirStage) {
   EXPECT_EQ(testing::list_text(schedule, 1), "1F0 1I0 1F1 1I1 1W0 1W1 1U");
   validate(add_communication(schedule));
   EXPECT_TRUE(has_text(error_of([&] { add_updates(schedule); }), "1f1b-1: it has U"));
-  EXPECT_TRUE(has_text(error_of([] { add_updates(testing::family("chimera", 4)); }),
-                       "chimera: it has replicas of the weights"));
+}
+
+TEST(UpdatesTest, OfReplicasStandAtTheEndInTheOrderOfTheReductions) {
+  const Schedule schedule = add_updates(testing::family("chimera", 2));
+  EXPECT_EQ(testing::list_text(schedule, 0),
+            "0F0 1F1 1I1 0I0 0W0 0REDUCE_GRAD 1W1 1REDUCE_GRAD 0U 1U");
+  validate(add_communication(schedule));
+  EXPECT_EQ(testing::parse(to_csv(schedule)).ranks, schedule.ranks);
 }
 
 TEST(UpdatesTest, StepsAreRepeatedWithTheMicroBatchesNumberedOn) {

@@ -17,7 +17,7 @@ Schedule any_family_schedule() {
   const std::string name = *rc::gen::elementOf(family_names());
   Schedule schedule = testing::family_or_on_four(name, *rc::gen::inRange(1, 5));
   if (*rc::gen::arbitrary<bool>()) {
-    schedule = data_parallel(testing::without(schedule, ActionKind::Update), 2);
+    schedule = data_parallel(schedule, 2);
   }
   return *rc::gen::arbitrary<bool>() ? add_communication(schedule) : schedule;
 }

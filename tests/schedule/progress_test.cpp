@@ -6,6 +6,7 @@
 #include "tests/support/random_schedule.h"
 #include "tests/support/schedules.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
@@ -167,6 +168,24 @@ TEST(ProgressTest, RanksThatOnlyWaitForTheCycleAreCounted) {
       << text;
 }
 
+// Rank 0 updates stage 0 before it gives rank 1 what leads there.
+TEST(ProgressTest, UpdatesOfReplicasWaitForTheReductionsOfAll) {
+  const std::string text =
+      "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"
+      "0F0,1F1,1B1,0B0,0REDUCE_GRAD,{}1REDUCE_GRAD,{}1U\n"
+      "0F1,1F0,1B0,0B1,1REDUCE_GRAD,{}0REDUCE_GRAD,{}0U\n";
+  const auto written = [&](const char* a, const char* b, const char* c, const char* d) {
+    return parse(fmt::format(fmt::runtime(text), a, b, c, d));
+  };
+  validate(written("", "0U,", "", "1U,"));
+  const std::string found = fault(written("0U,", "", "1U,", ""), kBuffered);
+  EXPECT_TRUE(has_text(found, "rank 0, position 5: 0U waits forever: 2 ranks wait")) << found;
+  EXPECT_TRUE(has_text(found,
+                       "  rank 0, position 5: 0U waits for 0REDUCE_GRAD (rank 1, position 6)\n"
+                       "  rank 1, position 5: 1U waits for 1REDUCE_GRAD (rank 0, position 6)\n"))
+      << found;
+}
+
 TEST(ProgressTest, ALongCycleIsCutShort) {
   // A loop whose ranks all want their second stage first.
   std::string text;
@@ -241,6 +260,9 @@ class Reference {
       if (rule_.streams != Streams::None && receive && !was_received(*receive)) {
         return false;
       }
+      if (action->kind == ActionKind::Update && !all_have_reduced(action->stage)) {
+        return false;
+      }
       pass(rank);
       return true;
     }
@@ -250,6 +272,19 @@ class Reference {
       return true;
     }
     return is_send(action->kind) ? send(rank, *action) : receive(rank, *action);
+  }
+
+  bool all_have_reduced(int stage) const {
+    for (std::size_t rank = 0; rank < at_.size(); ++rank) {
+      const auto& list = schedule_.ranks[rank];
+      const auto is_sum = [&](const Action& action) {
+        return action.kind == ActionKind::ReduceGradient && action.stage == stage;
+      };
+      if (std::any_of(list.begin() + static_cast<std::ptrdiff_t>(at_[rank]), list.end(), is_sum)) {
+        return false;
+      }
+    }
+    return true;
   }
 
   bool was_received(const Action& receive) const {
@@ -367,6 +402,9 @@ TEST(ProgressTest, EveryRuleAgreesWithTheReference) {
   const bool holds = rc::check([] {
     Dice dice(*rc::gen::arbitrary<unsigned>());
     Schedule schedule = add_communication(testing::random_schedule(dice, testing::WithCuts::Yes));
+    if (dice.toss()) {
+      schedule = testing::with_updates_of_replicas(dice, schedule);
+    }
     const int num_moves = *rc::gen::inRange(0, 4);
     for (int i = 0; i < num_moves; ++i) {
       move_message(schedule);

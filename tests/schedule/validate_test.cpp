@@ -252,7 +252,7 @@ TEST(ValidateTest, RejectsBadReplicas) {
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.ranks[0].push_back({ActionKind::Update, 0, 0});
                        }),
-                       "0U updates one of 2 replicas of stage 0"));
+                       "0U comes before 0REDUCE_GRAD (missing); an update of replicas needs"));
   EXPECT_TRUE(has_text(error([](Schedule& s) {
                          s.placement.replica_of_micro_batch = {1, 1};
                        }),
@@ -281,10 +281,32 @@ TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll
   wide.ranks[0].back().micro_batch = 1;
   EXPECT_TRUE(has_text(error_of([&] { validate(wide); }),
                        "0REDUCE_GRAD carries micro-batch 1; it is the first of its replica, 0"));
+  wide.ranks[0].back().micro_batch = 0;
+  wide.ranks[0].push_back({ActionKind::Update, 0, 1});
+  EXPECT_TRUE(has_text(error_of([&] { validate(wide); }),
+                       "0U carries micro-batch 1; it is the first of its replica, 0"));
   Schedule single = parse("0F0,0F1,0B0,0B1\n");
   single.ranks[0].push_back({ActionKind::ReduceGradient, 0, 0});
   EXPECT_TRUE(has_text(error_of([&] { validate(single); }),
                        "0REDUCE_GRAD sums the gradients of replicas; there is one replica"));
+}
+
+TEST(ValidateTest, UpdatesOfReplicasComeAfterTheirReductionsOnEveryReplicaOrNotAtAll) {
+  const Schedule schedule = add_updates(parse(kTwoReplicas));
+  validate(schedule);
+  const auto error = [&](const std::function<void(std::vector<Action>&)>& change) {
+    Schedule changed = schedule;
+    change(changed.ranks[0]);
+    return error_of([&] { validate(changed); });
+  };
+  EXPECT_TRUE(has_text(error([](auto& list) { std::swap(list[5], list.back()); }),
+                       "0U comes before 0REDUCE_GRAD (position 7); an update of replicas needs"));
+  EXPECT_TRUE(has_text(error([](auto& list) { list.push_back(list.back()); }),
+                       "0U comes a second time (first at position 7); a step updates"));
+  EXPECT_TRUE(has_text(error([](auto& list) { list.pop_back(); }),
+                       "the list ends and 0U is missing; all stages that train are updated"));
+  EXPECT_TRUE(has_text(error([](auto& list) { list.erase(list.begin() + 5); }),
+                       "0U comes before 0REDUCE_GRAD (missing)"));
 }
 
 }  // namespace

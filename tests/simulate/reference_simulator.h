@@ -5,6 +5,7 @@
 #include "halfback/simulate/simulator.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -26,9 +27,13 @@ class ReferenceSimulator {
     }
   }
 
+  // Where updates wait for reductions, the first of those whose time is known runs, and all times
+  // are found again.
   void solve() {
     solve_lists();
-    reduce();
+    while (reduce_first()) {
+      solve_lists();
+    }
   }
 
   double start(Position p) const { return is_reduction(p) ? reduced(p).first : value(starts_, p); }
@@ -36,24 +41,36 @@ class ReferenceSimulator {
 
  private:
   using Times = std::pair<double, double>;
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
 
   bool is_reduction(Position p) const {
     return action_at(schedule_, p).kind == ActionKind::ReduceGradient;
   }
   const Times& reduced(Position p) const { return reduced_.at({p.rank, p.index}); }
 
-  // Of the reductions left, the one that could have begun first goes next, after all before it that
-  // have a rank in common with it.
-  void reduce() {
-    std::map<int, std::vector<Position>> left;  // by stage
+  // Returns the reductions without a time, by stage and number on their rank.
+  std::map<std::pair<int, int>, std::vector<Position>> reductions_left() const {
+    std::map<std::pair<int, int>, std::vector<Position>> left;
     for (int rank = 0; rank < schedule_.num_ranks(); ++rank) {
       const auto& list = schedule_.ranks[static_cast<std::size_t>(rank)];
+      std::map<int, int> counts;
       for (int i = 0; i < static_cast<int>(list.size()); ++i) {
+        const int stage = list[static_cast<std::size_t>(i)].stage;
         if (is_reduction({rank, i})) {
-          left[list[static_cast<std::size_t>(i)].stage].push_back({rank, i});
+          const int number = counts[stage]++;
+          if (reduced_.count({rank, i}) == 0) {
+            left[{stage, number}].push_back({rank, i});
+          }
         }
       }
     }
+    return left;
+  }
+
+  // Of the reductions left, the one that could have begun first goes next, after all before it that
+  // have a rank in common with it.
+  bool reduce_first() {
+    const auto left = reductions_left();
     const auto ready = [&](const std::vector<Position>& replicas) {
       double time = 0.0;
       for (const Position& replica : replicas) {
@@ -61,32 +78,46 @@ class ReferenceSimulator {
       }
       return time;
     };
-    while (!left.empty()) {
-      auto first = left.begin();
-      for (auto other = left.begin(); other != left.end(); ++other) {
-        if (ready(other->second) < ready(first->second)) {
-          first = other;
-        }
-      }
-      double begin = ready(first->second);
-      for (const Position& replica : first->second) {
-        for (const auto& [earlier, times] : reduced_) {
-          begin = earlier.first == replica.rank ? std::max(begin, times.second) : begin;
-        }
-      }
-      const StageCost& cost = costs_.stage(first->first);
-      const int n = static_cast<int>(first->second.size());
-      double length = cost.reduce;
-      if (cost.reduce_bytes > 0) {
-        length += 2 * costs_.reduce_latency.value_or(costs_.latency) +
-                  2.0 * (n - 1) / n * cost.reduce_bytes /
-                      costs_.reduce_bandwidth.value_or(costs_.bandwidth);
-      }
-      for (const Position& replica : first->second) {
-        reduced_[{replica.rank, replica.index}] = {begin, begin + length};
-      }
-      left.erase(first);
+    if (left.empty()) {
+      return false;
     }
+    auto first = left.begin();
+    for (auto other = left.begin(); other != left.end(); ++other) {
+      if (ready(other->second) < ready(first->second)) {
+        first = other;
+      }
+    }
+    double begin = ready(first->second);
+    for (const Position& replica : first->second) {
+      for (const auto& [earlier, times] : reduced_) {
+        begin = earlier.first == replica.rank ? std::max(begin, times.second) : begin;
+      }
+    }
+    const StageCost& cost = costs_.stage(first->first.first);
+    const int n = static_cast<int>(first->second.size());
+    double length = cost.reduce;
+    if (cost.reduce_bytes > 0) {
+      length += 2 * costs_.reduce_latency.value_or(costs_.latency) +
+                2.0 * (n - 1) / n * cost.reduce_bytes /
+                    costs_.reduce_bandwidth.value_or(costs_.bandwidth);
+    }
+    for (const Position& replica : first->second) {
+      reduced_[{replica.rank, replica.index}] = {begin, begin + length};
+    }
+    return true;
+  }
+
+  // When the sum ends that an update of replicas waits for.
+  double sum_end(Position update) const {
+    const auto& list = schedule_.ranks[static_cast<std::size_t>(update.rank)];
+    const int stage = list[static_cast<std::size_t>(update.index)].stage;
+    for (int i = update.index; i-- > 0;) {
+      if (is_reduction({update.rank, i}) && list[static_cast<std::size_t>(i)].stage == stage) {
+        const auto sum = reduced_.find({update.rank, i});
+        return sum == reduced_.end() ? kNever : sum->second.second;
+      }
+    }
+    return 0.0;
   }
 
   void solve_lists() {
@@ -248,6 +279,9 @@ class ReferenceSimulator {
       finish = rule_.capacity == 0 ? arrived(message) : finish;
     } else {
       begin = std::max(begin, taken(action));
+      if (action.kind == ActionKind::Update) {
+        begin = std::max(begin, sum_end(p));
+      }
       const double speed =
           costs_.rank_speed.empty() ? 1.0 : costs_.rank_speed[static_cast<std::size_t>(p.rank)];
       finish = begin + costs_.stage(action.stage).of(action.kind) / speed;

@@ -34,8 +34,8 @@ LocalReference::LocalReference(std::vector<StageLayers> stages,
       update_(update),
       numbers_(lay_out(stages_).numbers) {
   for (const StageLayers& stage : stages_) {
-    ParameterStore& store = *stores_.emplace_back(
-        std::make_unique<ParameterStore>(stage.parameters(), ParameterStore::Options{}));
+    ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>(
+        stage.parameters(), ParameterStore::Options{.gradient_groups = options.gradient_groups}));
     optimizers_.push_back(make_optimizer(options.optimizer, store, {0, store.values().numel()}));
   }
 }
@@ -83,6 +83,18 @@ double LocalReference::train_by(const LossReach& loss,
   return value;
 }
 
+void LocalReference::end_groups(std::size_t num_done, std::size_t num_micro_batches) {
+  const auto groups = static_cast<std::size_t>(options_.gradient_groups);
+  if (groups == 1 || num_done % (num_micro_batches / groups) != 0) {
+    return;
+  }
+  for (int stage = 0; stage < static_cast<int>(stages_.size()); ++stage) {
+    if (losses_.has_backward(stage)) {
+      store(stage).end_gradient_group(num_done == num_micro_batches);
+    }
+  }
+}
+
 std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro_batches,
                                                std::int64_t number,
                                                double learning_rate) {
@@ -108,6 +120,7 @@ std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro
     for (std::size_t i = 0; i < reaches.size(); ++i) {
       values[i] += train_by(reaches[i], inputs, micro_batches[m].targets, call, 1.0 / targets);
     }
+    end_groups(m + 1, micro_batches.size());
   }
   for (double& value : values) {
     value /= targets;

@@ -9,6 +9,7 @@
 #include "halfback/engine/stage_update.h"
 #include "halfback/schedule/losses.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -18,7 +19,7 @@ namespace halfback::testing {
 
 class LocalReference {
  public:
-  // Stages with a head where the losses are. Gradients are summed in one group.
+  // Stages with a head where the losses are. Gradients are summed in the groups of the options.
   LocalReference(std::vector<StageLayers> stages,
                  const Losses& losses,
                  const Stage::Options& options,
@@ -34,6 +35,8 @@ class LocalReference {
   ParameterStore& store(int stage) { return *stores_[static_cast<std::size_t>(stage)]; }
 
  private:
+  // Ends a gradient group after its last micro-batch.
+  void end_groups(std::size_t num_done, std::size_t num_micro_batches);
   double train_by(const LossReach& loss,
                   const std::vector<Tensors>& inputs,
                   const at::Tensor& targets,

@@ -73,6 +73,22 @@ inline void delay_reductions(Dice& dice, Schedule& schedule) {
   }
 }
 
+// Returns the schedule with U for each REDUCE_GRAD, somewhere behind it: ranks may wait for each
+// other there.
+inline Schedule with_updates_of_replicas(Dice& dice, Schedule schedule) {
+  for (std::vector<Action>& list : schedule.ranks) {
+    for (std::size_t i = list.size(); i-- > 0;) {
+      if (list[i].kind == ActionKind::ReduceGradient) {
+        const auto place =
+            i + 1 + static_cast<std::size_t>(dice.below(static_cast<int>(list.size() - i)));
+        list.insert(list.begin() + static_cast<std::ptrdiff_t>(place),
+                    list[i].as(ActionKind::Update));
+      }
+    }
+  }
+  return schedule;
+}
+
 // Draws backprop, or any losses and what weights take of them.
 inline Losses random_losses(Dice& dice, int num_stages) {
   if (dice.below(3) == 0) {
