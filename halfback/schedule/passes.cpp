@@ -55,6 +55,18 @@ void append_lists(const Schedule& schedule,
   }
 }
 
+// Of each stage that a list reduces.
+Schedule with_updates_at_the_end(const Schedule& schedule) {
+  return rewrite_lists(schedule, [](const auto& list, auto& result) {
+    result = list;
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::ReduceGradient) {
+        result.push_back(action.as(ActionKind::Update));
+      }
+    }
+  });
+}
+
 }  // namespace
 
 Schedule merge_backward(const Schedule& schedule) {
@@ -170,14 +182,7 @@ Schedule add_updates(const Schedule& schedule) {
         fmt::format("{}: it has U already; leave --stage-updates out", schedule.name));
   }
   if (schedule.placement.num_replicas() > 1) {
-    return rewrite_lists(add_gradient_reductions(schedule), [](const auto& list, auto& result) {
-      result = list;
-      for (const Action& action : list) {
-        if (action.kind == ActionKind::ReduceGradient) {
-          result.push_back(action.as(ActionKind::Update));
-        }
-      }
-    });
+    return with_updates_at_the_end(add_gradient_reductions(schedule));
   }
   std::vector<int> num_left(static_cast<std::size_t>(schedule.num_stages()),
                             schedule.num_micro_batches);

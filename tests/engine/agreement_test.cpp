@@ -49,6 +49,43 @@ std::unique_ptr<Stage> null_stage(const Schedule& schedule, int stage) {
                                  gradients_of(schedule.losses, schedule.num_stages(), stage));
 }
 
+// The stages of a rank, whose sums over replicas are waits of the transport.
+class MeetingStages final : public ActionRunner {
+ public:
+  MeetingStages(int rank,
+                RankStages& stages,
+                const Placement& placement,
+                MeetingTransport& transport)
+      : rank_(rank), stages_(stages), placement_(placement), transport_(transport) {}
+
+  Tensors compute(const Action& action, Tensors taken) override {
+    return stages_.compute(action, std::move(taken));
+  }
+  void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) override {
+    stages_.compute_weights(weights, taken);
+  }
+  std::size_t num_joined(std::span<const Action> weights) const override {
+    return stages_.num_joined(weights);
+  }
+  void begin_reduction(const Action& action) override {
+    stages_.begin_reduction(action);
+    transport_.begin_sum(action.stage);
+  }
+  std::optional<Span> finish_sum(const Action& update) override {
+    if (placement_.num_replicas() > 1) {
+      transport_.wait_for_sum(rank_, update.stage, placement_.num_replicas());
+    }
+    return stages_.finish_sum(update);
+  }
+  void update(const Action& action) override { stages_.update(action); }
+
+ private:
+  int rank_;
+  RankStages& stages_;
+  const Placement& placement_;
+  MeetingTransport& transport_;
+};
+
 // The executors of all ranks, a thread each, over a transport that follows the rule.
 class NullRun {
  public:
@@ -59,8 +96,9 @@ class NullRun {
                  MicroBatch{{at::zeros({1})}, at::zeros({1})}),
         stages_(schedule.ranks.size()) {
     for (int stage = 0; stage < schedule.num_stages(); ++stage) {
-      const int rank = schedule.placement.rank_of(stage);
-      stages_[static_cast<std::size_t>(rank)][stage] = null_stage(schedule, stage);
+      for (const int rank : schedule.placement.ranks_of(stage)) {
+        stages_[static_cast<std::size_t>(rank)][stage] = null_stage(schedule, stage);
+      }
     }
   }
 
@@ -88,7 +126,8 @@ class NullRun {
                                .world = world,
                                .device = device});
       RankStages runner(rank, stages, replicas, update_);
-      Executor executor(rank, runner, transport_, device);
+      MeetingStages meeting(rank, runner, schedule_.placement, transport_);
+      Executor executor(rank, meeting, transport_, device);
       const StepContext context{.schedule = &schedule_,
                                 .micro_batches = batches_,
                                 .updates_in_lists = has_updates(schedule_)};
@@ -227,6 +266,27 @@ TEST(AgreementTest, WhatValidatesRunsAndWhatIsRefusedFails) {
       RC_FAIL("verifier: " + found + "\nexecutor: " + ran + "\n" + to_csv(schedule));
     }
     RC_ASSERT((found.find("waits forever") != std::string::npos) <= (ran == "all ranks wait"));
+  });
+  EXPECT_TRUE(holds);
+}
+
+// Updates anywhere behind the reductions that they wait for.
+TEST(AgreementTest, UpdatesOfReplicasThatValidateRunAndOthersWaitForever) {
+  initialize_runtime();
+  const bool holds = rc::check([] {
+    Dice dice(*rc::gen::arbitrary<unsigned>());
+    Schedule drawn = random_schedule(dice, WithCuts::Yes);
+    while (drawn.placement.num_replicas() == 1) {
+      drawn = random_schedule(dice, WithCuts::Yes);
+    }
+    const Schedule schedule = with_updates_of_replicas(
+        dice, add_communication(add_gradient_reductions(std::move(drawn))));
+    const ChannelRule rule = *rc::gen::element(kBuffered, ChannelRule{2}, kRendezvous);
+    const std::string found = error_of([&] { validate(schedule, {.channel = rule}); });
+    const bool waits_forever = found.find("waits forever") != std::string::npos;
+    RC_CLASSIFY(waits_forever);
+    RC_ASSERT(waits_forever || found == "no error");
+    RC_ASSERT(NullRun(schedule, rule).error() == (waits_forever ? "all ranks wait" : "no error"));
   });
   EXPECT_TRUE(holds);
 }

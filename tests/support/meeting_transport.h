@@ -61,10 +61,26 @@ class MeetingTransport final : public Network {
     return ranks;
   }
 
+  // Moves nothing.
   std::unique_ptr<Exchange> begin_exchange(int /*rank*/,
-                                           const ExchangeName& name,
+                                           const ExchangeName& /*name*/,
                                            std::vector<PeerTensors> /*tensors*/) override {
-    throw TransportError("nobody is there to join " + to_string(name));
+    class Nothing final : public Exchange {
+      void wait() override {}
+    };
+    return std::make_unique<Nothing>();
+  }
+
+  // A replica of a stage has begun the sum over all of them.
+  void begin_sum(int stage) {
+    const std::lock_guard lock(mutex_);
+    ++num_begun_[stage];
+    changed_.notify_all();
+  }
+
+  void wait_for_sum(int rank, int stage, int num_replicas) {
+    std::unique_lock lock(mutex_);
+    wait(lock, rank, [this, stage, num_replicas] { return num_begun_[stage] >= num_replicas; });
   }
 
   std::vector<LinkUse> links(int /*rank*/) const override { return {}; }
@@ -117,6 +133,7 @@ class MeetingTransport final : public Network {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::pair<int, int>, Channel> channels_;  // by both ends
+  std::map<int, int> num_begun_;                     // sums, by stage
   std::vector<bool> ended_;
   std::vector<std::function<bool()>> waits_;  // by rank: what would let it go on; else empty
   bool is_stuck_ = false;
