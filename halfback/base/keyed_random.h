@@ -28,6 +28,7 @@ enum class Purpose : std::uint64_t {
   SyntheticInputs,   // key: that of the batch
   SyntheticTargets,  // key: that of the batch
   SyntheticNumber,   // key: that of inputs or targets, number of the element
+  ReplayStage,       // that trains; key: seed, number of the tick
 };
 
 // Returns 64 well-mixed bits of purpose and key. Another order or length of the key gives other
