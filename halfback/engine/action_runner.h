@@ -22,9 +22,8 @@ class ActionRunner {
   // what the next stage gets.
   virtual Tensors compute(const Action& action, Tensors taken) = 0;
 
-  // Computes these W of one stage together. `taken` has, for each, what the stage above gave;
-  // it is empty unless the schedule names an input.
-  virtual void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) = 0;
+  // Computes these W of one stage together.
+  virtual void compute_weights(std::span<const Action> weights) = 0;
 
   // Returns how many of these consecutive W of one stage, from the first on, compute_weights() may
   // take together; at least 1.

@@ -8,15 +8,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace halfback {
 
 namespace {
 
-Tensors take(std::vector<Tensors>& mail, int micro_batch, const char* what) {
-  Tensors tensors = std::exchange(mail[static_cast<std::size_t>(micro_batch)], {});
+Tensors take(Tensors& place, const char* what) {
+  Tensors tensors = std::exchange(place, {});
   if (tensors.empty()) {
     throw ScheduleError(
         fmt::format("finds no {}; nothing before it on this rank has made or received it", what));
@@ -40,13 +39,15 @@ Executor::Executor(int rank, ActionRunner& runner, Transport& transport, const R
 void Executor::run(const Schedule& schedule, double origin_seconds) {
   schedule_ = &schedule;
   origin_seconds_ = origin_seconds;
+  cells_.emplace(schedule);
   const auto count = static_cast<std::size_t>(schedule.num_micro_batches);
   mail_.clear();
   for (const int stage : schedule.placement.stages_of(rank_)) {
+    const std::size_t num_gradients = cells_->num_gradients_of(stage) * count;
     mail_[stage] = {.activations_in = std::vector<Tensors>(count),
                     .activations_out = std::vector<Tensors>(count),
-                    .gradients_in = std::vector<Tensors>(count),
-                    .gradients_out = std::vector<Tensors>(count)};
+                    .gradients_in = std::vector<Tensors>(num_gradients),
+                    .gradients_out = std::vector<Tensors>(num_gradients)};
   }
   reductions_.clear();
   const auto& list = schedule.ranks[static_cast<std::size_t>(rank_)];
@@ -86,6 +87,9 @@ void Executor::require_possible(const Action& action) const {
   if (!is_here) {
     throw ScheduleError(
         fmt::format("stage {} is not on this rank; verify the schedule", action.stage));
+  }
+  if (!names_right_loss(*schedule_, action)) {
+    throw ScheduleError("its loss is not one of those that it can name; verify the schedule");
   }
   if (is_message(action.kind) && !other_stage(placement, action)) {
     throw ScheduleError(
@@ -131,9 +135,23 @@ Tensors Executor::taken_by(const Action& action) {
   if (!takes_from_neighbor(*schedule_, action)) {
     return {};
   }
+  return take(incoming(action), is_forward(action.kind) ? "activation" : "gradient");
+}
+
+std::size_t Executor::place_of(const Action& action) const {
+  const std::size_t number = is_forward(action.kind) ? 0 : cells_->gradient_of(action);
+  return number * static_cast<std::size_t>(schedule_->num_micro_batches) +
+         static_cast<std::size_t>(action.micro_batch);
+}
+
+Tensors& Executor::incoming(const Action& action) {
   Mail& mail = mail_.at(action.stage);
-  return is_forward(action.kind) ? take(mail.activations_in, action.micro_batch, "activation")
-                                 : take(mail.gradients_in, action.micro_batch, "gradient");
+  return (is_forward(action.kind) ? mail.activations_in : mail.gradients_in)[place_of(action)];
+}
+
+Tensors& Executor::outgoing(const Action& action) {
+  Mail& mail = mail_.at(action.stage);
+  return (is_forward(action.kind) ? mail.activations_out : mail.gradients_out)[place_of(action)];
 }
 
 void Executor::compute(const Action& action) {
@@ -174,12 +192,7 @@ std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t b
   });
   const std::span<const Action> together(first, last);
   const std::span<const Action> joined = together.first(runner_.num_joined(together));
-  std::vector<Tensors> taken;
-  if (takes_from_neighbor(*schedule_, *first)) {
-    std::transform(joined.begin(), joined.end(), std::back_inserter(taken),
-                   [this](const Action& action) { return taken_by(action); });
-  }
-  timed(*first, [&] { runner_.compute_weights(joined, taken); });
+  timed(*first, [&] { runner_.compute_weights(joined); });
   // One product did several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();
@@ -201,18 +214,11 @@ void Executor::deliver(const Action& action, Tensors tensors) {
   }
   const Action receive = counterpart(send_for(action));
   const bool stays = schedule_->placement.rank_of(receive) == rank_;
-  Mail& mail = mail_.at(stays ? receive.stage : action.stage);
-  const bool forward = is_forward(action.kind);
-  auto& box = stays ? (forward ? mail.activations_in : mail.gradients_in)
-                    : (forward ? mail.activations_out : mail.gradients_out);
-  box[static_cast<std::size_t>(action.micro_batch)] = std::move(tensors);
+  (stays ? incoming(receive) : outgoing(action)) = std::move(tensors);
 }
 
 void Executor::send(const Action& action) {
-  Mail& mail = mail_.at(action.stage);
-  Tensors tensors = is_forward(action.kind)
-                        ? take(mail.activations_out, action.micro_batch, "activation")
-                        : take(mail.gradients_out, action.micro_batch, "gradient");
+  Tensors tensors = take(outgoing(action), is_forward(action.kind) ? "activation" : "gradient");
   const int to = schedule_->placement.rank_of(counterpart(action));
   // Tensors in transit are counted to no rank.
   hand_over_all(tensors, kNoRank);
@@ -223,10 +229,7 @@ void Executor::receive(const Action& action) {
   const int from = schedule_->placement.rank_of(counterpart(action));
   Tensors tensors = device_.take(transport_.receive({.from = from, .to = rank_}, action));
   hand_over_all(tensors, rank_);
-  Mail& mail = mail_.at(action.stage);
-  (is_forward(action.kind) ? mail.activations_in
-                           : mail.gradients_in)[static_cast<std::size_t>(action.micro_batch)] =
-      std::move(tensors);
+  incoming(action) = std::move(tensors);
 }
 
 }  // namespace halfback

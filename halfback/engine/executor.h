@@ -4,6 +4,7 @@
 
 #include "halfback/engine/action_runner.h"
 #include "halfback/engine/device.h"
+#include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/schedule.h"
 #include "halfback/timeline/timeline.h"
 #include "halfback/transport/transport.h"
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,7 +44,7 @@ class Executor {
   std::int64_t peak_between_actions() const { return peak_between_actions_; }
 
  private:
-  // Tensors of a stage in transit, by micro-batch.
+  // Tensors of a stage in transit, by gradient and micro-batch.
   struct Mail {
     std::vector<Tensors> activations_in;
     std::vector<Tensors> activations_out;
@@ -57,6 +59,10 @@ class Executor {
   void compute(const Action& action);
   // Returns what a neighboring stage gave an action, if it takes something.
   Tensors taken_by(const Action& action);
+  // Return where the tensor of an action of a stage is, for that stage and for others.
+  Tensors& incoming(const Action& action);
+  Tensors& outgoing(const Action& action);
+  std::size_t place_of(const Action& action) const;
   void send(const Action& action);
   void receive(const Action& action);
   void begin_reduction(const Action& action);
@@ -76,6 +82,7 @@ class Executor {
   Transport& transport_;
   const RankDevice& device_;
   const Schedule* schedule_ = nullptr;
+  std::optional<TensorCells> cells_;  // of the schedule
   double origin_seconds_ = 0.0;
   std::atomic<int> position_{0};
   std::map<int, Mail> mail_;  // by stage

@@ -52,7 +52,7 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const int index = all[i];
     loss += stage_.forward(index, micro_batches[i].inputs, micro_batches[i].targets).loss;
-    stage_.backward_input(index, {}, scale);
+    stage_.backward_input({.micro_batch = index}, {}, scale);
     stage_.backward_weight({&index, 1});
     const std::size_t in_group = micro_batches.size() / static_cast<std::size_t>(gradient_groups_);
     if (gradient_groups_ > 1 && (i + 1) % in_group == 0) {

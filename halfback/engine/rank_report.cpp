@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kHead = 10;  // numbers before the totals; the last: the links, the totals
 constexpr std::size_t kOfLink = 4;
-constexpr std::size_t kOfSpan = 7;
+constexpr std::size_t kOfSpan = 8;
 
 }  // namespace
 
@@ -38,6 +38,7 @@ std::vector<double> to_numbers(const RankReport& report) {
                             static_cast<double>(span.action.stage),
                             static_cast<double>(span.action.micro_batch),
                             static_cast<double>(span.action.slice),
+                            static_cast<double>(span.action.loss),
                             span.start_seconds,
                             span.end_seconds,
                             span.cpu_seconds};
@@ -74,14 +75,15 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
                             .seconds = numbers[i + 3]});
   }
   for (std::size_t i = spans_begin; i < numbers.size(); i += kOfSpan) {
-    report.spans.push_back(
-        {.rank = rank,
-         .action = {static_cast<ActionKind>(static_cast<int>(numbers[i])),
-                    static_cast<int>(numbers[i + 1]), static_cast<int>(numbers[i + 2]),
-                    static_cast<std::uint16_t>(numbers[i + 3])},
-         .start_seconds = numbers[i + 4],
-         .end_seconds = numbers[i + 5],
-         .cpu_seconds = numbers[i + 6]});
+    Action action{static_cast<ActionKind>(static_cast<int>(numbers[i])),
+                  static_cast<int>(numbers[i + 1]), static_cast<int>(numbers[i + 2]),
+                  static_cast<std::uint16_t>(numbers[i + 3])};
+    action.loss = static_cast<std::uint8_t>(numbers[i + 4]);
+    report.spans.push_back({.rank = rank,
+                            .action = action,
+                            .start_seconds = numbers[i + 5],
+                            .end_seconds = numbers[i + 6],
+                            .cpu_seconds = numbers[i + 7]});
   }
   return report;
 }

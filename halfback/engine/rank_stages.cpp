@@ -36,12 +36,13 @@ Tensors RankStages::compute(const Action& action, Tensors taken) {
   if (action.kind == ActionKind::Forward) {
     return forward(action, std::move(taken));
   }
-  const auto half = action.kind == ActionKind::Backward ? &Stage::backward : &Stage::backward_input;
   Stage& stage = *stages_.at(action.stage);
-  taken = (stage.*half)(action.micro_batch, std::move(taken), context_->loss_scale);
-  if (action.kind == ActionKind::Backward) {
-    end_weight(action);
+  if (action.kind == ActionKind::BackwardInput) {
+    return stage.backward_input({.micro_batch = action.micro_batch, .loss = action.loss},
+                                std::move(taken), context_->loss_scale);
   }
+  taken = stage.backward(action.micro_batch, std::move(taken), context_->loss_scale);
+  end_weight(action);
   return taken;
 }
 
@@ -87,12 +88,12 @@ std::size_t RankStages::num_joined(std::span<const Action> weights) const {
   return count;
 }
 
-void RankStages::compute_weights(std::span<const Action> weights, std::span<Tensors> taken) {
+void RankStages::compute_weights(std::span<const Action> weights) {
   std::vector<int> micro_batches;
   for (const Action& action : weights) {
     micro_batches.push_back(action.micro_batch);
   }
-  stages_.at(weights.front().stage)->backward_weight(micro_batches, taken);
+  stages_.at(weights.front().stage)->backward_weight(micro_batches);
   end_weight(weights.back());
 }
 

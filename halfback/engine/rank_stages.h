@@ -44,7 +44,7 @@ class RankStages final : public ActionRunner {
   void begin(const StepContext& context);
 
   Tensors compute(const Action& action, Tensors taken) override;
-  void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) override;
+  void compute_weights(std::span<const Action> weights) override;
   std::size_t num_joined(std::span<const Action> weights) const override;
   void begin_reduction(const Action& action) override { replicas_.begin_reduction(action); }
   std::optional<Span> finish_sum(const Action& update) override;

@@ -52,10 +52,10 @@ ReplayRun::ReplayRun(std::vector<StageLayers> stages, const Options& options, Ba
   check({.num_stages = static_cast<int>(stages.size()), .buffer_size = buffer_size_});
   check_run(stages, layout_, options);
   for (StageLayers& layers : stages) {
-    stages_.push_back(std::make_unique<Stage>(
-        std::move(layers), options.stage,
-        StageGradients{
-            .is_last = &layers == &stages.back(), .has_own = true, .continues = {false}}));
+    stages_.push_back(
+        std::make_unique<Stage>(std::move(layers), options.stage,
+                                StageGradients{.is_last = &layers == &stages.back(),
+                                               .all = {{.is_own = true, .continues = false}}}));
   }
 }
 
@@ -104,7 +104,7 @@ double ReplayRun::run(const ReplayTick& tick, double learning_rate) {
   Stage& trained = *stages_[stage];
   trained.begin_step(tick.update);
   Stage::Outputs outputs = trained.forward(kOnly, std::move(batch.inputs), batch.targets);
-  trained.backward_input(kOnly, {}, update_.loss_scale().value() / targets);
+  trained.backward_input({.micro_batch = kOnly}, {}, update_.loss_scale().value() / targets);
   trained.backward_weight({&kOnly, 1});
   trained.finish_step({&kOnly, 1});
   trained.store().complete_gradients();

@@ -75,21 +75,30 @@ Tensors Stage::on_device(Tensors tensors) const {
   return tensors;
 }
 
-Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
+Stage::InFlight& Stage::in_phase(int micro_batch, Phase phase) {
   const auto index = static_cast<std::size_t>(micro_batch);
   if (index >= in_flight_.size()) {
     in_flight_.resize(index + 1);
   }
   InFlight& one = in_flight_[index];
-  if (one.phase != from) {
+  if (one.phase != phase) {
     constexpr std::array kDone = {"nothing", "F", "I", "all"};
     throw ScheduleError(fmt::format(
         "micro-batch {} has run {} on its stage; this action must follow {}", micro_batch,
-        kDone[static_cast<std::size_t>(one.phase)], kDone[static_cast<std::size_t>(from)]));
+        kDone[static_cast<std::size_t>(one.phase)], kDone[static_cast<std::size_t>(phase)]));
   }
-  one.phase = to;
   one.layers.resize(layers_.layers.size());
   return one;
+}
+
+Stage::InFlight& Stage::advance(int micro_batch, Phase from, Phase to) {
+  InFlight& one = in_phase(micro_batch, from);
+  one.phase = to;
+  return one;
+}
+
+bool Stage::is_passed() const {
+  return std::ranges::any_of(gradients_.all, &StageGradient::is_carried);
 }
 
 void Stage::begin_step(std::int64_t number) {
@@ -118,100 +127,87 @@ Stage::Outputs Stage::hand_out(Tensors outputs,
 }
 
 Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor& targets) {
-  InFlight& saved =
-      advance(micro_batch, Phase::Empty, gradients_.is_trained ? Phase::AfterForward : Phase::Done);
+  InFlight& saved = advance(micro_batch, Phase::Empty,
+                            gradients_.all.empty() ? Phase::Done : Phase::AfterForward);
+  saved.num_carried = 0;
   saved.call = {.key = micro_batch_key(options_.seed, step_, micro_batch)};
   inputs = on_device(std::move(inputs));
-  const bool is_passed = gradients_.count() > 0;
-  if (is_passed) {
+  const bool is_kept = is_passed();
+  if (is_kept) {
     saved.side_inputs.assign(inputs.begin() + 1, inputs.end());
   }
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
     Saved dropped;
-    inputs = layers_.layers[i]->forward(std::move(inputs), is_passed ? saved.layers[i] : dropped,
+    inputs = layers_.layers[i]->forward(std::move(inputs), is_kept ? saved.layers[i] : dropped,
                                         saved.call);
   }
   return hand_out(std::move(inputs), targets, saved.loss, saved.call);
 }
 
-Tensors Stage::carry(InFlight& saved, std::size_t gradient, Tensors gradients, Half half) {
-  const bool is_last = gradient + 1 == gradients_.count();
-  const bool is_taken = gradient >= gradients_.first_taken;
+Tensors Stage::carry_through(InFlight& saved, std::size_t gradient, Tensors gradients, Half half) {
+  const bool is_last = gradient + 1 == gradients_.all.size();
   if (!is_last) {
-    saved.copies.resize(gradients_.count() - 1);
+    saved.copies.resize(gradients_.all.size() - 1);
     saved.copies[gradient] = copies_for_another_gradient(saved.layers);
   }
   std::vector<Saved>& layers = saved.layers_of(gradient);
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
     Layer& layer = *layers_.layers[i];
-    gradients = half == Half::Both && is_taken
+    gradients = half == Half::Both
                     ? layer.backward(std::move(gradients), layers[i], saved.call)
                     : layer.backward_input(std::move(gradients), layers[i], saved.call);
   }
-  if (!is_taken || (half == Half::Both && !is_last)) {
+  if (!gradients_.all[gradient].is_taken) {
     layers.clear();
   }
   return gradients;
 }
 
-Tensors Stage::carry_arriving(InFlight& saved, Tensors arriving, Half half) {
-  const std::size_t first = gradients_.has_own ? 1 : 0;
-  const std::size_t size = arriving.size() / std::max<std::size_t>(gradients_.count() - first, 1);
-  Tensors passed;
-  for (std::size_t i = first; i < gradients_.count(); ++i) {
-    const auto begin =
-        std::make_move_iterator(arriving.begin()) + static_cast<std::ptrdiff_t>((i - first) * size);
-    Tensors below = carry(saved, i, {begin, begin + static_cast<std::ptrdiff_t>(size)}, half);
-    if (gradients_.continues[i]) {
-      std::move(below.begin(), below.end(), std::back_inserter(passed));
-    }
-  }
-  return passed;
-}
-
-Tensors Stage::carry_all(InFlight& saved, Tensors arriving, double loss_scale, Half half) {
-  Tensors passed;
-  if (layers_.loss) {
-    Tensors own(1 + saved.side_inputs.size());
-    own.front() = layers_.loss->backward_input(loss_scale, saved.loss, saved.call);
+Tensors Stage::carry(
+    InFlight& saved, std::size_t gradient, Tensors arriving, double scale, Half half) {
+  const StageGradient& kind = gradients_.all[gradient];
+  if (kind.is_own) {
+    arriving.resize(1 + saved.side_inputs.size());
+    arriving.front() = layers_.loss->backward_input(scale, saved.loss, saved.call);
     if (half == Half::Both) {
       Saved* loss = &saved.loss;
       layers_.loss->backward_weight({&loss, 1});
     }
-    if (gradients_.has_own) {
-      own = carry(saved, 0, std::move(own), half);
-      if (gradients_.continues.front()) {
-        passed = std::move(own);
-      }
-    }
   }
-  if (half == Half::Both || !gradients_.weight_takes) {
-    Tensors more = carry_arriving(saved, std::move(arriving), half);
-    std::move(more.begin(), more.end(), std::back_inserter(passed));
+  if (!kind.is_carried) {
+    return {};
   }
-  return passed;
+  Tensors passed = carry_through(saved, gradient, std::move(arriving), half);
+  return kind.continues ? std::move(passed) : Tensors{};
 }
 
-Tensors Stage::backward_input(int micro_batch, Tensors arriving, double loss_scale) {
-  return carry_all(advance(micro_batch, Phase::AfterForward, Phase::AfterInput),
-                   std::move(arriving), loss_scale, Half::Input);
+Tensors Stage::backward_input(const GradientName& gradient, Tensors arriving, double loss_scale) {
+  InFlight& saved = in_phase(gradient.micro_batch, Phase::AfterForward);
+  const std::size_t number = saved.num_carried;
+  if (gradients_.all[number].loss != gradient.loss) {
+    throw ScheduleError(
+        fmt::format("{} gradients of micro-batch {} have passed the stage; that of another loss "
+                    "comes next",
+                    number, gradient.micro_batch));
+  }
+  if (++saved.num_carried == gradients_.all.size()) {
+    saved.phase = Phase::AfterInput;
+  }
+  return carry(saved, number, std::move(arriving), loss_scale, Half::Input);
 }
 
 Tensors Stage::backward(int micro_batch, Tensors arriving, double loss_scale) {
   InFlight& saved = advance(micro_batch, Phase::AfterForward, Phase::Done);
-  Tensors passed = carry_all(saved, std::move(arriving), loss_scale, Half::Both);
+  HALFBACK_CHECK(gradients_.all.size() == 1, "B is for one gradient");
+  Tensors passed = carry(saved, 0, std::move(arriving), loss_scale, Half::Both);
   saved.side_inputs.clear();
-  saved.copies.clear();
   return passed;
 }
 
-void Stage::backward_weight(std::span<const int> micro_batches, std::span<Tensors> arriving) {
+void Stage::backward_weight(std::span<const int> micro_batches) {
   std::vector<InFlight*> batches;
-  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
-    batches.push_back(&advance(micro_batches[i], Phase::AfterInput, Phase::Done));
-    if (gradients_.weight_takes) {
-      carry_arriving(*batches.back(), std::move(arriving[i]), Half::Input);
-    }
+  for (const int micro_batch : micro_batches) {
+    batches.push_back(&advance(micro_batch, Phase::AfterInput, Phase::Done));
   }
   std::vector<Saved*> saved(batches.size());
   if (layers_.loss) {
@@ -221,10 +217,12 @@ void Stage::backward_weight(std::span<const int> micro_batches, std::span<Tensor
   }
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
     // A call for each gradient, since several at once are one product.
-    for (std::size_t taken = gradients_.first_taken; taken < gradients_.count(); ++taken) {
-      std::transform(batches.begin(), batches.end(), saved.begin(),
-                     [&](InFlight* one) { return &one->layers_of(taken)[i]; });
-      layers_.layers[i]->backward_weight(saved);
+    for (std::size_t gradient = 0; gradient < gradients_.all.size(); ++gradient) {
+      if (gradients_.all[gradient].is_taken) {
+        std::transform(batches.begin(), batches.end(), saved.begin(),
+                       [&](InFlight* one) { return &one->layers_of(gradient)[i]; });
+        layers_.layers[i]->backward_weight(saved);
+      }
     }
   }
   for (InFlight* const one : batches) {
@@ -234,7 +232,7 @@ void Stage::backward_weight(std::span<const int> micro_batches, std::span<Tensor
 }
 
 void Stage::average_gradients() {
-  const std::size_t num_taken = gradients_.count() - gradients_.first_taken;
+  const auto num_taken = std::ranges::count_if(gradients_.all, &StageGradient::is_taken);
   if (gradients_.rule != WeightRule::Mean || num_taken < 2) {
     return;
   }

@@ -29,8 +29,8 @@ enum class WeightGradients {
 std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch);
 
 // Everything that it holds is on its device, and what it is given is moved there. Call it only from
-// its rank's thread. F, I and W (or F and B) of a micro-batch come once and in this order, else
-// ScheduleError.
+// its rank's thread. F, I for each gradient in their order and W (or F and B) of a micro-batch come
+// once and in this order, else ScheduleError.
 class Stage {
  public:
   struct Options {
@@ -78,16 +78,20 @@ class Stage {
   // share no memory with what this stage keeps.
   Outputs forward(int micro_batch, Tensors inputs, const at::Tensor& targets = {});
 
-  // I. Takes the gradients of the outputs that arrive, one loss after the other (none if W takes
-  // them), and returns those of the inputs that continue to the stage below. The gradient of the
-  // stage's own loss starts at `loss_scale`.
-  Tensors backward_input(int micro_batch, Tensors arriving, double loss_scale);
+  // A gradient of a micro-batch; its loss as an Action names it.
+  struct GradientName {
+    int micro_batch = 0;
+    std::uint8_t loss = 0;
+  };
+  // I of one gradient. Takes that of the outputs, which is empty for the stage's own loss, whose
+  // gradient starts at `loss_scale`. Returns that of the inputs if it continues to the stage below.
+  Tensors backward_input(const GradientName& gradient, Tensors arriving, double loss_scale);
 
-  // W of one micro-batch, or of several at once as one product. `arriving` has the gradients of
-  // each micro-batch if W takes them.
-  void backward_weight(std::span<const int> micro_batches, std::span<Tensors> arriving = {});
+  // W of one micro-batch, for all gradients, or of several at once as one product.
+  void backward_weight(std::span<const int> micro_batches);
 
-  // B: I and W of every layer in turn, so that nothing is kept between them.
+  // B, for a stage with one gradient: I and W of every layer in turn, so that nothing is kept
+  // between them.
   Tensors backward(int micro_batch, Tensors arriving, double loss_scale);
 
   // Ends the sums of weight gradients: divides them if the stage trains by the mean of its losses.
@@ -112,6 +116,7 @@ class Stage {
   // copies of it.
   struct InFlight {
     Phase phase = Phase::Empty;
+    std::size_t num_carried = 0;  // gradients that have passed
     Call call;
     std::vector<Saved> layers;
     std::vector<std::vector<Saved>> copies;  // by gradient
@@ -123,18 +128,19 @@ class Stage {
     }
   };
   enum class Half { Input, Both };
-  // Returns what is kept and moves on to the next phase. Throws ScheduleError if the micro-batch is
-  // not in phase `from`.
+  // True if some gradient goes through the layers.
+  bool is_passed() const;
+  // Returns what is kept. Throws ScheduleError if the micro-batch is not in this phase.
+  InFlight& in_phase(int micro_batch, Phase phase);
+  // The same; moves on to the next phase.
   InFlight& advance(int micro_batch, Phase from, Phase to);
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(options_.device); }
   Tensors on_device(Tensors tensors) const;
   // Gives the outputs of the layers to the next stage and to the loss.
   Outputs hand_out(Tensors outputs, const at::Tensor& targets, Saved& loss, const Call& call) const;
-  // Carries one gradient through the layers.
-  Tensors carry(InFlight& saved, std::size_t gradient, Tensors grad_outputs, Half half);
-  // Carries the own gradient and those that arrive; returns those that continue.
-  Tensors carry_all(InFlight& saved, Tensors arriving, double loss_scale, Half half);
-  Tensors carry_arriving(InFlight& saved, Tensors arriving, Half half);
+  // Carries one gradient from the loss or the stage above to the stage below.
+  Tensors carry(InFlight& saved, std::size_t gradient, Tensors arriving, double scale, Half half);
+  Tensors carry_through(InFlight& saved, std::size_t gradient, Tensors gradients, Half half);
 
   StageLayers layers_;
   Options options_;

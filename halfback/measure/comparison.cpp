@@ -229,20 +229,21 @@ class Comparison {
     if (!is_emulated_) {
       return {};
     }
-    std::map<std::tuple<ActionKind, int, int>, double> seconds;
+    std::map<std::tuple<ActionKind, int, int, int>, double> seconds;
     std::map<int, double> updates;
     const bool has_own_updates = has_updates(schedule);
     for (const Span& span : result.timeline.spans) {
       if (span.action.kind == ActionKind::Update && !has_own_updates) {
         updates[span.rank] += span.cpu_seconds;
       } else {
-        seconds[{span.action.kind, span.action.stage, span.action.micro_batch}] = span.cpu_seconds;
+        seconds[{span.action.kind, span.action.stage, span.action.loss, span.action.micro_batch}] =
+            span.cpu_seconds;
       }
     }
     const Durations durations = [&](const Action& action) {
       return is_message(action.kind)
                  ? 0.0
-                 : seconds.at({action.kind, action.stage,
+                 : seconds.at({action.kind, action.stage, action.loss,
                                action.micro_batch % schedule.num_micro_batches});
     };
     const SimulationResult simulated = simulate(schedule, durations, 0.0);

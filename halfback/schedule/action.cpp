@@ -36,6 +36,18 @@ std::optional<std::uint16_t> take_slice(std::string_view& text) {
              : std::nullopt;
 }
 
+// Takes the "@4" of a loss that an action of a stage names. Returns 0 if there is none.
+std::optional<std::uint8_t> take_loss(std::string_view& text, int stage) {
+  if (text.empty() || text.front() != '@') {
+    return 0;
+  }
+  text.remove_prefix(1);
+  const std::optional<int> loss = text.empty() ? std::nullopt : take_index(text);
+  return loss && *loss >= stage && *loss - stage <= kMaxLossOffset
+             ? std::optional(static_cast<std::uint8_t>(1 + *loss - stage))
+             : std::nullopt;
+}
+
 }  // namespace
 
 std::string to_string(const Action& action) {
@@ -53,6 +65,10 @@ void append_action(std::string& text, const Action& action) {
   if (action.slice != 0) {
     text += '.';
     text += std::to_string(action.slice);
+  }
+  if (action.loss != 0) {
+    text += '@';
+    text += std::to_string(action.stage + action.loss - 1);
   }
 }
 
@@ -73,10 +89,13 @@ std::optional<Action> try_parse_action(std::string_view text) {
   }
   const std::optional<int> micro_batch = take_index(text);
   const std::optional<std::uint16_t> slice = take_slice(text);
-  if (!micro_batch || !slice || !text.empty()) {
+  const std::optional<std::uint8_t> loss = take_loss(text, *stage);
+  if (!micro_batch || !slice || !loss || !text.empty() || (*loss != 0 && !found->names_loss)) {
     return std::nullopt;
   }
-  return Action{found->kind, *stage, *micro_batch, *slice};
+  Action action{found->kind, *stage, *micro_batch, *slice};
+  action.loss = *loss;
+  return action;
 }
 
 Action parse_action(std::string_view text) {

@@ -34,6 +34,7 @@ class Communication {
       : schedule_(schedule),
         capacity_(static_cast<std::size_t>(capacity)),
         channels_(schedule.placement),
+        cells_(schedule),
         held_(index(channels_.count())),
         incoming_(schedule.ranks.size()),
         states_(schedule.ranks.size()),
@@ -41,9 +42,8 @@ class Communication {
     for (int channel = 0; channel < channels_.count(); ++channel) {
       incoming_[index(channels_.to(channel))].push_back(channel);
     }
-    const auto size = index(schedule.num_stages()) * index(schedule.num_micro_batches);
-    has_activation_.resize(size, false);
-    has_gradient_.resize(size, false);
+    has_activation_.resize(cells_.num_activations(), false);
+    has_gradient_.resize(cells_.num_gradients(), false);
   }
 
   Schedule run() {
@@ -174,13 +174,13 @@ class Communication {
 
   std::vector<bool>::reference has_come(const Action& receive) {
     auto& flags = is_forward(receive.kind) ? has_activation_ : has_gradient_;
-    return flags[index(receive.stage) * index(schedule_.num_micro_batches) +
-                 index(receive.micro_batch)];
+    return flags[cells_.of(receive)];
   }
 
   const Schedule& schedule_;
   std::size_t capacity_;
   Channels channels_;
+  TensorCells cells_;
   std::vector<std::deque<Action>> held_;    // by channel: sent and not yet taken
   std::vector<std::vector<int>> incoming_;  // by rank: its channels
   std::vector<RankState> states_;

@@ -14,7 +14,7 @@
 //   row     = cell { "," cell }
 //   cell    = [ action ]                        an empty cell is skipped
 //           | "(" action { ";" action } ")OVERLAP_F_B"
-//   action  = STAGE letters MICRO_BATCH | STAGE "REDUCE_GRAD" | STAGE "U"
+//   action  = STAGE letters MICRO_BATCH [ "@" LOSS_STAGE ] | STAGE "REDUCE_GRAD" | STAGE "U"
 //   letters = F | I | W | B | SEND_F | RECV_F | SEND_B | RECV_B
 //
 // Files of PyTorch's pipelining have no header: a stage belongs to the rank that computes it, and

@@ -5,6 +5,16 @@
 
 namespace halfback {
 
+TensorCells::TensorCells(const Schedule& schedule)
+    : losses_(&schedule.losses),
+      num_micro_batches_(static_cast<std::size_t>(schedule.num_micro_batches)),
+      begin_{0} {
+  for (int stage = 0; stage < schedule.num_stages(); ++stage) {
+    const int named = losses_->names_losses(stage) ? losses_->furthest(stage) : 0;
+    begin_.push_back(begin_.back() + static_cast<std::size_t>(named) + 1);
+  }
+}
+
 Channels::Channels(const Placement& placement)
     : placement_(&placement),
       num_boundaries_(static_cast<std::size_t>(std::max(placement.num_stages(), 1)) - 1) {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -29,29 +30,78 @@ inline std::optional<int> other_stage(const Placement& placement, const Action& 
 // Returns the other end of a message: 1SEND_F0 for 2RECV_F0.
 inline Action counterpart(const Action& message) {
   const KindTraits& traits = traits_of(message.kind);
-  return {traits.other_end, message.stage + traits.other_stage, message.micro_batch, message.slice};
+  const Action other{traits.other_end, message.stage + traits.other_stage, message.micro_batch,
+                     message.slice};
+  return message.loss == 0 ? other : other.with_loss(message.loss - 1 - traits.other_stage);
+}
+
+// Returns how many stages above an action's own the loss of its gradient is. A stage or a sender
+// with one gradient does not name it, and it is the furthest that the stage has.
+inline int loss_offset(const Losses& losses, const Action& action) {
+  return action.loss > 0 ? action.loss - 1 : losses.furthest(action.stage);
 }
 
 // Returns whether a compute action takes the tensor of a neighboring stage: F takes that of the
-// previous stage, and I, B or W that of the next one if a gradient arrives there.
+// previous stage, and I or B that of the next one if its gradient arrives there.
 inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) {
-  if (action.kind == ActionKind::Forward) {
-    return action.stage > 0;
+  switch (action.kind) {
+    case ActionKind::Forward:
+      return action.stage > 0;
+    case ActionKind::Backward:
+    case ActionKind::BackwardInput:
+      return schedule.losses.is_backprop() ? action.stage + 1 < schedule.num_stages()
+                                           : loss_offset(schedule.losses, action) > 0;
+    default:
+      return false;
   }
-  const Losses& losses = schedule.losses;
-  const bool takes =
-      action.kind == ActionKind::Backward ||
-      (action.kind == ActionKind::BackwardInput && !losses.weight_takes(action.stage)) ||
-      (action.kind == ActionKind::BackwardWeight && losses.weight_takes(action.stage));
-  const int above = action.stage + 1;
-  return takes && above < schedule.num_stages() && losses.num_crossing(above) > 0;
+}
+
+// Returns a backward action or message of a stage, for a gradient whose loss is so many stages
+// above. It names the loss if the stage or, of a receive, the sender has several.
+inline Action of_gradient(const Losses& losses, const Action& action, int offset) {
+  const int names = action.stage + (is_receive(action.kind) ? 1 : 0);
+  return losses.names_losses(names) ? action.with_loss(offset) : action.without_loss();
+}
+
+// Returns whether an action names a loss where it must, and one whose gradient comes to its stage.
+inline bool names_right_loss(const Schedule& schedule, const Action& action) {
+  const bool has_gradient =
+      traits_of(action.kind).names_loss || action.kind == ActionKind::Backward;
+  const int stage = action.stage + (is_receive(action.kind) ? 1 : 0);
+  if (!has_gradient || stage >= schedule.num_stages() || !schedule.losses.names_losses(stage)) {
+    return action.loss == 0;
+  }
+  return action.kind != ActionKind::Backward && action.loss > 0 &&
+         schedule.losses.has_gradient(action.stage, action.loss - 1);
 }
 
 // Returns the action that makes that tensor; I stands for an I or a B.
-inline Action neighbor_input(const Action& action) {
-  const bool is_first = action.kind == ActionKind::Forward;
-  return {is_first ? ActionKind::Forward : ActionKind::BackwardInput,
-          action.stage + (is_first ? -1 : 1), action.micro_batch, action.slice};
+inline Action neighbor_input(const Schedule& schedule, const Action& action) {
+  if (action.kind == ActionKind::Forward) {
+    return {ActionKind::Forward, action.stage - 1, action.micro_batch, action.slice};
+  }
+  const Action input{ActionKind::BackwardInput, action.stage + 1, action.micro_batch, action.slice};
+  return schedule.losses.names_losses(input.stage)
+             ? input.with_loss(loss_offset(schedule.losses, action) - 1)
+             : input;
+}
+
+// Returns the action of the same stage that comes before an action, if there is one. Of several
+// gradients, each passes the stage after the one before, and W comes after the last.
+inline std::optional<Action> own_input(const Schedule& schedule, const Action& action) {
+  const ActionKind own = traits_of(action.kind).own_input;
+  if (own == action.kind) {
+    return std::nullopt;
+  }
+  const Losses& losses = schedule.losses;
+  if (!losses.names_losses(action.stage) || is_send(action.kind)) {
+    return action.as(own);
+  }
+  if (action.kind == ActionKind::BackwardWeight) {
+    return action.as(own).with_loss(losses.furthest(action.stage));
+  }
+  const std::optional<int> before = losses.before(action.stage, loss_offset(losses, action));
+  return before ? action.with_loss(*before) : action.as(own).without_loss();
 }
 
 // The inputs of one action.
@@ -70,22 +120,28 @@ class Actions {
 // of another stage. I stands for an I or a B. The send of a receive is not among them.
 inline Actions inputs_of(const Schedule& schedule, const Action& action) {
   Actions inputs;
-  if (const ActionKind own = traits_of(action.kind).own_input; own != action.kind) {
-    inputs.add(action.as(own));
+  if (const std::optional<Action> own = own_input(schedule, action)) {
+    inputs.add(*own);
   }
   if (takes_from_neighbor(schedule, action)) {
-    inputs.add(neighbor_input(action));
+    inputs.add(neighbor_input(schedule, action));
   }
   return inputs;
 }
 
 // Returns whether a compute action makes a tensor that a neighboring stage takes, on any rank.
 inline bool gives_to_neighbor(const Schedule& schedule, const Action& action) {
-  if (action.kind == ActionKind::Forward) {
-    return action.stage + 1 < schedule.num_stages();
+  switch (action.kind) {
+    case ActionKind::Forward:
+      return action.stage + 1 < schedule.num_stages();
+    case ActionKind::Backward:
+    case ActionKind::BackwardInput:
+      return schedule.losses.is_backprop()
+                 ? action.stage > 0
+                 : schedule.losses.continues(action.stage, loss_offset(schedule.losses, action));
+    default:
+      return false;
   }
-  return (action.kind == ActionKind::Backward || action.kind == ActionKind::BackwardInput) &&
-         schedule.losses.num_crossing(action.stage) > 0;
 }
 
 // Returns the send of the tensor that a compute action gives to a neighbor, and the receive of the
@@ -94,50 +150,63 @@ inline Action send_for(const Action& action) {
   return action.as(action.kind == ActionKind::Forward ? ActionKind::SendForward
                                                       : ActionKind::SendBackward);
 }
-inline Action receive_for(const Action& action) {
-  return action.as(action.kind == ActionKind::Forward ? ActionKind::RecvForward
-                                                      : ActionKind::RecvBackward);
+inline Action receive_for(const Schedule& schedule, const Action& action) {
+  if (action.kind == ActionKind::Forward) {
+    return action.as(ActionKind::RecvForward);
+  }
+  const Action receive = action.as(ActionKind::RecvBackward);
+  return schedule.losses.is_backprop()
+             ? receive
+             : of_gradient(schedule.losses, receive, loss_offset(schedule.losses, action));
 }
 
-// Returns how an action changes what its stage keeps, if one gradient passes it. An F without a
-// backward keeps nothing. A W that carries a gradient through the layers also frees what I frees
-// otherwise.
+// Returns how an action changes what its stage keeps, if one gradient passes it: the last of
+// several. An F without a backward keeps nothing.
 inline Kept kept_by(const Losses& losses, const Action& action) {
-  if (!losses.has_backward(action.stage)) {
+  if (!losses.has_backward(action.stage) ||
+      (action.loss > 0 && loss_offset(losses, action) != losses.furthest(action.stage))) {
     return {};
   }
-  Kept kept = traits_of(action.kind).kept;
-  if (losses.weight_takes(action.stage)) {
-    kept.until_input += action.kind == ActionKind::BackwardInput    ? 1
-                        : action.kind == ActionKind::BackwardWeight ? -1
-                                                                    : 0;
-  }
-  return kept;
+  return traits_of(action.kind).kept;
 }
 
 // Returns the same for the layers alone, without the head of a local loss, and for all gradients
 // that pass. Layers that no gradient passes keep nothing. All gradients but the last use copies of
-// what F has kept, and each that the weights take stays until W.
+// what F has kept, which stay until W if the weights take them.
 inline Kept kept_by_layers(const Losses& losses, const Action& action) {
   const StagePasses passes = losses.passes(action.stage);
-  if (passes.at_input + passes.at_weight == 0) {
+  if (passes.carried == 0) {
     return {};
   }
   Kept kept = kept_by(losses, action);
-  const int sign = action.kind == ActionKind::BackwardInput    ? 1
-                   : action.kind == ActionKind::BackwardWeight ? -1
-                                                               : 0;
-  const bool carries = passes.at_weight > 0;
-  // Those that the weights take and that I carries.
-  const int early = carries ? std::max(passes.taken - passes.at_weight, 0) : passes.taken;
-  kept.until_weight += sign * (carries ? early : early - 1);
-  kept.gradients += sign * (early - 1);
+  if (action.kind == ActionKind::BackwardWeight) {
+    kept.until_weight = kept.gradients = -passes.taken;
+  } else if (action.kind == ActionKind::BackwardInput && kept == Kept{} &&
+             losses.is_carried(action.stage, loss_offset(losses, action)) &&
+             losses.weight_rule() != WeightRule::Furthest) {
+    kept.until_weight = kept.gradients = 1;
+  }
   return kept;
 }
 
-// Returns the same for the head of a local loss.
+// Returns the same for the head of a stage's own loss.
 inline Kept kept_by_head(const Losses& losses, const Action& action) {
-  return losses.has_backward(action.stage) ? traits_of(action.kind).kept : Kept{};
+  return losses.has_backward(action.stage) && action.loss <= 1 ? traits_of(action.kind).kept
+                                                               : Kept{};
+}
+
+// Returns the I of all gradients of a stage, from that of one micro-batch.
+inline std::vector<Action> inputs_for_all(const Losses& losses, const Action& input) {
+  if (!losses.names_losses(input.stage)) {
+    return losses.has_backward(input.stage) ? std::vector{input} : std::vector<Action>{};
+  }
+  std::vector<Action> all;
+  for (int offset = 0; offset <= losses.furthest(input.stage); ++offset) {
+    if (losses.has_gradient(input.stage, offset)) {
+      all.push_back(input.with_loss(offset));
+    }
+  }
+  return all;
 }
 
 // Returns the receive that a compute action needs, and the send that follows from it, if the other
@@ -145,10 +214,10 @@ inline Kept kept_by_head(const Losses& losses, const Action& action) {
 inline std::optional<Action> needed_receive(const Schedule& schedule, const Action& action) {
   const Placement& placement = schedule.placement;
   if (!takes_from_neighbor(schedule, action) ||
-      placement.rank_of(neighbor_input(action)) == placement.rank_of(action)) {
+      placement.rank_of(neighbor_input(schedule, action)) == placement.rank_of(action)) {
     return std::nullopt;
   }
-  return receive_for(action);
+  return receive_for(schedule, action);
 }
 inline std::optional<Action> resulting_send(const Schedule& schedule, const Action& action) {
   const Placement& placement = schedule.placement;
@@ -158,6 +227,38 @@ inline std::optional<Action> resulting_send(const Schedule& schedule, const Acti
   }
   return send_for(action);
 }
+
+// Numbers what stages take or make, as places in tables: an activation for each stage and
+// micro-batch, a gradient for each stage, micro-batch and loss that the stage names.
+class TensorCells {
+ public:
+  explicit TensorCells(const Schedule& schedule);
+
+  std::size_t num_activations() const { return (begin_.size() - 1) * num_micro_batches_; }
+  std::size_t num_gradients() const { return begin_.back() * num_micro_batches_; }
+  // Returns the number of gradients for each micro-batch of a stage.
+  std::size_t num_gradients_of(int stage) const {
+    return begin_[static_cast<std::size_t>(stage) + 1] - begin_[static_cast<std::size_t>(stage)];
+  }
+  // Returns the number of an action's gradient among these.
+  std::size_t gradient_of(const Action& action) const {
+    return losses_->names_losses(action.stage)
+               ? static_cast<std::size_t>(loss_offset(*losses_, action))
+               : 0;
+  }
+  // Returns the place of the activation or the gradient of an action or message.
+  std::size_t of(const Action& action) const {
+    const auto stage = static_cast<std::size_t>(action.stage);
+    return (is_forward(action.kind) ? stage : begin_[stage] + gradient_of(action)) *
+               num_micro_batches_ +
+           static_cast<std::size_t>(action.micro_batch);
+  }
+
+ private:
+  const Losses* losses_;
+  std::size_t num_micro_batches_;
+  std::vector<std::size_t> begin_;  // by stage: the number of gradients of all stages before
+};
 
 // Numbers the channels of a placement, which must outlive it.
 class Channels {

@@ -143,11 +143,11 @@ class Deadlock {
 
   // The wait in a schedule without messages.
   Wait wait_for_maker(int rank, const Action& action) const {
-    Action maker = neighbor_input(action);
+    Action maker = neighbor_input(schedule_, action);
     const int other = schedule_.placement.rank_of(maker);
     const auto& list = schedule_.ranks[index(other)];
     if (std::find(list.begin(), list.end(), maker) == list.end()) {
-      maker.kind = ActionKind::Backward;
+      maker = maker.as(ActionKind::Backward);
     }
     return {other, fmt::format("waits for {}", place(maker, rank))};
   }

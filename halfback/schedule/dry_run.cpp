@@ -82,6 +82,7 @@ class Runner {
         next_sum_(next_sum),
         with_messages_(has_messages(schedule)),
         channels_(schedule.placement),
+        cells_(schedule),
         states_(static_cast<std::size_t>(channels_.count())),
         sums_(schedule.placement),
         cursors_(schedule.ranks.size(), 0),
@@ -90,10 +91,8 @@ class Runner {
       streams_.emplace(channels_, rule.streams);
     }
     if (!with_messages_ || streams_) {
-      const auto size = static_cast<std::size_t>(schedule.num_stages()) *
-                        static_cast<std::size_t>(schedule.num_micro_batches);
-      has_activation_.resize(size, false);
-      has_gradient_.resize(size, false);
+      has_activation_.resize(cells_.num_activations(), false);
+      has_gradient_.resize(cells_.num_gradients(), false);
     }
   }
 
@@ -192,20 +191,16 @@ class Runner {
     ++cursors_[index(rank)];
   }
 
-  std::size_t cell(const Action& action) const {
-    return index(action.stage) * index(schedule_.num_micro_batches) + index(action.micro_batch);
-  }
-
   bool compute(int rank, const Action& action) {
     if (!with_messages_) {
-      const Action source = neighbor_input(action);
-      if (takes_from_neighbor(schedule_, action) && !has_result(source)[cell(source)]) {
+      if (takes_from_neighbor(schedule_, action) &&
+          !has_result(neighbor_input(schedule_, action))) {
         return false;
       }
       publish(action);
     } else if (streams_) {
       const auto receive = needed_receive(schedule_, action);
-      if (receive && !has_result(*receive)[cell(*receive)]) {
+      if (receive && !has_result(*receive)) {
         return false;
       }
     }
@@ -213,14 +208,14 @@ class Runner {
     return true;
   }
 
-  // The flags that a compute action has made its tensor, or that a message has passed its stream.
-  std::vector<bool>& has_result(const Action& action) {
-    return is_forward(action.kind) ? has_activation_ : has_gradient_;
+  // The flag that a compute action has made its tensor, or that a message has passed its stream.
+  std::vector<bool>::reference has_result(const Action& action) {
+    return (is_forward(action.kind) ? has_activation_ : has_gradient_)[cells_.of(action)];
   }
 
   void post(int rank, const Action& message) {
     streams_->post(message, [&](const Action& receive) {
-      has_result(receive)[cell(receive)] = true;
+      has_result(receive) = true;
       wake(schedule_.placement.rank_of(receive));
     });
     complete(rank);
@@ -228,7 +223,7 @@ class Runner {
 
   void publish(const Action& action) {
     if (gives_to_neighbor(schedule_, action)) {
-      has_result(action)[cell(action)] = true;
+      has_result(action) = true;
       wake(schedule_.placement.rank_of(counterpart(send_for(action))));
     }
   }
@@ -294,6 +289,7 @@ class Runner {
   const std::function<int(const std::set<int>&)>& next_sum_;
   bool with_messages_;
   Channels channels_;
+  TensorCells cells_;
   std::vector<ChannelState> states_;
   std::optional<detail::MessageStreams> streams_;
   ReplicaSums sums_;

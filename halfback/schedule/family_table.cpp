@@ -43,12 +43,8 @@ double chunk(const Shape& shape) {
 }
 double trained(const Shape& shape) { return at_most(shape.trained, shape); }
 
-// The peak for windows of this size: see build_local_overlapping().
-double windows(int window, const Shape& shape) {
-  return at_most(window == 2 && shape.two_stage ? 2 : window == 1 ? 1 : shape.num_ranks, shape);
-}
-double overlapping(const Shape& shape) { return windows(shape.window, shape); }
-double interlocking(const Shape& shape) { return windows(shape.distance + 1, shape); }
+double overlapping(const Shape& shape) { return at_most(shape.window, shape); }
+double interlocking(const Shape& shape) { return at_most(shape.distance + 1, shape); }
 
 // Parameters that several families take, with the natural value if it differs from the row's.
 constexpr Family::Taken kLimit = {&Shape::memory_limit};
@@ -204,12 +200,12 @@ std::vector<Family> local_families() {
        .paper = "arXiv 2012.03837",
        .takes = {kUpdates, {&Shape::chunks, 2}}, .builder = build_local_chunked, .peak_of = chunk},
       {.name = "local-overlapping", .summary = "losses whose gradients pass a window of w stages (--window, 2), summed",
-       .conditions = "any M, 1 <= w <= N", .idle = "works 5M, w = 2", .peak_memory = "2; w > 2: N",
+       .conditions = "any M, 1 <= w <= N", .idle = "works (2w+1)M", .peak_memory = "w",
        .paper = "arXiv 2012.03837",
        .takes = {kUpdates, {&Shape::window, 2}}, .builder = build_local_overlapping,
        .peak_of = overlapping},
       {.name = "local-interlocking", .summary = "each stage trains by the loss d stages above (--distance, 1)",
-       .conditions = "any M, 1 <= d < N", .idle = "works 4M, d = 1", .peak_memory = "2; d > 1: N",
+       .conditions = "any M, 1 <= d < N", .idle = "works (d+3)M", .peak_memory = "d+1",
        .paper = "arXiv 2010.04116",
        .takes = {kUpdates, {&Shape::distance, 1}}, .builder = build_local_interlocking,
        .peak_of = interlocking},

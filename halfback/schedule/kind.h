@@ -57,6 +57,7 @@ struct KindTraits {
   char cell;  // in drawn grids
   KindClass kind_class;
   bool names_micro_batch;  // in text
+  bool names_loss;         // in text, where the gradients of several losses pass the stage
   bool is_forward;         // concerns activations, not gradients
   int other_stage;         // offset of the stage that its tensor comes from or goes to
   ActionKind other_end;    // of a message; otherwise the kind itself
@@ -69,17 +70,17 @@ inline constexpr std::array<KindTraits, kNumActionKinds> kKinds = [] {
   using Class = KindClass;
   // clang-format off
   return std::array<KindTraits, kNumActionKinds>{{
-      // kind, letters, cell, class, names micro-batch, is forward, other stage, other end, own input, kept
-      {Forward,        "F",           'F', Class::Compute, true,  true,  -1, Forward,        Forward,        {1, 1, 0}},
-      {Backward,       "B",           'B', Class::Compute, true,  false,  1, Backward,       Forward,        {-1, -1, 0}},
-      {BackwardInput,  "I",           'b', Class::Compute, true,  false,  1, BackwardInput,  Forward,        {-1, 0, 1}},
-      {BackwardWeight, "W",           'w', Class::Compute, true,  false,  0, BackwardWeight, BackwardInput,  {0, -1, -1}},
-      {SendForward,    "SEND_F",      ' ', Class::Send,    true,  true,   1, RecvForward,    Forward,        {}},
-      {RecvForward,    "RECV_F",      ' ', Class::Receive, true,  true,  -1, SendForward,    RecvForward,    {}},
-      {SendBackward,   "SEND_B",      ' ', Class::Send,    true,  false, -1, RecvBackward,   BackwardInput,  {}},
-      {RecvBackward,   "RECV_B",      ' ', Class::Receive, true,  false,  1, SendBackward,   RecvBackward,   {}},
-      {ReduceGradient, "REDUCE_GRAD", 'r', Class::Reduce,  false, false,  0, ReduceGradient, ReduceGradient, {}},
-      {Update,         "U",           'u', Class::Update,  false, false,  0, Update,         Update,         {}},
+      // kind, letters, cell, class, names micro-batch, names loss, is forward, other stage, other end, own input, kept
+      {Forward,        "F",           'F', Class::Compute, true,  false, true,  -1, Forward,        Forward,        {1, 1, 0}},
+      {Backward,       "B",           'B', Class::Compute, true,  false, false,  1, Backward,       Forward,        {-1, -1, 0}},
+      {BackwardInput,  "I",           'b', Class::Compute, true,  true,  false,  1, BackwardInput,  Forward,        {-1, 0, 1}},
+      {BackwardWeight, "W",           'w', Class::Compute, true,  false, false,  0, BackwardWeight, BackwardInput,  {0, -1, -1}},
+      {SendForward,    "SEND_F",      ' ', Class::Send,    true,  false, true,   1, RecvForward,    Forward,        {}},
+      {RecvForward,    "RECV_F",      ' ', Class::Receive, true,  false, true,  -1, SendForward,    RecvForward,    {}},
+      {SendBackward,   "SEND_B",      ' ', Class::Send,    true,  true,  false, -1, RecvBackward,   BackwardInput,  {}},
+      {RecvBackward,   "RECV_B",      ' ', Class::Receive, true,  true,  false,  1, SendBackward,   RecvBackward,   {}},
+      {ReduceGradient, "REDUCE_GRAD", 'r', Class::Reduce,  false, false, false,  0, ReduceGradient, ReduceGradient, {}},
+      {Update,         "U",           'u', Class::Update,  false, false, false,  0, Update,         Update,         {}},
   }};
   // clang-format on
 }();

@@ -28,6 +28,8 @@ KindBits bit(ActionKind kind) { return static_cast<KindBits>(1U << static_cast<u
 
 constexpr std::string_view kOnce =
     "each stage runs each micro-batch with one F and either one B or one I and one W";
+constexpr std::string_view kOnceEach =
+    "each stage runs each micro-batch with one F, one I for each gradient and one W";
 
 // Everything that one rank's list shows by itself. Walks the lists once.
 class ListRules {
@@ -36,6 +38,7 @@ class ListRules {
       : schedule_(schedule),
         where_(where),
         with_messages_(has_messages(schedule)),
+        cells_(schedule),
         micro_batches_(micro_batches_by_replica(schedule.placement, schedule.num_micro_batches)),
         num_weights_(micro_batches_.size() * static_cast<std::size_t>(schedule.num_stages()), 0),
         reduced_(num_weights_.size(), false),
@@ -44,8 +47,7 @@ class ListRules {
   void check() {
     for_each([&](const Action& action) { check_range(action); });
     check_enough_forwards();
-    seen_.resize(static_cast<std::size_t>(schedule_.num_stages()) *
-                 static_cast<std::size_t>(schedule_.num_micro_batches));
+    seen_.resize(cells_.num_gradients());
     for_each([&](const Action& action) { check_action(action); });
     check_complete();
   }
@@ -71,10 +73,11 @@ class ListRules {
     return describe_place(schedule_, action, position_.rank);
   }
 
+  // Kinds without a gradient of their own are in the place of the first.
   KindBits& seen(const Action& action) {
-    return seen_[static_cast<std::size_t>(action.stage) *
-                     static_cast<std::size_t>(schedule_.num_micro_batches) +
-                 static_cast<std::size_t>(action.micro_batch)];
+    const bool has_gradient = traits_of(action.kind).names_loss;
+    const Action own{ActionKind::BackwardWeight, action.stage, action.micro_batch};
+    return seen_[has_gradient ? cells_.of(action) : cells_.of(own.with_loss(0))];
   }
 
   std::size_t replica_stage(const Action& action) const {
@@ -105,6 +108,7 @@ class ListRules {
       fail(fmt::format("{} names micro-batch {}; the micro-batches are 0 to {}", to_string(action),
                        action.micro_batch, num_micro_batches - 1));
     }
+    check_loss_name(action);
     if (!has_micro_batch(action.kind)) {
       check_closing_range(action);
     }
@@ -113,6 +117,35 @@ class ListRules {
       fail(fmt::format("{} is on rank {}; stage {} is placed on rank {}", to_string(action),
                        position_.rank, action.stage, rank));
     }
+  }
+
+  // A backward or its message names a loss if and only if there are several gradients.
+  void check_loss_name(const Action& action) const {
+    if (names_right_loss(schedule_, action)) {
+      return;
+    }
+    const Losses& losses = schedule_.losses;
+    const int stage = action.stage + (is_receive(action.kind) ? 1 : 0);
+    if (stage >= schedule_.num_stages() || !losses.names_losses(stage) ||
+        !(traits_of(action.kind).names_loss || action.kind == ActionKind::Backward)) {
+      fail(fmt::format("{} names a loss, and there is only one such action; write {}",
+                       to_string(action), to_string(action.without_loss())));
+    }
+    const int count = losses.num_gradients(stage);
+    if (action.loss == 0) {
+      const bool is_whole = action.kind == ActionKind::Backward;
+      const Action one = action.as(is_whole ? ActionKind::BackwardInput : action.kind)
+                             .with_loss(losses.furthest(action.stage));
+      fail(
+          fmt::format("{} does not say which of the {} gradients of stage {} it carries; each has "
+                      "an action of its own, as {}{}",
+                      to_string(action), count, stage, to_string(one),
+                      is_whole ? ", and one W is for all" : ""));
+    }
+    fail(fmt::format(
+        "{}: no gradient of a loss on stage {} comes to stage {}; the losses reach as "
+        "far down as {}",
+        to_string(action), action.stage + action.loss - 1, action.stage, brief_losses(losses)));
   }
 
   void check_closing_range(const Action& action) const {
@@ -149,7 +182,8 @@ class ListRules {
       }
     });
     const auto missing = std::find(present.begin(), present.end(), false) - present.begin();
-    fail_missing({ActionKind::Forward, stage, static_cast<int>(missing)}, kOnce);
+    fail_missing({ActionKind::Forward, stage, static_cast<int>(missing)},
+                 schedule_.losses.names_losses(stage) ? kOnceEach : kOnce);
   }
 
   [[noreturn]] void fail_missing(const Action& action, std::string_view reason) {
@@ -204,9 +238,10 @@ class ListRules {
   }
 
   void check_once(const Action& action) {
+    const std::string_view once = schedule_.losses.names_losses(action.stage) ? kOnceEach : kOnce;
     if (has_seen(action)) {
       fail(fmt::format("{} comes a second time (first at {}); {}", to_string(action), place(action),
-                       is_message(action.kind) ? "each tensor crosses once" : kOnce));
+                       is_message(action.kind) ? "each tensor crosses once" : once));
     }
     const bool is_full = action.kind == ActionKind::Backward;
     const bool is_half =
@@ -215,7 +250,7 @@ class ListRules {
     if ((is_full && (came(ActionKind::BackwardInput) || came(ActionKind::BackwardWeight))) ||
         (is_half && came(ActionKind::Backward))) {
       fail(fmt::format("{} computes a backward that the rank already has, whole or in part; {}",
-                       to_string(action), kOnce));
+                       to_string(action), once));
     }
   }
 
@@ -232,12 +267,17 @@ class ListRules {
                       to_string(message), position_.rank, *other));
     }
     const int upper = std::max(message.stage, *other);
-    if (!is_forward(message.kind) && schedule_.losses.num_crossing(upper) == 0) {
+    if (!is_forward(message.kind) && !crosses(message)) {
       fail(
           fmt::format("{}: no gradient crosses from stage {} to stage {}; the losses reach as far "
                       "down as {}",
                       to_string(message), upper, upper - 1, brief_losses(schedule_.losses)));
     }
+  }
+
+  bool crosses(const Action& gradient) const {
+    const Action sent = is_send(gradient.kind) ? gradient : counterpart(gradient);
+    return gives_to_neighbor(schedule_, sent.as(ActionKind::BackwardInput));
   }
 
   // What an action takes on its own rank comes before it, and so does the receive of what it takes
@@ -248,8 +288,9 @@ class ListRules {
         if (!has_seen(input)) {
           check_unseen(action, input);
         }
-      } else if (with_messages_ && !has_seen(receive_for(action))) {
-        require_before(action, receive_for(action), "a tensor is received before it is used");
+      } else if (with_messages_ && !has_seen(receive_for(schedule_, action))) {
+        require_before(action, receive_for(schedule_, action),
+                       "a tensor is received before it is used");
       }
     }
   }
@@ -262,6 +303,8 @@ class ListRules {
                                 : "a gradient is made before it is sent");
     } else if (input.stage != action.stage) {
       require_before(action, input, "it takes that stage's tensor");
+    } else if (action.kind == ActionKind::BackwardInput && !is_forward) {
+      require_before(action, input, "gradients of nearer losses pass first");
     } else {
       require_before(action, input,
                      is_forward ? "a backward needs its forward first"
@@ -280,9 +323,9 @@ class ListRules {
 
   // If another stage or a send takes the result of an I, a B will do as well.
   void require_before(const Action& action, const Action& needed, std::string_view reason) {
-    const bool may_be_whole = needed.kind == ActionKind::BackwardInput &&
+    const bool may_be_whole = needed.kind == ActionKind::BackwardInput && needed.loss == 0 &&
                               (needed.stage != action.stage || is_send(action.kind));
-    const Action whole = needed.as(ActionKind::Backward);
+    const Action whole = needed.as(ActionKind::Backward).without_loss();
     if (may_be_whole && has_seen(whole)) {
       return;
     }
@@ -318,32 +361,41 @@ class ListRules {
     }
   }
 
-  void check_complete_pair(int stage, int micro_batch) {
-    const auto require_present = [&](ActionKind kind, std::string_view reason) {
-      const Action action{kind, stage, micro_batch};
-      if (!has_seen(action)) {
-        fail_missing(action, reason);
-      }
-    };
-    require_present(ActionKind::Forward, kOnce);
-    if (schedule_.losses.has_backward(stage) &&
-        !has_seen({ActionKind::Backward, stage, micro_batch})) {
-      require_present(ActionKind::BackwardInput, kOnce);
-      require_present(ActionKind::BackwardWeight, kOnce);
+  void require_present(const Action& action, std::string_view reason) {
+    if (!has_seen(action)) {
+      fail_missing(action, reason);
     }
-    for (const ActionKind kind : {ActionKind::Forward, ActionKind::BackwardInput}) {
-      const auto send = resulting_send(schedule_, {kind, stage, micro_batch});
-      if (with_messages_ && send) {
-        require_present(send->kind, "the next rank waits for it");
+  }
+
+  // With the send that follows from it.
+  void require_computed(const Action& action) {
+    require_present(action, schedule_.losses.names_losses(action.stage) ? kOnceEach : kOnce);
+    const auto send = resulting_send(schedule_, action);
+    if (with_messages_ && send) {
+      require_present(*send, "the next rank waits for it");
+    }
+  }
+
+  void check_complete_pair(int stage, int micro_batch) {
+    require_computed({ActionKind::Forward, stage, micro_batch});
+    const Action input{ActionKind::BackwardInput, stage, micro_batch};
+    if (has_seen(Action{ActionKind::Backward, stage, micro_batch})) {
+      require_computed({ActionKind::Backward, stage, micro_batch});
+    } else if (schedule_.losses.has_backward(stage)) {
+      for (const Action& one : inputs_for_all(schedule_.losses, input)) {
+        require_computed(one);
       }
+      require_present(input.as(ActionKind::BackwardWeight),
+                      schedule_.losses.names_losses(stage) ? kOnceEach : kOnce);
     }
   }
 
   const Schedule& schedule_;
   const std::string& where_;
   bool with_messages_;
+  TensorCells cells_;
   Position position_;
-  std::vector<KindBits> seen_;  // by stage and micro-batch: bits of the kinds seen so far
+  std::vector<KindBits> seen_;                   // by gradient: bits of the kinds seen so far
   std::vector<std::vector<int>> micro_batches_;  // by replica
   std::vector<int> num_weights_;                 // by replica and stage
   std::vector<bool> reduced_;                    // by replica and stage: REDUCE_GRAD seen

@@ -87,31 +87,56 @@ Losses::Losses(int num_stages,
   }
   stages_.resize(static_cast<std::size_t>(num_stages));
   std::vector<int> crossing(stages_.size() + 1, 0);  // by stage, first as differences
-  std::vector<int> ending(stages_.size(), 0);        // gradients from above that end here
   for (const LossReach& loss : losses_) {
     const auto stage = static_cast<std::size_t>(loss.stage);
     const auto lowest = static_cast<std::size_t>(loss.lowest);
-    stages_[stage].has_backward = true;
-    stages_[stage].passes.at_input = lowest <= stage ? 1 : 0;
+    stages_[stage].lowest = loss.lowest;
+    stages_[stage].num_gradients = 1;
+    stages_[stage].passes.carried = lowest <= stage ? 1 : 0;
     if (lowest < stage) {
       ++crossing[lowest + 1];
       --crossing[stage + 1];
-      ++ending[lowest];
     }
   }
   for (std::size_t stage = 1; stage < crossing.size(); ++stage) {
     crossing[stage] += crossing[stage - 1];
   }
   for (std::size_t stage = 0; stage < stages_.size(); ++stage) {
-    const int arriving = crossing[stage + 1];
     StageFlow& flow = stages_[stage];
     flow.num_crossing = crossing[stage];
-    flow.has_backward = flow.has_backward || arriving > 0;
-    flow.weight_takes = arriving > 0 && ending[stage] == arriving && flow.num_crossing > 0;
-    const int passing = flow.passes.at_input + arriving;
-    flow.passes.taken = rule_ == WeightRule::Furthest ? std::min(passing, 1) : passing;
-    (flow.weight_takes ? flow.passes.at_weight : flow.passes.at_input) += arriving;
+    flow.num_gradients += crossing[stage + 1];
+    flow.passes.carried += crossing[stage + 1];
+    flow.passes.taken =
+        rule_ == WeightRule::Furthest ? std::min(flow.passes.carried, 1) : flow.passes.carried;
   }
+  find_furthest();
+  for (int stage = 0; stage < num_stages; ++stage) {
+    if (names_losses(stage) && furthest(stage) > kMaxLossOffset) {
+      throw ScheduleError(fmt::format(
+          "{}: the gradient of the loss on stage {} passes stage {} beside others; such a loss is "
+          "at most {} stages above",
+          where, stage + furthest(stage), stage, kMaxLossOffset));
+    }
+  }
+}
+
+// From the top, so that the furthest of a stage is the first one that reaches it.
+void Losses::find_furthest() {
+  int next = num_stages() - 1;  // no stage from here on has it yet
+  for (auto loss = losses_.rbegin(); loss != losses_.rend(); ++loss) {
+    for (next = std::min(next, loss->stage); next >= std::min(loss->lowest, loss->stage); --next) {
+      stages_[static_cast<std::size_t>(next)].furthest = loss->stage - next;
+    }
+  }
+}
+
+std::optional<int> Losses::before(int stage, int offset) const {
+  while (--offset >= 0) {
+    if (has_gradient(stage, offset)) {
+      return offset;
+    }
+  }
+  return std::nullopt;
 }
 
 std::vector<int> losses_through(const Losses& losses, int num_stages, int stage) {
@@ -127,16 +152,6 @@ std::vector<int> losses_through(const Losses& losses, int num_stages, int stage)
   return through;
 }
 
-std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage) {
-  std::vector<int> crossing;
-  if (stage > 0) {
-    const std::vector<int> below = losses_through(losses, num_stages, stage - 1);
-    std::copy_if(below.begin(), below.end(), std::back_inserter(crossing),
-                 [stage](int loss) { return loss >= stage; });
-  }
-  return crossing;
-}
-
 std::vector<int> stages_with_loss(const Losses& losses, int num_stages) {
   if (losses.is_backprop()) {
     return {num_stages - 1};
@@ -149,19 +164,23 @@ std::vector<int> stages_with_loss(const Losses& losses, int num_stages) {
 }
 
 StageGradients gradients_of(const Losses& losses, int num_stages, int stage) {
-  const std::vector<int> through = losses_through(losses, num_stages, stage);
-  const std::vector<int> below = losses_crossing(losses, num_stages, stage);
-  StageGradients gradients{.is_trained = losses.has_backward(stage),
-                           .is_last = stage + 1 == num_stages,
-                           .has_own = !through.empty() && through.front() == stage,
-                           .weight_takes = losses.weight_takes(stage),
-                           .rule = losses.weight_rule()};
-  gradients.num_arriving = static_cast<int>(through.size()) - (gradients.has_own ? 1 : 0);
-  for (const int loss : through) {
-    gradients.continues.push_back(std::binary_search(below.begin(), below.end(), loss));
+  StageGradients gradients{.is_last = stage + 1 == num_stages, .rule = losses.weight_rule()};
+  if (losses.is_backprop()) {
+    gradients.all.push_back({.is_own = gradients.is_last, .continues = stage > 0});
+    return gradients;
   }
-  if (gradients.rule == WeightRule::Furthest && !through.empty()) {
-    gradients.first_taken = through.size() - 1;
+  const int furthest = losses.has_backward(stage) ? losses.furthest(stage) : -1;
+  for (int offset = 0; offset <= furthest; ++offset) {
+    if (losses.has_gradient(stage, offset)) {
+      const bool is_carried = losses.is_carried(stage, offset);
+      gradients.all.push_back(
+          {.loss = static_cast<std::uint8_t>(losses.names_losses(stage) ? 1 + offset : 0),
+           .is_own = offset == 0,
+           .is_carried = is_carried,
+           .continues = losses.continues(stage, offset),
+           .is_taken =
+               is_carried && (gradients.rule != WeightRule::Furthest || offset == furthest)});
+    }
   }
   return gradients;
 }

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,9 +36,8 @@ enum class WeightRule : std::uint8_t {
 
 // How many gradients of one micro-batch go through the layers of a stage.
 struct StagePasses {
-  int at_input = 0;   // I carries them from the stage's output to its input
-  int at_weight = 0;  // W does, because they arrive too late for I
-  int taken = 0;      // W makes weight gradients of them
+  int carried = 0;  // from the stage's output to its input, each by an I
+  int taken = 0;    // W makes weight gradients of them
 
   bool operator==(const StagePasses&) const = default;
 };
@@ -47,7 +47,8 @@ class Losses {
   // Backprop, for any number of stages.
   Losses() = default;
   // Throws ScheduleError "where: what" unless the losses ascend by stage, at most one on each, the
-  // last stage has one, and each reaches a stage from 0 to the one above its own.
+  // last stage has one, each reaches a stage from 0 to the one above its own, and one that passes a
+  // stage beside others is at most kMaxLossOffset stages above it.
   Losses(int num_stages,
          std::vector<LossReach> losses,
          WeightRule rule = WeightRule::Sum,
@@ -59,32 +60,57 @@ class Losses {
   const std::vector<LossReach>& reaches() const { return losses_; }
   WeightRule weight_rule() const { return rule_; }
 
-  // Returns how many gradients go from a stage to the one below, in one message.
+  // Returns how many gradients go from a stage to the one below, each in a message of its own.
   int num_crossing(int stage) const {
     return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
   }
-  // False if the stage has neither a loss nor an incoming gradient. Then it runs only F, and its
-  // weights do not change.
-  bool has_backward(int stage) const { return is_backprop() || at(stage).has_backward; }
-  // True if W takes the gradient from the stage above and I does not: that gradient ends here,
-  // while that of the stage's own loss continues down and need not wait for it.
-  bool weight_takes(int stage) const { return !is_backprop() && at(stage).weight_takes; }
+  // Returns how many gradients of a micro-batch a stage has: that of its own loss, which may train
+  // the head alone, and those that arrive. Without any, the stage runs only F, and its weights do
+  // not change.
+  int num_gradients(int stage) const { return is_backprop() ? 1 : at(stage).num_gradients; }
+  bool has_backward(int stage) const { return num_gradients(stage) > 0; }
+  // True if the stage has several gradients. Then each has an I of its own, the nearest loss's
+  // first, which names the loss, as its messages do; there is no B.
+  bool names_losses(int stage) const { return num_gradients(stage) > 1; }
   StagePasses passes(int stage) const {
-    return is_backprop() ? StagePasses{1, 0, 1} : at(stage).passes;
+    return is_backprop() ? StagePasses{1, 1} : at(stage).passes;
+  }
+
+  // The rest is for losses inside the model. A gradient is named by how many stages its loss is
+  // above the stage.
+
+  // Returns the furthest gradient of a stage that has some.
+  int furthest(int stage) const { return at(stage).furthest; }
+  bool has_gradient(int stage, int offset) const {
+    const int lowest = lowest_of(stage + offset);
+    return lowest <= stage || (offset == 0 && lowest != kNowhere);
+  }
+  // Returns the gradient that passes the stage before this one, or nothing.
+  std::optional<int> before(int stage, int offset) const;
+  // True if the gradient goes through the stage's layers, or on to the stage below.
+  bool is_carried(int stage, int offset) const { return lowest_of(stage + offset) <= stage; }
+  bool continues(int stage, int offset) const { return lowest_of(stage + offset) < stage; }
+  // Returns how many stages below the gradient passes.
+  int num_below(int stage, int offset) const {
+    return continues(stage, offset) ? stage - lowest_of(stage + offset) : 0;
   }
 
   bool operator==(const Losses&) const = default;
 
  private:
+  static constexpr int kNowhere = std::numeric_limits<int>::max();
   struct StageFlow {
+    int lowest = kNowhere;  // of the stage's own loss
     int num_crossing = 0;
-    bool has_backward = false;
-    bool weight_takes = false;
+    int num_gradients = 0;
+    int furthest = 0;
     StagePasses passes;
 
     bool operator==(const StageFlow&) const = default;
   };
   const StageFlow& at(int stage) const { return stages_[static_cast<std::size_t>(stage)]; }
+  int lowest_of(int stage) const { return stage < num_stages() ? at(stage).lowest : kNowhere; }
+  void find_furthest();
 
   std::vector<LossReach> losses_;
   WeightRule rule_ = WeightRule::Sum;
@@ -98,26 +124,23 @@ std::string fault_of_losses(int num_stages, const std::vector<LossReach>& losses
 // last is the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
 std::vector<int> losses_through(const Losses& losses, int num_stages, int stage);
 
-// Returns the stages whose losses have a gradient that goes from a stage to the one below: the
-// tensors of that message, in this order. Linear in the losses.
-std::vector<int> losses_crossing(const Losses& losses, int num_stages, int stage);
-
 // Returns the stages with a loss, ascending. The last stage always has one.
 std::vector<int> stages_with_loss(const Losses& losses, int num_stages);
 
-// The gradients of one micro-batch at a stage, in ascending order of their losses: first that of
-// the stage's own loss, if it passes the stage's layers, then those that arrive from above.
-struct StageGradients {
-  bool is_trained = true;            // false: F alone
-  bool is_last = false;              // no stage takes the activations
-  bool has_own = false;              // the first gradient is that of the stage's own loss
-  int num_arriving = 0;              // the number of the others
-  bool weight_takes = false;         // W carries those that arrive, since they all end here
-  std::vector<bool> continues = {};  // by gradient: it is passed on to the stage below
-  std::size_t first_taken = 0;       // W makes weight gradients of this one and all after it
-  WeightRule rule = WeightRule::Sum;
+// A gradient of each micro-batch at a stage.
+struct StageGradient {
+  std::uint8_t loss = 0;   // as an Action names it
+  bool is_own = false;     // of the stage's own loss
+  bool is_carried = true;  // through the stage's layers; else it trains the head alone
+  bool continues = true;   // to the stage below
+  bool is_taken = true;    // W makes weight gradients of it
+};
 
-  std::size_t count() const { return continues.size(); }
+// All of them, in ascending order of their losses.
+struct StageGradients {
+  bool is_last = false;  // no stage takes the activations
+  std::vector<StageGradient> all = {};
+  WeightRule rule = WeightRule::Sum;
 };
 StageGradients gradients_of(const Losses& losses, int num_stages, int stage);
 

@@ -55,6 +55,21 @@ void append_lists(const Schedule& schedule,
   }
 }
 
+// Appends what these losses make of an action of backprop: an I for each gradient of its stage, and
+// these and W instead of B if there are several.
+void append_by_losses(const Losses& losses, const Action& action, std::vector<Action>& list) {
+  const bool is_split = action.kind == ActionKind::Backward && losses.names_losses(action.stage);
+  if (is_split || action.kind == ActionKind::BackwardInput) {
+    const std::vector<Action> inputs = inputs_for_all(losses, action.as(ActionKind::BackwardInput));
+    list.insert(list.end(), inputs.begin(), inputs.end());
+  } else if (action.kind == ActionKind::Forward || losses.has_backward(action.stage)) {
+    list.push_back(action);
+  }
+  if (is_split) {
+    list.push_back(action.as(ActionKind::BackwardWeight));
+  }
+}
+
 // Of each stage that a list reduces.
 Schedule with_updates_at_the_end(const Schedule& schedule) {
   return rewrite_lists(schedule, [](const auto& list, auto& result) {
@@ -255,9 +270,9 @@ Schedule forward_only(const Schedule& schedule, int num_micro_batches) {
 Schedule with_losses(const Schedule& schedule, const Losses& losses) {
   HALFBACK_CHECK(schedule.losses.is_backprop() && !has_messages(schedule), schedule.name);
   Schedule result = rewrite_lists(schedule, [&](const auto& list, auto& kept) {
-    std::ranges::copy_if(list, std::back_inserter(kept), [&](const Action& action) {
-      return action.kind == ActionKind::Forward || losses.has_backward(action.stage);
-    });
+    for (const Action& action : list) {
+      append_by_losses(losses, action, kept);
+    }
   });
   result.losses = losses;
   return result;
@@ -273,9 +288,7 @@ Schedule on_one_rank(const Schedule& schedule) {
       .losses = schedule.losses};
   const auto add_backward = [&](ActionKind kind, int micro_batch) {
     for (int stage = num_stages; stage-- > 0;) {
-      if (schedule.losses.has_backward(stage)) {
-        result.ranks.front().push_back({kind, stage, micro_batch});
-      }
+      append_by_losses(schedule.losses, {kind, stage, micro_batch}, result.ranks.front());
     }
   };
   for (int micro_batch = 0; micro_batch < schedule.num_micro_batches; ++micro_batch) {

@@ -27,6 +27,8 @@ class RankList {
   void backward(int chunk = 0);
   // Adds B.
   void whole_backward(int chunk = 0);
+  // Adds any action; those of the other calls do not count it.
+  void add(const Action& action) { actions_.push_back(action); }
   // Adds the W of the oldest I that lacks it, if any.
   void weight();
   // Adds all pending W.

@@ -38,12 +38,11 @@ class Clock {
         after_lists_(actions_after_lists(schedule, costs)),
         reductions_(schedule.placement, schedule.num_ranks()),
         channels_(schedule.placement),
+        cells_(schedule),
         links_(make_links<Traces>(channels_, costs)) {
     make_ranks();
-    const auto size = static_cast<std::size_t>(schedule.num_stages()) *
-                      static_cast<std::size_t>(schedule.num_micro_batches);
-    activation_arrival_.resize(size);
-    gradient_arrival_.resize(size);
+    activation_arrival_.resize(cells_.num_activations());
+    gradient_arrival_.resize(cells_.num_gradients());
     sum_end_.resize(schedule.placement.replicas.size() * index(schedule.num_stages()));
     if (options.keeps_timeline) {
       spans_.resize(static_cast<std::size_t>(num_actions_));
@@ -198,15 +197,15 @@ class Clock {
 
   // When a stage's input, or the gradient of its output, arrives: a message, or the tensor that an
   // action takes.
-  Time& arrival_at(int stage, const Action& action) {
-    auto& arrivals = is_forward(action.kind) ? activation_arrival_ : gradient_arrival_;
-    return arrivals[index(stage) * index(schedule_.num_micro_batches) + index(action.micro_batch)];
+  Time& arrival_of(const Action& taken) {
+    auto& arrivals = is_forward(taken.kind) ? activation_arrival_ : gradient_arrival_;
+    return arrivals[cells_.of(taken)];
   }
 
   void compute(Rank& rank, const Action& action) {
     Time start = rank.free;
     if (!with_messages_ && takes_from_neighbor(schedule_, action)) {
-      wait_for(arrival_at(action.stage, action), start);
+      wait_for(arrival_of(action), start);
     }
     const double end = start.time + duration_(action) * rank.slowdown;
     rank.busy += end - start.time;
@@ -222,7 +221,7 @@ class Clock {
     if (const auto message = resulting_send(schedule_, action)) {
       Link& link = links_[index(channels_.of(*message))];
       const Time left = transfer({rank.free.time, number}, *message, link);
-      arrival_at(counterpart(*message).stage, *message) = left.later_by(link.latency);
+      arrival_of(counterpart(*message)) = left.later_by(link.latency);
     }
   }
 
@@ -230,9 +229,7 @@ class Clock {
   Time transfer(Time begin, const Action& send, Link& link) const {
     wait_for(link.free, begin);
     const StageCost& cost = costs_.stage(counterpart(send).stage);
-    const double bytes = is_forward(send.kind)
-                             ? cost.activation_bytes
-                             : cost.gradient_bytes * schedule_.losses.num_crossing(send.stage);
+    const double bytes = is_forward(send.kind) ? cost.activation_bytes : cost.gradient_bytes;
     link.free = begin.later_by(bytes / link.bandwidth);
     return link.free;
   }
@@ -249,7 +246,7 @@ class Clock {
     ++link.num_sent;
     const Time left = transfer({ready.time, rank.next}, action, link);
     const Time arrived = left.later_by(link.latency);
-    arrival_at(counterpart(action).stage, action) = arrived;
+    arrival_of(counterpart(action)) = arrived;
     const double end = costs_.occupies_sender ? left.time : ready.time;
     record(rank, action, {rank.free.time, ready.known_cause()},
            capacity_ == 0 ? arrived.time : end);
@@ -257,7 +254,7 @@ class Clock {
 
   void receive(Rank& rank, const Action& action) {
     Time end = rank.free;
-    wait_for(arrival_at(action.stage, action), end);
+    wait_for(arrival_of(action), end);
     record(rank, action, {rank.free.time, end.known_cause()}, end.time);
     if (capacity_ != 0 && capacity_ != ChannelRule::kUnbounded) {
       links_[index(channels_.of(action))].received.push_back(rank.free);
@@ -299,9 +296,10 @@ class Clock {
   std::vector<std::vector<Action>> after_lists_;  // by rank
   Reductions<Traces> reductions_;
   Channels channels_;
+  TensorCells cells_;
   std::vector<Link> links_;
   std::vector<Rank> ranks_;
-  std::vector<Time> activation_arrival_;  // by stage and micro-batch
+  std::vector<Time> activation_arrival_;
   std::vector<Time> gradient_arrival_;
   std::vector<Time> sum_end_;  // by replica and stage
   std::set<int> unasked_;      // stages whose sums have run before an update asked for them

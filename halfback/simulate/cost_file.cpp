@@ -102,13 +102,14 @@ void append_memory(const Json& object, const std::string& where, MemoryModel& me
 
 StageCost read_stage(const Json& object, const std::string& where) {
   check_keys(object,
-             {"forward", "input", "weight", "full", "update", "reduce", "activation_bytes",
-              "gradient_bytes", "reduce_bytes", "memory"},
+             {"forward", "input", "own_input", "weight", "full", "update", "reduce",
+              "activation_bytes", "gradient_bytes", "reduce_bytes", "memory"},
              where);
   StageCost cost{.forward = read_number(object, "forward", where),
                  .input = read_number(object, "input", where),
                  .weight = read_number(object, "weight", where),
                  .full = std::nullopt};
+  read_if_given(object, "own_input", where, cost.own_input);
   read_if_given(object, "full", where, cost.full);
   read_if_given(object, "update", where, cost.update);
   read_if_given(object, "activation_bytes", where, cost.activation_bytes);
@@ -204,6 +205,9 @@ Json to_json(const StageCost& cost) {
                 {"gradient_bytes", cost.gradient_bytes},
                 {"reduce", cost.reduce},
                 {"reduce_bytes", cost.reduce_bytes}};
+  if (cost.own_input) {
+    stage["own_input"] = *cost.own_input;
+  }
   if (cost.full) {
     stage["full"] = *cost.full;
   }

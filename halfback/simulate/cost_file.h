@@ -12,11 +12,11 @@
 //    "updates": "synchronized" or "per_rank"}
 //
 // with one entry for all stages, or one for each. It needs stages with forward, input and weight;
-// the rest has the defaults of CostModel. Memory is given for all stages or for none; parameters,
-// parameter_gradients (default: same as parameters) and optimizer are optional. A stage in front of
-// the last may have a local head: "head": {"until_input": 1, "until_weight": 1, "gradients": 1} is
-// its part of these bytes. Messages and reductions without their own bytes take those of the
-// memory.
+// the rest has the defaults of CostModel, own_input too. Memory is given for all stages or for
+// none; parameters, parameter_gradients (default: same as parameters) and optimizer are optional. A
+// stage in front of the last may have a local head: "head": {"until_input": 1, "until_weight": 1,
+// "gradients": 1} is its part of these bytes. Messages and reductions without their own bytes take
+// those of the memory.
 //
 // A memory file has only the bytes: {"stages": [{"until_input": 1, ...}, ...]}.
 #pragma once

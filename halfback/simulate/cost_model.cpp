@@ -29,6 +29,7 @@ void check_rate(double rate, const char* what) {
 void check_stage(const StageCost& cost) {
   check_cost(cost.forward, "forward");
   check_cost(cost.input, "input");
+  check_cost(cost.own_input.value_or(0.0), "own_input");
   check_cost(cost.weight, "weight");
   check_cost(cost.full.value_or(0.0), "full");
   check_cost(cost.update, "update");
@@ -74,6 +75,11 @@ double StageCost::of(ActionKind kind) const {
     default:
       return 0.0;
   }
+}
+
+double StageCost::of(const Action& action) const {
+  return action.kind == ActionKind::BackwardInput && action.loss == 1 ? own_input.value_or(input)
+                                                                      : of(action.kind);
 }
 
 const StageCost& CostModel::stage(int index) const {
@@ -157,7 +163,7 @@ void set_cost(StageCost& stage, const ActionCost& cost) {
       stage.forward = cost.median_seconds;
       break;
     case ActionKind::BackwardInput:
-      stage.input = cost.median_seconds;
+      (cost.is_of_own_loss ? stage.own_input.emplace() : stage.input) = cost.median_seconds;
       break;
     case ActionKind::BackwardWeight:
       stage.weight = cost.median_seconds;
@@ -211,13 +217,17 @@ ShareTimes share_times(const CostModel& costs, int num_ranks) {
 
 namespace {
 
-// B grows in proportion to I + W.
-void repeat_passes(const StagePasses& passes, StageCost& stage) {
-  const double once = stage.input + stage.weight;
-  stage.weight = passes.taken * stage.weight + passes.at_weight * stage.input;
-  stage.input *= passes.at_input;
-  if (stage.full && once > 0.0) {
-    *stage.full *= (stage.input + stage.weight) / once;
+// An I or B that trains the head alone passes no layer.
+void repeat_passes(const Losses& losses, int number, StageCost& stage) {
+  const StagePasses passes = losses.passes(number);
+  stage.weight *= passes.taken;
+  if (losses.names_losses(number)) {
+    stage.own_input = losses.is_carried(number, 0) ? stage.input : 0.0;
+    return;
+  }
+  stage.input *= passes.carried;
+  if (stage.full) {
+    *stage.full *= passes.carried;
   }
 }
 
@@ -237,7 +247,7 @@ CostModel uniform_costs(const StageCost& share, const Schedule& schedule) {
   if (!schedule.losses.is_backprop()) {
     costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), stage);
     for (int i = 0; i < schedule.num_stages(); ++i) {
-      repeat_passes(schedule.losses.passes(i), costs.stages[static_cast<std::size_t>(i)]);
+      repeat_passes(schedule.losses, i, costs.stages[static_cast<std::size_t>(i)]);
     }
   }
   return costs;

@@ -31,8 +31,10 @@ namespace halfback {
 
 struct StageCost {
   double forward = 1.0;
-  double input = 1.0;
+  double input = 1.0;  // of one gradient
   double weight = 1.0;
+  // Of the gradient of the stage's own loss, if the stage has several; default: input.
+  std::optional<double> own_input = std::nullopt;
   std::optional<double> full = std::nullopt;  // time of B; default: input + weight
   double update = 0.0;
   double reduce = 0.0;  // time of a reduction, besides that of its bytes
@@ -43,6 +45,7 @@ struct StageCost {
 
   // Returns the time of a compute or update action; 0 for messages and reductions.
   double of(ActionKind kind) const;
+  double of(const Action& action) const;
   bool has_reduction() const { return reduce > 0.0 || reduce_bytes > 0.0; }
 };
 

@@ -1,6 +1,7 @@
 #include "halfback/simulate/local_cost.h"
 
 #include "halfback/base/error.h"
+#include "halfback/schedule/dataflow.h"
 
 #include <fmt/format.h>
 
@@ -39,20 +40,31 @@ CostModel local_costs(const Schedule& schedule, const ForwardCosts& forward) {
     const auto i = static_cast<std::size_t>(stage);
     const double layers = forward.stages[i];
     const double head = forward.heads.empty() ? 0.0 : forward.heads[i];
-    const StagePasses passes = schedule.losses.passes(stage);
-    costs.stages.push_back({.forward = layers + head,
-                            .input = layers * passes.at_input + head,
-                            .weight = layers * (passes.at_weight + passes.taken) + head,
-                            .full = std::nullopt});
+    const Losses& losses = schedule.losses;
+    const StagePasses passes = losses.passes(stage);
+    StageCost cost{.forward = layers + head,
+                   .input = layers * passes.carried + head,
+                   .weight = layers * passes.taken + head};
+    if (losses.names_losses(stage)) {
+      cost.input = layers;
+      cost.own_input = layers * (losses.is_carried(stage, 0) ? 1.0 : 0.0) + head;
+    }
+    costs.stages.push_back(cost);
   }
   costs.check(schedule);
   return costs;
 }
 
 double total_cost(const Schedule& schedule, const ForwardCosts& forward) {
+  const CostModel costs = local_costs(schedule, forward);
   double total = 0.0;
-  for (const StageCost& stage : local_costs(schedule, forward).stages) {
-    total += stage.forward + stage.input + stage.weight;
+  for (int number = 0; number < schedule.num_stages(); ++number) {
+    const StageCost& stage = costs.stage(number);
+    total += stage.forward + stage.weight;
+    for (const Action& input :
+         inputs_for_all(schedule.losses, {ActionKind::BackwardInput, number, 0})) {
+      total += stage.of(input);
+    }
   }
   return total * schedule.num_micro_batches;
 }

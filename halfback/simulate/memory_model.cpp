@@ -46,13 +46,11 @@ class Accountant {
     add(held.gradients, layers.gradients, head.gradients, all.gradients, all.head.gradients);
   }
 
-  // Returns the bytes of the message that an action takes: its stage's input, or all gradients from
+  // Returns the bytes of the message that an action takes: its stage's input, or a gradient from
   // the stage above.
   std::int64_t message(const Action& taker) const {
     const StageBytes& stage = bytes(taker.stage);
-    return is_forward(taker.kind)
-               ? stage.activation_message
-               : stage.gradient_message * schedule_.losses.num_crossing(taker.stage + 1);
+    return is_forward(taker.kind) ? stage.activation_message : stage.gradient_message;
   }
 
   std::int64_t arrived(const Action& action) const {
@@ -74,7 +72,7 @@ class Accountant {
 
   std::int64_t taken(const Action& action) const {
     return takes_from_neighbor(schedule_, action) &&
-                   (with_messages_ || is_local(neighbor_input(action), action))
+                   (with_messages_ || is_local(neighbor_input(schedule_, action), action))
                ? message(action)
                : 0;
   }

@@ -22,17 +22,21 @@ class CostTable {
       for (int kind = 0; kind < kNumActionKinds; ++kind) {
         row[static_cast<std::size_t>(kind)] = costs.stage(stage).of(static_cast<ActionKind>(kind));
       }
+      row.back() = costs.stage(stage).of(Action{ActionKind::BackwardInput, stage, 0}.with_loss(0));
       row[static_cast<std::size_t>(ActionKind::ReduceGradient)] =
           costs.reduction(stage, schedule.placement.num_replicas());
     }
   }
 
   double operator()(const Action& action) const {
-    return by_stage_[static_cast<std::size_t>(action.stage)][static_cast<std::size_t>(action.kind)];
+    const auto& row = by_stage_[static_cast<std::size_t>(action.stage)];
+    const bool is_own = action.kind == ActionKind::BackwardInput && action.loss == 1;
+    return row[is_own ? row.size() - 1 : static_cast<std::size_t>(action.kind)];
   }
 
  private:
-  std::vector<std::array<double, kNumActionKinds>> by_stage_;
+  // The last is that of the I of the stage's own loss, if the stage has several.
+  std::vector<std::array<double, kNumActionKinds + 1>> by_stage_;
 };
 
 void check_request(const Schedule& schedule,

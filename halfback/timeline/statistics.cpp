@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace halfback {
@@ -106,18 +107,20 @@ Statistics statistics(const Timeline& timeline) {
 }
 
 std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock) {
-  std::map<std::pair<int, ActionKind>, std::vector<double>> durations;
+  std::map<std::tuple<int, ActionKind, bool>, std::vector<double>> durations;
   for (const Span& span : timeline.spans) {
     if (is_work(span.action.kind)) {
-      durations[{span.action.stage, span.action.kind}].push_back(
+      durations[{span.action.stage, span.action.kind, span.action.loss == 1}].push_back(
           clock == SpanClock::ThreadCpu ? span.cpu_seconds : span.end_seconds - span.start_seconds);
     }
   }
   std::vector<ActionCost> costs;
   costs.reserve(durations.size());
   for (const auto& [key, values] : durations) {
-    costs.push_back({.stage = key.first,
-                     .kind = key.second,
+    const auto& [stage, kind, is_of_own_loss] = key;
+    costs.push_back({.stage = stage,
+                     .kind = kind,
+                     .is_of_own_loss = is_of_own_loss,
                      .count = static_cast<int>(values.size()),
                      .median_seconds = median(values),
                      .spread_seconds = quartile_spread(values)});

@@ -68,6 +68,7 @@ double hidden_message_fraction(const Timeline& timeline);
 struct ActionCost {
   int stage = 0;
   ActionKind kind{};
+  bool is_of_own_loss = false;  // of a stage that has the gradients of several losses
   int count = 0;
   double median_seconds = 0.0;
   double spread_seconds = 0.0;  // half the distance between the quartiles
@@ -76,7 +77,8 @@ struct ActionCost {
 // Which time of a span counts: start to end, or the CPU time of the rank's own thread.
 enum class SpanClock { Wall, ThreadCpu };
 
-// Returns the costs of all compute and update actions, by stage and then by kind.
+// Returns the costs of all compute and update actions, by stage and then by kind; I of the stage's
+// own loss comes after the others.
 std::vector<ActionCost> median_costs(const Timeline& timeline, SpanClock clock);
 
 }  // namespace halfback

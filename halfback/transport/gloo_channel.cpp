@@ -128,6 +128,7 @@ void GlooSender::send_now(const Envelope& envelope) {
       .stage = envelope.action.stage,
       .micro_batch = envelope.action.micro_batch,
       .slice = envelope.action.slice,
+      .loss = envelope.action.loss,
       .layout_size = has_same_layout ? 0 : static_cast<std::int64_t>(layout.size())};
 
   Layout nothing;
@@ -230,6 +231,7 @@ std::optional<GlooReceiver::Received> GlooReceiver::receive(Waits::Clock::time_p
   Received received{
       .action = {static_cast<ActionKind>(header_.kind), static_cast<int>(header_.stage),
                  static_cast<int>(header_.micro_batch), static_cast<std::uint16_t>(header_.slice)}};
+  received.action.loss = static_cast<std::uint8_t>(header_.loss);
   for (Posted& posted : tensors_) {
     received.message.push_back(std::move(posted.tensor));
   }

@@ -45,6 +45,7 @@ struct GlooHeader {
   std::int64_t stage = 0;
   std::int64_t micro_batch = 0;
   std::int64_t slice = 0;
+  std::int64_t loss = 0;
   std::int64_t layout_size = 0;  // numbers that follow; 0: the layout of the previous message
 };
 

@@ -61,8 +61,8 @@ class MeetingStages final : public ActionRunner {
   Tensors compute(const Action& action, Tensors taken) override {
     return stages_.compute(action, std::move(taken));
   }
-  void compute_weights(std::span<const Action> weights, std::span<Tensors> taken) override {
-    stages_.compute_weights(weights, taken);
+  void compute_weights(std::span<const Action> weights) override {
+    stages_.compute_weights(weights);
   }
   std::size_t num_joined(std::span<const Action> weights) const override {
     return stages_.num_joined(weights);

@@ -22,7 +22,7 @@ class NotingRunner final : public ActionRunner {
     calls.push_back(to_string(action) + from);
     return {at::full({}, action.stage)};
   }
-  void compute_weights(std::span<const Action> weights, std::span<Tensors> /*taken*/) override {
+  void compute_weights(std::span<const Action> weights) override {
     std::string text;
     for (const Action& action : weights) {
       text += (text.empty() ? "" : "+") + to_string(action);

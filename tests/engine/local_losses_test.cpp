@@ -358,20 +358,11 @@ TEST_F(LocalLossesTest, EvaluationKnowsEachLoss) {
 TEST_F(LocalLossesTest, WeightsTakeSumMeanOrFurthest) {
   for (const char* rule : {"sum", "mean", "furthest"}) {
     for (const char* losses : {"1:0,2:1,3:2", "0:0,2:0,3:1", "0:none,1:0,2:0,3:0", "3:2"}) {
-      std::string text =
-          "# halfback schedule losses=" + std::string(losses) + " weights=" + rule + "\n";
-      for (int stage = 0; stage < 4; ++stage) {
-        const bool trains = std::string(losses) != "3:2" || stage >= 2;
-        for (int i = 0; i < 2; ++i) {
-          text += (i == 0 ? "" : ",") + std::to_string(stage) + "F" + std::to_string(i);
-        }
-        for (int i = 0; i < 2 && trains; ++i) {
-          text += "," + std::to_string(stage) + "I" + std::to_string(i);
-          text += "," + std::to_string(stage) + "W" + std::to_string(i);
-        }
-        text += "\n";
+      const Losses table(4, parse_losses(losses).value(), parse_weight_rule(rule).value());
+      for (const bool two_stage : {false, true}) {
+        const Schedule backprop = family("gpipe", 4, {.two_stage = two_stage});
+        expect_reference_bits(model("Mlp"), with_losses(backprop, table), local_options());
       }
-      expect_reference_bits(model("Mlp"), parse_schedule(text, "rules.csv"), local_options());
     }
   }
 }

@@ -219,7 +219,7 @@ double loss_in_flight(Stage& stage, const std::vector<MicroBatch>& batches) {
     loss += stage.forward(i, batch.inputs, batch.targets).loss;
   }
   for (const int i : {0, 1}) {
-    stage.backward_input(i, {}, 1.0 / 6.0);
+    stage.backward_input({.micro_batch = i}, {}, 1.0 / 6.0);
   }
   stage.backward_weight(std::array{0, 1});
   return loss / 6.0;

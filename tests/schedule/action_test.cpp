@@ -25,6 +25,15 @@ TEST(ActionTest, FirstSliceIsTheActionWithoutOne) {
   EXPECT_EQ(to_string(second.as(ActionKind::BackwardWeight)), "2W3.1");
 }
 
+TEST(ActionTest, NamesTheStageOfALoss) {
+  const Action input = parse_action("2I3@5");
+  EXPECT_EQ(input, (Action{ActionKind::BackwardInput, 2, 3}.with_loss(3)));
+  EXPECT_EQ(input.loss, 4);
+  EXPECT_EQ(to_string(input.as(ActionKind::SendBackward)), "2SEND_B3@5");
+  EXPECT_EQ(to_string(parse_action("0RECV_B1.2@254")), "0RECV_B1.2@254");
+  EXPECT_EQ(input.without_loss(), parse_action("2I3"));
+}
+
 TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
   for (const char* text : {"",
                            "F",
@@ -55,6 +64,15 @@ TEST(ActionTest, RefusesWhatIsNotExactlyOneAction) {
                            "0F0.65536",
                            "0F.1",
                            "0U.1",
+                           "2I3@",
+                           "2I3@1",
+                           "2I3@257",
+                           "2I3@x",
+                           "2I3@2.1",
+                           "2F3@2",
+                           "2B3@2",
+                           "2W3@2",
+                           "2U@2",
                            "0F0,"}) {
     EXPECT_FALSE(try_parse_action(text)) << text;
   }

@@ -46,14 +46,36 @@ TEST(DataflowTest, InputsAreOfTheOwnStageAndTheNeighbors) {
   EXPECT_EQ(inputs(schedule, "1U"), "");
 }
 
-TEST(DataflowTest, CutsSayWhichHalfTakesAGradient) {
+// Stage 1 has the gradients of its own loss, which goes on, and of stage 2's, which ends there.
+TEST(DataflowTest, SeveralGradientsOfAStageAreApart) {
   const Schedule schedule = three_stages("cut");
-  ASSERT_TRUE(schedule.losses.weight_takes(1)) << "the loss of stage 2 ends there, its own goes on";
-  EXPECT_EQ(inputs(schedule, "1I0"), "1F0 ");
-  EXPECT_EQ(inputs(schedule, "1W0"), "1I0 2I0 ");
-  EXPECT_EQ(inputs(schedule, "0B0"), "0F0 1I0 ");
-  EXPECT_TRUE(gives_to_neighbor(schedule, parse_action("1I0")));
+  ASSERT_EQ(losses_text(schedule.losses), "1:0,2:1");
+  EXPECT_EQ(inputs(schedule, "1I0@1"), "1F0 ");
+  EXPECT_EQ(inputs(schedule, "1I0@2"), "1I0@1 2I0 ");
+  EXPECT_EQ(inputs(schedule, "1W0"), "1I0@2 ");
+  EXPECT_EQ(inputs(schedule, "0B0"), "0F0 1I0@1 ");
+  EXPECT_EQ(inputs(schedule, "1SEND_B0@1"), "1I0@1 ");
+  EXPECT_TRUE(gives_to_neighbor(schedule, parse_action("1I0@1")));
+  EXPECT_FALSE(gives_to_neighbor(schedule, parse_action("1I0@2")));
   EXPECT_TRUE(gives_to_neighbor(schedule, parse_action("2I0")));
+  EXPECT_EQ(text_of(resulting_send(schedule, parse_action("2I0"))), "2SEND_B0");
+  EXPECT_EQ(text_of(needed_receive(schedule, parse_action("1I0@2"))), "1RECV_B0");
+  EXPECT_EQ(text_of(resulting_send(schedule, parse_action("1I0@1"))), "1SEND_B0@1");
+  EXPECT_EQ(text_of(needed_receive(schedule, parse_action("0B0"))), "0RECV_B0@1");
+  EXPECT_EQ(to_string(counterpart(parse_action("1SEND_B0@1"))), "0RECV_B0@1");
+  EXPECT_EQ(to_string(counterpart(parse_action("0RECV_B0@1"))), "1SEND_B0@1");
+}
+
+TEST(DataflowTest, AnActionNamesALossWhereThereAreSeveral) {
+  const Schedule schedule = three_stages("cut");
+  for (const char* const text : {"1I0@1", "1I0@2", "2I0", "0I0", "0B0", "2B0", "1W0", "1F0",
+                                 "1SEND_B0@1", "0RECV_B0@1", "2SEND_B0", "1RECV_B0"}) {
+    EXPECT_TRUE(names_right_loss(schedule, parse_action(text))) << text;
+  }
+  for (const char* const text :
+       {"1I0", "1B0", "1I0@3", "2I0@2", "0I0@1", "1SEND_B0", "0RECV_B0", "1RECV_B0@2"}) {
+    EXPECT_FALSE(names_right_loss(schedule, parse_action(text))) << text;
+  }
 }
 
 TEST(DataflowTest, ResultsAreSentOnlyToOtherRanks) {
@@ -85,33 +107,38 @@ TEST(DataflowTest, WhatIsKeptIsFreedOnce) {
        {Losses(), Losses(3, {{1, 0}, {2, 1}}), Losses(3, {{0, 0}, {1, 0}, {2, 0}}),
         Losses(3, {{0, 0}, {1, 0}, {2, 0}}, WeightRule::Furthest), Losses(3, {{0, 1}, {2, 2}})}) {
     for (int stage = 0; stage < 3; ++stage) {
-      for (const bool is_split : {false, true}) {
-        Kept kept;
-        Kept by_layers;
-        Kept by_head;
-        for (const Action& action :
-             {Action{ActionKind::Forward, stage, 0}, Action{ActionKind::Backward, stage, 0},
-              Action{ActionKind::BackwardInput, stage, 0},
-              Action{ActionKind::BackwardWeight, stage, 0}}) {
-          const bool runs = action.kind == ActionKind::Forward ||
-                            (action.kind == ActionKind::Backward) != is_split;
-          kept += runs ? kept_by(losses, action) : Kept{};
-          by_layers += runs ? kept_by_layers(losses, action) : Kept{};
-          by_head += runs ? kept_by_head(losses, action) : Kept{};
+      const Action input{ActionKind::BackwardInput, stage, 0};
+      std::vector<Action> split = inputs_for_all(losses, input);
+      split.push_back(input.as(ActionKind::BackwardWeight));
+      std::vector<std::vector<Action>> backwards = {split};
+      if (!losses.names_losses(stage)) {
+        backwards.push_back({input.as(ActionKind::Backward)});
+      }
+      for (const std::vector<Action>& backward : backwards) {
+        const Action forward{ActionKind::Forward, stage, 0};
+        Kept kept = kept_by(losses, forward);
+        Kept by_layers = kept_by_layers(losses, forward);
+        Kept by_head = kept_by_head(losses, forward);
+        for (const Action& action : backward) {
+          kept += kept_by(losses, action);
+          by_layers += kept_by_layers(losses, action);
+          by_head += kept_by_head(losses, action);
         }
-        EXPECT_EQ(kept, Kept{}) << losses_text(losses) << stage << is_split;
-        EXPECT_EQ(by_layers, Kept{}) << losses_text(losses) << stage << is_split;
-        EXPECT_EQ(by_head, Kept{}) << losses_text(losses) << stage << is_split;
+        EXPECT_EQ(kept, Kept{}) << losses_text(losses) << stage;
+        EXPECT_EQ(by_layers, Kept{}) << losses_text(losses) << stage;
+        EXPECT_EQ(by_head, Kept{}) << losses_text(losses) << stage;
       }
     }
   }
   const Losses losses = three_stages("cut").losses;
-  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 1, 0}), (Kept{0, 0, 1}));
-  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardWeight, 1, 0}), (Kept{-1, -1, -1}));
-  EXPECT_EQ(kept_by(losses, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 0, 1}));
-  const Losses all(3, {{0, 0}, {1, 0}, {2, 0}});
-  EXPECT_EQ(kept_by_layers(all, {ActionKind::BackwardInput, 0, 0}), (Kept{-1, 2, 3}))
-      << "two of three gradients use copies";
+  EXPECT_EQ(kept_by(losses, parse_action("1I0@1")), Kept{});
+  EXPECT_EQ(kept_by(losses, parse_action("1I0@2")), (Kept{-1, 0, 1}));
+  EXPECT_EQ(kept_by(losses, parse_action("1W0")), (Kept{0, -1, -1}));
+  EXPECT_EQ(kept_by_layers(losses, parse_action("1I0@1")), (Kept{0, 1, 1})) << "of a copy";
+  EXPECT_EQ(kept_by_layers(losses, parse_action("1I0@2")), (Kept{-1, 0, 1}));
+  EXPECT_EQ(kept_by_layers(losses, parse_action("1W0")), (Kept{0, -2, -2}));
+  EXPECT_EQ(kept_by_head(losses, parse_action("1I0@1")), (Kept{-1, 0, 1}));
+  EXPECT_EQ(kept_by_head(losses, parse_action("1I0@2")), Kept{});
 }
 
 }  // namespace

@@ -71,7 +71,9 @@ std::string sources(const Schedule& schedule) {
   for (const auto& list : schedule.ranks) {
     for (const Action& action : list) {
       all += to_string(action);
-      all += takes_from_neighbor(schedule, action) ? "<" + to_string(neighbor_input(action)) : "";
+      all += takes_from_neighbor(schedule, action)
+                 ? "<" + to_string(neighbor_input(schedule, action))
+                 : "";
       all += " ";
     }
   }
@@ -98,9 +100,8 @@ TEST(LocalFamiliesTest, AreBackpropAtTheirLargest) {
         EXPECT_TRUE(expect_same("local-chunked", &PipelineShape::chunks, 1));
         EXPECT_TRUE(expect_same("local-overlapping", &PipelineShape::window, ranks));
         EXPECT_TRUE(expect_same("local-last", &PipelineShape::trained, ranks));
-        // The heads of the lower stages train too, so it is no backprop to its losses.
-        EXPECT_EQ(expect_same("local-interlocking", &PipelineShape::distance, ranks - 1),
-                  ranks == 1);
+        // Of local-interlocking the heads of the lower stages train too, so it is not the same
+        // list.
       }
     }
   }
@@ -149,8 +150,6 @@ TEST(LocalFamiliesTest, InterlockingTrainsByTheLossAtItsDistance) {
       for (int stage = 0; stage < ranks; ++stage) {
         EXPECT_EQ(losses_through(schedule.losses, ranks, stage).back(),
                   std::min(stage + distance, ranks - 1));
-        EXPECT_EQ(static_cast<int>(losses_crossing(schedule.losses, ranks, stage).size()),
-                  schedule.losses.num_crossing(stage));
       }
     }
   }
@@ -162,8 +161,8 @@ TEST(LocalFamiliesTest, OrdersAsDrawn) {
   };
   const PipelineShape shape{.num_ranks = 3, .num_micro_batches = 2};
   EXPECT_EQ(list("local-greedy", 1, shape), "1F0 1I0 1W0 1F1 1I1 1W1 1U");
-  EXPECT_EQ(list("local-interlocking", 0, shape), "0F0 0F1 0I0 0W0 0I1 0W1 0U");
-  EXPECT_EQ(list("local-interlocking", 1, shape), "1F0 1I0 1F1 1I1 1W0 1W1 1U");
+  EXPECT_EQ(list("local-interlocking", 0, shape), "0F0 0I0@0 0F1 0I1@0 0I0@1 0W0 0I1@1 0W1 0U");
+  EXPECT_EQ(list("local-interlocking", 1, shape), "1F0 1I0@1 1F1 1I1@1 1I0@2 1W0 1I1@2 1W1 1U");
   EXPECT_EQ(list("local-interlocking", 2, shape), "2F0 2I0 2W0 2F1 2I1 2W1 2U");
   EXPECT_EQ(list("local-last", 0, shape), "0F0 0F1");
   PipelineShape flushed = shape;

@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace halfback {
 namespace {
 
@@ -20,74 +22,97 @@ using Stages = std::vector<int>;
 
 // What a table says of each stage, from 0.
 struct Flow {
+  Stages gradients;
   Stages crossing;
-  Stages at_input;
-  Stages at_weight;
+  Stages carried;
   Stages taken;
 
   bool operator==(const Flow&) const = default;
 };
 
+// Also compares the questions about single gradients with the table.
 Flow flow_of(const Losses& losses, int num_stages) {
   Flow flow;
   for (int stage = 0; stage < num_stages; ++stage) {
     const StagePasses passes = losses.passes(stage);
+    flow.gradients.push_back(losses.num_gradients(stage));
     flow.crossing.push_back(losses.num_crossing(stage));
-    flow.at_input.push_back(passes.at_input);
-    flow.at_weight.push_back(passes.at_weight);
+    flow.carried.push_back(passes.carried);
     flow.taken.push_back(passes.taken);
-    EXPECT_EQ(losses.weight_takes(stage), passes.at_weight > 0);
-    EXPECT_EQ(static_cast<int>(losses_crossing(losses, num_stages, stage).size()),
-              losses.num_crossing(stage));
+    EXPECT_EQ(losses.names_losses(stage), losses.num_gradients(stage) > 1);
+    const StageGradients gradients = gradients_of(losses, num_stages, stage);
+    EXPECT_EQ(static_cast<int>(gradients.all.size()), losses.num_gradients(stage));
+    const auto count = [&](bool StageGradient::*what) {
+      return static_cast<int>(std::ranges::count_if(gradients.all, what));
+    };
+    EXPECT_EQ(count(&StageGradient::is_carried), passes.carried);
+    EXPECT_EQ(count(&StageGradient::continues), losses.num_crossing(stage));
+    EXPECT_EQ(count(&StageGradient::is_taken), passes.taken);
+    EXPECT_EQ(static_cast<int>(losses_through(losses, num_stages, stage).size()), passes.carried);
   }
   return flow;
 }
 
 void PrintTo(const Flow& flow, std::ostream* out) {
-  for (const Stages& row : {flow.crossing, flow.at_input, flow.at_weight, flow.taken}) {
+  for (const Stages& row : {flow.gradients, flow.crossing, flow.carried, flow.taken}) {
     *out << ::testing::PrintToString(row) << ' ';
   }
 }
 
 TEST(LossesTest, BackpropHasOneGradientEverywhere) {
-  const Flow expected{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}};
+  const Flow expected{{1, 1, 1, 1}, {0, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}};
   EXPECT_EQ(flow_of({}, 4), expected);
   EXPECT_EQ(flow_of({4, {{3, 0}}}, 4), expected);
   EXPECT_TRUE(Losses().is_backprop());
   EXPECT_EQ(losses_through({}, 4, 1), (Stages{3}));
-  EXPECT_EQ(losses_crossing({}, 4, 1), (Stages{3}));
-  EXPECT_EQ(losses_crossing({}, 4, 0), Stages{});
 }
 
 TEST(LossesTest, GreedyAndChunkedGradientsStayInTheirChunk) {
   EXPECT_EQ(flow_of({3, {{0, 0}, {1, 1}, {2, 2}}}, 3),
-            (Flow{{0, 0, 0}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}));
+            (Flow{{1, 1, 1}, {0, 0, 0}, {1, 1, 1}, {1, 1, 1}}));
   EXPECT_EQ(flow_of({4, {{1, 0}, {3, 2}}}, 4),
-            (Flow{{0, 1, 0, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 1}}));
+            (Flow{{1, 1, 1, 1}, {0, 1, 0, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}}));
 }
 
-// Stages 1 and 2 let the gradient of their own loss go before that of the stage above has come.
-TEST(LossesTest, WeightsTakeWhatEndsWhereOtherGradientsGoOn) {
+TEST(LossesTest, GradientsOfSeveralWindowsPassAStage) {
   const std::vector<LossReach> windows = {{1, 0}, {2, 1}, {3, 2}};
   EXPECT_EQ(flow_of({4, windows}, 4),
-            (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 2, 2, 1}}));
+            (Flow{{1, 2, 2, 1}, {0, 1, 1, 1}, {1, 2, 2, 1}, {1, 2, 2, 1}}));
   EXPECT_EQ(flow_of({4, windows, WeightRule::Furthest}, 4),
-            (Flow{{0, 1, 1, 1}, {1, 1, 1, 1}, {0, 1, 1, 0}, {1, 1, 1, 1}}));
+            (Flow{{1, 2, 2, 1}, {0, 1, 1, 1}, {1, 2, 2, 1}, {1, 1, 1, 1}}));
+  const Losses wide(5, {{2, 0}, {3, 1}, {4, 2}});
+  EXPECT_EQ(flow_of(wide, 5),
+            (Flow{{1, 2, 3, 2, 1}, {0, 1, 2, 2, 1}, {1, 2, 3, 2, 1}, {1, 2, 3, 2, 1}}));
+  EXPECT_EQ(losses_through(wide, 5, 2), (Stages{2, 3, 4}));
 }
 
-TEST(LossesTest, GradientsThatGoOnAreTakenByI) {
-  const Losses losses(5, {{2, 0}, {3, 1}, {4, 2}});
-  EXPECT_EQ(flow_of(losses, 5),
-            (Flow{{0, 1, 2, 2, 1}, {1, 2, 3, 2, 1}, {0, 0, 0, 0, 0}, {1, 2, 3, 2, 1}}));
-  EXPECT_EQ(losses_through(losses, 5, 2), (Stages{2, 3, 4}));
-  EXPECT_EQ(losses_crossing(losses, 5, 2), (Stages{2, 3}));
+// By how many stages above its loss is.
+TEST(LossesTest, AGradientIsKnownByItsLoss) {
+  const Losses losses(6, {{1, 2}, {3, 0}, {4, 4}, {5, 1}});
+  EXPECT_EQ(losses.furthest(0), 3);
+  EXPECT_EQ(losses.furthest(1), 4);
+  EXPECT_EQ(losses.furthest(4), 1);
+  EXPECT_EQ(losses.furthest(5), 0);
+  EXPECT_TRUE(losses.has_gradient(1, 0)) << "its own head's";
+  EXPECT_FALSE(losses.is_carried(1, 0));
+  EXPECT_FALSE(losses.has_gradient(1, 1));
+  EXPECT_TRUE(losses.has_gradient(1, 2));
+  EXPECT_FALSE(losses.has_gradient(1, 3)) << "ends above";
+  EXPECT_FALSE(losses.has_gradient(1, 9)) << "there is no such stage";
+  EXPECT_TRUE(losses.continues(1, 2));
+  EXPECT_FALSE(losses.continues(1, 4));
+  EXPECT_EQ(losses.before(1, 4), 2);
+  EXPECT_EQ(losses.before(1, 2), 0);
+  EXPECT_EQ(losses.before(1, 0), std::nullopt);
+  EXPECT_EQ(losses.num_below(1, 2), 1);
+  EXPECT_EQ(losses.num_below(1, 4), 0);
 }
 
 TEST(LossesTest, ALossThatReachesNothingStillHasABackward) {
   const Losses losses(3, {{0, 1}, {2, 2}});
   EXPECT_TRUE(losses.has_backward(0));
   EXPECT_FALSE(losses.has_backward(1));
-  EXPECT_EQ(losses.passes(0), (StagePasses{0, 0, 0}));
+  EXPECT_EQ(losses.passes(0), (StagePasses{0, 0}));
   EXPECT_EQ(losses_text(losses), "0:none,2:2");
 }
 
@@ -116,6 +141,11 @@ TEST(LossesTest, FaultsAreNamed) {
       "nowhere");
   EXPECT_EQ(fault({{0, 0}, {1, 1}}), "plan: no loss on stage 2; the last stage has one");
   EXPECT_EQ(fault({}), "plan: no loss on stage 2; the last stage has one");
+  EXPECT_EQ(error_of([] {
+              Losses(257, {{0, 0}, {256, 0}}, WeightRule::Sum, "plan");
+            }),
+            "plan: the gradient of the loss on stage 256 passes stage 0 beside others; such a loss "
+            "is at most 254 stages above");
 }
 
 // Two ranks of two stages each, in a V: cuts inside a rank and between ranks.
@@ -195,20 +225,41 @@ TEST(LossesTest, MessagesThatDoCrossAreDemanded) {
       fault_of("losses=0:0,2:1", "0F0,0SEND_F0,0B0\n1RECV_F0,1F0,1SEND_F0,1B0\n2RECV_F0,2F0,2B0\n"),
       "rank 1, position 3: 1B0 comes before 1RECV_B0 (missing); a tensor is received "
       "before it is used"));
-  // I needs nothing from above where W takes it, so the receive may stand behind I, but not behind
-  // W.
-  const std::string windows = "losses=1:0,2:1";
-  const std::string others = "2RECV_F0,2F0,2I0,2SEND_B0,2W0\n";
-  const std::string first = "0F0,0SEND_F0,0RECV_B0,0I0,0W0\n";
-  EXPECT_EQ(fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1I0,1SEND_B0,1RECV_B0,1W0\n" + others),
-            "no error");
-  EXPECT_TRUE(has_text(
-      fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1I0,1SEND_B0,1W0,1RECV_B0\n" + others),
-      "rank 1, position 5: 1W0 comes before 1RECV_B0 (position 6)"));
-  // B is both, and waits.
+}
+
+// Stage 1 has the gradients of losses 1, which goes on, and 2, which ends there.
+TEST(LossesTest, EachOfSeveralGradientsHasItsOwnActions) {
+  const auto fault = [](const std::string& list) {
+    return fault_of("losses=1:0,2:1", "0F0,0SEND_F0,0RECV_B0@1,0I0,0W0\n1RECV_F0,1F0,1SEND_F0," +
+                                          list + "\n2RECV_F0,2F0,2I0,2SEND_B0,2W0\n");
+  };
+  EXPECT_EQ(fault("1I0@1,1SEND_B0@1,1RECV_B0,1I0@2,1W0"), "no error");
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0@1,1I0@2,1W0,1RECV_B0"),
+                       "rank 1, position 5: 1I0@2 comes before 1RECV_B0 (position 7)"));
+  EXPECT_TRUE(has_text(fault("1RECV_B0,1I0@2,1I0@1,1SEND_B0@1,1W0"),
+                       "rank 1, position 4: 1I0@2 comes before 1I0@1 (position 5); gradients of "
+                       "nearer losses pass first"));
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0@1,1RECV_B0,1W0,1I0@2"),
+                       "1W0 comes before 1I0@2 (position 7); a weight gradient needs its input"));
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0@1,1RECV_B0,1W0"),
+                       "1W0 comes before 1I0@2 (missing); a weight gradient needs"));
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0@1"),
+                       "the list ends and 1I0@2 is missing; each stage runs each micro-batch with "
+                       "one F, one I for each gradient and one W"));
   EXPECT_TRUE(
-      has_text(fault_of(windows, first + "1RECV_F0,1F0,1SEND_F0,1B0,1SEND_B0,1RECV_B0\n" + others),
-               "rank 1, position 3: 1B0 comes before 1RECV_B0 (position 5)"));
+      has_text(fault("1B0,1SEND_B0@1,1RECV_B0"),
+               "rank 1, position 3: 1B0 does not say which of the 2 gradients of stage 1 "
+               "it carries; each has an action of its own, as 1I0@2, and one W is for all"));
+  EXPECT_TRUE(has_text(fault("1I0,1SEND_B0@1"), "1I0 does not say which of the 2 gradients"));
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0"), "1SEND_B0 does not say which of the 2 gradients"));
+  EXPECT_TRUE(has_text(fault("1I0@3"),
+                       "1I0@3: no gradient of a loss on stage 3 comes to stage 1; the losses reach "
+                       "as far down as 1:0,2:1"));
+  EXPECT_TRUE(has_text(fault("1I0@1,1SEND_B0@2"),
+                       "1SEND_B0@2: no gradient crosses from stage 1 to stage 0"));
+  EXPECT_TRUE(
+      has_text(fault("1RECV_B0@2"),
+               "1RECV_B0@2 names a loss, and there is only one such action; write 1RECV_B0"));
 }
 
 TEST(LossesTest, StagesWithoutALossHaveForwardsAlone) {

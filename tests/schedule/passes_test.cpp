@@ -139,11 +139,11 @@ TEST(DataParallelTest, ReplicasOfAScheduleStayInEachPipeline) {
 
 // Gradients are cut alike in each pipeline, and what does not train is not reduced.
 TEST(DataParallelTest, PipelinesOfLocalUpdatesKeepTheirLosses) {
-  const Schedule one = parse("# halfback schedule losses=1:1,2:1\n0F0\n1F0,1B0\n2F0,2B0\n");
+  const Schedule one = parse("# halfback schedule losses=1:1,2:2\n0F0\n1F0,1B0\n2F0,2B0\n");
   const Schedule schedule = data_parallel(one, 2);
   EXPECT_EQ(to_csv(schedule),
             "# halfback schedule micro_batches=2 placement=0,1,2|3,4,5 replicas=0,1 "
-            "losses=1:1,2:1 weights=sum\n"
+            "losses=1:1,2:2 weights=sum\n"
             "0F0\n1F0,1B0,1REDUCE_GRAD\n2F0,2B0,2REDUCE_GRAD\n"
             "0F1\n1F1,1B1,1REDUCE_GRAD\n2F1,2B1,2REDUCE_GRAD\n");
   validate(add_communication(schedule));

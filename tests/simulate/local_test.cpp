@@ -86,39 +86,53 @@ TEST_P(LocalTimeTest, AStageHoldsOneMicroBatchAtAnyDepth) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, LocalTimeTest, ::testing::Range(2, 10));
 
-TEST(LocalMemoryTest, AMessageHasTheGradientsOfAllLossesThatCross) {
+TEST(LocalMemoryTest, EachGradientHasAMessageAndStaysUntilW) {
   const Schedule schedule = add_communication(build_schedule(
       "local-overlapping",
       {.num_ranks = 4, .num_micro_batches = 1, .window = 3, .stage_updates = false}));
-  EXPECT_EQ(testing::list_text(schedule, 1), "1RECV_F0 1F0 1SEND_F0 1RECV_B0 1I0 1SEND_B0 1W0");
+  EXPECT_EQ(testing::list_text(schedule, 1),
+            "1RECV_F0 1F0 1SEND_F0 1RECV_B0@2 1I0@2 1SEND_B0@2 1RECV_B0@3 1I0@3 1W0");
   const MemoryModel model{{{.until_input = 1,
                             .until_weight = 10,
                             .gradients = 100,
                             .activation_message = 1000,
                             .gradient_message = 10000}}};
   const auto curve = predict_memory(schedule, model).curve[1];
-  // From stage 2 come those of losses 2 and 3; stage 0 gets that of 2.
-  // Both stay until W, each with what W needs of F.
-  EXPECT_EQ(curve, (std::vector<std::int64_t>{1000, 1011, 11, 20011, 10220, 220, 0}));
+  // Both stay until W, each with what W needs of F; stage 0 gets that of loss 2.
+  EXPECT_EQ(curve, (std::vector<std::int64_t>{1000, 1011, 11, 10011, 10121, 121, 10121, 220, 0}));
   CostModel costs = same_stages(1, 1, 1);
   costs.bandwidth = 1.0;
   costs.stages.front().gradient_bytes = 5.0;
-  // 3 forwards up to stage 3, its I, 5, I of stage 2, 10, I of 1, 5, I and W of 0
-  EXPECT_EQ(simulate(schedule, costs).makespan, 4 + 1 + 5 + 1 + 10 + 1 + 5 + 2);
+  // 4 forwards, I of stage 3, 5, I of 2, 5, I and W of 1
+  EXPECT_EQ(simulate(schedule, costs).makespan, 4 + 1 + 5 + 1 + 5 + 2);
 }
 
-TEST(LocalMemoryTest, WhatFKeptForIStaysWhereWCarriesAGradient) {
+// A window of 3 stages, in a long run: each of at most 3 gradients costs an I and a W beside F.
+TEST(LocalMemoryTest, WideWindowsAreFlatInDepth) {
+  for (const int n : {5, 6, 9}) {
+    const Schedule schedule = build_schedule(
+        "local-overlapping", {.num_ranks = n, .num_micro_batches = 2 * n, .window = 3});
+    for (const Kept& held : held_peaks(schedule)) {
+      EXPECT_LE(held.until_weight, 3);
+    }
+    const SteadyStep steady = steady_step(schedule, local_costs(schedule, {Costs(n, 1.0)}), 8);
+    EXPECT_EQ(steady.period, 2 * n * (1 + 2 * 3));
+  }
+}
+
+TEST(LocalMemoryTest, AGradientThatOnlyPassesLeavesNothing) {
   const Schedule schedule = add_communication(build_schedule(
       "local-interlocking", {.num_ranks = 3, .num_micro_batches = 1, .stage_updates = false}));
-  EXPECT_EQ(testing::list_text(schedule, 1), "1RECV_F0 1F0 1SEND_F0 1I0 1SEND_B0 1RECV_B0 1W0");
+  EXPECT_EQ(testing::list_text(schedule, 1),
+            "1RECV_F0 1F0 1SEND_F0 1I0@1 1SEND_B0@1 1RECV_B0 1I0@2 1W0");
   const MemoryModel model{{{.until_input = 1,
                             .until_weight = 10,
                             .gradients = 100,
                             .activation_message = 1000,
                             .gradient_message = 10000}}};
-  // Weights take the gradient that W carries, so the layers keep none from I on.
+  // The weights take the gradient of stage 2 alone.
   EXPECT_EQ(predict_memory(schedule, model).curve[1],
-            (std::vector<std::int64_t>{1000, 1011, 11, 10011, 11, 10011, 0}));
+            (std::vector<std::int64_t>{1000, 1011, 11, 10011, 11, 10011, 110, 0}));
   EXPECT_EQ(held_peaks(schedule)[1], (Kept{1, 1, 1}));
 }
 
@@ -217,13 +231,12 @@ TEST(LocalCostTest, PairwiseInterlockingWaitsForOneNeighbor) {
     double slowest = 0.0;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const StageCost& own = costs.stages[i];
-      double period = own.forward + own.input + own.weight;
+      double period = own.forward + own.own_input.value_or(0.0) + own.input + own.weight;
       if (i + 1 < layers.size()) {
         const StageCost& above = costs.stages[i + 1];
-        const double until_it_arrives = own.forward + above.forward + above.input;
-        // Stage 0 has nothing to carry before.
-        const double own_input = i == 0 ? own.input : 0.0;
-        period = std::max(period, until_it_arrives + own_input + own.weight);
+        const double until_it_arrives =
+            own.forward + above.forward + above.own_input.value_or(above.input);
+        period = std::max(period, until_it_arrives + own.input + own.weight);
       }
       slowest = std::max(slowest, period);
     }
@@ -235,8 +248,9 @@ TEST(LocalCostTest, FullDistanceWaitsForTheWholeStack) {
   const Costs ones = {1, 1, 1, 1};
   const Costs none = {0, 0, 0, 0};
   EXPECT_NEAR(steady(local("local-interlocking", {.distance = 3}), ones, none), 2 * 4 + 1, 1e-9);
+  // Stages with two gradients have no B.
   EXPECT_NEAR(steady(local("local-interlocking", {.two_stage = false, .distance = 3}), ones, none),
-              3 * 4, 1e-9);
+              4 + 2 + 3 + 1, 1e-9);
 }
 
 // Uniform shares count a gradient as often as it passes, as local costs do without heads.
@@ -247,12 +261,16 @@ TEST(LocalCostTest, UniformCostsCountPasses) {
     const CostModel expected = local_costs(schedule, {{1, 1, 1, 1}});
     for (int stage = 0; stage < 4; ++stage) {
       EXPECT_EQ(uniform.stage(stage).input, expected.stage(stage).input) << family.name;
+      EXPECT_EQ(uniform.stage(stage).own_input, expected.stage(stage).own_input) << family.name;
       EXPECT_EQ(uniform.stage(stage).weight, expected.stage(stage).weight) << family.name;
     }
   }
   StageCost share;
   share.full = 1.5;
-  EXPECT_EQ(uniform_costs(share, local("local-overlapping", {})).stage(1).full, 3.0);
+  const Schedule head_alone =
+      testing::parse("# halfback schedule losses=0:none,1:1\n0F0,0B0\n1F0,1B0\n");
+  EXPECT_EQ(uniform_costs(share, head_alone).stage(0).full, 0.0);
+  EXPECT_EQ(uniform_costs(share, head_alone).stage(1).full, 1.5);
 }
 
 TEST(LocalCostTest, CostsOfOtherStagesAreRefused) {

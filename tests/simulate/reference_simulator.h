@@ -147,10 +147,6 @@ class ReferenceSimulator {
     return of[static_cast<std::size_t>(p.rank)][static_cast<std::size_t>(p.index)];
   }
 
-  static std::string name(ActionKind kind, int stage, int micro_batch) {
-    return to_string(Action{kind, stage, micro_batch});
-  }
-
   int rank_of(int stage, int micro_batch) const {
     const Placement& placement = schedule_.placement;
     const int replica =
@@ -160,31 +156,40 @@ class ReferenceSimulator {
     return placement.replicas[static_cast<std::size_t>(replica)][static_cast<std::size_t>(stage)];
   }
 
-  // How many losses of the stages from `from` on reach `to` or a lower one.
-  int num_reaching(int from, int to) const {
-    int count = 0;
-    for (const LossReach& loss : schedule_.losses.reaches()) {
-      count += loss.stage >= from && loss.lowest <= to ? 1 : 0;
+  // The stages of the losses whose gradients a stage has.
+  std::vector<int> losses_at(int stage) const {
+    if (schedule_.losses.is_backprop()) {
+      return {schedule_.num_stages() - 1};
     }
-    return schedule_.losses.is_backprop() && to >= 0 ? 1 : count;
+    std::vector<int> stages;
+    for (const LossReach& loss : schedule_.losses.reaches()) {
+      if (loss.stage == stage || (loss.stage > stage && loss.lowest <= stage)) {
+        stages.push_back(loss.stage);
+      }
+    }
+    return stages;
   }
 
-  // Gradients that a stage gives to the one below.
-  int num_crossing(int stage) const { return num_reaching(stage, stage - 1); }
+  // The loss of a backward action or of a send: the one that it names, or the only one.
+  int loss_of(const Action& action) const {
+    return action.loss > 0 ? action.stage + action.loss - 1 : losses_at(action.stage).front();
+  }
 
-  // True where the gradients that a stage gets all end there, while it gives others down: W takes
-  // them then, and I does not.
-  bool takes_late(int stage) const {
-    return num_reaching(stage + 1, stage) > 0 && num_reaching(stage + 1, stage - 1) == 0 &&
-           num_crossing(stage) > 0;
+  bool is_given_down(const Action& action) const {
+    if (schedule_.losses.is_backprop()) {
+      return action.stage > 0;
+    }
+    const std::vector<int> below = losses_at(action.stage - 1);
+    return std::find(below.begin(), below.end(), loss_of(action)) != below.end();
+  }
+
+  static std::string place(bool up, int stage, int micro_batch, int loss) {
+    return (up ? "F" : "G" + std::to_string(loss) + ",") + std::to_string(stage) + "," +
+           std::to_string(micro_batch);
   }
 
   void enter(const Action& action, Position at) {
     where_[to_string(action)] = at;
-    if (action.kind != ActionKind::Forward && action.kind != ActionKind::SendForward &&
-        num_crossing(action.stage) == 0) {
-      return;
-    }
     const bool explicit_send =
         action.kind == ActionKind::SendForward || action.kind == ActionKind::SendBackward;
     const bool maker = action.kind == ActionKind::Forward ||
@@ -196,19 +201,21 @@ class ReferenceSimulator {
     const bool up = action.kind == ActionKind::Forward || action.kind == ActionKind::SendForward;
     const int stage = action.stage + (up ? 1 : -1);
     if (stage < 0 || stage >= schedule_.num_stages() ||
-        rank_of(stage, action.micro_batch) == at.rank) {
+        rank_of(stage, action.micro_batch) == at.rank || (!up && !is_given_down(action))) {
       return;
     }
     const int to = rank_of(stage, action.micro_batch);
     const StageCost& cost = costs_.stage(stage);
+    Action receive{up ? ActionKind::RecvForward : ActionKind::RecvBackward, stage,
+                   action.micro_batch};
+    if (action.loss > 0) {
+      receive = receive.with_loss(loss_of(action) - stage);
+    }
     const std::string taker = explicit_send
-                                  ? name(up ? ActionKind::RecvForward : ActionKind::RecvBackward,
-                                         stage, action.micro_batch)
-                                  : std::string(up ? "F" : "G") + std::to_string(stage) + "," +
-                                        std::to_string(action.micro_batch);
+                                  ? to_string(receive)
+                                  : place(up, stage, action.micro_batch, up ? 0 : loss_of(action));
     auto& link = links_[{at.rank, to}];
-    const double bytes =
-        up ? cost.activation_bytes : cost.gradient_bytes * num_crossing(action.stage);
+    const double bytes = up ? cost.activation_bytes : cost.gradient_bytes;
     messages_[taker] = {at, taker, bytes, at.rank, to, static_cast<int>(link.size())};
     link.push_back(taker);
     sends_[to_string(action)] = taker;
@@ -284,19 +291,19 @@ class ReferenceSimulator {
       }
       const double speed =
           costs_.rank_speed.empty() ? 1.0 : costs_.rank_speed[static_cast<std::size_t>(p.rank)];
-      finish = begin + costs_.stage(action.stage).of(action.kind) / speed;
+      finish = begin + costs_.stage(action.stage).of(action) / speed;
     }
   }
 
   // Without messages: when what a compute action takes from another rank has arrived.
   double taken(const Action& action) const {
-    const char* letter = action.kind == ActionKind::Forward ? "F" : "G";
-    const bool takes = action.kind == ActionKind::Forward || action.kind == ActionKind::Backward ||
-                       action.kind == (takes_late(action.stage) ? ActionKind::BackwardWeight
-                                                                : ActionKind::BackwardInput);
-    const auto found = messages_.find(letter + std::to_string(action.stage) + "," +
-                                      std::to_string(action.micro_batch));
-    return takes && found != messages_.end() ? arrived(found->second) : 0.0;
+    const bool up = action.kind == ActionKind::Forward;
+    if (!up && action.kind != ActionKind::Backward && action.kind != ActionKind::BackwardInput) {
+      return 0.0;
+    }
+    const auto found =
+        messages_.find(place(up, action.stage, action.micro_batch, up ? 0 : loss_of(action)));
+    return found != messages_.end() ? arrived(found->second) : 0.0;
   }
 
   const Schedule& schedule_;

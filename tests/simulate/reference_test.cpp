@@ -26,6 +26,7 @@ CostModel random_costs(Dice& dice, const Schedule& schedule) {
     costs.stages.push_back({.forward = dice.eighths(16),
                             .input = dice.eighths(16),
                             .weight = dice.eighths(16),
+                            .own_input = dice.eighths(16),
                             .full = std::nullopt,
                             .reduce = dice.toss() ? dice.eighths(40) : 0.0,
                             .activation_bytes = dice.eighths(80),
@@ -119,6 +120,7 @@ void expect_path_holds_the_step(const Schedule& schedule,
       stage.full = stage.of(ActionKind::Backward) + (kind == 1 ? 1.0 : 0.0);
       stage.forward += kind == 0 ? 1.0 : 0.0;
       stage.input += kind == 2 ? 1.0 : 0.0;
+      stage.own_input = stage.own_input.value_or(stage.input) + (kind == 2 ? 1.0 : 0.0);
       stage.weight += kind == 3 ? 1.0 : 0.0;
       stage.reduce += kind == num_kinds - 1 ? 1.0 : 0.0;
     }

@@ -112,12 +112,15 @@ inline std::vector<Action> random_actions(Dice& dice, const Schedule& schedule) 
       if (!schedule.losses.has_backward(stage)) {
         continue;
       }
-      if (dice.below(3) == 0) {
-        actions.push_back({ActionKind::Backward, stage, i});
-      } else {
-        actions.push_back({ActionKind::BackwardInput, stage, i});
-        actions.push_back({ActionKind::BackwardWeight, stage, i});
+      const Action input{ActionKind::BackwardInput, stage, i};
+      if (!schedule.losses.names_losses(stage) && dice.below(3) == 0) {
+        actions.push_back(input.as(ActionKind::Backward));
+        continue;
       }
+      for (const Action& one : inputs_for_all(schedule.losses, input)) {
+        actions.push_back(one);
+      }
+      actions.push_back(input.as(ActionKind::BackwardWeight));
     }
   }
   return actions;

@@ -1,4 +1,5 @@
 #include "halfback/schedule/builders.h"
+#include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/rank_list.h"
 
 #include <algorithm>
@@ -11,56 +12,63 @@ namespace halfback {
 
 namespace {
 
-// How far the backward of one stage waits up and down the pipeline.
-struct Chain {
-  int above = 0;  // stages that run F and I before its own I, or B
-  int below = 0;  // stages whose I or B wait for it
-};
-
-std::vector<Chain> chains_of(const Losses& losses, const PipelineShape& shape) {
-  const int num_stages = shape.num_ranks;
-  std::vector<Chain> chains(static_cast<std::size_t>(num_stages));
-  const auto waits = [&](int stage) {
-    return stage + 1 < num_stages && losses.num_crossing(stage + 1) > 0 &&
-           !(shape.two_stage && losses.weight_takes(stage));
-  };
-  for (int stage = num_stages - 2; stage >= 0; --stage) {
-    const auto i = static_cast<std::size_t>(stage);
-    chains[i].above = waits(stage) ? chains[i + 1].above + 1 : 0;
-  }
-  for (int stage = 0; stage + 1 < num_stages; ++stage) {
-    const auto i = static_cast<std::size_t>(stage);
-    chains[i + 1].below = waits(stage) ? chains[i].below + 1 : 0;
-  }
-  return chains;
+// The losses by which lists are written: also those of backprop, as a table.
+Losses written_by(const Losses& losses, const PipelineShape& shape) {
+  return losses.is_backprop() ? Losses{shape.num_ranks, {{shape.num_ranks - 1, 0}}} : losses;
 }
 
-// Builds 1f1b over each chain. As in zb-h1, W waits for I that other stages wait for, as long as no
-// rank holds more than in 1f1b with B.
+// Returns how many stages with one gradient, one below the other, the furthest gradient passes.
+int num_waiting_below(const Losses& losses, int stage) {
+  const int most = losses.num_below(stage, losses.furthest(stage));
+  int count = 0;
+  while (count < most && !losses.names_losses(stage - count - 1)) {
+    ++count;
+  }
+  return count;
+}
+
+// Adds an action with another micro-batch, if there is one of this number.
+void add(Action action, int micro_batch, const PipelineShape& shape, RankList& list) {
+  if (micro_batch >= 0 && micro_batch < shape.num_micro_batches) {
+    action.micro_batch = micro_batch;
+    list.add(action);
+  }
+}
+
+// Writes the list of a stage. After each F come the I of the gradients that have arrived meanwhile,
+// so that none waits for one from further above: a gradient arrives one micro-batch after the stage
+// above has carried it, so F is as many micro-batches ahead as the loss is stages above. As in
+// zb-h1, W waits for I that stages below wait for, as long as no rank holds more than in 1f1b with
+// B.
+void write(const Losses& losses, const PipelineShape& shape, int stage, RankList& list) {
+  const int count = shape.num_micro_batches;
+  const Action forward{ActionKind::Forward, stage, 0};
+  const bool is_split = shape.two_stage || losses.names_losses(stage);
+  const std::vector<Action> inputs = inputs_for_all(
+      losses, forward.as(is_split ? ActionKind::BackwardInput : ActionKind::Backward));
+  const int furthest = inputs.empty() ? 0 : losses.furthest(stage);
+  const int most_pending = inputs.empty() ? 0 : num_waiting_below(losses, stage);
+  const int num_weights = is_split && !inputs.empty() ? count : 0;
+  int next_weight = 0;
+  for (int i = 0; i < count + furthest; ++i) {
+    add(forward, i, shape, list);
+    for (const Action& input : inputs) {
+      add(input, i - loss_offset(losses, input), shape, list);
+    }
+    const bool is_due = i + 1 >= count || i - furthest - next_weight >= most_pending;
+    if (is_due && i >= furthest && next_weight < num_weights) {
+      add(forward.as(ActionKind::BackwardWeight), next_weight++, shape, list);
+    }
+  }
+  while (next_weight < num_weights) {
+    add(forward.as(ActionKind::BackwardWeight), next_weight++, shape, list);
+  }
+}
+
 Schedule build(const std::string& name, const PipelineShape& shape, Losses losses) {
-  const std::vector<Chain> chains = chains_of(losses, shape);
-  Schedule schedule = build_ranks(name, shape, [&](int rank, RankList& list) {
-    const Chain& chain = chains[static_cast<std::size_t>(rank)];
-    const bool trains = losses.has_backward(rank);
-    const int warm_up =
-        trains ? std::min(chain.above + 1, shape.num_micro_batches) : shape.num_micro_batches;
-    const int most_pending = std::max(chain.below, losses.weight_takes(rank) ? 1 : 0);
-    for (int i = 0; i < warm_up; ++i) {
-      list.forward();
-    }
-    for (int i = warm_up; i < shape.num_micro_batches; ++i) {
-      list.backward();
-      if (list.num_pending() > most_pending) {
-        list.weight();
-      }
-      list.forward();
-    }
-    for (int i = 0; trains && i < warm_up; ++i) {
-      list.backward();
-      list.weight();
-    }
-    list.flush();
-  });
+  const Losses table = written_by(losses, shape);
+  Schedule schedule =
+      build_ranks(name, shape, [&](int rank, RankList& list) { write(table, shape, rank, list); });
   schedule.losses = std::move(losses);
   return schedule;
 }
