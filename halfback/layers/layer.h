@@ -104,6 +104,10 @@ class LossLayer {
   virtual void backward_weight(std::span<Saved*> saved) = 0;
 
   virtual SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const = 0;
+
+  // Returns the matrix [outcomes, C] whose product gives the scores, or null if there is none that
+  // others could use. One that does not train is a copy of the matrix at the end of the model.
+  virtual Parameter* output_matrix() { return nullptr; }
 };
 
 }  // namespace halfback

@@ -25,7 +25,7 @@ class MixedPrecisionTest : public LayerTest {
 
   void round_weights(at::ScalarType dtype) {
     for (Parameter* parameter : layer_->parameters()) {
-      if (parameter->trains && parameter->decays) {
+      if (parameter->decays) {
         parameter->rounded = parameter->value.to(dtype);
       }
     }

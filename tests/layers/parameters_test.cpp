@@ -26,11 +26,11 @@ TEST_P(ParametersTest, StartNormsAtOneBiasesAtZeroAndMatricesAroundZero) {
     if (parameter->init.draw != Draw::Normal && parameter->init.draw != Draw::Uniform) {
       continue;
     }
-    // A copy takes the values of its original.
-    const bool is_matrix = parameter->shape.size() > 1 && !parameter->is_copy;
+    // A copy takes the values of its original, whether it trains with it or not.
+    const bool is_matrix = parameter->shape.size() > 1 && !parameter->is_copy && parameter->trains;
     const bool is_scale = (parameter->shape.size() == 1 && parameter->name.ends_with(".weight")) ||
                           parameter->name.ends_with(".running_var") ||
-                          parameter->name.ends_with(".D");
+                          parameter->name.ends_with(".scale") || parameter->name.ends_with(".D");
     EXPECT_EQ(parameter->init.mean, is_scale ? 1.0 : 0.0) << parameter->name;
     EXPECT_EQ(parameter->init.standard_deviation > 0.0, is_matrix) << parameter->name;
   }

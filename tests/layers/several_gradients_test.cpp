@@ -64,7 +64,7 @@ void expect_moves_statistics_once(Layer& layer,
   const auto statistics = [&layer] {
     Tensors values;
     for (const Parameter* parameter : layer.parameters()) {
-      if (!parameter->trains) {
+      if (!parameter->trains && !parameter->decays) {  // a statistic, not a matrix
         values.push_back(parameter->value.clone());
       }
     }

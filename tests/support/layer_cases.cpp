@@ -8,6 +8,7 @@
 #include "halfback/layers/linear.h"
 #include "halfback/layers/rms_norm.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/shared_head.h"
 #include "tests/support/layer_references.h"
 
 #include <ATen/TensorOperators.h>
@@ -118,6 +119,25 @@ LayerCase head_case(const Shape& shape, std::int64_t vocabulary) {
           [=](const auto& values, const at::Tensor& x) {
             return head_reference(values, x, some_targets(rows, vocabulary), kEpsilon);
           }};
+}
+
+LayerCase shared_head_case(const Shape& shape, std::int64_t vocabulary) {
+  const std::int64_t rows = numel(shape) / shape.back();
+  return {.name = "SharedHead" + text(shape) + "to" + std::to_string(vocabulary),
+          .input_shape = shape,
+          .make =
+              [=](at::ScalarType) {
+                return std::make_unique<LossAsLayer>(
+                    std::make_unique<SharedHead>("head",
+                                                 SharedHead::Options{.num_channels = shape.back(),
+                                                                     .vocabulary = vocabulary,
+                                                                     .epsilon = kEpsilon}),
+                    some_targets_of_rows(vocabulary));
+              },
+          .reference =
+              [=](const auto& values, const at::Tensor& x) {
+                return shared_head_reference(values, x, some_targets(rows, vocabulary), kEpsilon);
+              }};
 }
 
 }  // namespace
@@ -243,8 +263,11 @@ std::vector<LayerCase> feed_forward_cases() {
 }
 
 std::vector<LayerCase> head_cases() {
-  return {head_case({2, 3, 6}, 5), head_case({1, 1, 10}, 1), head_case({1, 1, 6}, 2),
-          head_case({2, 3, 24}, 33), head_case({1, 35, 3}, 17)};
+  return {head_case({2, 3, 6}, 5),         head_case({1, 1, 10}, 1),
+          head_case({1, 1, 6}, 2),         head_case({2, 3, 24}, 33),
+          head_case({1, 35, 3}, 17),       shared_head_case({2, 3, 6}, 5),
+          shared_head_case({1, 1, 6}, 2),  shared_head_case({2, 3, 24}, 33),
+          shared_head_case({1, 35, 3}, 17)};
 }
 
 std::vector<LayerCase> native_cases() {

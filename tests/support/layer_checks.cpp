@@ -143,11 +143,17 @@ Results run_autograd(const Reference& reference,
   for (const Parameter* parameter : trained(parameters)) {
     values.push_back(leaf(parameter->value));
   }
+  const std::size_t num_trained = values.size();
+  for (const Parameter* parameter : parameters) {
+    if (!parameter->trains && parameter->decays) {
+      values.push_back(parameter->value);
+    }
+  }
   const at::Tensor output = reference(values, x);
   output.backward(grad_output.to(output.scalar_type()));
   Results results{.output = output.detach(), .grad_input = x.grad(), .grad_parameters = {}};
-  for (const at::Tensor& value : values) {
-    results.grad_parameters.push_back(value.grad());
+  for (std::size_t i = 0; i < num_trained; ++i) {
+    results.grad_parameters.push_back(values[i].grad());
   }
   return results;
 }

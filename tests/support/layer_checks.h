@@ -85,7 +85,8 @@ struct Results {
 // F, I and W on gradients that start anew.
 Results run_layer(Layer& layer, const at::Tensor& input, const at::Tensor& grad_output);
 
-// The mathematics of a layer as a function of its parameters and its input.
+// The mathematics of a layer as a function of its parameters and its input: those that train, then
+// matrices that do not.
 using Reference =
     std::function<at::Tensor(const std::vector<at::Tensor>& parameters, const at::Tensor& input)>;
 

@@ -98,13 +98,28 @@ at::Tensor logits_reference(const Values& values, const at::Tensor& x, double ep
   return at::matmul(norm_reference(x, values[0], epsilon), values[1].t());
 }
 
+namespace {
+
+at::Tensor summed_loss(const at::Tensor& logits, const at::Tensor& targets) {
+  const at::Tensor rows = at::log_softmax(logits.view({-1, logits.size(-1)}), 1);
+  return at::nll_loss(rows, targets, /*weight=*/{}, at::Reduction::Sum);
+}
+
+}  // namespace
+
 at::Tensor head_reference(const Values& values,
                           const at::Tensor& x,
                           const at::Tensor& targets,
                           double epsilon) {
-  const at::Tensor logits = logits_reference(values, x, epsilon);
-  const at::Tensor rows = at::log_softmax(logits.view({-1, logits.size(-1)}), 1);
-  return at::nll_loss(rows, targets, /*weight=*/{}, at::Reduction::Sum);
+  return summed_loss(logits_reference(values, x, epsilon), targets);
+}
+
+at::Tensor shared_head_reference(const Values& values,
+                                 const at::Tensor& x,
+                                 const at::Tensor& targets,
+                                 double epsilon) {
+  const at::Tensor logits = logits_reference({values[0], values[3]}, x, epsilon);
+  return summed_loss(logits * values[1] + values[2], targets);
 }
 
 }  // namespace halfback

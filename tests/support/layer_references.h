@@ -37,6 +37,12 @@ at::Tensor head_reference(const Values& values,
                           const at::Tensor& targets,
                           double epsilon);
 
+// The same of a head that scales its logits and adds a bias; the matrix is the last of its values.
+at::Tensor shared_head_reference(const Values& values,
+                                 const at::Tensor& x,
+                                 const at::Tensor& targets,
+                                 double epsilon);
+
 // Rotates [N, H, T, D] by positions 0 .. T - 1.
 at::Tensor rotary_reference(const at::Tensor& heads);
 
