@@ -10,6 +10,7 @@
 #include "halfback/layers/linear.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/relu.h"
+#include "halfback/layers/shared_head.h"
 #include "halfback/layers/similarity_loss.h"
 
 #include <fmt/format.h>
@@ -30,11 +31,12 @@ struct Named {
   const char* name;
   LocalHead head;
 };
-constexpr std::array<Named, 5> kHeads = {{{"linear", LocalHead::Linear},
+constexpr std::array<Named, 6> kHeads = {{{"linear", LocalHead::Linear},
                                           {"mlp-1", LocalHead::Mlp1},
                                           {"mlp-2", LocalHead::Mlp2},
                                           {"mlp-sr", LocalHead::MlpSr},
-                                          {"cnn", LocalHead::Cnn}}};
+                                          {"cnn", LocalHead::Cnn},
+                                          {"shared", LocalHead::Shared}}};
 
 // Collects the layers of a head in order, and tracks the current number of channels.
 class HeadBuilder {
@@ -149,9 +151,14 @@ std::unique_ptr<Layer> make_map(const LocalHeadPlace& place) {
 
 void check_admits(LocalHead head, const LocalHeadPlace& place) {
   const bool needs_images = head == LocalHead::MlpSr || head == LocalHead::Cnn;
-  if (place.task != Task::Classes && head != LocalHead::Linear) {
-    throw ConfigError(fmt::format("local head: {} predicts classes, not tokens; expected linear",
-                                  to_string(head)));
+  if (place.task != Task::Classes && head != LocalHead::Linear && head != LocalHead::Shared) {
+    throw ConfigError(fmt::format(
+        "local head: {} predicts classes, not tokens; expected linear or shared", to_string(head)));
+  }
+  if (place.task == Task::Classes && head == LocalHead::Shared) {
+    throw ConfigError(
+        "local head: shared predicts tokens, by a copy of the output matrix, not classes; expected "
+        "linear, mlp-1, mlp-2, mlp-sr or cnn");
   }
   if (needs_images && place.input_shape.size() != 4) {
     throw ConfigError(fmt::format(
@@ -199,6 +206,11 @@ LocalHead parse_local_head(const std::string& name) {
 
 std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place) {
   check_admits(head, place);
+  if (head == LocalHead::Shared) {
+    return std::make_unique<SharedHead>(
+        place.name, SharedHead::Options{.num_channels = place.input_shape.back(),
+                                        .vocabulary = place.num_outcomes});
+  }
   if (place.task != Task::Classes) {
     return std::make_unique<LanguageModelHead>(
         LanguageModelHead::Options{.num_channels = place.input_shape.back(),
@@ -216,6 +228,7 @@ std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace&
     case LocalHead::MlpSr:
       return make_mlp_sr(place);
     case LocalHead::Cnn:
+    case LocalHead::Shared:
       break;
   }
   return make_cnn(place);
@@ -235,6 +248,9 @@ std::unique_ptr<LossLayer> make_local_loss(LocalLoss loss,
   if (place.task != Task::Classes) {
     throw ConfigError(
         fmt::format("local loss: {} compares classes, not tokens; expected pred", to_string(loss)));
+  }
+  if (head == LocalHead::Shared) {
+    check_admits(head, place);  // also if the loss has no head
   }
   LossBeside beside;
   if (loss == LocalLoss::PredSim) {

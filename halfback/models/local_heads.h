@@ -9,6 +9,10 @@
 //           ReLU); means over 2 x 2; 3 x (linear, batch norm, ReLU); linear
 //   cnn     images: 2 x (3x3 convolution, batch norm, ReLU), to the same number of channels, then
 //           half of it; the mean of all pixels; linear
+//   shared  tokens: a norm, a scale and a bias for each word, all the head's own, around a
+//   read-only
+//           copy of the matrix at the end of the model (shared_head.h), which the pipeline
+//           refreshes
 //
 // What they minimize: the cross-entropy of the head ("pred"), the error of similarities within a
 // micro-batch after a linear map ("sim", similarity_loss.h), or 0.01 x pred + 0.99 x sim
@@ -18,7 +22,8 @@
 // Sources: sim, predsim and linear after Nokland and Eidnes, "Training Neural Networks with Local
 // Error Signals", ICML 2019, and its authors' code; mlp-sr: Belilovsky et al., "Decoupled Greedy
 // Learning of CNNs", ICML 2020, which also has a head of two 3x3 convolutions; the rest of cnn:
-// Gomez, Key et al., "Interlocking Backpropagation", JMLR 23(171), 2022.
+// Gomez, Key et al., "Interlocking Backpropagation", JMLR 23(171), 2022; shared: SOLO, arXiv
+// 2609.35440, without the two Transformer blocks that it has in front.
 #pragma once
 
 #include "halfback/models/model.h"
@@ -29,9 +34,9 @@
 
 namespace halfback {
 
-enum class LocalHead { Linear, Mlp1, Mlp2, MlpSr, Cnn };
+enum class LocalHead { Linear, Mlp1, Mlp2, MlpSr, Cnn, Shared };
 
-// Returns "linear", "mlp-1", "mlp-2", "mlp-sr", "cnn".
+// Returns "linear", "mlp-1", "mlp-2", "mlp-sr", "cnn", "shared".
 std::vector<std::string> local_head_names();
 
 std::string to_string(LocalHead head);

@@ -230,6 +230,28 @@ TEST(LocalHeadsTest, TokensHaveANormAndAVocabularyOfTheirOwn) {
   }
 }
 
+TEST(LocalHeadsTest, SharedOnesTrainAllButTheirCopy) {
+  const auto trained_names = [](const StageLayers& stage) {
+    std::vector<std::string> names;
+    for (const Parameter* parameter : trained(stage.loss->parameters())) {
+      names.push_back(parameter->name);
+    }
+    return names;
+  };
+  for (const ModelConfig& config :
+       std::vector<ModelConfig>{LlamaConfig{.num_layers = 2}, MambaConfig{.num_layers = 2},
+                                BertConfig{.num_layers = 2}}) {
+    const auto stages = with_heads(config, {1, 1}, LocalHead::Shared, {0});
+    EXPECT_EQ(trained_names(stages[0]),
+              (std::vector<std::string>{"local_heads.0.norm.weight", "local_heads.0.scale",
+                                        "local_heads.0.bias"}));
+    const Parameter* const copy = stages[0].loss->output_matrix();
+    EXPECT_EQ(copy->name, "local_heads.0.weight");
+    EXPECT_EQ(copy->shape, stages[1].loss->output_matrix()->shape) << model_name(config);
+    EXPECT_TRUE(stages[1].loss->output_matrix()->trains);
+  }
+}
+
 // Images shrink on their way; each head fits what its stage gives.
 TEST(LocalHeadsTest, FitEveryStageOfAResnet) {
   const ResnetConfig config{.depth = 18,
@@ -266,7 +288,17 @@ TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
   EXPECT_EQ(
       text(LocalHead::Mlp1,
            {.name = "h", .task = Task::NextToken, .input_shape = {1, 8, 16}, .num_outcomes = 9}),
-      "local head: mlp-1 predicts classes, not tokens; expected linear");
+      "local head: mlp-1 predicts classes, not tokens; expected linear or shared");
+  const std::string no_classes =
+      "local head: shared predicts tokens, by a copy of the output matrix, not classes; expected "
+      "linear, mlp-1, mlp-2, mlp-sr or cnn";
+  EXPECT_EQ(text(LocalHead::Shared, {.name = "h", .input_shape = {1, 256}, .num_outcomes = 2}),
+            no_classes);
+  EXPECT_EQ(text_of_thrown<ConfigError>([] {
+              make_local_loss(LocalLoss::Sim, LocalHead::Shared,
+                              {.name = "h", .input_shape = {1, 256}, .num_outcomes = 2});
+            }),
+            no_classes);
   EXPECT_EQ(text_of_thrown<ConfigError>([] {
               make_local_loss(
                   LocalLoss::PredSim, LocalHead::Linear,
