@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <string>
@@ -25,6 +26,29 @@ std::size_t num_parameters_without_heads(const std::vector<StageLayers>& stages)
     count += num_parameters_without_head(stages, stage);
   }
   return count;
+}
+
+// Returns the stages whose heads read a copy of the last stage's output matrix.
+std::vector<int> readers_of(const std::vector<StageLayers>& stages) {
+  const Parameter* const matrix =
+      stages.back().loss ? stages.back().loss->output_matrix() : nullptr;
+  std::vector<int> readers;
+  for (int stage = 0; stage + 1 < static_cast<int>(stages.size()); ++stage) {
+    const auto& head = stages[static_cast<std::size_t>(stage)].loss;
+    const Parameter* const copy = head ? head->output_matrix() : nullptr;
+    if (copy == nullptr || copy->trains) {
+      continue;
+    }
+    if (matrix == nullptr || matrix->shape != copy->shape) {
+      throw ConfigError(fmt::format(
+          "model: the head of stage {} reads a copy of the output matrix, [{}], and the last stage "
+          "has {}; use another local head",
+          stage, fmt::join(copy->shape, ", "),
+          matrix == nullptr ? "none" : fmt::format("one of [{}]", fmt::join(matrix->shape, ", "))));
+    }
+    readers.push_back(stage);
+  }
+  return readers;
 }
 
 }  // namespace
@@ -62,6 +86,7 @@ ModelLayout lay_out(std::vector<StageLayers>& stages) {
       layout.tied.push_back({.original = found->second.place, .copy = place});
     }
   }
+  layout.readers = readers_of(stages);
   return layout;
 }
 

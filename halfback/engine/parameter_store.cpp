@@ -75,9 +75,11 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options
   const at::TensorOptions like = at::TensorOptions(options.dtype).device(options.device);
   values_ = at::zeros({total}, like);
   gradients_ = at::zeros({total}, like);
-  statistics_ = at::zeros({lay_out(0, [](const Parameter& one) { return !one.trains; })}, like);
+  num_fixed_ = lay_out(0, [](const Parameter& one) { return !one.trains && one.decays; });
+  statistics_ = at::zeros(
+      {lay_out(num_fixed_, [](const Parameter& one) { return !one.trains && !one.decays; })}, like);
   if (options.product_dtype && *options.product_dtype != options.dtype) {
-    rounded_ = at::zeros({num_decaying_}, like.dtype(*options.product_dtype));
+    rounded_ = at::zeros({num_decaying_ + num_fixed_}, like.dtype(*options.product_dtype));
   }
   // Before the last group is added, as many sums are kept as `gradient_groups - 1` has binary
   // digits.
@@ -88,8 +90,8 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& one = *parameters_[i];
     one.value = view(one.trains ? values_ : statistics_, i);
-    if (rounded_.defined() && one.trains && one.decays) {
-      one.rounded = view(rounded_, i);
+    if (rounded_.defined() && one.decays) {
+      one.rounded = view(one.trains ? rounded_ : rounded_.narrow(0, num_decaying_, num_fixed_), i);
     }
     if (one.trains) {
       one.gradient = view(gradients_, i);
@@ -131,7 +133,8 @@ void ParameterStore::initialize(std::uint64_t seed, std::span<const std::uint64_
 
 void ParameterStore::round_values() {
   if (rounded_.defined()) {
-    rounded_.copy_(values_.narrow(0, 0, num_decaying_));
+    rounded_.narrow(0, 0, num_decaying_).copy_(values_.narrow(0, 0, num_decaying_));
+    rounded_.narrow(0, num_decaying_, num_fixed_).copy_(statistics_.narrow(0, 0, num_fixed_));
   }
 }
 

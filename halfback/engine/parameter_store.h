@@ -1,6 +1,6 @@
 // The memory of a stage's parameters: one flat buffer of values and one of gradients, decaying
 // parameters first, so that an optimizer needs one call for each of the two groups. Parameters that
-// do not train have their own buffer, without gradients.
+// do not train have their own buffer, without gradients, matrices first.
 #pragma once
 
 #include "halfback/group/pairwise_sum.h"
@@ -21,7 +21,7 @@ class ParameterStore {
   // outlive the store.
   struct Options {
     at::ScalarType dtype = at::kFloat;
-    // The type of the decaying parameters in matrix products, if smaller.
+    // The type of matrices in products, if smaller: of what decays, and of what would.
     std::optional<at::ScalarType> product_dtype = {};
     at::Device device = at::kCPU;
     int gradient_groups = 1;  // of a step: a power of two
@@ -72,8 +72,10 @@ class ParameterStore {
   std::vector<Parameter*> parameters_;
   std::vector<std::int64_t> offsets_;
   std::int64_t num_decaying_ = 0;
+  std::int64_t num_fixed_ = 0;  // elements of matrices that do not train
   at::Tensor values_;
-  at::Tensor rounded_;  // of the first num_decaying() values
+  at::Tensor
+      rounded_;  // of the first num_decaying() values, then of the matrices that do not train
   at::Tensor gradients_;
   PairwiseSum group_sums_;
   std::vector<at::Tensor> spares_;  // for sums of groups: those not in use

@@ -54,8 +54,9 @@ void require_losses(const Schedule& schedule, const std::vector<StageLayers>& st
 
 void require_same_on_replicas(const std::vector<StageLayers>& stages) {
   for (const StageLayers& stage : stages) {
+    const Parameter* const copy = stage.loss ? stage.loss->output_matrix() : nullptr;
     for (const Parameter* const parameter : stage.parameters()) {
-      if (!parameter->trains) {
+      if (!parameter->trains && parameter != copy) {
         throw ConfigError(
             fmt::format("model: {} is a running statistic, which would differ between replicas "
                         "of the weights; use a schedule with one replica, without --data-parallel",
@@ -228,6 +229,9 @@ void Pipeline::initialize(std::uint64_t seed) {
   }
   if (schedule_.placement.num_replicas() > 1) {
     threads_->run([&](int number) { ranks_.at(number)->replicas.copy_values(); });
+  }
+  if (!layout_.readers.empty()) {
+    threads_->run([&](int number) { ranks_.at(number)->output_copies.refresh(); });
   }
 }
 

@@ -6,6 +6,10 @@
 // one before is done, and waits for others only for what it takes from them. Without U, all stages
 // are updated after the last action of all.
 //
+// Heads that read a copy of the output matrix (LossLayer::output_matrix) get its values before the
+// first step and then every PipelineOptions::head_refresh steps: those after the update of the last
+// step. Ranks with such heads wait there for the last stage.
+//
 // Results do not depend on the schedule or the number of stages, ranks, processes or replicas of
 // the weights: losses, gradients and parameters equal the plain run bit for bit. This requires
 // looped weight gradients, in ascending order, and the same number of gradient groups.

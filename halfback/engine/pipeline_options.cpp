@@ -23,6 +23,7 @@ void check(const PipelineOptions& options) {
   int exponent = 0;
   require_option(scale >= 1.0 && scale <= 1e9 && std::frexp(scale, &exponent) == 0.5, "loss-scale",
                  scale, "auto, dynamic or a power of two from 1 to 2^29");
+  require_option(options.head_refresh >= 1, "head-refresh", options.head_refresh, "1 or more");
   require_option(options.threads_per_rank >= 0 && options.threads_per_rank <= 1024, "threads",
                  options.threads_per_rank, "0 to 1024");
   require_option(options.timeout_seconds > 0.0 && options.timeout_seconds <= 1e6, "timeout",

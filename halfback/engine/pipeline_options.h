@@ -4,7 +4,11 @@
 #include "halfback/engine/stage_update.h"
 #include "halfback/schedule/schedule.h"
 
+#include <cstdint>
+
 namespace halfback {
+
+inline constexpr std::int64_t kDefaultHeadRefresh = 10;
 
 struct PipelineOptions {
   // -- Options that decide the results
@@ -22,6 +26,10 @@ struct PipelineOptions {
   // more, results have the bits of as many replicas, and each replica holds the partial sums of its
   // blocks.
   int gradient_groups = 0;
+
+  // Heads that read a copy of the output matrix (LossLayer::output_matrix) get its values before
+  // the first step and after every so many steps. Without such heads it has no meaning.
+  std::int64_t head_refresh = kDefaultHeadRefresh;
 
   // -- Options that decide speed and cost
 

@@ -35,6 +35,9 @@ void Pipeline::Rank::run_list(Step& step) {
     begin_memory();
   }
   device.wait_for_others();
+  if (context.refreshes_copies) {
+    output_copies.refresh();
+  }
   runner.begin(context);
   executor.run(*context.schedule, context.origin_seconds);
   runner.end_list();

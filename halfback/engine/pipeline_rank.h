@@ -2,6 +2,7 @@
 #pragma once
 
 #include "halfback/engine/executor.h"
+#include "halfback/engine/output_copies.h"
 #include "halfback/engine/pipeline.h"
 
 #include <cstdint>
@@ -35,6 +36,12 @@ struct Pipeline::Rank {
                   .world = world,
                   .device = device,
                   .shards_optimizer = pipeline.options_.shards_optimizer}),
+        output_copies(rank_number,
+                      {.placement = pipeline.schedule_.placement,
+                       .layout = pipeline.layout_,
+                       .stages = stages,
+                       .world = world,
+                       .device = device}),
         runner(rank_number, stages, replicas, pipeline.update_),
         executor(rank_number, runner, *pipeline.network_, device) {}
 
@@ -58,6 +65,7 @@ struct Pipeline::Rank {
   RankStageMap stages;
   Group world;  // of all ranks
   Replicas replicas;
+  OutputCopies output_copies;
   RankStages runner;
   Executor executor;
   std::int64_t idle_bytes = 0;  // alive before the step

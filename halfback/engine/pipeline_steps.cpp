@@ -141,6 +141,7 @@ std::vector<RankReport> Pipeline::all_reports(const Step& step) {
 void Pipeline::begin_step(std::span<const MicroBatch> micro_batches, const StepOptions& options) {
   StepContext context = context_of(micro_batches);
   context.updates = true;
+  context.refreshes_copies = (options.number - 1) % options_.head_refresh == 0;
   context.update = {.number = options.number, .learning_rate = options.learning_rate};
   begin(std::make_unique<Step>(Step{.micro_batches = {micro_batches.begin(), micro_batches.end()},
                                     .context = context,

@@ -27,6 +27,7 @@ struct StepContext {
   std::span<const GroupEnd> group_ends = {};
   bool is_training = true;        // false: forward only, nothing is kept
   bool updates = false;           // false: gradients add up and values do not change
+  bool refreshes_copies = false;  // of the output matrix, before anything else
   bool updates_in_lists = false;  // false: after them, when all gradients are finished
   StageUpdate::Step update = {};
   double origin_seconds = 0.0;

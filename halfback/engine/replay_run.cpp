@@ -32,6 +32,7 @@ void check_run(const std::vector<StageLayers>& stages,
                                   missing - stages.begin(), stages.size()));
   }
   refuse_if(!layout.tied.empty(), "parameters are tied", "a model without tied parameters");
+  refuse_if(!layout.readers.empty(), "heads share the output matrix", "heads with a matrix each");
   refuse_if(options.stage.gradient_groups != 1 || options.stage.num_optimizer_shards != 1,
             "there are several gradient groups or optimizer shards", "one of each");
   refuse_if(options.update.loss_scale.is_dynamic, "a dynamic loss scale needs all gradients",

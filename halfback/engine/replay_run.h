@@ -31,8 +31,9 @@ class ReplayRun {
   // Returns batch `number` of the data, from 0.
   using Batches = std::function<MicroBatch(std::int64_t number)>;
 
-  // Throws ConfigError for a stage without a loss, for tied parameters, and for options that do not
-  // work where each stage is updated on its own after one batch.
+  // Throws ConfigError for a stage without a loss, for tied parameters, for heads that share the
+  // output matrix, and for options that do not work where each stage is updated on its own after
+  // one batch.
   ReplayRun(std::vector<StageLayers> stages, const Options& options, Batches batches);
 
   void initialize(std::uint64_t seed);

@@ -315,11 +315,14 @@ void expect_predicted_bytes(const NamedModel& trained,
 }
 
 TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
-  for (const char* name : {"Mlp", "Llama", "Resnet"}) {
+  for (const char* name : {"Mlp", "Llama", "Mamba", "Resnet"}) {
     for (const bool two_stage : {false, true}) {
       SCOPED_TRACE(two_stage ? "split backward" : "fused backward");
       for (const Schedule& schedule : every_family(4, two_stage)) {
         expect_predicted_bytes(model(name), schedule);
+        if (task_of(model(name).config) == Task::NextToken) {
+          expect_predicted_bytes(model(name), schedule, {.head = LocalHead::Shared});
+        }
       }
     }
   }

@@ -281,6 +281,10 @@ TEST_F(ReplayRunTest, RefusesWhatCannotBeTrainedStageByStage) {
                "replay: stage 0 of 3 has no loss; give it a local head"));
   EXPECT_TRUE(contains(error_of(greedy_stages(model("LlamaTied")), run_options()),
                        "replay: parameters are tied, but each stage"));
+  EXPECT_TRUE(contains(
+      error_of(build(model("Llama"), family("local-greedy", kNumStages), LocalHead::Shared),
+               run_options()),
+      "replay: heads share the output matrix, but each stage is updated on its own"));
   ReplayRun::Options options = run_options();
   options.buffer_size = 0;
   EXPECT_TRUE(contains(error_of(greedy_stages(mlp), options), "the size of the buffers is 0"));

@@ -27,11 +27,13 @@ std::vector<LossReach> reaches_of(const Losses& losses, int num_stages) {
 LocalReference::LocalReference(std::vector<StageLayers> stages,
                                const Losses& losses,
                                const Stage::Options& options,
-                               const UpdateOptions& update)
+                               const UpdateOptions& update,
+                               std::int64_t head_refresh)
     : stages_(std::move(stages)),
       losses_(losses),
       options_(options),
       update_(update),
+      head_refresh_(head_refresh),
       numbers_(lay_out(stages_).numbers) {
   for (const StageLayers& stage : stages_) {
     ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>(
@@ -83,6 +85,15 @@ double LocalReference::train_by(const LossReach& loss,
   return value;
 }
 
+void LocalReference::refresh_heads() {
+  for (const StageLayers& stage : stages_) {
+    Parameter* const copy = stage.loss ? stage.loss->output_matrix() : nullptr;
+    if (copy != nullptr && !copy->trains) {
+      copy->value.copy_(stages_.back().loss->output_matrix()->value);
+    }
+  }
+}
+
 void LocalReference::end_groups(std::size_t num_done, std::size_t num_micro_batches) {
   const auto groups = static_cast<std::size_t>(options_.gradient_groups);
   if (groups == 1 || num_done % (num_micro_batches / groups) != 0) {
@@ -103,6 +114,9 @@ std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro
   const std::vector<LossReach> reaches = reaches_of(losses_, num_stages);
   const auto targets = static_cast<double>(num_targets(micro_batches));
   std::vector<double> values(reaches.size());
+  if ((number - 1) % head_refresh_ == 0) {
+    refresh_heads();
+  }
   for (const auto& store : stores_) {
     store->forget_gradients();
   }

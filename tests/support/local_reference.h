@@ -5,6 +5,7 @@
 #include "halfback/data/micro_batch.h"
 #include "halfback/engine/optimizer.h"
 #include "halfback/engine/parameter_store.h"
+#include "halfback/engine/pipeline_options.h"
 #include "halfback/engine/stage.h"
 #include "halfback/engine/stage_update.h"
 #include "halfback/schedule/losses.h"
@@ -20,10 +21,12 @@ namespace halfback::testing {
 class LocalReference {
  public:
   // Stages with a head where the losses are. Gradients are summed in the groups of the options.
+  // Heads that share the output matrix copy it before the first step and then every `head_refresh`.
   LocalReference(std::vector<StageLayers> stages,
                  const Losses& losses,
                  const Stage::Options& options,
-                 const UpdateOptions& update);
+                 const UpdateOptions& update,
+                 std::int64_t head_refresh = kDefaultHeadRefresh);
 
   void initialize(std::uint64_t seed);
 
@@ -35,6 +38,7 @@ class LocalReference {
   ParameterStore& store(int stage) { return *stores_[static_cast<std::size_t>(stage)]; }
 
  private:
+  void refresh_heads();
   // Ends a gradient group after its last micro-batch.
   void end_groups(std::size_t num_done, std::size_t num_micro_batches);
   double train_by(const LossReach& loss,
@@ -47,6 +51,7 @@ class LocalReference {
   Losses losses_;
   Stage::Options options_;
   UpdateOptions update_;
+  std::int64_t head_refresh_;
   std::vector<std::vector<std::uint64_t>> numbers_;
   std::vector<std::unique_ptr<ParameterStore>> stores_;
   std::vector<std::unique_ptr<Optimizer>> optimizers_;
