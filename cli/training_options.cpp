@@ -88,6 +88,11 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
       fmt::format("Head of each loss inside the model, for schedules with such losses: {}",
                   fmt::join(local_head_names(), ", "))
           .c_str());
+  add("--head-refresh", options.head_refresh, "STEPS",
+      fmt::format(
+          "For --local-head shared: steps from one copy of the output matrix to the next ({})",
+          kDefaultHeadRefresh)
+          .c_str());
   add("--local-loss", options.local_loss, "NAME",
       "What each loss inside the model minimizes: pred (cross-entropy of its head); for classes "
       "also sim (error of the similarities within a micro-batch, without a head) and predsim (0.01 "
@@ -111,6 +116,7 @@ void TrainingOptions::add_to(CLI::App& verb) {
              "Seed of initialization, data order and dropout");
   add_optimizer(*this, verb);
   add_execution(*this, verb);
+  head_refresh_option_ = verb.get_option("--head-refresh");
 }
 
 // One option for all models that have a size of this name; its help lists each one's default.
@@ -196,6 +202,9 @@ void TrainingOptions::take_model(const ModelConfig& model, TrainingConfig& confi
 }
 
 void TrainingOptions::note_model(const ModelConfig& found) const {
+  if (head_refresh_option_->count() == 0 && parse_local_head(local_head) == LocalHead::Shared) {
+    head_refresh_option_->add_result(std::to_string(kDefaultHeadRefresh));
+  }
   if (model_option_->count() == 0) {
     model_option_->add_result(halfback::model_name(found));
   }
@@ -222,6 +231,11 @@ TrainingConfig TrainingOptions::config_without_model() const {
                                                  {"attention", Forward::OfAttention},
                                                  {"feed-forward", Forward::OfFeedForward}});
   config.local_head = parse_local_head(local_head);
+  if (head_refresh && config.local_head != LocalHead::Shared) {
+    throw ConfigError(
+        "--head-refresh needs --local-head shared, whose copies of the output matrix it refreshes");
+  }
+  config.pipeline.head_refresh = head_refresh.value_or(kDefaultHeadRefresh);
   config.local_loss = chosen<LocalLoss>(
       "--local-loss", local_loss,
       {{"pred", LocalLoss::Pred}, {"sim", LocalLoss::Sim}, {"predsim", LocalLoss::PredSim}});

@@ -32,6 +32,7 @@ struct TrainingOptions {
   std::string recompute = "none";
   std::string local_head = "linear";
   std::string local_loss = "pred";
+  std::optional<std::int64_t> head_refresh;
   int channel_capacity = kDefaultChannelCapacity;
 
   // Adds all of them. The verb's callback must keep this object alive.
@@ -40,7 +41,8 @@ struct TrainingOptions {
   // Returns the size of that name if it was given.
   std::optional<std::int64_t> given_size(const std::string& name) const;
 
-  // Sets the options' values to the model's sizes, so that a written configuration contains them.
+  // Sets the options' values to the model's sizes and to what was left to a default that not every
+  // run has, so that a written configuration contains them.
   void note_model(const ModelConfig& found) const;
 
   // Returns the model with the given sizes. Throws ConfigError for a size that the model does not
@@ -63,6 +65,7 @@ struct TrainingOptions {
   void set_given_sizes(ModelConfig& model) const;
 
   CLI::Option* model_option_ = nullptr;
+  CLI::Option* head_refresh_option_ = nullptr;
   std::map<std::string, CLI::Option*> sizes_;  // of all models, by name
 };
 

@@ -51,6 +51,9 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
       {"--loss-scale", pipeline.update.loss_scale.is_dynamic
                            ? "dynamic"
                            : text(pipeline.update.loss_scale.initial)}};
+  if (config.local_head == LocalHead::Shared) {
+    all["--head-refresh"] = text(pipeline.head_refresh);
+  }
   if (optimizer.kind == OptimizerKind::Sgd) {
     all["--momentum"] = text(optimizer.momentum);
   } else {

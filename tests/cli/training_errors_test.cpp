@@ -96,7 +96,13 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
   expect_error(train("--local-head liner"), 2,
                "local head: 'liner' is not known (did you mean linear?)");
   expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-head cnn"), 2,
-               "local head: cnn predicts classes, not tokens; expected linear");
+               "local head: cnn predicts classes, not tokens; expected linear or shared");
+  expect_error(train("--head-refresh 5"), 2, "--head-refresh needs --local-head shared, whose");
+  expect_error(train("--local-head linear --head-refresh 5"), 2,
+               "--head-refresh needs --local-head");
+  expect_error(train("--local-head shared --head-refresh x"), 2, "--head-refresh");
+  expect_error(train("--local-head shared --head-refresh 0"), 2,
+               "--head-refresh is 0; expected 1 or more");
   expect_error(train("--local-loss predsin"), 2,
                "--local-loss: 'predsin' is not known (did you mean predsim?)");
   expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-loss sim"), 2,

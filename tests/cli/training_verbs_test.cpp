@@ -69,6 +69,22 @@ TEST_F(TrainTest, AConfigFileStandsForOptionsAndTheCommandLineWins) {
   EXPECT_FALSE(model_bytes("c") == model_bytes(odd));
 }
 
+TEST_F(TrainTest, AConfigFileHasTheRefreshOfSharedHeadsAndOfNoOthers) {
+  const std::string greedy = "--scheme greedy --clip 0 --local-head ";
+  output_of(train(greedy + "linear --report " + path("linear")));
+  EXPECT_FALSE(contains(slurp(directory_ / "linear/config.toml"), "head-refresh"));
+  output_of(train(greedy + "shared --report " + path("shared")));
+  EXPECT_TRUE(contains(slurp(directory_ / "shared/config.toml"), "head-refresh = 10\n"));
+  output_of(train(greedy + "shared --head-refresh 2 --report " + path("a") + " --checkpoint " +
+                  path("at_2")));
+  output_of("train --config " + path("a/config.toml") + " --report " + path("b") +
+            " --checkpoint " + path("again"));
+  EXPECT_TRUE(model_bytes("again") == model_bytes("at_2"));
+  for (const char* report : {"a", "b"}) {
+    EXPECT_TRUE(contains(slurp(directory_ / report / "config.toml"), "head-refresh = 2\n"));
+  }
+}
+
 TEST_F(TrainTest, CtrlCKeepsTheWorkAndTheRunGoesOn) {
   const std::string options = train("--steps 60 --micro-batches 2");
   output_of(options + " --checkpoint " + path("straight"));

@@ -20,7 +20,10 @@ TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
         "interlocking --ranks 4", "interlocking --distance 2 --ranks 4",
         "1f1b --losses 0:0,2:1,3:none --loss-weights mean --ranks 4",
         "interlocking --ranks 2 --data-parallel 2",
-        "greedy --ranks 2 --data-parallel 2 --shard-optimizer"}) {
+        "greedy --ranks 2 --data-parallel 2 --shard-optimizer",
+        "greedy --ranks 4 --local-head shared --head-refresh 3",
+        "overlapping --ranks 4 --local-head shared --head-refresh 1",
+        "greedy --ranks 2 --data-parallel 2 --shard-optimizer --local-head shared"}) {
     const std::string options = fmt::format(
         "--scheme {} --clip-scope stage --layers 4 --micro-batches 4 "
         "--steps 20 --checkpoint-every 7 --checkpoint ",
@@ -58,6 +61,24 @@ TEST_F(LocalRunsTest, KilledAtAnyMomentItContinuesToTheSameBits) {
   output_of(train(options + path("straight") +
                   fmt::format(" --ranks 4 --layers 4 --steps {}", num_steps)));
   EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_steps << " steps";
+}
+
+// Its checkpoints, of every 20th step, lie between two refreshes. The stages become longer, so no
+// norm of theirs may be limited.
+TEST_F(LocalRunsTest, SharedHeadsContinueBetweenTwoRefreshesOnAnotherNumberOfRanks) {
+  const std::string options =
+      "--clip 0 --learning-rate-floor 1 --micro-batches 4 --local-head shared "
+      "--head-refresh 37 --checkpoint-every 20 --checkpoint ";
+  const auto run = start("--scheme chunked --chunks 2 " + options + path("killed"));
+  run->wait_for("step 51/");
+  ASSERT_EQ(::kill(mark_.process(1), SIGKILL), 0);
+  EXPECT_EQ(run->wait(), 1) << run->text();
+  const std::int64_t num_done = read_training_state(path("killed")).step;
+  const std::string rest =
+      fmt::format(" --scheme greedy --ranks 2 --layers 4 --steps {}", num_done + 40);
+  output_of(train(options + path("straight") + rest));
+  output_of(train(options + path("killed") + rest + " --resume"));
+  EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_done;
 }
 
 }  // namespace

@@ -63,6 +63,57 @@ TEST_F(LocalTrainingTest, HeadsStayOutOfTheModel) {
   EXPECT_EQ(std::ranges::count_if(kept, is_of_head), 6) << "value and two moments of two tensors";
 }
 
+// The copy has a value alone.
+TEST_F(LocalTrainingTest, SharedHeadsKeepTheirCopyInTheTrainingState) {
+  TrainingConfig shared = config("local-greedy", {.num_ranks = 2});
+  shared.local_head = LocalHead::Shared;
+  losses_of(at("a", shared));
+  losses_of(at("b", config("1f1b", {.num_ranks = 2})));
+  EXPECT_EQ(SafetensorsDirectory(directory_ / "a", "model").names(),
+            SafetensorsDirectory(directory_ / "b", "model").names());
+  const std::vector<std::string> kept =
+      SafetensorsDirectory(directory_ / "a", "training_state").names();
+  EXPECT_EQ(std::ranges::count_if(kept, is_of_head), 3 * 3 + 1);
+  EXPECT_EQ(
+      std::ranges::count_if(
+          kept, [](const std::string& name) { return name.ends_with("local_heads.1.weight"); }),
+      1);
+}
+
+// The run stops between two refreshes, and its next one is in the resumed run.
+TEST_F(LocalTrainingTest, SharedHeadsResumeToTheBitBetweenTwoRefreshes) {
+  for (const std::int64_t refresh : {2, 4, 5}) {
+    SCOPED_TRACE(refresh);
+    const auto with_refresh = [&](TrainingConfig made) {
+      made.local_head = LocalHead::Shared;
+      made.pipeline.head_refresh = refresh;
+      return made;
+    };
+    const TrainingConfig chunked =
+        with_refresh(config("local-chunked", {.num_ranks = 4, .chunks = 2}));
+    const TrainingConfig greedy = with_refresh(config("local-greedy", {.num_ranks = 2}));
+    const std::vector<double> whole = losses_of(at("whole", chunked));
+    TrainingConfig first = chunked;
+    first.checkpoint_every = 3;  // no step after it has begun
+    ASSERT_EQ(std::ssize(losses_of(at("half", first), 3)), 3);
+    EXPECT_EQ(losses_of(resumed("half", greedy)),
+              std::vector<double>(whole.begin() + 3, whole.end()));
+    EXPECT_TRUE(model_bytes("half") == model_bytes("whole"));
+  }
+}
+
+TEST_F(LocalTrainingTest, NotesAnotherRefreshOfSharedHeads) {
+  TrainingConfig made = config("local-greedy", {.num_ranks = 2});
+  made.local_head = LocalHead::Shared;
+  losses_of(at("a", made), 2);
+  made.pipeline.head_refresh = 7;
+  std::string notes;
+  made.on_note = [&](const std::string& text) { notes += text; };
+  const Training training(resumed("a", made));
+  EXPECT_TRUE(contains(notes, "the run was with --head-refresh 10 until step")) << notes;
+  EXPECT_TRUE(contains(notes, "and continues with 7")) << notes;
+}
+
 // Chunks of two stages on four ranks have their losses where greedy has them on two.
 TEST_F(LocalTrainingTest, ResumesToTheBitWhereverTheSameLossesAre) {
   const TrainingConfig chunked = config("local-chunked", {.num_ranks = 4, .chunks = 2});
@@ -100,6 +151,9 @@ TEST_F(LocalTrainingTest, RefusesToResumeWithOtherLossesOrHeads) {
                        "the run was with losses inside the model: '1:0,3:2 sum linear', this one "
                        "has '0:0,1:1,2:2,3:3 sum linear'; resume with the same"));
   EXPECT_TRUE(contains(refusal(config("1f1b", {.num_ranks = 2})), "this one has none; resume"));
+  TrainingConfig shared = config("local-greedy", {.num_ranks = 2});
+  shared.local_head = LocalHead::Shared;
+  EXPECT_TRUE(contains(refusal(shared), "this one has '1:0,3:2 sum shared'; resume with the same"));
 }
 
 TEST_F(LocalTrainingTest, NamesStagesThatNoLossTrains) {
