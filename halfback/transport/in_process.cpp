@@ -4,6 +4,7 @@
 #include "halfback/schedule/dataflow.h"
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
 #include <atomic>
@@ -34,6 +35,14 @@ struct Channel {
   std::int64_t num_sent = 0;
   std::int64_t sent_bytes = 0;
 };
+
+// Returns when the copy has ended. On a device it only begins on this thread's stream, and either
+// end of an exchange may be the one that copies.
+void copy_now(const at::Tensor& from, const at::Tensor& to) {
+  to.copy_(from);
+  const c10::impl::VirtualGuardImpl backend(to.device().type());
+  backend.synchronizeStream(backend.getStream(to.device()));
+}
 
 std::int64_t bytes_of(const Message& message) {
   std::int64_t bytes = 0;
@@ -184,7 +193,7 @@ class InProcessNetwork final : public Network {
         return;
       }
       lock.unlock();
-      one.got.copy_(one.given);
+      copy_now(one.given, one.got);
       lock.lock();
       one.is_done = true;
       network_.matched_for(peer).notify_all();

@@ -8,15 +8,19 @@
 #include "halfback/layers/autograd_layer.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
+#include "halfback/models/local_heads.h"
+#include "halfback/transport/in_process.h"
 #include "tests/support/errors.h"
 #include "tests/support/models.h"
 #include "tests/support/other_device.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -232,6 +236,54 @@ TEST(ParseDeviceTest, KnowsTheCpuAndRefusesWhatIsNotThere) {
               contains(text, "the torch that this program runs with has no support for it") ||
               contains(text, "counted from 0; use --device CUDA"))
       << text;
+}
+
+// Either end may copy for both, and the other one reads on another stream.
+TEST(DeviceExchangeTest, EndsWhenWhatItCopiesIsThere) {
+  install_other_devices();
+  const auto network =
+      make_in_process_network({.num_ranks = 2, .timeout = std::chrono::duration<double>(30.0)});
+  const auto on_device = at::TensorOptions(at::kFloat).device(kOtherDevice, 0);
+  const at::Tensor given = at::ones({3}, on_device);
+  const at::Tensor got = at::zeros({3}, on_device);
+  const int before = num_stream_waits();
+  const auto there = network->begin_exchange(0, {}, {{.peer = 1, .gives = given, .gets = {}}});
+  const auto back = network->begin_exchange(1, {}, {{.peer = 0, .gives = {}, .gets = got}});
+  there->wait();
+  EXPECT_GT(num_stream_waits(), before);
+  back->wait();
+  EXPECT_TRUE(got.cpu().equal(given.cpu()));
+}
+
+TEST(DeviceExchangeTest, RefreshesSharedHeadsOnEveryKindOfDevice) {
+  const auto all = small_models();
+  const NamedModel& llama = *std::ranges::find(all, "Llama", &NamedModel::name);
+  const Schedule schedule =
+      build_schedule("local-greedy", {.num_ranks = 2, .num_micro_batches = 2});
+  for (const at::Device device : devices()) {
+    SCOPED_TRACE(device.str());
+    PipelineOptions options = parity_options();
+    options.stage.device = device;
+    options.update.clip_norm = 0.0;
+    options.head_refresh = 2;
+    Pipeline pipeline(build_model(llama.config, equal_cut(num_blocks(llama.config), 2),
+                                  {.local_head = LocalHead::Shared, .stages_with_loss = {0, 1}}),
+                      make_runnable(schedule), options);
+    pipeline.initialize(kSeed);
+    const auto matrix = [&](int stage) {
+      return pipeline.stage(stage).layers().loss->output_matrix()->value.cpu();
+    };
+    for (int step = 1; step <= 5; ++step) {
+      const at::Tensor before = matrix(1).clone();
+      std::vector<MicroBatch> batches;
+      for (int i = 0; i < 2; ++i) {
+        batches.push_back(
+            synthetic_batch(llama.config, kNumSamples, static_cast<std::uint64_t>(2 * step + i)));
+      }
+      pipeline.train_step(batches, {.number = step, .learning_rate = 1e-2});
+      EXPECT_EQ(matrix(0).equal(before), step % 2 == 1) << step;
+    }
+  }
 }
 
 }  // namespace

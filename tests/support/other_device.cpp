@@ -33,6 +33,7 @@ namespace {
 thread_local c10::DeviceIndex current_device = 0;
 thread_local std::array<c10::StreamId, kNumOtherDevices> current_streams = {};
 std::atomic<c10::StreamId> last_stream{0};
+std::atomic<int> stream_waits{0};
 
 c10::Device device_at(c10::DeviceIndex index) { return {kOtherDevice, index}; }
 
@@ -68,7 +69,7 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
                      std::exchange(current_streams[place(stream.device())], stream.id()));
   }
   c10::DeviceIndex deviceCount() const noexcept override { return kNumOtherDevices; }
-  void synchronizeStream(const c10::Stream& /*stream*/) const override {}
+  void synchronizeStream(const c10::Stream& /*stream*/) const override { ++stream_waits; }
 };
 
 // Sits in front of every block.
@@ -260,6 +261,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 }
 
 }  // namespace
+
+int num_stream_waits() { return stream_waits; }
 
 void install_other_devices() {
   static const bool is_done = [] {

@@ -14,4 +14,7 @@ inline constexpr int kNumOtherDevices = 2;
 // Makes the devices known to torch. Call before the first use; more calls do nothing.
 void install_other_devices();
 
+// Returns how often somebody has waited for a stream of theirs.
+int num_stream_waits();
+
 }  // namespace halfback::testing
