@@ -12,7 +12,36 @@
 namespace halfback::testing {
 namespace {
 
-class LocalRunsTest : public ProcessTrainingTest {};
+class LocalRunsTest : public ProcessTrainingTest {
+ protected:
+  // The run of so many kills is stopped at some step, and equals the one that went there
+  // undisturbed.
+  void live_through(int num_kills, const std::string& head) const {
+    const std::string options =
+        "--scheme greedy --clip-scope stage --learning-rate-floor 1 --checkpoint-every 20 "
+        "--local-head " +
+        head + " --checkpoint ";
+    std::mt19937 random(12);
+    const auto run = start(options + path("killed") + fmt::format(" --max-restarts {}", num_kills));
+    for (int kill = 1; kill <= num_kills; ++kill) {
+      if (kill == 1) {
+        run->wait_for("step 51/");
+      } else {
+        run->wait_for("resumed: ", kill - 1);
+      }
+      disturb(kill % 2, SIGKILL, random);
+      run->wait_for(fmt::format("\nrestart {} of {}: ", kill, num_kills));
+    }
+    run->wait_for("resumed: ", num_kills);
+    run->send(SIGTERM);
+    ASSERT_EQ(run->wait(), 130) << run->text();
+    const std::int64_t num_steps = read_training_state(path("killed")).step;
+    EXPECT_GT(num_steps, 50);
+    output_of(train(options + path("straight") +
+                    fmt::format(" --ranks 4 --layers 4 --steps {}", num_steps)));
+    EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_steps << " steps";
+  }
+};
 
 TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
   for (const char* scheme :
@@ -36,31 +65,10 @@ TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
   }
 }
 
-// The run of 20 lives is stopped at some step, and equals the one that went there undisturbed.
-TEST_F(LocalRunsTest, KilledAtAnyMomentItContinuesToTheSameBits) {
-  constexpr int kNumKills = 20;
-  const std::string options =
-      "--scheme greedy --clip-scope stage --learning-rate-floor 1 --checkpoint-every 20 "
-      "--checkpoint ";
-  std::mt19937 random(12);
-  const auto run = start(options + path("killed") + fmt::format(" --max-restarts {}", kNumKills));
-  for (int kill = 1; kill <= kNumKills; ++kill) {
-    if (kill == 1) {
-      run->wait_for("step 51/");
-    } else {
-      run->wait_for("resumed: ", kill - 1);
-    }
-    disturb(kill % 2, SIGKILL, random);
-    run->wait_for(fmt::format("\nrestart {} of {}: ", kill, kNumKills));
-  }
-  run->wait_for("resumed: ", kNumKills);
-  run->send(SIGTERM);
-  ASSERT_EQ(run->wait(), 130) << run->text();
-  const std::int64_t num_steps = read_training_state(path("killed")).step;
-  EXPECT_GT(num_steps, 50);
-  output_of(train(options + path("straight") +
-                  fmt::format(" --ranks 4 --layers 4 --steps {}", num_steps)));
-  EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_steps << " steps";
+TEST_F(LocalRunsTest, KilledAtAnyMomentItContinuesToTheSameBits) { live_through(20, "linear"); }
+
+TEST_F(LocalRunsTest, KilledAtAnyMomentSharedHeadsContinueToTheSameBits) {
+  live_through(10, "shared --head-refresh 1");
 }
 
 // Its checkpoints, of every 20th step, lie between two refreshes. The stages become longer, so no
