@@ -1,5 +1,6 @@
 #include "halfback/kernels/matrix_product.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -92,6 +93,12 @@ void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result
   } else {
     at::mm_out(written, a, b);
   }
+}
+
+at::Tensor multiply(const at::Tensor& a, const at::Tensor& b) {
+  at::Tensor result = at::empty({a.size(0), b.size(1)}, a.options());
+  multiply(a, b, result, Product::Overwrites);
+  return result;
 }
 
 }  // namespace halfback

@@ -16,4 +16,7 @@ enum class Product {
 // of threads; for products that MKL computes, initialize_runtime() sees to it.
 void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result, Product product);
 
+// Returns a b.
+at::Tensor multiply(const at::Tensor& a, const at::Tensor& b);
+
 }  // namespace halfback

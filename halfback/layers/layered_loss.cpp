@@ -9,16 +9,24 @@ namespace {
 // Slots of Saved::members.
 enum { kLayers, kLoss, kNumMembers };
 
+using Parameters = std::vector<Parameter*>;
+
 }  // namespace
 
 LayeredLoss::LayeredLoss(std::vector<std::unique_ptr<Layer>> layers,
-                         std::unique_ptr<LossLayer> loss)
-    : layers_(std::move(layers)), loss_(std::move(loss)) {}
+                         std::unique_ptr<LossLayer> loss,
+                         std::unique_ptr<LossLayer> replaced)
+    : layers_(std::move(layers)), loss_(std::move(loss)), replaced_(std::move(replaced)) {
+  for (Parameter* const parameter : replaced_ ? replaced_->parameters() : Parameters()) {
+    parameter->decays = false;
+  }
+}
 
 std::vector<Parameter*> LayeredLoss::parameters() {
-  std::vector<Parameter*> all = layers_.parameters();
-  const std::vector<Parameter*> last = loss_->parameters();
-  all.insert(all.end(), last.begin(), last.end());
+  Parameters all = replaced_ ? replaced_->parameters() : Parameters();
+  for (const Parameters& more : {layers_.parameters(), loss_->parameters()}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
   return all;
 }
 

@@ -1,4 +1,6 @@
-// Layers and a loss after them, as one loss: the form of a local head.
+// Layers and a loss after them, as one loss: the form of a local head. It may stand in place of
+// another loss, whose parameters it then holds in front of its own: they belong to the model, so
+// checkpoints have them, but no gradient and no decay changes them.
 #pragma once
 
 #include "halfback/layers/sequence.h"
@@ -10,7 +12,9 @@ namespace halfback {
 
 class LayeredLoss final : public LossLayer {
  public:
-  LayeredLoss(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<LossLayer> loss);
+  LayeredLoss(std::vector<std::unique_ptr<Layer>> layers,
+              std::unique_ptr<LossLayer> loss,
+              std::unique_ptr<LossLayer> replaced = {});
 
   std::vector<Parameter*> parameters() override;
   double forward(const at::Tensor& input,
@@ -25,6 +29,7 @@ class LayeredLoss final : public LossLayer {
  private:
   Sequence layers_;
   std::unique_ptr<LossLayer> loss_;
+  std::unique_ptr<LossLayer> replaced_;  // null if it stands in place of none
 };
 
 }  // namespace halfback

@@ -3,9 +3,8 @@
 #include "halfback/kernels/matrix_product.h"
 #include "halfback/kernels/rows.h"
 #include "halfback/layers/shapes.h"
+#include "halfback/layers/unit_rows.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/one_hot.h>
 #include <ATen/ops/std_mean.h>
 
@@ -16,7 +15,6 @@ namespace halfback {
 
 namespace {
 
-constexpr double kEpsilon = 1e-8;              // of a norm
 constexpr double kWeightBesideAnother = 0.99;  // beta of the authors' code
 
 // Slots of Saved::members.
@@ -25,12 +23,6 @@ enum { kMap, kBeside, kNumMembers };
 enum { kMapped, kRows, kNorms, kDifferences };
 
 bool has_pixels(at::IntArrayRef mapped) { return numel(mapped) > mapped[0] * mapped[1]; }
-
-at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
-  at::Tensor result = at::empty({a.size(0), b.size(1)}, a.options());
-  multiply(a, b, result, Product::Overwrites);
-  return result;
-}
 
 // Returns the gradient of the map's output, given that of its pixels' deviations [N, C].
 at::Tensor deviation_backward(const at::Tensor& gradient, const at::Tensor& mapped) {
@@ -45,12 +37,11 @@ at::Tensor deviation_backward(const at::Tensor& gradient, const at::Tensor& mapp
 // Rows without their mean and of norm 1, or 0 where `counts` [N, 1] is; and their norms [N, 1].
 struct NormalizedRows {
   NormalizedRows(const at::Tensor& x, const at::Tensor& counts)
-      : rows(x.sub(x.mean(1, /*keepdim=*/true))),
-        norms(at::linalg_vector_norm(rows, 2, 1, /*keepdim=*/true)) {
-    rows.div_(norms.add(kEpsilon)).mul_(counts);
+      : rows(x.sub(x.mean(1, /*keepdim=*/true))), norms(divide_by_norms(rows)) {
+    rows.mul_(counts);
   }
 
-  at::Tensor similarities() const { return matrix_product(rows, rows.t()).clamp_(-1.0, 1.0); }
+  at::Tensor similarities() const { return multiply(rows, rows.t()).clamp_(-1.0, 1.0); }
 
   at::Tensor rows;
   at::Tensor norms;
@@ -108,12 +99,9 @@ at::Tensor SimilarityLoss::backward_input(double scale, Saved& saved, const Call
   const Tensors kept = std::exchange(saved.until_input, {});
   const at::Tensor& mapped = kept[kMapped];
   const at::Tensor& rows = kept[kRows];
-  const at::Tensor& norms = kept[kNorms];
-  const at::Tensor divisors = norms.add(kEpsilon);
   // A square and a symmetric product have a factor 2 each.
-  at::Tensor gradient = matrix_product(kept[kDifferences], rows).mul_(4.0 * weight_ * scale);
-  const at::Tensor along = gradient.mul(rows).sum(1, /*keepdim=*/true).mul_(divisors).div_(norms);
-  gradient.sub_(rows.mul(along)).div_(divisors).masked_fill_(norms.eq(0.0), 0.0);
+  at::Tensor gradient = divide_by_norms_backward(
+      multiply(kept[kDifferences], rows).mul_(4.0 * weight_ * scale), rows, kept[kNorms]);
   gradient.sub_(gradient.mean(1, /*keepdim=*/true));
   if (has_pixels(mapped.sizes())) {
     gradient = deviation_backward(gradient, mapped);

@@ -96,4 +96,17 @@ at::Tensor similarity_reference(const at::Tensor& x,
   return at::mse_loss(similarities_reference(x), similarities_reference(classes)) * x.size(0);
 }
 
+at::Tensor contrastive_reference(const at::Tensor& x, double temperature) {
+  const at::Tensor rows = x / x.pow(2).sum(1, /*keepdim=*/true).sqrt();
+  const at::Tensor similarities = at::matmul(rows, rows.t()) / temperature;
+  const std::int64_t count = x.size(0);
+  at::Tensor loss = similarities.sum() * 0.0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const at::Tensor others =
+        at::cat({similarities[i].narrow(0, 0, i), similarities[i].narrow(0, i + 1, count - i - 1)});
+    loss = loss + others.logsumexp(0) - similarities[i][(i + count / 2) % count];
+  }
+  return loss;
+}
+
 }  // namespace halfback

@@ -43,4 +43,7 @@ at::Tensor similarity_reference(const at::Tensor& x,
                                 const at::Tensor& targets,
                                 std::int64_t num_classes);
 
+// Returns the summed loss of contrastive_loss.h, view by view.
+at::Tensor contrastive_reference(const at::Tensor& x, double temperature);
+
 }  // namespace halfback
