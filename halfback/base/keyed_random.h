@@ -29,6 +29,8 @@ enum class Purpose : std::uint64_t {
   SyntheticTargets,  // key: that of the batch
   SyntheticNumber,   // key: that of inputs or targets, number of the element
   ReplayStage,       // that trains; key: seed, number of the tick
+  ImageView,         // an augmented image; key: seed, part of the data, epoch, image, view
+  ImageViewNumber,   // that shapes a view; key: that of the view, which number
 };
 
 // Returns 64 well-mixed bits of purpose and key. Another order or length of the key gives other

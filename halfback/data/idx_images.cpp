@@ -146,6 +146,8 @@ void IdxImages::randomize_labels() {
 
 IdxImages::IdxImages(const IdxImagesOptions& options)
     : seed_(options.seed),
+      augmentation_(options.augmentation),
+      num_views_(options.num_views),
       train_(read_set(options.directory, "train")),
       test_(read_set(options.directory, "t10k")),
       num_classes_(largest_label(train_.labels) + 1) {
@@ -157,20 +159,37 @@ IdxImages::IdxImages(const IdxImagesOptions& options)
 }
 
 MicroBatch IdxImages::empty_batch(std::int64_t num_images) const {
-  return {.inputs = {at::empty({num_images, 1, height(), width()}, at::kFloat)},
-          .targets = at::empty({num_images}, at::kLong)};
+  return {.inputs = {at::empty({num_views_ * num_images, 1, height(), width()}, at::kFloat)},
+          .targets = at::empty({num_views_ * num_images}, at::kLong)};
 }
 
-void IdxImages::fill(MicroBatch& batch,
-                     std::int64_t row,
-                     const Set& set,
-                     std::int64_t image) const {
-  const std::int64_t pixels = set.height * set.width;
-  const char* const from = set.pixels.data() + image * pixels;
-  std::transform(from, from + pixels, batch.inputs.front().mutable_data_ptr<float>() + row * pixels,
-                 [this](char byte) { return normalized_[static_cast<unsigned char>(byte)]; });
-  batch.targets.mutable_data_ptr<std::int64_t>()[row] =
-      label_of(set.labels[static_cast<std::size_t>(image)]);
+void IdxImages::fill_pixels(const View& view, const GrayImage& image, float* row) const {
+  const std::int64_t count = image.height * image.width;
+  if (!augmentation_.is_any() || (view.part == Part::Test && num_views_ == 1)) {
+    std::transform(image.pixels, image.pixels + count, row,
+                   [this](char byte) { return normalized_[static_cast<unsigned char>(byte)]; });
+    return;
+  }
+  const auto word = [](auto value) { return static_cast<std::uint64_t>(value); };
+  augment(augmentation_,
+          keyed_hash(Purpose::ImageView, {seed_, word(view.part), word(view.epoch),
+                                          word(view.image), word(view.number)}),
+          image, row);
+  std::transform(row, row + count, row, [this](float level) {
+    return static_cast<float>((level - mean_) / standard_deviation_);
+  });
+}
+
+void IdxImages::fill(MicroBatch& batch, std::int64_t row, View view) const {
+  const Set& set = view.part == Part::Training ? train_ : test_;
+  const std::int64_t count = set.height * set.width;
+  const GrayImage image{set.pixels.data() + view.image * count, set.height, set.width};
+  const std::int64_t num_images = batch.targets.size(0) / num_views_;
+  for (view.number = 0; view.number < num_views_; ++view.number, row += num_images) {
+    fill_pixels(view, image, batch.inputs.front().mutable_data_ptr<float>() + row * count);
+    batch.targets.mutable_data_ptr<std::int64_t>()[row] =
+        label_of(set.labels[static_cast<std::size_t>(view.image)]);
+  }
 }
 
 DataIdentity IdxImages::identity() const {
@@ -188,10 +207,11 @@ MicroBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images
                  fmt::format("position {}, {} images", position, num_images));
   MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
-    const auto epoch = static_cast<std::uint64_t>((position + row) / train_.num_images);
-    const KeyedPermutation order(train_.num_images,
-                                 keyed_hash(Purpose::ImageOrder, {seed_, epoch}));
-    fill(batch, row, train_, order((position + row) % train_.num_images));
+    const std::int64_t epoch = (position + row) / train_.num_images;
+    const KeyedPermutation order(
+        train_.num_images,
+        keyed_hash(Purpose::ImageOrder, {seed_, static_cast<std::uint64_t>(epoch)}));
+    fill(batch, row, {Part::Training, order((position + row) % train_.num_images), epoch});
   }
   return batch;
 }
@@ -202,7 +222,7 @@ MicroBatch IdxImages::validation_batch(std::int64_t index, std::int64_t num_imag
                  fmt::format("images {} to {} of {}", index, index + num_images, test_.num_images));
   MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
-    fill(batch, row, test_, index + row);
+    fill(batch, row, {.part = Part::Test, .image = index + row});
   }
   return batch;
 }

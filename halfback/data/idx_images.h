@@ -3,16 +3,19 @@
 //
 // Pixels are normalized: (value - mean) / standard deviation, both over the training set. Each
 // epoch visits every training image once, in an order that depends only on (seed, epoch). So a
-// batch depends only on (seed, position), not on ranks, stages or micro-batches.
+// batch depends only on (seed, position), not on ranks, stages or micro-batches. An augmented view
+// depends only on (seed, epoch, image, view).
 //
 // N images, H x W pixels.
 #pragma once
 
+#include "halfback/data/augmentation.h"
 #include "halfback/data/dataset.h"
 
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace halfback {
@@ -26,6 +29,10 @@ struct IdxImagesOptions {
   // Zhang et al., "Understanding deep learning requires rethinking generalization",
   // arXiv:1611.03530. Test images keep their labels.
   bool has_random_labels = false;
+  Augmentation augmentation = {};  // of training images
+  // With 2, an image is two augmented views, also of the test set, and a batch of N images has 2N
+  // rows: the first views of all, then the second views.
+  std::int64_t num_views = 1;
 };
 
 // Thread-safe after construction. Holds the images as bytes.
@@ -46,7 +53,8 @@ class IdxImages final : public Dataset {
   double mean() const { return mean_; }
   double standard_deviation() const { return standard_deviation_; }
 
-  // Inputs [N, 1, H, W] float32, targets [N], labels from 0. A batch may span two epochs.
+  // Inputs [N, 1, H, W] float32, targets [N], labels from 0. A batch may span two epochs. With two
+  // views, 2N in place of N.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_images) const override;
   // Samples of the test images.
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_images) const override;
@@ -63,10 +71,22 @@ class IdxImages final : public Dataset {
   void check_fit(const std::filesystem::path& directory) const;
   void measure_pixels(const std::filesystem::path& directory);
   void randomize_labels();
+  enum class Part : std::uint64_t { Training, Test };
+  // An image, the epoch in which it comes, and which of its views.
+  struct View {
+    Part part = Part::Training;
+    std::int64_t image = 0;
+    std::int64_t epoch = 0;
+    std::int64_t number = 0;
+  };
   MicroBatch empty_batch(std::int64_t num_images) const;
-  void fill(MicroBatch& batch, std::int64_t row, const Set& set, std::int64_t image) const;
+  // Fills the rows of one image.
+  void fill(MicroBatch& batch, std::int64_t row, View view) const;
+  void fill_pixels(const View& view, const GrayImage& image, float* row) const;
 
   std::uint64_t seed_;
+  Augmentation augmentation_;
+  std::int64_t num_views_;
   Set train_;
   Set test_;
   std::int64_t num_classes_ = 0;

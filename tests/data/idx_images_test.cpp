@@ -8,6 +8,7 @@
 #include <ATen/ops/cat.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -184,6 +185,58 @@ TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
   EXPECT_LT(data.train_batch(0, kTrain).targets.max().item<std::int64_t>(), 3);
   EXPECT_TRUE(
       data.validation_batch(0, kTest).targets.equal(read().validation_batch(0, kTest).targets));
+}
+
+// Row `image` of a batch of `num_images` in view `number`.
+at::Tensor view_of(const MicroBatch& batch, std::int64_t image, std::int64_t number) {
+  return batch.inputs.front()[number * batch.targets.size(0) / 2 + image];
+}
+
+TEST_F(IdxImagesTest, TwoViewsDependOnTheEpochTheImageAndTheViewAlone) {
+  const IdxImages data({.directory = directory_.path().string(),
+                        .seed = 1,
+                        .augmentation = {.crops = true, .jitters = true},
+                        .num_views = 2});
+  const MicroBatch whole = data.train_batch(6, 12);  // into the next epoch
+  EXPECT_EQ(whole.inputs.front().sizes(), (at::IntArrayRef{24, 1, 2, 3}));
+  EXPECT_TRUE(whole.targets.equal(
+      at::cat({whole.targets.narrow(0, 0, 12), whole.targets.narrow(0, 0, 12)})));
+  EXPECT_TRUE(whole.targets.narrow(0, 0, 12).equal(read().train_batch(6, 12).targets));
+  for (const std::int64_t size : {1, 3, 4}) {
+    for (std::int64_t done = 0; done < 12; done += size) {
+      const MicroBatch part = data.train_batch(6 + done, size);
+      for (std::int64_t image = 0; image < size; ++image) {
+        for (const std::int64_t number : {0, 1}) {
+          EXPECT_TRUE(view_of(part, image, number).equal(view_of(whole, done + image, number)));
+        }
+      }
+    }
+  }
+  for (std::int64_t image = 0; image < 12; ++image) {
+    EXPECT_FALSE(view_of(whole, image, 0).equal(view_of(whole, image, 1)));
+  }
+  const MicroBatch test = data.validation_batch(1, 3);
+  EXPECT_EQ(test.targets.sizes(), at::IntArrayRef{6});
+  EXPECT_TRUE(view_of(test, 1, 1).equal(view_of(data.validation_batch(2, 2), 0, 1)));
+  EXPECT_FALSE(view_of(test, 1, 0).equal(view_of(test, 1, 1)));
+}
+
+// The same image comes again in the next epoch, and not the same view.
+TEST_F(IdxImagesTest, AugmentsTrainingImagesAgainInEachEpochAndNoTestImage) {
+  const IdxImages plain = read();
+  const IdxImages data(
+      {.directory = directory_.path().string(), .seed = 1, .augmentation = {.jitters = true}});
+  std::set<std::vector<float>> views;
+  for (std::int64_t epoch = 0; epoch < 8; ++epoch) {
+    const std::vector<std::int64_t> images =
+        images_of(plain, plain.train_batch(epoch * kTrain, kTrain));
+    const auto row = std::find(images.begin(), images.end(), 7) - images.begin();
+    const at::Tensor view = data.train_batch(epoch * kTrain + row, 1).inputs.front();
+    views.emplace(view.const_data_ptr<float>(), view.const_data_ptr<float>() + view.numel());
+  }
+  EXPECT_GT(views.size(), 4U) << "some are left as they are";
+  EXPECT_TRUE(data.validation_batch(0, kTest).inputs.front().equal(
+      plain.validation_batch(0, kTest).inputs.front()));
 }
 
 TEST_F(IdxImagesTest, SaysWhichFileIsMissing) {
