@@ -67,7 +67,7 @@ Parts parts_of(const TrainingConfig& config) {
   Parts parts{.first_block = first_blocks(cut), .num_parameters = {}, .memory = {}};
   std::vector<StageLayers> stages = build_model(config.model, cut, build_options(config));
   parts.memory.stages =
-      stage_bytes(stages, {.input_shape = input_shape(config.model, config.micro_batch_size)});
+      stage_bytes(stages, {.input_shape = input_shape(config.model, samples_that_pass(config))});
   const int num_replicas = config.schedule->placement.num_replicas();
   Stage::Options options = config.pipeline.stage;
   options.device = at::kMeta;

@@ -189,7 +189,7 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         {.num_blocks = num_blocks(config.model), .num_stages = config.schedule->num_stages()});
     const std::vector<StageBytes> bytes =
         stage_bytes(build_model(config.model, cut, build_options(config)),
-                    {.input_shape = input_shape(config.model, config.micro_batch_size)});
+                    {.input_shape = input_shape(config.model, samples_that_pass(config))});
     const Schedule& ran = *config.schedule;
     Report page = measured_page(ran, timeline, {.stages = bytes});
     page.charts = curves_.charts();
@@ -223,7 +223,8 @@ void RunSummary::print(std::ostream& out) const {
     if (bits_per_byte_) {
       out << fmt::format(", {:.3f} bits per byte", *bits_per_byte_);
     }
-    out << fmt::format(", accuracy {:.1f} %", 100.0 * validation_->accuracy);
+    out << fmt::format(", {} {:.1f} %", compares_views_ ? "views matched" : "accuracy",
+                       100.0 * validation_->accuracy);
   }
   if (last_.losses.size() > 1) {
     out << fmt::format("\nlosses of all heads: {:.4f}", fmt::join(last_.losses, ", "));

@@ -49,7 +49,8 @@ class RunReport {
 class RunSummary {
  public:
   // `item_name` is what speed is counted in.
-  explicit RunSummary(std::string item_name) : item_name_(std::move(item_name)) {}
+  RunSummary(std::string item_name, bool compares_views)
+      : item_name_(std::move(item_name)), compares_views_(compares_views) {}
 
   void add(const StepReport& step);
   // Prints losses, speed, bubble fraction and a table of memory by rank.
@@ -63,6 +64,7 @@ class RunSummary {
   std::vector<double> step_seconds_;
   std::vector<double> bubbles_;
   std::string item_name_;
+  bool compares_views_;
   std::int64_t num_items_ = 0;
   StepResult last_;
 };

@@ -58,6 +58,7 @@ struct Options {
   std::string initial;
   std::string checkpoint_dtype = kInheritedDtype;
   bool resumes = false;
+  std::string augment;
   std::string report;
   bool is_dry_run = false;
   std::string cost_file;
@@ -94,6 +95,9 @@ TrainingConfig config_of(const Options& options) {
                                       .verifies = !options.skips_verification});
   config.pipeline.threads_per_rank = threads_of_rank(
       config.pipeline.threads_per_rank, ranks_on_this_host(config.schedule->num_ranks()));
+  if (!options.augment.empty()) {
+    config.augmentation = parse_augmentation(options.augment);
+  }
   config.checkpoint = options.checkpoint;
   config.initial = options.initial;
   config.checkpoint_dtype =
@@ -200,7 +204,7 @@ class Front {
  public:
   Front(const Options& options, const CLI::App& verb, const Training& training)
       : options_(options),
-        summary_(item_name(training.config().model)),
+        summary_(item_name(training.config().model), compares_views(training.config())),
         progress_(std::in_place,
                   stderr,
                   training.config().num_steps,
@@ -345,6 +349,9 @@ void add_train_verb(CLI::App& app) {
   options->schedule.add_to(*verb, "--schedule,--scheme");
   verb->add_flag("--no-verify", options->skips_verification,
                  "Skip the verification of the schedule");
+  add_option(*verb, "--augment", options->augment, "LIST",
+             "How training images are changed at random: none, or some of crop,flip,jitter (all of "
+             "them for --local-loss infonce, else none)");
   add_option(*verb, "--steps", given.num_steps, "N", "Optimizer steps");
   add_option(*verb, "--warmup", given.learning_rate.warmup_steps, "N",
              "Steps until the learning rate reaches its peak");

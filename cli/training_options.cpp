@@ -96,7 +96,12 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   add("--local-loss", options.local_loss, "NAME",
       "What each loss inside the model minimizes: pred (cross-entropy of its head); for classes "
       "also sim (error of the similarities within a micro-batch, without a head) and predsim (0.01 "
-      "pred + 0.99 sim)");
+      "pred + 0.99 sim), and without labels infonce (which view of the micro-batch shows the same "
+      "image), the last loss too");
+  add("--projection", options.given.projection, "N",
+      "Channels in which infonce compares views (128)");
+  add("--temperature", options.given.temperature, "X",
+      "Divisor of the similarities of infonce (0.5)");
   add("--threads", pipeline.threads_per_rank, "N", "Threads per rank; 0: its share of the cores");
   add("--channel-capacity", options.channel_capacity, "N",
       "Messages that may wait between two ranks before a send blocks");
@@ -236,9 +241,11 @@ TrainingConfig TrainingOptions::config_without_model() const {
         "--head-refresh needs --local-head shared, whose copies of the output matrix it refreshes");
   }
   config.pipeline.head_refresh = head_refresh.value_or(kDefaultHeadRefresh);
-  config.local_loss = chosen<LocalLoss>(
-      "--local-loss", local_loss,
-      {{"pred", LocalLoss::Pred}, {"sim", LocalLoss::Sim}, {"predsim", LocalLoss::PredSim}});
+  config.local_loss = chosen<LocalLoss>("--local-loss", local_loss,
+                                        {{"pred", LocalLoss::Pred},
+                                         {"sim", LocalLoss::Sim},
+                                         {"predsim", LocalLoss::PredSim},
+                                         {"infonce", LocalLoss::InfoNce}});
   Stage::Options& stage = config.pipeline.stage;
   stage.optimizer.kind = chosen<OptimizerKind>(
       "--optimizer", optimizer, {{"adamw", OptimizerKind::AdamW}, {"sgd", OptimizerKind::Sgd}});

@@ -57,7 +57,8 @@ class Comparison {
     config_.pipeline.threads_per_rank =
         threads_of_rank(config_.pipeline.threads_per_rank, like.num_ranks());
     // The paper's naive schedule takes the whole mini-batch at once: compare equal mini-batches.
-    num_samples_ = config_.micro_batch_size * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
+    num_samples_ =
+        samples_that_pass(config_) * (like.num_micro_batches == 1 ? like.num_ranks() : 1);
     micro_batches_ = synthetic_micro_batches(
         config_.model, {.count = like.num_micro_batches, .num_samples = num_samples_},
         config_.seed());
@@ -187,7 +188,11 @@ class Comparison {
 
   std::vector<at::Tensor> gradients_of_plain_run(const Pipeline& like) {
     plain_ = std::make_unique<PlainRun>(
-        std::move(build_model(config_.model, {num_blocks(config_.model)}).front()),
+        std::move(build_model(config_.model, {num_blocks(config_.model)},
+                              {.local_loss = config_.local_loss,
+                               .contrast = build_options(config_).contrast,
+                               .stages_with_loss = {0}})
+                      .front()),
         Stage::Options{.device = device_of_rank(config_.pipeline.stage.device, 0),
                        .product_dtype = config_.pipeline.stage.product_dtype,
                        .seed = config_.seed(),

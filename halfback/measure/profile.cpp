@@ -56,14 +56,14 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
                 {.num_blocks = num_blocks(config.model), .num_stages = request.num_stages}),
       {.recompute = config.recompute});
   MemoryModel memory{.stages = stage_bytes(stages, {.input_shape = input_shape(
-                                                        config.model, config.micro_batch_size)})};
+                                                        config.model, samples_that_pass(config))})};
   Pipeline pipeline(std::move(stages), config.schedule, config.pipeline);
   pipeline.initialize(config.seed());
   for (int stage = 0; stage < request.num_stages; ++stage) {
     memory.states.push_back(pipeline.stage(stage).state_bytes());
   }
   const std::vector<MicroBatch> micro_batches = synthetic_micro_batches(
-      config.model, {.count = kProfileMicroBatches, .num_samples = config.micro_batch_size},
+      config.model, {.count = kProfileMicroBatches, .num_samples = samples_that_pass(config)},
       config.seed());
   Timeline timeline{.num_ranks = 1};
   for (std::int64_t round = 1; round <= request.rounds.total(); ++round) {

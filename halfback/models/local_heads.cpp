@@ -4,6 +4,7 @@
 #include "halfback/base/text.h"
 #include "halfback/layers/batch_norm.h"
 #include "halfback/layers/classifier_head.h"
+#include "halfback/layers/contrastive_loss.h"
 #include "halfback/layers/convolution.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/layered_loss.h"
@@ -84,8 +85,10 @@ class HeadBuilder {
     if (layers_.empty()) {
       return loss;
     }
-    return std::make_unique<LayeredLoss>(std::move(layers_), std::move(loss));
+    return std::make_unique<LayeredLoss>(take_layers(), std::move(loss));
   }
+
+  std::vector<std::unique_ptr<Layer>> take_layers() { return std::move(layers_); }
 
  private:
   // Adds a batch norm with ReLU.
@@ -102,14 +105,18 @@ class HeadBuilder {
   std::vector<std::unique_ptr<Layer>> layers_;
 };
 
-std::unique_ptr<LossLayer> make_mlp(const LocalHeadPlace& place, int num_hidden) {
-  HeadBuilder builder(place);
+void add_mlp(const LocalHeadPlace& place, int num_hidden, HeadBuilder& builder) {
   if (place.input_shape.size() == 4) {
     builder.add(std::make_unique<GlobalAveragePool>());
   }
   for (int i = 0; i < num_hidden; ++i) {
     builder.add_hidden(false);
   }
+}
+
+std::unique_ptr<LossLayer> make_mlp(const LocalHeadPlace& place, int num_hidden) {
+  HeadBuilder builder(place);
+  add_mlp(place, num_hidden, builder);
   return builder.finish();
 }
 
@@ -134,6 +141,15 @@ std::unique_ptr<LossLayer> make_cnn(const LocalHeadPlace& place) {
   return builder.finish();
 }
 
+std::unique_ptr<Layer> make_linear_map(const std::string& name,
+                                       std::int64_t num_inputs,
+                                       std::int64_t num_outputs) {
+  const double variance = 1.0 / (3.0 * static_cast<double>(num_inputs));
+  return std::make_unique<Linear>(name, LinearOptions{.num_inputs = num_inputs,
+                                                      .num_outputs = num_outputs,
+                                                      .standard_deviation = std::sqrt(variance)});
+}
+
 // Returns the linear map in front of similarities: it keeps the number of channels.
 std::unique_ptr<Layer> make_map(const LocalHeadPlace& place) {
   const std::string name = place.name + ".similarity";
@@ -143,10 +159,7 @@ std::unique_ptr<Layer> make_map(const LocalHeadPlace& place) {
         name, Convolution::Options{
                   .num_inputs = channels, .num_outputs = channels, .window = 3, .padding = 1});
   }
-  const double variance = 1.0 / (3.0 * static_cast<double>(channels));
-  return std::make_unique<Linear>(name, LinearOptions{.num_inputs = channels,
-                                                      .num_outputs = channels,
-                                                      .standard_deviation = std::sqrt(variance)});
+  return make_linear_map(name, channels, channels);
 }
 
 void check_admits(LocalHead head, const LocalHeadPlace& place) {
@@ -235,7 +248,7 @@ std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace&
 }
 
 std::string to_string(LocalLoss loss) {
-  constexpr std::array<const char*, 3> kNames = {"pred", "sim", "predsim"};
+  constexpr std::array<const char*, 4> kNames = {"pred", "sim", "predsim", "infonce"};
   return kNames[static_cast<std::size_t>(loss)];
 }
 
@@ -261,6 +274,21 @@ std::unique_ptr<LossLayer> make_local_loss(LocalLoss loss,
   return std::make_unique<SimilarityLoss>(make_map(place), place.num_outcomes, std::move(beside));
 }
 
+std::unique_ptr<LossLayer> make_contrastive_loss(const Contrast& contrast,
+                                                 const LocalHeadPlace& place,
+                                                 std::unique_ptr<LossLayer> replaced) {
+  if (place.task != Task::Classes) {
+    throw ConfigError("local loss: infonce compares views of images, not tokens; expected pred");
+  }
+  HeadBuilder builder(place);
+  add_mlp(place, 1, builder);
+  builder.add(
+      make_linear_map(place.name + ".projection", builder.num_channels(), contrast.projection));
+  return std::make_unique<LayeredLoss>(builder.take_layers(),
+                                       std::make_unique<ContrastiveLoss>(contrast.temperature),
+                                       std::move(replaced));
+}
+
 bool is_of_local_head(const std::string& name) { return name.starts_with(kPrefix); }
 
 void add_local_heads(const ModelConfig& config,
@@ -270,7 +298,9 @@ void add_local_heads(const ModelConfig& config,
                        .task = task_of(config),
                        .input_shape = input_shape(config, 1),
                        .num_outcomes = num_outcomes(config)};
-  for (std::size_t number = 0; number + 1 < stages.size(); ++number) {
+  const bool contrasts = options.local_loss == LocalLoss::InfoNce;
+  const std::size_t num_local = contrasts ? stages.size() : stages.size() - 1;
+  for (std::size_t number = 0; number < num_local; ++number) {
     StageLayers& stage = stages[number];
     for (const auto& layer : stage.layers) {
       place.input_shape = layer->describe({place.input_shape}, sizeof(float)).shapes.front();
@@ -279,7 +309,8 @@ void add_local_heads(const ModelConfig& config,
                                  static_cast<int>(number));
     if (found != options.stages_with_loss.end()) {
       place.name = fmt::format("{}{}", kPrefix, last_block(stage));
-      stage.loss = make_local_loss(options.local_loss, options.local_head, place);
+      stage.loss = contrasts ? make_contrastive_loss(options.contrast, place, std::move(stage.loss))
+                             : make_local_loss(options.local_loss, options.local_head, place);
     }
   }
 }

@@ -19,10 +19,16 @@
 // ("predsim"). The map has as many channels as the stage's output and no bias: a linear layer, or a
 // 3x3 convolution.
 //
+// Without labels: which view shows the same image ("infonce", contrastive_loss.h). Its head is the
+// mean of all pixels, if any; linear, to as many channels; ReLU; linear, without bias, to those of
+// the projection. The last stage has this loss too, in place of the model's own.
+//
 // Sources: sim, predsim and linear after Nokland and Eidnes, "Training Neural Networks with Local
 // Error Signals", ICML 2019, and its authors' code; mlp-sr: Belilovsky et al., "Decoupled Greedy
 // Learning of CNNs", ICML 2020, which also has a head of two 3x3 convolutions; the rest of cnn:
-// Gomez, Key et al., "Interlocking Backpropagation", JMLR 23(171), 2022; shared: SOLO, arXiv
+// Gomez, Key et al., "Interlocking Backpropagation", JMLR 23(171), 2022; infonce: Loewe et al.,
+// "Putting An End to End-to-End: Gradient-Isolated Learning of Representations" (Greedy InfoMax),
+// NeurIPS 2019, with the loss and the head of SimCLR, as in LoCo; shared: SOLO, arXiv
 // 2609.35440, without the two Transformer blocks that it has in front.
 #pragma once
 
@@ -44,9 +50,9 @@ std::string to_string(LocalHead head);
 // Throws ConfigError for another name, with a suggestion.
 LocalHead parse_local_head(const std::string& name);
 
-enum class LocalLoss { Pred, Sim, PredSim };
+enum class LocalLoss { Pred, Sim, PredSim, InfoNce };
 
-// Returns "pred", "sim" or "predsim".
+// Returns "pred", "sim", "predsim" or "infonce".
 std::string to_string(LocalLoss loss);
 
 // The place of a head: the output of the stage before it for a micro-batch, and the outcomes to
@@ -68,11 +74,18 @@ std::unique_ptr<LossLayer> make_local_loss(LocalLoss loss,
                                            LocalHead head,
                                            const LocalHeadPlace& place);
 
+// Returns the contrastive loss in front of the end of the model, or in place of the loss there,
+// whose parameters stay as they are.
+std::unique_ptr<LossLayer> make_contrastive_loss(const Contrast& contrast,
+                                                 const LocalHeadPlace& place,
+                                                 std::unique_ptr<LossLayer> replaced = {});
+
 // Returns whether a parameter of that name belongs to a local head, and not to the model.
 bool is_of_local_head(const std::string& name);
 
-// Gives the stages with a loss the local loss of the options; the last keeps its own. Parameters of
-// the head after block I of the model are named local_heads.I..., for any cut of the model.
+// Gives the stages with a loss the local loss of the options; the last keeps its own, unless that
+// loss is contrastive. Throws ConfigError if it compares what the model has not. Parameters of the
+// head after block I of the model are named local_heads.I..., for any cut of the model.
 void add_local_heads(const ModelConfig& config,
                      const BuildOptions& options,
                      std::vector<StageLayers>& stages);

@@ -64,6 +64,13 @@ std::int64_t num_outcomes(const ModelConfig& config);
 std::string item_name(const ModelConfig& config);
 std::int64_t items_per_sample(const ModelConfig& config);
 
+// The contrastive loss, if that is the local one: channels of its projection, and the divisor of
+// similarities. These are SimCLR's for CIFAR-10.
+struct Contrast {
+  std::int64_t projection = 128;
+  double temperature = 0.5;
+};
+
 // Returns the stages; stage s has blocks_per_stage[s] blocks. Parameters have no memory yet.
 enum class LocalHead;  // local_heads.h
 enum class LocalLoss;
@@ -72,7 +79,8 @@ struct BuildOptions {
   Recompute recompute = {};
   LocalHead local_head = {};
   LocalLoss local_loss = {};
-  std::vector<int> stages_with_loss = {};  // each but the last gets such a loss
+  Contrast contrast = {};
+  std::vector<int> stages_with_loss = {};  // each gets such a loss; the last a contrastive one only
 };
 std::vector<StageLayers> build_model(const ModelConfig& config,
                                      const std::vector<int>& blocks_per_stage,

@@ -54,6 +54,12 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
   if (config.local_head == LocalHead::Shared) {
     all["--head-refresh"] = text(pipeline.head_refresh);
   }
+  if (task_of(config.model) == Task::Classes) {
+    all["--augment"] = to_string(augmentation_of(config));
+  }
+  if (compares_views(config)) {
+    all["--temperature"] = text(build_options(config).contrast.temperature);
+  }
   if (optimizer.kind == OptimizerKind::Sgd) {
     all["--momentum"] = text(optimizer.momentum);
   } else {
@@ -66,20 +72,25 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
 
 // Returns the losses of a run by the blocks of its model, so that they compare whatever the number
 // of stages: "3:0,7:4 sum linear" has one after block 3, whose gradient reaches block 0. Backprop
-// is the empty text.
+// by the model's own loss is the empty text.
 std::string losses_by_block(const TrainingConfig& config, const std::vector<int>& cut) {
   const Losses& losses = config.schedule->losses;
-  if (losses.is_backprop()) {
+  if (losses.is_backprop() && !compares_views(config)) {
     return {};
   }
   const std::vector<int> first_block = first_blocks(cut);
+  const std::vector<LossReach> whole = {{.stage = static_cast<int>(cut.size()) - 1}};
   std::string text;
-  for (const LossReach& loss : losses.reaches()) {
+  for (const LossReach& loss : losses.is_backprop() ? whole : losses.reaches()) {
     const int above = first_block[static_cast<std::size_t>(loss.stage) + 1];
     text += fmt::format("{}{}:{}", text.empty() ? "" : ",", above - 1,
                         loss.lowest > loss.stage
                             ? "none"
                             : std::to_string(first_block[static_cast<std::size_t>(loss.lowest)]));
+  }
+  if (compares_views(config)) {
+    return fmt::format("{} {} infonce {}", text, to_string(losses.weight_rule()),
+                       build_options(config).contrast.projection);
   }
   text += fmt::format(" {} {}", to_string(losses.weight_rule()), to_string(config.local_head));
   return config.local_loss == LocalLoss::Pred ? text : text + " " + to_string(config.local_loss);
@@ -342,7 +353,10 @@ bool Training::validates() const {
 }
 
 void Training::validate(StepReport& report) {
-  const std::int64_t count = std::min(config_.evaluate_samples, data_->num_validation_samples());
+  std::int64_t count = std::min(config_.evaluate_samples, data_->num_validation_samples());
+  if (compares_views(config_) && count > config_.micro_batch_size) {
+    count -= count % config_.micro_batch_size;  // a smaller one would be easier
+  }
   std::vector<MicroBatch> all;
   for (std::int64_t first = 0; first < count; first += config_.micro_batch_size) {
     all.push_back(

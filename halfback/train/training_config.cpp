@@ -8,6 +8,42 @@
 
 namespace halfback {
 
+namespace {
+
+// What the contrastive loss needs, and what only it takes.
+void check_contrast(const TrainingConfig& config) {
+  if (!compares_views(config)) {
+    if (config.projection || config.temperature) {
+      throw ConfigError(
+          fmt::format("--{} is for --local-loss infonce; leave it out, or use that loss",
+                      config.projection ? "projection" : "temperature"));
+    }
+    return;
+  }
+  const Contrast contrast = build_options(config).contrast;
+  require_option(contrast.projection >= 1 && contrast.projection <= 1 << 20, "projection",
+                 contrast.projection, "a number from 1 to 1048576");
+  require_option(contrast.temperature >= 1e-3 && contrast.temperature <= 1e3, "temperature",
+                 contrast.temperature, "a number from 0.001 to 1000");
+  if (config.local_head != LocalHead::Linear) {
+    throw ConfigError(fmt::format(
+        "--local-head {}: --local-loss infonce has a head of its own; leave --local-head out",
+        to_string(config.local_head)));
+  }
+  if (config.micro_batch_size < 2) {
+    throw ConfigError(
+        "--micro-batch-size is 1; --local-loss infonce compares each image with the others of its "
+        "micro-batch; use 2 or more");
+  }
+  if (!augmentation_of(config).is_any()) {
+    throw ConfigError(
+        "--augment none: both views of an image would be the same, and --local-loss infonce would "
+        "learn nothing; leave it out, or name some of crop,flip,jitter");
+  }
+}
+
+}  // namespace
+
 void check(const TrainingConfig& config) {
   check(config.pipeline);
   check_updates(*config.schedule, config.pipeline.update);
@@ -29,10 +65,16 @@ void check(const TrainingConfig& config) {
                  "0 or more");
   require_option(config.checkpoint_every >= 0, "checkpoint-every", config.checkpoint_every,
                  "0 or more");
+  check_contrast(config);
   if (config.has_new_head && config.initial.empty()) {
     throw ConfigError(
         "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");
   }
+}
+
+Augmentation augmentation_of(const TrainingConfig& config) {
+  const bool compares = compares_views(config);
+  return config.augmentation.value_or(Augmentation{compares, compares, compares});
 }
 
 BuildOptions build_options(const TrainingConfig& config) {
@@ -40,6 +82,8 @@ BuildOptions build_options(const TrainingConfig& config) {
   return {.recompute = config.recompute,
           .local_head = config.local_head,
           .local_loss = config.local_loss,
+          .contrast = {.projection = config.projection.value_or(Contrast{}.projection),
+                       .temperature = config.temperature.value_or(Contrast{}.temperature)},
           .stages_with_loss = stages_with_loss(schedule.losses, schedule.num_stages())};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "halfback/checkpoint/kept_checkpoints.h"
+#include "halfback/data/augmentation.h"
 #include "halfback/data/tokenizer.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/models/local_heads.h"
@@ -30,11 +31,16 @@ struct TrainingConfig {
   // Of each loss inside the model, if the schedule has any: its head, and what it minimizes.
   LocalHead local_head = LocalHead::Linear;
   LocalLoss local_loss = LocalLoss::Pred;
+  // Of the contrastive loss; unless given, those of Contrast.
+  std::optional<std::int64_t> projection;
+  std::optional<double> temperature;
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
   // -- Data and steps
 
   std::string data;  // a text file, or a directory of images
+  // Of training images; unless given, all of it for the contrastive loss, and else none.
+  std::optional<Augmentation> augmentation;
   TokenizerPointer tokenizer = byte_tokenizer();
   std::int64_t micro_batch_size = 4;  // samples; more take more memory and fewer, larger products
   std::int64_t num_steps = 100;
@@ -73,6 +79,19 @@ struct TrainingConfig {
 // options, and options that do not go together. Sizes of the model have their own check()
 // (models/model.h).
 void check(const TrainingConfig& config);
+
+// True if the losses compare two views of each image, so that no label trains anything.
+inline bool compares_views(const TrainingConfig& config) {
+  return config.local_loss == LocalLoss::InfoNce;
+}
+
+// Returns how many samples of a micro-batch pass the model: of each image two views, if compared.
+inline std::int64_t samples_that_pass(const TrainingConfig& config) {
+  return config.micro_batch_size * (compares_views(config) ? 2 : 1);
+}
+
+// Returns the augmentation that is given or the default one.
+Augmentation augmentation_of(const TrainingConfig& config);
 
 // Returns how to build the model for the schedule.
 BuildOptions build_options(const TrainingConfig& config);

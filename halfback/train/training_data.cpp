@@ -19,8 +19,11 @@ namespace halfback {
 namespace {
 
 std::unique_ptr<Dataset> open_images(const TrainingConfig& config) {
-  auto images = std::make_unique<IdxImages>(
-      IdxImagesOptions{.directory = config.data, .seed = config.seed()});
+  auto images =
+      std::make_unique<IdxImages>(IdxImagesOptions{.directory = config.data,
+                                                   .seed = config.seed(),
+                                                   .augmentation = augmentation_of(config),
+                                                   .num_views = compares_views(config) ? 2 : 1});
   const std::vector<std::int64_t> wanted = input_shape(config.model, 1);
   const bool is_flat = std::holds_alternative<MlpConfig>(config.model);
   const std::vector<std::int64_t> found =
@@ -47,6 +50,10 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
     throw FileError(
         fmt::format("{}: is a directory; {} takes a text file; images need --model resnet or mlp",
                     config.data, model_name(config.model)));
+  }
+  if (config.augmentation && config.augmentation->is_any()) {
+    throw ConfigError(fmt::format("--augment {} changes images, and {} reads text; leave it out",
+                                  to_string(*config.augmentation), model_name(config.model)));
   }
   const Tokenizer& tokenizer = *config.tokenizer;
   const bool is_bytes = tokenizer.files().empty();

@@ -10,7 +10,7 @@
 namespace halfback {
 namespace {
 
-constexpr Purpose kLastPurpose = Purpose::SyntheticNumber;
+constexpr Purpose kLastPurpose = Purpose::ImageViewNumber;
 
 std::vector<std::int64_t> order(std::int64_t size, std::uint64_t key) {
   const KeyedPermutation permutation(size, key);

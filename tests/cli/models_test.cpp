@@ -124,6 +124,81 @@ INSTANTIATE_TEST_SUITE_P(All, ModelTest, ::testing::ValuesIn(kCases), [](const a
   return std::string(one.param.name);
 });
 
+class ViewsTest : public TrainingCommandTest {
+ protected:
+  ViewsTest() { write_idx_images(directory_ / "images", 16, 5); }
+
+  // "train" of an mlp on the images, with further arguments.
+  std::string train(const std::string& arguments) const {
+    return "train --model mlp --width 16 --inputs 256 --classes 5 --data " + path("images") +
+           " --micro-batches 4 --micro-batch-size 4 --warmup 2 --threads 1 " + arguments;
+  }
+};
+
+// Without labels, then a classifier alone on what that has learned.
+TEST_F(ViewsTest, TrainsWithoutLabelsAndThenAClassifierOnTop) {
+  const std::string views = train(
+      "--local-loss infonce --augment crop,jitter --projection 8 "
+      "--scheme greedy --ranks 2 --clip 0 --steps 6 --evaluate-every 3 ");
+  const std::string run = views + "--checkpoint " + path("views") + " --report " + path("report");
+  const std::string predicted = output_of(run + " --dry-run");
+  const std::string text = output_of(run);
+  EXPECT_TRUE(contains(text, ", views matched ")) << text;
+  EXPECT_FALSE(contains(text, "accuracy")) << text;
+  EXPECT_EQ(memory_of_ranks(predicted), memory_of_ranks(text));
+  output_of("train --config " + path("report/config.toml") + " --report " + path("again") +
+            " --checkpoint " + path("b"));
+  EXPECT_TRUE(model_bytes("b") == model_bytes("views"));
+  const std::string probe =
+      output_of("train --initial " + path("views") + " --data " + path("images") +
+                " --losses 0:none --ranks 1 --schedule gpipe --steps 60 --learning-rate 0.01"
+                " --weight-decay 0 --clip 0 --evaluate-every 60 --micro-batch-size 16 --threads 1"
+                " --checkpoint " +
+                path("probe"));
+  const auto place = probe.find(", accuracy ");
+  ASSERT_NE(place, std::string::npos) << probe;
+  EXPECT_GT(std::stod(probe.substr(place + 11)), 40.0) << probe;
+}
+
+TEST_F(ViewsTest, ReplicasAndProcessesHaveTheSameBits) {
+  const auto norms_of = [&](const std::string& arguments) {
+    output_of(train("--local-loss infonce --schedule 1f1b --steps 4 --evaluate-every 0 --report " +
+                    path("report") + " --ranks 2 " + arguments));
+    std::vector<nlohmann::json> norms;
+    std::istringstream lines(slurp(directory_ / "report" / "metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      norms.push_back(nlohmann::json::parse(line).at("gradient_norm"));
+    }
+    EXPECT_EQ(norms.size(), 4U);
+    return norms;
+  };
+  const auto expected = norms_of("--gradient-groups 2 --checkpoint " + path("one"));
+  EXPECT_EQ(norms_of("--data-parallel 2 --micro-batches 2 --checkpoint " + path("two")), expected);
+  EXPECT_TRUE(model_bytes("one") == model_bytes("two"));
+  EXPECT_EQ(norms_of("--gradient-groups 2 --processes 2"), expected);
+}
+
+TEST_F(ViewsTest, AugmentsImagesWithLabelsToo) {
+  const std::string plain = train("--schedule 1f1b --ranks 2 --steps 3 --checkpoint ");
+  output_of(plain + path("a"));
+  output_of(plain + path("b") + " --augment none");
+  output_of(plain + path("c") + " --augment flip,crop");
+  EXPECT_TRUE(model_bytes("a") == model_bytes("b"));
+  EXPECT_FALSE(model_bytes("a") == model_bytes("c"));
+}
+
+TEST_F(ViewsTest, ComparesToTheBit) {
+  for (const char* schedule : {"1f1b", "local-greedy"}) {
+    const auto rows = nlohmann::json::parse(output_of(
+        "compare --ranks 2 --rounds 1 --warmup-rounds 0 --threads 1 --json --micro-batch-size 3"
+        " --model mlp --width 16 --clip-scope stage --local-loss infonce --schedules " +
+        std::string(schedule)));
+    ASSERT_EQ(rows.size(), 2U);
+    EXPECT_EQ(rows.at(1).at("bit_equal"), true);
+    EXPECT_EQ(rows.at(1).at("activation_bytes"), rows.at(1).at("predicted_activation_bytes"));
+  }
+}
+
 class ImageErrorTest : public TrainingCommandTest {
  protected:
   ImageErrorTest() { write_idx_images(directory_ / "images", 16, 5); }
@@ -151,6 +226,12 @@ TEST_F(ImageErrorTest, SaysWhatDataAModelTakes) {
       contains(refusal("--model llama --data " + path("images"), 1), "images: is a directory"));
   EXPECT_TRUE(contains(refusal("--model mlp --tokenizer sentencepiece --data " + path("images"), 2),
                        "--tokenizer: mlp takes images; leave it out"));
+  EXPECT_TRUE(contains(refusal("--local-loss infonce --data " + path("text.txt"), 2),
+                       "local loss: infonce compares views of images, not tokens; expected pred"));
+  EXPECT_TRUE(contains(refusal("--augment flip --data " + path("text.txt"), 2),
+                       "--augment flip changes images, and llama reads text; leave it out"));
+  EXPECT_TRUE(contains(refusal("--temperature 1 --data " + path("text.txt"), 2),
+                       "--temperature is for --local-loss infonce; leave it out"));
   EXPECT_TRUE(contains(refusal("--model resnet --sequence 8 --data " + path("images"), 2),
                        "--sequence is not a size of resnet"));
 }

@@ -82,6 +82,22 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
       {"--evaluate-samples -1", [](auto& c) { c.evaluate_samples = -1; }},
       {"--checkpoint-every -1", [](auto& c) { c.checkpoint_every = -1; }},
       {"--keep 0", [](auto& c) { c.keep = 0; }},
+      {"--projection 8", [](auto& c) { c.projection = 8; }},
+      {"--local-loss infonce --projection 0",
+       [](auto& c) {
+         c.local_loss = LocalLoss::InfoNce;
+         c.projection = 0;
+       }},
+      {"--local-loss infonce --temperature -1",
+       [](auto& c) {
+         c.local_loss = LocalLoss::InfoNce;
+         c.temperature = -1.0;
+       }},
+      {"--local-loss infonce --micro-batch-size 1",
+       [](auto& c) {
+         c.local_loss = LocalLoss::InfoNce;
+         c.micro_batch_size = 1;
+       }},
       {"--new-head", [](auto& c) { c.has_new_head = true; }}};
   for (const auto& [arguments, set] : all) {
     TrainingConfig config;
@@ -107,6 +123,8 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
                "--local-loss: 'predsin' is not known (did you mean predsim?)");
   expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-loss sim"), 2,
                "local loss: sim compares classes, not tokens; expected pred");
+  expect_error(train("--augment crop,flop"), 2,
+               "--augment: 'flop' is not known (did you mean flip?); expected none, or some of");
   expect_error(train("--loss-scale big"), 2,
                "--loss-scale is big; expected a number, 'auto' or 'dynamic'");
 }

@@ -27,6 +27,11 @@ struct LocalLossKind {
   LocalLoss loss = LocalLoss::Pred;
 };
 
+// Views come in pairs.
+std::int64_t num_samples(LocalLoss loss) {
+  return loss == LocalLoss::InfoNce ? kNumSamples + 1 : kNumSamples;
+}
+
 class LocalLossesTest : public OneThreadTest {
  protected:
   // Trains both for some steps and compares losses, gradients and values of every stage.
@@ -45,7 +50,8 @@ class LocalLossesTest : public OneThreadTest {
                       make_runnable(schedule), options);
     pipeline.initialize(kSeed);
     for (int step = 1; step <= kNumSteps; ++step) {
-      const auto micro_batches = batches(model, schedule.num_micro_batches, step);
+      const auto micro_batches =
+          batches(model, schedule.num_micro_batches, step, num_samples(local.loss));
       const std::vector<double> expected = reference.train_step(micro_batches, step, kLearningRate);
       const StepResult found =
           pipeline.train_step(micro_batches, {.number = step, .learning_rate = kLearningRate});
@@ -141,6 +147,24 @@ TEST_F(LocalLossesTest, SimilaritiesHaveTheBitsOfTheReference) {
           expect_reference_bits(
               model(name), family("local-overlapping", 4, {.two_stage = two_stage, .window = 2}),
               local_options(), local);
+        }
+      }
+    }
+  }
+}
+
+// Without labels, for any order of the losses and for backprop by one of them.
+TEST_F(LocalLossesTest, ViewsHaveTheBitsOfTheReference) {
+  for (const char* name : {"Mlp", "Resnet"}) {
+    for (const int num_ranks : {1, 2, 3, 4}) {
+      for (const bool two_stage : {false, true}) {
+        for (const Schedule& schedule :
+             {family("1f1b", num_ranks, {.two_stage = two_stage}),
+              family("local-greedy", num_ranks, {.two_stage = two_stage}),
+              family("local-overlapping", num_ranks,
+                     {.two_stage = two_stage, .window = std::min(num_ranks, 2)})}) {
+          expect_reference_bits(model(name), schedule, local_options(),
+                                {.loss = LocalLoss::InfoNce});
         }
       }
     }
@@ -301,12 +325,13 @@ void expect_predicted_bytes(const NamedModel& trained,
   Pipeline pipeline(stages(), runnable, local_options());
   pipeline.initialize(kSeed);
   const std::vector<std::int64_t> predicted =
-      predict_memory(*runnable,
-                     {.stages = stage_bytes(
-                          stages(), {.input_shape = input_shape(trained.config, kNumSamples)})})
+      predict_memory(
+          *runnable,
+          {.stages = stage_bytes(
+               stages(), {.input_shape = input_shape(trained.config, num_samples(local.loss))})})
           .peak;
-  const StepResult found =
-      pipeline.train_step(batches(trained, 4, 1), {.learning_rate = kLearningRate});
+  const StepResult found = pipeline.train_step(batches(trained, 4, 1, num_samples(local.loss)),
+                                               {.learning_rate = kLearningRate});
   for (std::size_t rank = 0; rank < predicted.size(); ++rank) {
     EXPECT_EQ(found.memory[rank].activations, predicted[rank])
         << trained.name << " " << schedule.name << " " << brief_losses(schedule.losses) << ", "
@@ -337,6 +362,17 @@ TEST_F(LocalLossesTest, SimilaritiesHoldThePredictedBytes) {
           expect_predicted_bytes(model(name), family("local-greedy", 4, {.two_stage = two_stage}),
                                  local);
         }
+      }
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, ViewsHoldThePredictedBytes) {
+  for (const char* name : {"Mlp", "Resnet"}) {
+    for (const bool two_stage : {false, true}) {
+      SCOPED_TRACE(two_stage ? "split backward" : "fused backward");
+      for (const Schedule& schedule : every_family(4, two_stage)) {
+        expect_predicted_bytes(model(name), schedule, {.loss = LocalLoss::InfoNce});
       }
     }
   }

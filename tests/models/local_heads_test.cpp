@@ -132,6 +132,34 @@ TEST_P(LocalHeadTest, GradientsOfSimilaritiesEqualAutograd) {
   expect_equals_autograd(LocalLoss::Sim);
 }
 
+// Of the contrastive head: hidden weight and bias, projection.
+TEST(LocalHeadsTest, TheContrastiveHeadEqualsAutograd) {
+  for (const std::vector<std::int64_t>& shape :
+       {std::vector<std::int64_t>{6, 5}, {4, 5, 1, 1}, {8, 3, 4, 2}}) {
+    LossAsLayer layer(make_contrastive_loss({.projection = 7, .temperature = 0.2},
+                                            {.name = "local", .input_shape = shape}),
+                      targets_of);
+    Random random;
+    give_memory(layer.parameters(), at::kDouble, random);
+    const at::Tensor input = random.normal(shape, at::kDouble);
+    const at::Tensor before = input.clone();
+    const at::Tensor scale = at::scalar_tensor(0.5, at::TensorOptions(at::kDouble));
+    const Results found = run_layer(layer, input, scale);
+    EXPECT_TRUE(same_bits(input, before));
+    const Reference reference = [](const Values& values, const at::Tensor& x) {
+      const at::Tensor y = x.dim() == 4 ? x.mean({2, 3}) : x;
+      return contrastive_reference(linear_reference({values[2]}, hidden(values, 0, y)), 0.2);
+    };
+    const Results expected = run_autograd(reference, layer.parameters(), input, scale);
+    EXPECT_LT(relative_error(found.output, expected.output), 1e-6);
+    EXPECT_LT(relative_error(found.grad_input, expected.grad_input), 1e-6);
+    ASSERT_EQ(found.grad_parameters.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(relative_error(found.grad_parameters[i], expected.grad_parameters[i]), 1e-6) << i;
+    }
+  }
+}
+
 std::vector<HeadCase> head_cases() {
   return {{"linear", {3, 5}, [](const Values&, const at::Tensor& x) { return x; }},
           {"linear",
@@ -212,6 +240,24 @@ TEST(LocalHeadsTest, SimilaritiesHaveAMapUnderTheSameName) {
   EXPECT_EQ(names(LocalLoss::PredSim), (std::vector<std::string>{"local_heads.0.similarity.weight",
                                                                  "local_heads.0.classifier.weight",
                                                                  "local_heads.0.classifier.bias"}));
+}
+
+TEST(LocalHeadsTest, TheContrastiveLossTakesThePlaceOfTheLast) {
+  const MlpConfig config{.num_layers = 2, .num_inputs = 6, .width = 5, .num_classes = 3};
+  std::vector<StageLayers> stages = build_model(config, {1, 1});
+  add_local_heads(
+      config,
+      {.local_loss = LocalLoss::InfoNce, .contrast = {.projection = 4}, .stages_with_loss = {0, 1}},
+      stages);
+  EXPECT_EQ(head_names(stages[0]),
+            (std::vector<std::string>{"local_heads.0.0.weight", "local_heads.0.0.bias",
+                                      "local_heads.0.projection.weight"}));
+  EXPECT_EQ(head_names(stages[1]),
+            (std::vector<std::string>{"head.weight", "head.bias", "local_heads.1.0.weight",
+                                      "local_heads.1.0.bias", "local_heads.1.projection.weight"}));
+  const auto parameters = stages[1].loss->parameters();
+  EXPECT_FALSE(parameters[0]->decays) << "nothing changes it";
+  EXPECT_EQ(parameters[4]->shape, (std::vector<std::int64_t>{4, 5}));
 }
 
 TEST(LocalHeadsTest, TokensHaveANormAndAVocabularyOfTheirOwn) {
@@ -305,6 +351,11 @@ TEST(LocalHeadsTest, RefuseWhatTheyDoNotFit) {
                   {.name = "h", .task = Task::NextToken, .input_shape = {1, 8}, .num_outcomes = 9});
             }),
             "local loss: predsim compares classes, not tokens; expected pred");
+  EXPECT_EQ(text_of_thrown<ConfigError>([] {
+              build_model(LlamaConfig{.num_layers = 1}, {1},
+                          {.local_loss = LocalLoss::InfoNce, .stages_with_loss = {0}});
+            }),
+            "local loss: infonce compares views of images, not tokens; expected pred");
   EXPECT_TRUE(contains(text_of_thrown<ConfigError>([] { parse_local_head("lineer"); }),
                        "local head: 'lineer' is not known (did you mean linear"));
   for (const std::string& name : local_head_names()) {

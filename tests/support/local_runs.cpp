@@ -32,11 +32,14 @@ std::vector<StageLayers> build(const NamedModel& model,
   return stages;
 }
 
-std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step) {
+std::vector<MicroBatch> batches(const NamedModel& model,
+                                int count,
+                                std::int64_t step,
+                                std::int64_t num_samples) {
   std::vector<MicroBatch> all;
   for (int i = 0; i < count; ++i) {
     all.push_back(
-        synthetic_batch(model.config, kNumSamples, static_cast<std::uint64_t>(step * count + i)));
+        synthetic_batch(model.config, num_samples, static_cast<std::uint64_t>(step * count + i)));
     for (const at::Tensor& side : model.side_inputs) {
       all.back().inputs.push_back(side);
     }

@@ -29,8 +29,11 @@ std::vector<StageLayers> build(const NamedModel& model,
                                at::ScalarType dtype = at::kFloat,
                                LocalLoss loss = LocalLoss::Pred);
 
-// Returns the micro-batches of a step, kNumSamples each.
-std::vector<MicroBatch> batches(const NamedModel& model, int count, std::int64_t step);
+// Returns the micro-batches of a step.
+std::vector<MicroBatch> batches(const NamedModel& model,
+                                int count,
+                                std::int64_t step,
+                                std::int64_t num_samples = kNumSamples);
 
 // Returns a schedule of 4 micro-batches.
 Schedule family(const std::string& name, int num_ranks, const PipelineShape& shape = {});
