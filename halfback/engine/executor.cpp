@@ -39,11 +39,10 @@ Executor::Executor(int rank, ActionRunner& runner, Transport& transport, const R
 void Executor::run(const Schedule& schedule, double origin_seconds) {
   schedule_ = &schedule;
   origin_seconds_ = origin_seconds;
-  cells_.emplace(schedule);
   const auto count = static_cast<std::size_t>(schedule.num_micro_batches);
   mail_.clear();
   for (const int stage : schedule.placement.stages_of(rank_)) {
-    const std::size_t num_gradients = cells_->num_gradients_of(stage) * count;
+    const std::size_t num_gradients = num_gradient_places(schedule.losses, stage) * count;
     mail_[stage] = {.activations_in = std::vector<Tensors>(count),
                     .activations_out = std::vector<Tensors>(count),
                     .gradients_in = std::vector<Tensors>(num_gradients),
@@ -139,7 +138,8 @@ Tensors Executor::taken_by(const Action& action) {
 }
 
 std::size_t Executor::place_of(const Action& action) const {
-  const std::size_t number = is_forward(action.kind) ? 0 : cells_->gradient_of(action);
+  const std::size_t number =
+      is_forward(action.kind) ? 0 : gradient_place(schedule_->losses, action);
   return number * static_cast<std::size_t>(schedule_->num_micro_batches) +
          static_cast<std::size_t>(action.micro_batch);
 }

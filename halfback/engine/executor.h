@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -82,7 +81,6 @@ class Executor {
   Transport& transport_;
   const RankDevice& device_;
   const Schedule* schedule_ = nullptr;
-  std::optional<TensorCells> cells_;  // of the schedule
   double origin_seconds_ = 0.0;
   std::atomic<int> position_{0};
   std::map<int, Mail> mail_;  // by stage

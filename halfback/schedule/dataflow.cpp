@@ -10,8 +10,7 @@ TensorCells::TensorCells(const Schedule& schedule)
       num_micro_batches_(static_cast<std::size_t>(schedule.num_micro_batches)),
       begin_{0} {
   for (int stage = 0; stage < schedule.num_stages(); ++stage) {
-    const int named = losses_->names_losses(stage) ? losses_->furthest(stage) : 0;
-    begin_.push_back(begin_.back() + static_cast<std::size_t>(named) + 1);
+    begin_.push_back(begin_.back() + num_gradient_places(*losses_, stage));
   }
 }
 

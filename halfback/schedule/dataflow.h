@@ -56,23 +56,43 @@ inline bool takes_from_neighbor(const Schedule& schedule, const Action& action) 
   }
 }
 
+// Returns the stage that an action names its loss for, if it has several: the sender's, of a
+// message.
+inline int naming_stage(const Action& action) {
+  return action.stage + (is_receive(action.kind) ? 1 : 0);
+}
+
 // Returns a backward action or message of a stage, for a gradient whose loss is so many stages
-// above. It names the loss if the stage or, of a receive, the sender has several.
+// above.
 inline Action of_gradient(const Losses& losses, const Action& action, int offset) {
-  const int names = action.stage + (is_receive(action.kind) ? 1 : 0);
-  return losses.names_losses(names) ? action.with_loss(offset) : action.without_loss();
+  return losses.names_losses(naming_stage(action)) ? action.with_loss(offset)
+                                                   : action.without_loss();
+}
+
+// Returns whether an action is one of several for a stage and micro-batch, apart by their losses.
+inline bool is_one_of_several(const Schedule& schedule, const Action& action) {
+  const int stage = naming_stage(action);
+  return (traits_of(action.kind).names_loss || action.kind == ActionKind::Backward) &&
+         stage < schedule.num_stages() && schedule.losses.names_losses(stage);
 }
 
 // Returns whether an action names a loss where it must, and one whose gradient comes to its stage.
 inline bool names_right_loss(const Schedule& schedule, const Action& action) {
-  const bool has_gradient =
-      traits_of(action.kind).names_loss || action.kind == ActionKind::Backward;
-  const int stage = action.stage + (is_receive(action.kind) ? 1 : 0);
-  if (!has_gradient || stage >= schedule.num_stages() || !schedule.losses.names_losses(stage)) {
+  if (!is_one_of_several(schedule, action)) {
     return action.loss == 0;
   }
   return action.kind != ActionKind::Backward && action.loss > 0 &&
          schedule.losses.has_gradient(action.stage, action.loss - 1);
+}
+
+// Return the number of an action's gradient among the places of its stage and micro-batch in
+// tables, and how many those are.
+inline std::size_t gradient_place(const Losses& losses, const Action& action) {
+  return losses.names_losses(action.stage) ? static_cast<std::size_t>(loss_offset(losses, action))
+                                           : 0;
+}
+inline std::size_t num_gradient_places(const Losses& losses, int stage) {
+  return 1 + (losses.names_losses(stage) ? static_cast<std::size_t>(losses.furthest(stage)) : 0);
 }
 
 // Returns the action that makes that tensor; I stands for an I or a B.
@@ -236,20 +256,10 @@ class TensorCells {
 
   std::size_t num_activations() const { return (begin_.size() - 1) * num_micro_batches_; }
   std::size_t num_gradients() const { return begin_.back() * num_micro_batches_; }
-  // Returns the number of gradients for each micro-batch of a stage.
-  std::size_t num_gradients_of(int stage) const {
-    return begin_[static_cast<std::size_t>(stage) + 1] - begin_[static_cast<std::size_t>(stage)];
-  }
-  // Returns the number of an action's gradient among these.
-  std::size_t gradient_of(const Action& action) const {
-    return losses_->names_losses(action.stage)
-               ? static_cast<std::size_t>(loss_offset(*losses_, action))
-               : 0;
-  }
   // Returns the place of the activation or the gradient of an action or message.
   std::size_t of(const Action& action) const {
     const auto stage = static_cast<std::size_t>(action.stage);
-    return (is_forward(action.kind) ? stage : begin_[stage] + gradient_of(action)) *
+    return (is_forward(action.kind) ? stage : begin_[stage] + gradient_place(*losses_, action)) *
                num_micro_batches_ +
            static_cast<std::size_t>(action.micro_batch);
   }

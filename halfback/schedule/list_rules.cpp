@@ -76,8 +76,8 @@ class ListRules {
   // Kinds without a gradient of their own are in the place of the first.
   KindBits& seen(const Action& action) {
     const bool has_gradient = traits_of(action.kind).names_loss;
-    const Action own{ActionKind::BackwardWeight, action.stage, action.micro_batch};
-    return seen_[has_gradient ? cells_.of(action) : cells_.of(own.with_loss(0))];
+    const Action first{ActionKind::BackwardInput, action.stage, action.micro_batch};
+    return seen_[cells_.of(has_gradient ? action : first.with_loss(0))];
   }
 
   std::size_t replica_stage(const Action& action) const {
@@ -124,14 +124,12 @@ class ListRules {
     if (names_right_loss(schedule_, action)) {
       return;
     }
-    const Losses& losses = schedule_.losses;
-    const int stage = action.stage + (is_receive(action.kind) ? 1 : 0);
-    if (stage >= schedule_.num_stages() || !losses.names_losses(stage) ||
-        !(traits_of(action.kind).names_loss || action.kind == ActionKind::Backward)) {
+    if (!is_one_of_several(schedule_, action)) {
       fail(fmt::format("{} names a loss, and there is only one such action; write {}",
                        to_string(action), to_string(action.without_loss())));
     }
-    const int count = losses.num_gradients(stage);
+    const Losses& losses = schedule_.losses;
+    const int stage = naming_stage(action);
     if (action.loss == 0) {
       const bool is_whole = action.kind == ActionKind::Backward;
       const Action one = action.as(is_whole ? ActionKind::BackwardInput : action.kind)
@@ -139,7 +137,7 @@ class ListRules {
       fail(
           fmt::format("{} does not say which of the {} gradients of stage {} it carries; each has "
                       "an action of its own, as {}{}",
-                      to_string(action), count, stage, to_string(one),
+                      to_string(action), losses.num_gradients(stage), stage, to_string(one),
                       is_whole ? ", and one W is for all" : ""));
     }
     fail(fmt::format(

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -86,7 +86,7 @@ Losses::Losses(int num_stages,
     throw ScheduleError(fmt::format("{}: {}", where, fault));
   }
   stages_.resize(static_cast<std::size_t>(num_stages));
-  std::vector<int> crossing(stages_.size() + 1, 0);  // by stage, first as differences
+  std::vector<int> arriving(stages_.size(), 0);  // from the stage above; first as differences
   for (const LossReach& loss : losses_) {
     const auto stage = static_cast<std::size_t>(loss.stage);
     const auto lowest = static_cast<std::size_t>(loss.lowest);
@@ -94,18 +94,16 @@ Losses::Losses(int num_stages,
     stages_[stage].num_gradients = 1;
     stages_[stage].passes.carried = lowest <= stage ? 1 : 0;
     if (lowest < stage) {
-      ++crossing[lowest + 1];
-      --crossing[stage + 1];
+      ++arriving[lowest];
+      --arriving[stage];
     }
   }
-  for (std::size_t stage = 1; stage < crossing.size(); ++stage) {
-    crossing[stage] += crossing[stage - 1];
-  }
+  std::partial_sum(arriving.begin(), arriving.end(), arriving.begin());
   for (std::size_t stage = 0; stage < stages_.size(); ++stage) {
     StageFlow& flow = stages_[stage];
-    flow.num_crossing = crossing[stage];
-    flow.num_gradients += crossing[stage + 1];
-    flow.passes.carried += crossing[stage + 1];
+    flow.num_gradients += arriving[stage];
+    flow.starts_block = stage == 0 || arriving[stage - 1] == 0;
+    flow.passes.carried += arriving[stage];
     flow.passes.taken =
         rule_ == WeightRule::Furthest ? std::min(flow.passes.carried, 1) : flow.passes.carried;
   }
@@ -137,19 +135,6 @@ std::optional<int> Losses::before(int stage, int offset) const {
     }
   }
   return std::nullopt;
-}
-
-std::vector<int> losses_through(const Losses& losses, int num_stages, int stage) {
-  if (losses.is_backprop()) {
-    return {num_stages - 1};
-  }
-  std::vector<int> through;
-  for (const LossReach& loss : losses.reaches()) {
-    if (loss.stage >= stage && loss.lowest <= stage) {
-      through.push_back(loss.stage);
-    }
-  }
-  return through;
 }
 
 std::vector<int> stages_with_loss(const Losses& losses, int num_stages) {

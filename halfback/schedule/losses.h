@@ -60,10 +60,6 @@ class Losses {
   const std::vector<LossReach>& reaches() const { return losses_; }
   WeightRule weight_rule() const { return rule_; }
 
-  // Returns how many gradients go from a stage to the one below, each in a message of its own.
-  int num_crossing(int stage) const {
-    return is_backprop() ? static_cast<int>(stage > 0) : at(stage).num_crossing;
-  }
   // Returns how many gradients of a micro-batch a stage has: that of its own loss, which may train
   // the head alone, and those that arrive. Without any, the stage runs only F, and its weights do
   // not change.
@@ -72,6 +68,8 @@ class Losses {
   // True if the stage has several gradients. Then each has an I of its own, the nearest loss's
   // first, which names the loss, as its messages do; there is no B.
   bool names_losses(int stage) const { return num_gradients(stage) > 1; }
+  // True if no gradient goes from the stage to the one below: neither is trained by the other's.
+  bool starts_block(int stage) const { return is_backprop() ? stage == 0 : at(stage).starts_block; }
   StagePasses passes(int stage) const {
     return is_backprop() ? StagePasses{1, 1} : at(stage).passes;
   }
@@ -101,9 +99,9 @@ class Losses {
   static constexpr int kNowhere = std::numeric_limits<int>::max();
   struct StageFlow {
     int lowest = kNowhere;  // of the stage's own loss
-    int num_crossing = 0;
     int num_gradients = 0;
     int furthest = 0;
+    bool starts_block = true;
     StagePasses passes;
 
     bool operator==(const StageFlow&) const = default;
@@ -119,10 +117,6 @@ class Losses {
 
 // Returns what Losses would throw for this list, or "".
 std::string fault_of_losses(int num_stages, const std::vector<LossReach>& losses);
-
-// Returns the stages whose losses have a gradient that passes this stage, in ascending order: the
-// last is the furthest. Backprop over `num_stages` has only the last stage. Linear in the losses.
-std::vector<int> losses_through(const Losses& losses, int num_stages, int stage);
 
 // Returns the stages with a loss, ascending. The last stage always has one.
 std::vector<int> stages_with_loss(const Losses& losses, int num_stages);

@@ -36,14 +36,13 @@ class Clock {
         capacity_(options.channel.capacity),
         with_messages_(has_messages(schedule)),
         after_lists_(actions_after_lists(schedule, costs)),
-        reductions_(schedule.placement, schedule.num_ranks()),
+        reductions_(schedule),
         channels_(schedule.placement),
         cells_(schedule),
         links_(make_links<Traces>(channels_, costs)) {
     make_ranks();
     activation_arrival_.resize(cells_.num_activations());
     gradient_arrival_.resize(cells_.num_gradients());
-    sum_end_.resize(schedule.placement.replicas.size() * index(schedule.num_stages()));
     if (options.keeps_timeline) {
       spans_.resize(static_cast<std::size_t>(num_actions_));
     }
@@ -72,15 +71,7 @@ class Clock {
   // Runs reductions until that of one of these stages, and returns it. All that the lists have not
   // reached by now begin later.
   int run_reduction(const std::set<int>& stages) {
-    const auto next =
-        std::ranges::find_if(stages, [&](int stage) { return unasked_.count(stage) > 0; });
-    int stage = next == stages.end() ? reduce_first() : *next;
-    while (stages.count(stage) == 0) {
-      unasked_.insert(stage);
-      stage = reduce_first();
-    }
-    unasked_.erase(stage);
-    return stage;
+    return reductions_.run_one_of(stages, duration_, note_reduction());
   }
 
   // Runs the actions after the lists.
@@ -90,12 +81,10 @@ class Clock {
         reductions_.add({action, rank.number, rank.next++, rank.free});
       }
     });
-    while (!reductions_.is_empty()) {
-      reduce_first();
-    }
+    reductions_.run_all(duration_, note_reduction());
     Time all_ended;
     for (Rank& rank : ranks_) {
-      wait_for(rank.sums_end, rank.free);
+      wait_for(reductions_.free_at(rank.number), rank.free);
       wait_for(rank.free, all_ended);
     }
     for_each_after([&](Rank& rank, const Action& action) {
@@ -142,7 +131,6 @@ class Clock {
     ActionNumber first = 0;
     ActionNumber next = 0;
     Time free;
-    Time sums_end;  // of all that have run
     double slowdown = 1.0;
     double busy = 0.0;
     RankPeriod period;
@@ -171,26 +159,15 @@ class Clock {
     }
   }
 
-  // Sets the time of the first reduction, and returns its stage.
-  int reduce_first() {
-    return reductions_.run_first(duration_, [this](const auto& replica, Time start, double end) {
-      Rank& rank = ranks_[index(replica.rank)];
-      note(rank, replica.number, replica.action, start, end);
-      wait_for(Time(end, replica.number), rank.sums_end);
-      sum_end(replica.action) = Time(end, replica.number);
-    });
-  }
-
-  // When the sum of a replica's gradients ends, by its REDUCE_GRAD or its U.
-  Time& sum_end(const Action& action) {
-    return sum_end_[index(schedule_.placement.replica_of(action.micro_batch)) *
-                        index(schedule_.num_stages()) +
-                    index(action.stage)];
+  auto note_reduction() {
+    return [this](const auto& replica, Time start, double end) {
+      note(ranks_[index(replica.rank)], replica.number, replica.action, start, end);
+    };
   }
 
   void update(Rank& rank, const Action& action) {
     if (schedule_.placement.num_replicas() > 1) {
-      wait_for(sum_end(action), rank.free);
+      wait_for(reductions_.end_of(action), rank.free);
     }
     compute(rank, action);
   }
@@ -301,8 +278,6 @@ class Clock {
   std::vector<Rank> ranks_;
   std::vector<Time> activation_arrival_;
   std::vector<Time> gradient_arrival_;
-  std::vector<Time> sum_end_;  // by replica and stage
-  std::set<int> unasked_;      // stages whose sums have run before an update asked for them
   ActionNumber num_actions_ = 0;
   std::vector<Span> spans_;
   std::vector<ActionNumber> causes_;

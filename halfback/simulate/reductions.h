@@ -6,7 +6,7 @@
 // once).
 #pragma once
 
-#include "halfback/schedule/placement.h"
+#include "halfback/schedule/schedule.h"
 #include "halfback/simulate/moment.h"
 
 #include <algorithm>
@@ -29,28 +29,56 @@ class Reductions {
     Time there;
   };
 
-  Reductions(const Placement& placement, int num_ranks)
-      : replicas_(static_cast<std::size_t>(placement.num_stages())),
-        num_replicas_(static_cast<std::size_t>(placement.num_replicas())),
-        free_(static_cast<std::size_t>(num_ranks)) {}
+  explicit Reductions(const Schedule& schedule)
+      : placement_(schedule.placement),
+        replicas_(static_cast<std::size_t>(schedule.num_stages())),
+        free_(static_cast<std::size_t>(schedule.num_ranks())),
+        end_(replicas_.size() * schedule.placement.replicas.size()) {}
 
   void add(const Replica& replica) {
     std::vector<Replica>& replicas = replicas_[static_cast<std::size_t>(replica.action.stage)];
     replicas.push_back(replica);
-    if (replicas.size() == num_replicas_) {
+    if (replicas.size() == placement_.replicas.size()) {
       const auto last =
           std::ranges::max_element(replicas, {}, [](const Replica& one) { return one.there.time; });
       ready_.emplace(last->there.time, replica.action.stage);
     }
   }
 
-  bool is_empty() const { return ready_.empty(); }
-
-  // Runs the first of those that all their replicas have reached, and returns its stage. Calls
-  // on_done(replica, start, end) for each replica; length_of(action) is the time that it needs.
-  // Those that the lists have not reached yet must not be able to begin before it.
+  // Runs reductions in their order until that of one of these stages, and returns it. All replicas
+  // must have reached it, and those that the lists have not reached yet must not be able to begin
+  // before it. Calls on_done(replica, start, end) for each replica of each; length_of(action) is
+  // the time that it needs.
   template <typename Length, typename OnDone>
-  int run_first(Length length_of, OnDone on_done) {
+  int run_one_of(const std::set<int>& stages, const Length& length_of, const OnDone& on_done) {
+    const auto early =
+        std::ranges::find_if(stages, [&](int stage) { return unasked_.count(stage) > 0; });
+    int stage = early == stages.end() ? run_first(length_of, on_done) : *early;
+    while (stages.count(stage) == 0) {
+      unasked_.insert(stage);
+      stage = run_first(length_of, on_done);
+    }
+    unasked_.erase(stage);
+    return stage;
+  }
+
+  // Runs the rest.
+  template <typename Length, typename OnDone>
+  void run_all(const Length& length_of, const OnDone& on_done) {
+    while (!ready_.empty()) {
+      run_first(length_of, on_done);
+    }
+  }
+
+  // Returns when the last sum of a replica's gradients ends, by its REDUCE_GRAD or its U.
+  const Time& end_of(const Action& action) const { return end_[place_of(action)]; }
+  // Returns when the last reduction of a rank ends.
+  const Time& free_at(int rank) const { return free_[static_cast<std::size_t>(rank)]; }
+
+ private:
+  // Runs the first of those that all their replicas have reached, and returns its stage.
+  template <typename Length, typename OnDone>
+  int run_first(const Length& length_of, const OnDone& on_done) {
     const int stage = ready_.extract(ready_.begin()).value().second;
     std::vector<Replica> replicas = std::exchange(replicas_[static_cast<std::size_t>(stage)], {});
     std::ranges::sort(replicas, {}, &Replica::rank);
@@ -62,18 +90,24 @@ class Reductions {
       length = std::max(length, length_of(replica.action));
     }
     for (const Replica& replica : replicas) {
-      const double end = start.time + length;
-      free_[static_cast<std::size_t>(replica.rank)] = {end, replica.number};
-      on_done(replica, replica.there.time == start.time ? replica.there : start, end);
+      const Time end(start.time + length, replica.number);
+      free_[static_cast<std::size_t>(replica.rank)] = end_[place_of(replica.action)] = end;
+      on_done(replica, replica.there.time == start.time ? replica.there : start, end.time);
     }
     return stage;
   }
 
- private:
+  std::size_t place_of(const Action& action) const {
+    return static_cast<std::size_t>(placement_.replica_of(action.micro_batch)) * replicas_.size() +
+           static_cast<std::size_t>(action.stage);
+  }
+
+  const Placement& placement_;
   std::vector<std::vector<Replica>> replicas_;  // by stage: those that have reached it
-  std::size_t num_replicas_;
-  std::set<std::pair<double, int>> ready_;  // when a stage is reached by all, and the stage
-  std::vector<Time> free_;                  // by rank: after its last one
+  std::set<std::pair<double, int>> ready_;      // when a stage is reached by all, and the stage
+  std::set<int> unasked_;                       // stages that have run before an update asked
+  std::vector<Time> free_;                      // by rank: after its last one
+  std::vector<Time> end_;                       // by replica and stage
 };
 
 }  // namespace halfback::detail

@@ -4,6 +4,7 @@
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/validate.h"
 #include "halfback/simulate/held_peaks.h"
+#include "tests/support/losses_through.h"
 #include "tests/support/schedules.h"
 
 #include <fmt/format.h>
@@ -148,7 +149,7 @@ TEST(LocalFamiliesTest, InterlockingTrainsByTheLossAtItsDistance) {
       const Schedule schedule = build_schedule(
           "local-interlocking", {.num_ranks = ranks, .num_micro_batches = 1, .distance = distance});
       for (int stage = 0; stage < ranks; ++stage) {
-        EXPECT_EQ(losses_through(schedule.losses, ranks, stage).back(),
+        EXPECT_EQ(testing::losses_through(schedule.losses, ranks, stage).back(),
                   std::min(stage + distance, ranks - 1));
       }
     }

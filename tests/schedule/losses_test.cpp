@@ -5,6 +5,7 @@
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/torch_rules.h"
 #include "halfback/schedule/validate.h"
+#include "tests/support/losses_through.h"
 #include "tests/support/schedules.h"
 
 #include <gtest/gtest.h>
@@ -36,7 +37,6 @@ Flow flow_of(const Losses& losses, int num_stages) {
   for (int stage = 0; stage < num_stages; ++stage) {
     const StagePasses passes = losses.passes(stage);
     flow.gradients.push_back(losses.num_gradients(stage));
-    flow.crossing.push_back(losses.num_crossing(stage));
     flow.carried.push_back(passes.carried);
     flow.taken.push_back(passes.taken);
     EXPECT_EQ(losses.names_losses(stage), losses.num_gradients(stage) > 1);
@@ -45,10 +45,11 @@ Flow flow_of(const Losses& losses, int num_stages) {
     const auto count = [&](bool StageGradient::*what) {
       return static_cast<int>(std::ranges::count_if(gradients.all, what));
     };
+    flow.crossing.push_back(count(&StageGradient::continues));
     EXPECT_EQ(count(&StageGradient::is_carried), passes.carried);
-    EXPECT_EQ(count(&StageGradient::continues), losses.num_crossing(stage));
     EXPECT_EQ(count(&StageGradient::is_taken), passes.taken);
-    EXPECT_EQ(static_cast<int>(losses_through(losses, num_stages, stage).size()), passes.carried);
+    const std::vector<int> through = testing::losses_through(losses, num_stages, stage);
+    EXPECT_EQ(static_cast<int>(through.size()), passes.carried);
   }
   return flow;
 }
@@ -64,7 +65,6 @@ TEST(LossesTest, BackpropHasOneGradientEverywhere) {
   EXPECT_EQ(flow_of({}, 4), expected);
   EXPECT_EQ(flow_of({4, {{3, 0}}}, 4), expected);
   EXPECT_TRUE(Losses().is_backprop());
-  EXPECT_EQ(losses_through({}, 4, 1), (Stages{3}));
 }
 
 TEST(LossesTest, GreedyAndChunkedGradientsStayInTheirChunk) {
@@ -83,7 +83,6 @@ TEST(LossesTest, GradientsOfSeveralWindowsPassAStage) {
   const Losses wide(5, {{2, 0}, {3, 1}, {4, 2}});
   EXPECT_EQ(flow_of(wide, 5),
             (Flow{{1, 2, 3, 2, 1}, {0, 1, 2, 2, 1}, {1, 2, 3, 2, 1}, {1, 2, 3, 2, 1}}));
-  EXPECT_EQ(losses_through(wide, 5, 2), (Stages{2, 3, 4}));
 }
 
 // By how many stages above its loss is.

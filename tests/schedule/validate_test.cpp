@@ -263,14 +263,17 @@ TEST(ValidateTest, RejectsBadReplicas) {
                        "rank 0 holds two replicas of stage 0; one is enough"));
 }
 
+// Returns the fault of a schedule whose first list is changed.
+std::string error_of_changed(Schedule schedule,
+                             const std::function<void(std::vector<Action>&)>& change) {
+  change(schedule.ranks[0]);
+  return error_of([&] { validate(schedule); });
+}
+
 TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll) {
   const Schedule schedule = add_gradient_reductions(parse(kTwoReplicas));
   validate(schedule);
-  const auto error = [&](const std::function<void(std::vector<Action>&)>& change) {
-    Schedule changed = schedule;
-    change(changed.ranks[0]);
-    return error_of([&] { validate(changed); });
-  };
+  const auto error = [&](const auto& change) { return error_of_changed(schedule, change); };
   EXPECT_TRUE(has_text(error([](auto& list) { list.push_back(list.back()); }),
                        "0REDUCE_GRAD comes a second time (first at position 5); a step reduces"));
   EXPECT_TRUE(has_text(error([](auto& list) { std::swap(list[2], list[3]); }),
@@ -294,11 +297,7 @@ TEST(ValidateTest, ReductionsComeOnceAfterAllWeightGradientsOfEachCopyOrNotAtAll
 TEST(ValidateTest, UpdatesOfReplicasComeAfterTheirReductionsOnEveryReplicaOrNotAtAll) {
   const Schedule schedule = add_updates(parse(kTwoReplicas));
   validate(schedule);
-  const auto error = [&](const std::function<void(std::vector<Action>&)>& change) {
-    Schedule changed = schedule;
-    change(changed.ranks[0]);
-    return error_of([&] { validate(changed); });
-  };
+  const auto error = [&](const auto& change) { return error_of_changed(schedule, change); };
   EXPECT_TRUE(has_text(error([](auto& list) { std::swap(list[5], list.back()); }),
                        "0U comes before 0REDUCE_GRAD (position 7); an update of replicas needs"));
   EXPECT_TRUE(has_text(error([](auto& list) { list.push_back(list.back()); }),
