@@ -106,12 +106,17 @@ void add_compare_verb(CLI::App& app) {
              "Micro-batches per step (as each family's name says)");
   add_option(*verb, "--data-parallel", request.shape.num_pipelines, "D",
              "Pipelines that share a step, each with its own replica of the weights");
+  add_two_stage(*verb, request.shape.two_stage, "Only the rows of this backward (both)");
+  add_queues(*verb, request.shape.queues);
+  add_family_parameters(*verb, request.shape.parameters);
   add_option(*verb, "--rounds", request.rounds.num_measured, "N", "Measured steps per row");
   add_option(*verb, "--warmup-rounds", request.rounds.num_warmup, "N",
              "Steps before the measured ones");
   verb->add_flag("--json", options->as_json, "Print JSON");
   options->training.add_to(*verb);
-  verb->footer("Example: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20");
+  verb->footer(
+      "Examples: halfback compare --schedules gpipe,1f1b-1 --ranks 2 --rounds 20\n"
+      "          halfback compare --schedules backprop,greedy,chunked --chunks 2 --clip 0");
   verb->callback([options] { run(*options); });
 }
 

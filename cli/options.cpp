@@ -35,6 +35,22 @@ void add_parameter(CLI::App& verb, const FamilyParameter& row, GivenParameters& 
 
 }  // namespace
 
+void add_family_parameters(CLI::App& verb, GivenParameters& given) {
+  for (const FamilyParameter& row : family_parameters()) {
+    add_parameter(verb, row, given);
+  }
+}
+
+void add_two_stage(CLI::App& verb, std::optional<bool>& two_stage, const std::string& help) {
+  require_on_or_off(add_option(verb, "--two-stage", two_stage, "on|off", help));
+}
+
+void add_queues(CLI::App& verb, std::optional<std::string>& queues) {
+  add_option(verb, "--queue", queues, "D[,D...]",
+             "Micro-batches that wait between blocks, for losses inside the model: one length for "
+             "all boundaries that no gradient crosses, or one for each from the bottom");
+}
+
 void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(
       verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
@@ -45,9 +61,8 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, "--ranks", request.num_ranks, "N", "Number of ranks (family: 4; file: its own)");
   add_option(verb, "--micro-batches", request.num_micro_batches, "M",
              "Micro-batches per step (family: as its name says, or one per rank; file: its own)");
-  require_on_or_off(
-      add_option(verb, "--two-stage", request.two_stage, "on|off",
-                 "Split backward into I and W, on or off (family: on; file: its own)"));
+  add_two_stage(verb, request.two_stage,
+                "Split backward into I and W, on or off (family: on; file: its own)");
   add_option(verb, "--data-parallel", request.num_pipelines, "D",
              "Pipelines that share a step, each with its own replica of the weights, --ranks and "
              "--micro-batches");
@@ -58,9 +73,8 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, "--loss-weights", request.weight_rule, "RULE",
              "What weights take where the gradients of several losses pass: sum, mean or furthest "
              "(sum; local-interlocking: furthest)");
-  for (const FamilyParameter& row : family_parameters()) {
-    add_parameter(verb, row, request.parameters);
-  }
+  add_queues(verb, request.queues);
+  add_family_parameters(verb, request.parameters);
 }
 
 Schedule ScheduleOptions::load(bool verifies, const ShareTimes& times) const {

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,11 @@ CLI::Option* add_option(CLI::App& verb,
                         const std::string& help) {
   return verb.add_option(name, value, help)->type_name(type);
 }
+
+// Adds an option for each row of family_parameters(). The verb's callback must keep `given` alive.
+void add_family_parameters(CLI::App& verb, GivenParameters& given);
+void add_two_stage(CLI::App& verb, std::optional<bool>& two_stage, const std::string& help);
+void add_queues(CLI::App& verb, std::optional<std::string>& queues);
 
 // Which schedule: NAME or FILE, plus the parts of a ShapeRequest that options set.
 struct ScheduleOptions {

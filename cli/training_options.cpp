@@ -106,7 +106,8 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
   add("--channel-capacity", options.channel_capacity, "N",
       "Messages that may wait between two ranks before a send blocks");
   add("--timeout", pipeline.timeout_seconds, "SECONDS",
-      "Longest time that a rank waits for another");
+      "Longest time that a rank waits for another; over processes, more than a step takes where "
+      "steps have no barrier");
 }
 
 }  // namespace

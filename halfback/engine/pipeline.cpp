@@ -138,8 +138,19 @@ void Pipeline::choose_gradient_groups() {
   }
 }
 
-// Tied parameters are equal only if their stages are updated together, by one sum and one norm.
+// Tied parameters are equal only if their stages are updated together, by one sum and one norm. The
+// last stage always has a loss, which trains its head.
 void Pipeline::check_ties() const {
+  for (const TiedPair& pair : layout_.tied) {
+    for (const int stage : {pair.original.stage, pair.copy.stage}) {
+      if (schedule_.losses.passes(stage).taken == 0 && stage + 1 < num_stages()) {
+        throw ConfigError(fmt::format(
+            "model: stages {} and {} share a parameter, and no loss trains the layers of stage {}; "
+            "use losses that reach both, or a model without tied parameters",
+            pair.original.stage, pair.copy.stage, stage));
+      }
+    }
+  }
   if (!updates_in_lists_ && options_.update.clip_scope == ClipScope::Model) {
     return;
   }

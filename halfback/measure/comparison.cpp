@@ -6,13 +6,16 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
+#include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "halfback/simulate/memory_model.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/statistics.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
@@ -272,16 +275,40 @@ class Comparison {
   std::vector<at::Tensor> expected_;
 };
 
-// The schedules of one line of the request: fused and split, or those that exist.
-std::vector<Schedule> variants(const std::string& name, ShapeRequest shape) {
+void require_takers(const ComparisonRequest& request) {
+  for (const auto& [row, value] : request.shape.parameters) {
+    const auto takes = [&, row = row](const std::string& name) {
+      return is_family(name) && family(name).has(*row);
+    };
+    if (std::ranges::none_of(request.schedules, takes)) {
+      throw ConfigError(fmt::format("compare: no schedule takes {}; there are {}; leave it out",
+                                    row->option, fmt::join(request.schedules, ", ")));
+    }
+  }
+}
+
+Schedule with_asked_queues(const Schedule& schedule, const std::optional<std::string>& queues) {
+  return queues && num_queues(schedule) > 0 ? with_queues(schedule, parse_queues(*queues))
+                                            : schedule;
+}
+
+// The schedules of one line of the request: fused and split, or those that are asked for and exist.
+std::vector<Schedule> variants(const std::string& name, const ShapeRequest& asked) {
+  ShapeRequest shape = asked;
+  shape.queues.reset();
+  std::erase_if(shape.parameters,
+                [&](const auto& one) { return !is_family(name) || !family(name).has(*one.first); });
   std::vector<Schedule> all;
   for (const bool two_stage : {false, true}) {
     shape.two_stage = two_stage;
+    if (asked.two_stage.value_or(two_stage) != two_stage) {
+      continue;
+    }
     try {
-      all.push_back(load_or_build(name, shape));
+      all.push_back(with_asked_queues(load_or_build(name, shape), asked.queues));
     } catch (const ConfigError&) {
-      // A family, or a file, of the other kind only. If it is neither, the second try reports why.
-      if (two_stage && all.empty()) {
+      // A family, or a file, of the other kind only. If it is neither, the last try reports why.
+      if (two_stage == asked.two_stage.value_or(true) && all.empty()) {
         throw;
       }
     }
@@ -296,6 +323,7 @@ std::vector<ComparisonRow> compare(const TrainingConfig& config,
                                    const OnRound& on_round) {
   check(request.rounds);
   check(config.model);
+  require_takers(request);
   initialize_runtime();
   std::vector<std::vector<Schedule>> lines;
   for (const std::string& name : request.schedules) {

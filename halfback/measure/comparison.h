@@ -38,7 +38,9 @@ struct ComparisonRow {
 
 struct ComparisonRequest {
   std::vector<std::string> schedules;
-  ShapeRequest shape;  // two_stage is not used
+  // A family gets the parameters that it takes, and queues if it has several blocks. Without
+  // two_stage, both variants run.
+  ShapeRequest shape;
   int channel_capacity = kDefaultChannelCapacity;
   Rounds rounds;
 };
@@ -46,7 +48,7 @@ struct ComparisonRequest {
 // Runs each schedule in alternating rounds, one step of each kind per round. Returns its rows:
 // fused and split, or only split if the family has no other. A schedule file is one row. The
 // schedule of the configuration is not used. Throws like load_or_build(), make_runnable() and
-// check().
+// check(), and ConfigError for a parameter that none of the schedules takes.
 std::vector<ComparisonRow> compare(const TrainingConfig& config,
                                    const ComparisonRequest& request,
                                    const OnRound& on_round);

@@ -44,12 +44,16 @@ int Family::default_micro_batches(int num_ranks) const {
   return static_cast<int>(std::clamp<std::int64_t>(count, 1, kMaxIndex));
 }
 
+bool Family::has(const FamilyParameter& row) const {
+  return row.is_of_all || std::ranges::find(takes, row.member, &Taken::member) != takes.end();
+}
+
 std::optional<double> Family::natural(const FamilyParameter& row,
                                       const PipelineShape& shape) const {
-  const auto own = std::ranges::find(takes, row.member, &Taken::member);
-  if (own == takes.end() && !row.is_of_all) {
+  if (!has(row)) {
     return std::nullopt;
   }
+  const auto own = std::ranges::find(takes, row.member, &Taken::member);
   return own != takes.end() && own->natural != 0.0 ? std::min(own->natural, row.most(shape))
                                                    : row.natural(shape);
 }
@@ -57,7 +61,7 @@ std::optional<double> Family::natural(const FamilyParameter& row,
 void Family::require_admitted(const FamilyParameter& row,
                               double value,
                               const PipelineShape& shape) const {
-  if (!natural(row, shape)) {
+  if (!has(row)) {
     throw ConfigError(fmt::format("{}: it takes no {}; leave the option out", name, row.option));
   }
   const double most = row.most(shape);

@@ -36,6 +36,7 @@ struct Family {
 
   // Returns the number of micro-batches if none is given.
   int default_micro_batches(int num_ranks) const;
+  bool has(const FamilyParameter& row) const;
   // Returns the value if none is given, or nothing if the family does not take the parameter.
   std::optional<double> natural(const FamilyParameter& row, const PipelineShape& shape) const;
   // Throws ConfigError for a parameter that is not taken, and for a value out of its range.

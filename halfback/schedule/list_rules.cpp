@@ -130,6 +130,7 @@ class ListRules {
     }
     const Losses& losses = schedule_.losses;
     const int stage = naming_stage(action);
+    const int count = losses.num_gradients(stage);
     if (action.loss == 0) {
       const bool is_whole = action.kind == ActionKind::Backward;
       const Action one = action.as(is_whole ? ActionKind::BackwardInput : action.kind)
@@ -137,7 +138,7 @@ class ListRules {
       fail(
           fmt::format("{} does not say which of the {} gradients of stage {} it carries; each has "
                       "an action of its own, as {}{}",
-                      to_string(action), losses.num_gradients(stage), stage, to_string(one),
+                      to_string(action), count, stage, to_string(one),
                       is_whole ? ", and one W is for all" : ""));
     }
     fail(fmt::format(

@@ -5,6 +5,7 @@
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "halfback/schedule/validate.h"
 
 #include <fmt/format.h>
@@ -42,6 +43,9 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
   }
   if (request.weight_rule) {
     options.emplace_back("--loss-weights");
+  }
+  if (request.queues) {
+    options.emplace_back("--queue");
   }
   if (!options.empty()) {
     throw ConfigError(
@@ -142,7 +146,9 @@ Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& reque
 }  // namespace
 
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request) {
-  return data_parallel(one_pipeline(name_or_file, request), request.num_pipelines);
+  const Schedule schedule =
+      data_parallel(one_pipeline(name_or_file, request), request.num_pipelines);
+  return request.queues ? with_queues(schedule, parse_queues(*request.queues)) : schedule;
 }
 
 }  // namespace halfback

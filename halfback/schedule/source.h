@@ -26,6 +26,8 @@ struct ShapeRequest {
   // by default, as those of the local- families are.
   std::optional<std::string> losses = std::nullopt;
   std::optional<std::string> weight_rule = std::nullopt;
+  // Lengths for with_queues(), as in 2 or 1,0,8. Refused for files.
+  std::optional<std::string> queues = std::nullopt;
   int num_pipelines = 1;  // for data_parallel(); the members above are for each
   ShareTimes times = {};  // for families that search; others and files ignore them
   bool verifies = true;   // files; families are valid by construction

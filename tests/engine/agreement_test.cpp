@@ -5,6 +5,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/schedule/communication.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/meeting_transport.h"
 #include "tests/support/random_schedule.h"
@@ -164,6 +165,16 @@ Schedule drawn_family() {
   }
 }
 
+// Adds messages, with queues between blocks where the placement admits them.
+Schedule with_drawn_messages(const Schedule& schedule) {
+  const std::vector<int> lengths = {*rc::gen::inRange(0, schedule.num_micro_batches)};
+  try {
+    return with_queues(schedule, lengths);
+  } catch (const ConfigError&) {
+    return add_communication(schedule);
+  }
+}
+
 Schedule drawn_schedule() {
   Schedule schedule = drawn_family();
   Dice dice(*rc::gen::arbitrary<unsigned>());
@@ -179,7 +190,7 @@ Schedule drawn_schedule() {
   }
   // With losses inside the model, a W may wait for more than its I, and then so would their B.
   const bool merges = schedule.losses.is_backprop() && *rc::gen::arbitrary<bool>();
-  return add_communication(merges ? merge_backward(schedule) : schedule);
+  return with_drawn_messages(merges ? merge_backward(schedule) : schedule);
 }
 
 // Draws a place of the list that `fits`; nothing where there is none.

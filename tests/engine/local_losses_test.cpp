@@ -1,5 +1,6 @@
 // Training by losses on any stage: the bits of the slow sequential reference, whatever the
 // schedule.
+#include "halfback/base/error.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
@@ -7,10 +8,12 @@
 #include "halfback/schedule/csv.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/local_reference.h"
 #include "tests/support/local_runs.h"
+#include "tests/support/losses_through.h"
 
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
@@ -124,6 +127,55 @@ TEST_F(LocalLossesTest, LossesInAnyOrderHaveTheBitsOfTheReference) {
                                   Losses(4, reaches))),
           local_options());
     }
+  }
+}
+
+TEST_F(LocalLossesTest, QueuesHaveTheBitsOfTheReference) {
+  for (const char* name : {"Mlp", "Llama", "Resnet"}) {
+    for (const std::vector<int>& lengths : {std::vector{1}, {3}, {2, 0}}) {
+      expect_reference_bits(model(name), with_queues(family("local-greedy", 3), lengths),
+                            local_options());
+    }
+    expect_reference_bits(model(name), with_queues(family("local-chunked", 4, {.chunks = 2}), {2}),
+                          local_options());
+  }
+}
+
+// Stages that share a parameter are updated together.
+TEST_F(LocalLossesTest, TiedModelsHaveTheBitsOfTheReference) {
+  PipelineOptions options = local_options();
+  options.update = {};
+  for (const char* name : {"LlamaTied", "MambaTied", "Bert", "BertMasked", "BertAllRecomputed"}) {
+    for (const bool two_stage : {false, true}) {
+      const PipelineShape plain{.two_stage = two_stage, .stage_updates = false};
+      PipelineShape chunked = plain;
+      chunked.chunks = 2;
+      PipelineShape overlapping = plain;
+      overlapping.window = 3;
+      PipelineShape interlocking = plain;
+      interlocking.distance = 1;
+      for (const Schedule& schedule :
+           {family("local-greedy", 3, plain), family("local-chunked", 4, chunked),
+            family("local-overlapping", 4, overlapping),
+            family("local-interlocking", 4, interlocking)}) {
+        expect_reference_bits(model(name), schedule, options);
+      }
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, TiedStagesTrainBothOrNeither) {
+  PipelineOptions options = local_options();
+  options.update = {};
+  for (const char* losses : {"2:2", "0:none,2:1"}) {
+    const Schedule schedule =
+        with_losses(family("gpipe", 3), Losses(3, parse_losses(losses).value()));
+    EXPECT_EQ(text_of_thrown<ConfigError>([&] {
+                Pipeline(build(model("LlamaTied"), schedule, LocalHead::Linear),
+                         make_runnable(schedule), options);
+              }),
+              "model: stages 0 and 2 share a parameter, and no loss trains the layers of stage 0; "
+              "use losses that reach both, or a model without tied parameters");
   }
 }
 
@@ -250,7 +302,7 @@ TEST_F(LocalLossesTest, FiniteDifferencesConfirmGradientsThroughEveryStop) {
     const std::vector<int> with_loss = stages_with_loss(schedule.losses, 4);
     const auto losses_that_train = [&](int stage) {
       const StagePasses passes = schedule.losses.passes(stage);
-      std::vector<int> through = losses_through(schedule.losses, 4, stage);
+      std::vector<int> through = testing::losses_through(schedule.losses, 4, stage);
       through.erase(through.begin(), through.end() - passes.taken);
       const std::vector<double> all = pipeline.accumulate_gradients(micro_batches).losses;
       double sum = 0.0;
@@ -349,6 +401,16 @@ TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
           expect_predicted_bytes(model(name), schedule, {.head = LocalHead::Shared});
         }
       }
+    }
+  }
+}
+
+TEST_F(LocalLossesTest, QueuesHoldThePredictedBytes) {
+  for (const char* name : {"Mlp", "Llama", "Resnet"}) {
+    for (const int length : {1, 3}) {
+      expect_predicted_bytes(model(name), with_queues(family("local-greedy", 4), {length}));
+      expect_predicted_bytes(model(name),
+                             with_queues(family("local-chunked", 4, {.chunks = 2}), {length}));
     }
   }
 }

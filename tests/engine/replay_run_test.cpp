@@ -228,6 +228,49 @@ TEST_F(ReplayRunTest, InDepthOrderItIsSynchronousGreedyTraining) {
   }
 }
 
+// Each stage is so many batches more behind the stage below, as with a queue of that length. At a
+// time, stages come from the top.
+std::vector<ReplayTick> ticks_with_queues(std::int64_t num_batches, std::int64_t length) {
+  std::vector<ReplayTick> ticks;
+  for (std::int64_t time = 0; time < num_batches + (kNumStages - 1) * (length + 1); ++time) {
+    for (int stage = kNumStages; stage-- > 0;) {
+      const std::int64_t i = time - stage * (length + 1);
+      if (i >= 0 && i < num_batches) {
+        ticks.push_back(
+            {.stage = stage, .update = i + 1, .batch = i, .source = stage > 0 ? i + 1 : 0});
+      }
+    }
+  }
+  return ticks;
+}
+
+// A stage reads the same outputs in the same order. What made them does not depend on who reads.
+TEST_F(ReplayRunTest, QueuesDelayAndChangeNoBit) {
+  constexpr int kNumBatches = 40;
+  const NamedModel trained = model("Mlp");
+  ReplayRun::Options options = run_options();
+  using Losses = std::map<std::pair<int, std::int64_t>, double>;  // by stage and batch
+  const auto run_all = [&](ReplayRun& run, const std::vector<ReplayTick>& ticks) {
+    run.initialize(kSeed);
+    Losses losses;
+    for (const ReplayTick& tick : ticks) {
+      losses[{tick.stage, tick.batch}] = run.run(tick, learning_rate(tick.update));
+    }
+    return losses;
+  };
+  ReplayRun undelayed = make_run(trained, options);
+  const Losses expected = run_all(undelayed, ticks_in_depth_order(kNumBatches));
+  for (const int length : {0, 1, 2, 8, 32}) {
+    SCOPED_TRACE("queues of " + std::to_string(length));
+    options.buffer_size = length + 1;
+    ReplayRun run = make_run(trained, options);
+    ASSERT_EQ(run_all(run, ticks_with_queues(kNumBatches, length)), expected);
+    for (int stage = 0; stage < kNumStages; ++stage) {
+      expect_same_store(run.stage(stage).store(), undelayed.stage(stage).store());
+    }
+  }
+}
+
 // It is a power of two.
 TEST_F(ReplayRunTest, TheLossScaleChangesNoBit) {
   const NamedModel trained = model("Mlp");

@@ -3,6 +3,7 @@
 #include "halfback/engine/pipeline.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "tests/support/errors.h"
 #include "tests/support/local_reference.h"
 #include "tests/support/local_runs.h"
@@ -86,8 +87,8 @@ TEST_F(StepsWithoutBarrierTest, StepsWithoutABarrierHaveTheBitsOfTheReference) {
   const auto sometimes = [](int step) { return step % 3 == 1 || step % 5 == 0; };
   for (const char* name : {"Mlp", "Llama", "Resnet"}) {
     for (const Schedule& schedule :
-         {family("local-greedy", 4), family("local-chunked", 3, {.chunks = 3}),
-          family("local-overlapping", 4, {.window = 2}),
+         {family("local-greedy", 4), with_queues(family("local-greedy", 3), {1, 3}),
+          family("local-chunked", 3, {.chunks = 3}), family("local-overlapping", 4, {.window = 2}),
           family("local-interlocking", 2, {.distance = 1}),
           family("local-interlocking", 4, {.distance = 2}),
           family("1f1b", 3, {.stage_updates = true}), family("gpipe", 2)}) {

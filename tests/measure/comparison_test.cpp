@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace halfback {
 namespace {
 
@@ -45,6 +47,28 @@ TEST(ComparisonTest, KnowsLossesInsideTheModel) {
     EXPECT_EQ(row.activation_bytes, row.predicted_activation_bytes) << row.schedule;
     EXPECT_GT(row.step_over_simulated, 0.0);
   }
+}
+
+// Each family gets the parameters that it takes, and only those with several blocks have queues.
+TEST(ComparisonTest, GivesFamiliesWhatTheyTake) {
+  ComparisonRequest request{.schedules = {"backprop", "greedy", "chunked"},
+                            .rounds = {.num_measured = 2, .num_warmup = 1}};
+  request.shape.num_ranks = 2;
+  request.shape.num_micro_batches = 3;
+  request.shape.two_stage = true;
+  request.shape.queues = "2";
+  const auto chunks = std::ranges::find(family_parameters(), "--chunks", &FamilyParameter::option);
+  request.shape.parameters[&*chunks] = 2;
+  const auto rows = compare(tiny(), request, [](auto, auto) {});
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[1].activation_bytes, rows[2].activation_bytes) << "chunks of one stage are greedy";
+  for (const ComparisonRow& row : rows) {
+    EXPECT_TRUE(row.is_bit_equal && row.two_stage) << row.schedule;
+    EXPECT_EQ(row.activation_bytes, row.predicted_activation_bytes) << row.schedule;
+  }
+  request.schedules = {"backprop", "greedy"};
+  EXPECT_EQ(text_of_thrown<ConfigError>([&] { compare(tiny(), request, [](auto, auto) {}); }),
+            "compare: no schedule takes --chunks; there are backprop, greedy; leave it out");
 }
 
 TEST(ComparisonTest, RefusesWhatCannotRun) {

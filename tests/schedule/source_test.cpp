@@ -2,6 +2,7 @@
 
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
+#include "halfback/schedule/queues.h"
 #include "halfback/schedule/validate.h"
 #include "tests/support/schedules.h"
 #include "tests/support/temporary_directory.h"
@@ -140,6 +141,21 @@ TEST_F(SourceTest, RefusesLossesThatCannotBe) {
                        "1f1b: one gradient passes each stage, so --loss-weights has nothing"));
   EXPECT_TRUE(has_text(error({.losses = "1:0", .weight_rule = "sum"}),
                        "losses and updates; leave --losses, --loss-weights out"));
+}
+
+TEST_F(SourceTest, BlocksHaveQueues) {
+  const auto text = [](const std::string& name, const std::string& queues) {
+    return error_of([&] { load_or_build(name, {.queues = queues}); });
+  };
+  EXPECT_EQ(load_or_build("greedy", {.num_micro_batches = 4, .queues = "1,0,2"}),
+            with_queues(load_or_build("greedy", {.num_micro_batches = 4}), {1, 0, 2}));
+  for (const char* bad : {"", "two", "1,,2", "-1", "1.5", "99999999999999999999"}) {
+    EXPECT_TRUE(has_text(text("greedy", bad), "is not a list of lengths; expected micro-batches"))
+        << bad;
+  }
+  EXPECT_TRUE(has_text(text("greedy", "1,2"), "2 queues for 4 blocks; give 3"));
+  EXPECT_TRUE(has_text(text("1f1b", "1"), "there is one block and no place for a queue"));
+  EXPECT_TRUE(has_text(error({.queues = "1"}), "losses and updates; leave --queue out"));
 }
 
 TEST_F(SourceTest, FileIsValidated) {

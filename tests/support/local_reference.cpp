@@ -1,6 +1,6 @@
 #include "tests/support/local_reference.h"
 
-#include "halfback/engine/model_layout.h"
+#include "tests/support/losses_through.h"
 
 #include <c10/core/InferenceMode.h>
 
@@ -34,7 +34,7 @@ LocalReference::LocalReference(std::vector<StageLayers> stages,
       options_(options),
       update_(update),
       head_refresh_(head_refresh),
-      numbers_(lay_out(stages_).numbers) {
+      layout_(lay_out(stages_)) {
   for (const StageLayers& stage : stages_) {
     ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>(
         stage.parameters(), ParameterStore::Options{.gradient_groups = options.gradient_groups}));
@@ -45,7 +45,7 @@ LocalReference::LocalReference(std::vector<StageLayers> stages,
 void LocalReference::initialize(std::uint64_t seed) {
   const c10::InferenceMode no_graph;
   for (std::size_t i = 0; i < stages_.size(); ++i) {
-    stores_[i]->initialize(seed, numbers_[i]);
+    stores_[i]->initialize(seed, layout_.numbers[i]);
   }
 }
 
@@ -106,6 +106,25 @@ void LocalReference::end_groups(std::size_t num_done, std::size_t num_micro_batc
   }
 }
 
+void LocalReference::complete(int stage) {
+  store(stage).complete_gradients();
+  const int taken = losses_.passes(stage).taken;
+  if (losses_.weight_rule() != WeightRule::Mean || taken < 2) {
+    return;
+  }
+  for (const auto& layer : stages_[static_cast<std::size_t>(stage)].layers) {
+    for (Parameter* const parameter : layer->parameters()) {
+      if (parameter->trains) {
+        parameter->gradient.div_(static_cast<double>(taken));
+      }
+    }
+  }
+}
+
+at::Tensor& LocalReference::gradient_of(const TiedPair::Place& place) {
+  return store(place.stage).parameters()[place.parameter]->gradient;
+}
+
 std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro_batches,
                                                std::int64_t number,
                                                double learning_rate) {
@@ -140,21 +159,20 @@ std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro
     value /= targets;
   }
   for (int stage = 0; stage < num_stages; ++stage) {
+    if (losses_.has_backward(stage)) {
+      complete(stage);
+    }
+  }
+  for (const TiedPair& pair : layout_.tied) {
+    at::Tensor& original = gradient_of(pair.original);
+    original.add_(gradient_of(pair.copy));
+    gradient_of(pair.copy).copy_(original);
+  }
+  for (int stage = 0; stage < num_stages; ++stage) {
     if (!losses_.has_backward(stage)) {
       continue;
     }
     ParameterStore& own = store(stage);
-    own.complete_gradients();
-    if (const int taken = losses_.passes(stage).taken;
-        losses_.weight_rule() == WeightRule::Mean && taken > 1) {
-      for (const auto& layer : stages_[static_cast<std::size_t>(stage)].layers) {
-        for (Parameter* const parameter : layer->parameters()) {
-          if (parameter->trains) {
-            parameter->gradient.div_(static_cast<double>(taken));
-          }
-        }
-      }
-    }
     const double norm = norm_of(own.squared_gradient_norms());
     optimizers_[static_cast<std::size_t>(stage)]->step(
         own, {.step = number,

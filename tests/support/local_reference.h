@@ -3,6 +3,7 @@
 #pragma once
 
 #include "halfback/data/micro_batch.h"
+#include "halfback/engine/model_layout.h"
 #include "halfback/engine/optimizer.h"
 #include "halfback/engine/parameter_store.h"
 #include "halfback/engine/pipeline_options.h"
@@ -41,6 +42,9 @@ class LocalReference {
   void refresh_heads();
   // Ends a gradient group after its last micro-batch.
   void end_groups(std::size_t num_done, std::size_t num_micro_batches);
+  // Ends the sum of a stage, and takes its mean over several losses if that is the rule.
+  void complete(int stage);
+  at::Tensor& gradient_of(const TiedPair::Place& place);
   double train_by(const LossReach& loss,
                   const std::vector<Tensors>& inputs,
                   const at::Tensor& targets,
@@ -52,7 +56,7 @@ class LocalReference {
   Stage::Options options_;
   UpdateOptions update_;
   std::int64_t head_refresh_;
-  std::vector<std::vector<std::uint64_t>> numbers_;
+  ModelLayout layout_;
   std::vector<std::unique_ptr<ParameterStore>> stores_;
   std::vector<std::unique_ptr<Optimizer>> optimizers_;
 };
