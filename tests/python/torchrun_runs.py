@@ -24,7 +24,7 @@ def run(command, exit_code=0):
 
 def tensors(checkpoint):
     found = {}
-    for path in [*checkpoint.glob("model*.safetensors"), checkpoint / "training_state.safetensors"]:
+    for path in checkpoint.glob("*.safetensors"):
         with safe_open(path, "numpy") as file:
             found.update({name: file.get_tensor(name).tobytes() for name in file.keys()})
     return found

@@ -37,7 +37,8 @@ LocalReference::LocalReference(std::vector<StageLayers> stages,
       layout_(lay_out(stages_)) {
   for (const StageLayers& stage : stages_) {
     ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>(
-        stage.parameters(), ParameterStore::Options{.gradient_groups = options.gradient_groups}));
+        stage.parameters(), ParameterStore::Options{.dtype = options.dtype,
+                                                    .gradient_groups = options.gradient_groups}));
     optimizers_.push_back(make_optimizer(options.optimizer, store, {0, store.values().numel()}));
   }
 }
