@@ -217,7 +217,10 @@ Action relabeled(Action action, const Schedule& schedule) {
       action.stage = *rc::gen::inRange(0, schedule.num_stages() + 1);
       break;
     default:
-      action.micro_batch = *rc::gen::inRange(0, schedule.num_micro_batches + 1);
+      // A U names none in any file.
+      if (has_micro_batch(action.kind)) {
+        action.micro_batch = *rc::gen::inRange(0, schedule.num_micro_batches + 1);
+      }
   }
   return action;
 }
