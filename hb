@@ -195,7 +195,7 @@ run_tests() { # CTEST-ARGS
   [[ $# -eq 0 ]] || fuzz=()
   locked prepare test dev "${fuzz[@]}"
   cd "$root"
-  [[ $# -gt 0 ]] || ctest --preset fuzz
+  [[ $# -gt 0 ]] || ctest --preset fuzz -j "$(nproc)"
   ctest --preset dev -j "$(nproc)" "$@"
 }
 

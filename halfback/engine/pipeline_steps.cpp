@@ -39,17 +39,30 @@ void collect(std::vector<RankReport> reports, StepResult& result) {
   }
 }
 
+// Returns how many micro-batches the last rank of a replica is behind the first in a long run. Each
+// is behind the one below by what it receives before its first F: one micro-batch, and a queue.
+int num_behind(const Schedule& schedule) {
+  int sum = 0;
+  for (const std::vector<Action>& list : schedule.ranks) {
+    const auto first = std::ranges::find(list, ActionKind::Forward, &Action::kind);
+    sum += static_cast<int>(std::count_if(list.begin(), first, [](const Action& action) {
+      return action.kind == ActionKind::RecvForward;
+    }));
+  }
+  return std::max(sum / schedule.placement.num_replicas(),
+                  ranks_per_replica(schedule.placement) - 1);
+}
+
 }  // namespace
 
+// The first rank needs one more step to continue with while the results of the oldest are
+// collected.
 int Pipeline::most_begun() const {
   if (!updates_in_lists_) {
     return 1;
   }
-  // The last rank of a replica is up to num_ranks - 1 micro-batches behind the first, which needs
-  // one more step to continue with while the results of the oldest are collected.
-  const int num_ranks = ranks_per_replica(schedule_.placement);
   const int num_batches = std::max(num_micro_batches() / schedule_.placement.num_replicas(), 1);
-  return 2 + (num_ranks - 2 + num_batches) / num_batches;
+  return 2 + (num_behind(schedule_) + num_batches - 1) / num_batches;
 }
 
 StepContext Pipeline::context_of(std::span<const MicroBatch> micro_batches) const {

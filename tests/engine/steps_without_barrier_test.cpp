@@ -100,6 +100,22 @@ TEST_F(StepsWithoutBarrierTest, StepsWithoutABarrierHaveTheBitsOfTheReference) {
   }
 }
 
+// As many as the last rank is behind the first, one that the first works on, one whose results are
+// collected.
+TEST_F(StepsWithoutBarrierTest, AsManyStepsBeginAsKeepAllRanksBusy) {
+  const auto most_begun = [](const Schedule& schedule) {
+    return Pipeline(build(model("Mlp"), schedule, LocalHead::Linear), make_runnable(schedule),
+                    local_options())
+        .most_begun();
+  };
+  EXPECT_EQ(most_begun(family("1f1b", 4)), 1) << "without U";
+  EXPECT_EQ(most_begun(family("local-greedy", 1)), 2);
+  EXPECT_EQ(most_begun(family("local-greedy", 4)), 3) << "3 of 4 micro-batches behind";
+  EXPECT_EQ(most_begun(family("local-greedy", 8)), 4) << "7 of 4";
+  EXPECT_EQ(most_begun(with_queues(family("local-greedy", 4), {1, 0, 0})), 3) << "4 of 4";
+  EXPECT_EQ(most_begun(with_queues(family("local-greedy", 4), {3})), 5) << "12 of 4";
+}
+
 TEST_F(StepsWithoutBarrierTest, TwoReplicasHaveTheBitsOfTwoGradientGroups) {
   for (const char* name : {"Mlp", "Llama"}) {
     for (const Schedule& one :
