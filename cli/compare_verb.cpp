@@ -26,19 +26,23 @@ struct Options {
 };
 
 void print_table(const std::vector<ComparisonRow>& rows) {
-  std::cout << fmt::format("{:<14} {:>3} {:>4} {:>17} {:>9} {:>8} {:>9} {:>9} {:>6} {:>14} {:>9}\n",
-                           "schedule", "M", "2BP", "step ms",
+  std::size_t width = 14;
+  for (const ComparisonRow& row : rows) {
+    width = std::max(width, row.schedule.size());
+  }
+  std::cout << fmt::format("{:<{}} {:>3} {:>4} {:>17} {:>9} {:>8} {:>9} {:>9} {:>6} {:>14} {:>9}\n",
+                           "schedule", width, "M", "2BP", "step ms",
                            rows.empty() ? "" : rows.front().item_name + "/s", "speed-up",
                            "predicted", "step/sim", "bubble", "activations", "bit-equal");
   for (const ComparisonRow& row : rows) {
     const auto most = std::max_element(row.activation_bytes.begin(), row.activation_bytes.end());
     std::cout << fmt::format(
-        "{:<14} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} "
+        "{:<{}} {:>3} {:>4} {:>9.1f} +-{:>5.1f} {:>9} {:>8.3f} {:>9.3f} {:>9.3f} {:>6.3f} {:>10} "
         "r{:<2} {:>9}\n",
-        row.schedule, row.num_micro_batches, row.two_stage ? "on" : "off", row.step_seconds * 1e3,
-        row.spread_seconds * 1e3, format_count(row.items_per_second), row.speed_up,
-        row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction, format_bytes(*most),
-        most - row.activation_bytes.begin(), row.is_bit_equal ? "yes" : "no");
+        row.schedule, width, row.num_micro_batches, row.two_stage ? "on" : "off",
+        row.step_seconds * 1e3, row.spread_seconds * 1e3, format_count(row.items_per_second),
+        row.speed_up, row.predicted_speed_up, row.step_over_simulated, row.bubble_fraction,
+        format_bytes(*most), most - row.activation_bytes.begin(), row.is_bit_equal ? "yes" : "no");
   }
   std::cout
       << "\nM: micro-batches; step: median and half the quartile distance; speed-up over 2BP off;\n"

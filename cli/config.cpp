@@ -120,12 +120,20 @@ std::vector<std::string> read_config(const CLI::App& verb,
       continue;
     }
     const std::string what = fmt::format("{} '{}'", where, name);
+    std::vector<std::string> values;
     if (const toml::array* list = node.as_array()) {
       for (const toml::node& item : *list) {
-        arguments.push_back(fmt::format("--{}={}", name, to_text(item, what)));
+        values.push_back(to_text(item, what));
       }
     } else {
-      arguments.push_back(fmt::format("--{}={}", name, to_text(node, what)));
+      values.push_back(to_text(node, what));
+    }
+    // Of several values, an option that takes one would keep the last: its text holds the list.
+    if (find_option(verb, name)->get_expected_max() == 1) {
+      values = {fmt::format("{}", fmt::join(values, ","))};
+    }
+    for (const std::string& value : values) {
+      arguments.push_back(fmt::format("--{}={}", name, value));
     }
   }
   return arguments;

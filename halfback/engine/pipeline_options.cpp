@@ -32,9 +32,9 @@ void check(const PipelineOptions& options) {
 
 void check_updates(const Schedule& schedule, const UpdateOptions& update) {
   if (has_updates(schedule) && StageUpdate(update).needs_model_norm()) {
-    throw ScheduleError(fmt::format(
+    throw ConfigError(fmt::format(
         "schedule: its lists update stages (U) before the gradient norm of the whole model is "
-        "known, which {} needs; use {}, or leave the updates out",
+        "known, which {} needs; use {}, or leave the updates out by --stage-updates off",
         update.loss_scale.is_dynamic ? "--loss-scale dynamic" : "--clip",
         update.loss_scale.is_dynamic ? "a fixed --loss-scale" : "--clip 0 or --clip-scope stage"));
   }

@@ -56,7 +56,7 @@ struct PipelineOptions {
 // Throws ConfigError for a value out of range, naming its command line option.
 void check(const PipelineOptions& options);
 
-// Throws ScheduleError for updates inside the step that need the gradient norm of the whole model.
+// Throws ConfigError for updates inside the step that need the gradient norm of the whole model.
 void check_updates(const Schedule& schedule, const UpdateOptions& update);
 
 }  // namespace halfback

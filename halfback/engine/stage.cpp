@@ -136,10 +136,13 @@ Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor&
   if (is_kept) {
     saved.side_inputs.assign(inputs.begin() + 1, inputs.end());
   }
+  // What does not train is the same in training as it is in evaluation.
+  Call call = saved.call;
+  call.is_training = is_kept;
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
     Saved dropped;
-    inputs = layers_.layers[i]->forward(std::move(inputs), is_kept ? saved.layers[i] : dropped,
-                                        saved.call);
+    inputs =
+        layers_.layers[i]->forward(std::move(inputs), is_kept ? saved.layers[i] : dropped, call);
   }
   return hand_out(std::move(inputs), targets, saved.loss, saved.call);
 }

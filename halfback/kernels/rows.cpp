@@ -290,6 +290,8 @@ double log_softmax_loss(at::Tensor& logits, const at::Tensor& targets) {
                  [&](std::int64_t row) { rows::log_softmax(x + row * columns, columns); });
     // One thread adds up, so that the sum has one order.
     for (std::int64_t row = 0; row < count; ++row) {
+      TORCH_CHECK_INDEX(target[row] >= 0 && target[row] < columns, "target ", target[row], " of ",
+                        columns, " classes");
       loss -= static_cast<double>(x[row * columns + target[row]]);
     }
   });

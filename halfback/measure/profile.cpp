@@ -47,7 +47,8 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
   config.schedule = make_runnable(measured_schedule(request.num_stages));
   config.pipeline.threads_per_rank =
       threads_of_rank(config.pipeline.threads_per_rank, request.num_ranks);
-  config.pipeline.gradient_groups = 0;  // its micro-batches differ from the run's
+  config.pipeline.gradient_groups = 0;       // its micro-batches differ from the run's
+  config.pipeline.shards_optimizer = false;  // it has one replica
   check(config);
   check(config.model);
   std::vector<StageLayers> stages = build_model(

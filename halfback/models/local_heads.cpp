@@ -9,6 +9,7 @@
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/layered_loss.h"
 #include "halfback/layers/linear.h"
+#include "halfback/layers/masked_loss.h"
 #include "halfback/layers/pooling.h"
 #include "halfback/layers/relu.h"
 #include "halfback/layers/shared_head.h"
@@ -181,6 +182,20 @@ void check_admits(LocalHead head, const LocalHeadPlace& place) {
   }
 }
 
+// Reads rows that all have a target.
+std::unique_ptr<LossLayer> make_word_head(LocalHead head, const LocalHeadPlace& place) {
+  if (head == LocalHead::Shared) {
+    return std::make_unique<SharedHead>(
+        place.name, SharedHead::Options{.num_channels = place.input_shape.back(),
+                                        .vocabulary = place.num_outcomes});
+  }
+  return std::make_unique<LanguageModelHead>(
+      LanguageModelHead::Options{.num_channels = place.input_shape.back(),
+                                 .vocabulary = place.num_outcomes,
+                                 .norm_name = place.name + ".norm",
+                                 .weight_name = place.name + ".weight"});
+}
+
 // Returns the number of the last block of a stage.
 int last_block(const StageLayers& stage) {
   int block = -1;
@@ -219,17 +234,11 @@ LocalHead parse_local_head(const std::string& name) {
 
 std::unique_ptr<LossLayer> make_local_head(LocalHead head, const LocalHeadPlace& place) {
   check_admits(head, place);
-  if (head == LocalHead::Shared) {
-    return std::make_unique<SharedHead>(
-        place.name, SharedHead::Options{.num_channels = place.input_shape.back(),
-                                        .vocabulary = place.num_outcomes});
-  }
   if (place.task != Task::Classes) {
-    return std::make_unique<LanguageModelHead>(
-        LanguageModelHead::Options{.num_channels = place.input_shape.back(),
-                                   .vocabulary = place.num_outcomes,
-                                   .norm_name = place.name + ".norm",
-                                   .weight_name = place.name + ".weight"});
+    std::unique_ptr<LossLayer> loss = make_word_head(head, place);
+    return place.task == Task::MaskedToken
+               ? std::make_unique<MaskedLoss>(std::move(loss), place.targets_per_sample)
+               : std::move(loss);
   }
   switch (head) {
     case LocalHead::Linear:
@@ -298,6 +307,9 @@ void add_local_heads(const ModelConfig& config,
                        .task = task_of(config),
                        .input_shape = input_shape(config, 1),
                        .num_outcomes = num_outcomes(config)};
+  if (const auto* const bert = std::get_if<BertConfig>(&config)) {
+    place.targets_per_sample = bert->num_masked(bert->sequence);
+  }
   const bool contrasts = options.local_loss == LocalLoss::InfoNce;
   const std::size_t num_local = contrasts ? stages.size() : stages.size() - 1;
   for (std::size_t number = 0; number < num_local; ++number) {

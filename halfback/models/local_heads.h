@@ -62,6 +62,7 @@ struct LocalHeadPlace {
   Task task = Task::Classes;
   std::vector<std::int64_t> input_shape;
   std::int64_t num_outcomes = 0;
+  std::int64_t targets_per_sample = 0;  // if only masked words have one
 };
 
 // Returns a loss whose head reads the first tensor that travels, and changes none. Parameters have

@@ -72,7 +72,8 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
 
 // Returns the losses of a run by the blocks of its model, so that they compare whatever the number
 // of stages: "3:0,7:4 sum linear" has one after block 3, whose gradient reaches block 0. Backprop
-// by the model's own loss is the empty text.
+// by the model's own loss is the empty text. Where a loss compares the samples of a micro-batch,
+// the number of those belongs to it.
 std::string losses_by_block(const TrainingConfig& config, const std::vector<int>& cut) {
   const Losses& losses = config.schedule->losses;
   if (losses.is_backprop() && !compares_views(config)) {
@@ -88,12 +89,17 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
                             ? "none"
                             : std::to_string(first_block[static_cast<std::size_t>(loss.lowest)]));
   }
+  text += fmt::format(" {} ", to_string(losses.weight_rule()));
   if (compares_views(config)) {
-    return fmt::format("{} {} infonce {}", text, to_string(losses.weight_rule()),
-                       build_options(config).contrast.projection);
+    text += fmt::format("infonce {}", build_options(config).contrast.projection);
+  } else {
+    text += to_string(config.local_head);
+    if (config.local_loss == LocalLoss::Pred) {
+      return text;
+    }
+    text += " " + to_string(config.local_loss);
   }
-  text += fmt::format(" {} {}", to_string(losses.weight_rule()), to_string(config.local_head));
-  return config.local_loss == LocalLoss::Pred ? text : text + " " + to_string(config.local_loss);
+  return fmt::format("{}, micro-batches of {}", text, config.micro_batch_size);
 }
 
 // Returns "stage 0 (blocks 0-1), stage 2 (block 4)": those whose weights take no gradient.

@@ -10,6 +10,18 @@ namespace halfback {
 
 namespace {
 
+// Similarities are between the samples of a micro-batch; of one alone there are none.
+void check_similarities(const TrainingConfig& config) {
+  const bool compares_samples =
+      config.local_loss == LocalLoss::Sim || config.local_loss == LocalLoss::PredSim;
+  if (compares_samples && task_of(config.model) == Task::Classes && config.micro_batch_size < 2) {
+    throw ConfigError(
+        fmt::format("--micro-batch-size is 1; --local-loss {} compares each sample with the others "
+                    "of its micro-batch; use 2 or more",
+                    to_string(config.local_loss)));
+  }
+}
+
 // What the contrastive loss needs, and what only it takes.
 void check_contrast(const TrainingConfig& config) {
   if (!compares_views(config)) {
@@ -66,6 +78,7 @@ void check(const TrainingConfig& config) {
   require_option(config.checkpoint_every >= 0, "checkpoint-every", config.checkpoint_every,
                  "0 or more");
   check_contrast(config);
+  check_similarities(config);
   if (config.has_new_head && config.initial.empty()) {
     throw ConfigError(
         "--new-head needs --initial DIR, the checkpoint whose other parameters are taken");

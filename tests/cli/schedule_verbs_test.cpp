@@ -355,6 +355,11 @@ TEST_F(CommandLineTest, ConfigurationFileGivesWayToTheCommandLine) {
       file("run.toml", "ranks = 2\nmicro-batches = 1\ntwo-stage = \"off\"\nformat = \"torch\"\n");
   EXPECT_EQ(run_halfback("schedule gpipe --config " + config).output, "0F0,0B0\n1F0,1B0\n");
   EXPECT_EQ(run_halfback("schedule gpipe --ranks 1 --config=" + config).output, "0F0,0B0\n");
+  const std::string lists = "ranks = 3\nmicro-batches = 4\nqueue = [1, 0]\nformat = \"csv\"\n";
+  EXPECT_EQ(
+      run_halfback("schedule greedy --config " + file("lists.toml", lists)).output,
+      run_halfback("schedule greedy --ranks 3 --micro-batches 4 --queue 1,0 --format csv").output);
+  expect_error("schedule gpipe --config " + file("two.toml", "ranks = [2, 3]\n"), 2, "ranks");
   expect_error("schedule gpipe --config " + file("typo.toml", "ranks = 2\nformt = \"csv\"\n"), 2,
                "typo.toml:2: option 'formt' of schedule (did you mean format?)");
   expect_error("schedule gpipe --config " + file("broken.toml", "ranks = \n"), 1,

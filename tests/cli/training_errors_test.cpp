@@ -107,7 +107,7 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
     expect_error(train(arguments), 2, text_of_thrown<ConfigError>([&] { check(config); }));
     EXPECT_THROW(Training{config}, ConfigError) << arguments;
   }
-  expect_error(train("--schedule local-greedy --ranks 2"), 1,
+  expect_error(train("--schedule local-greedy --ranks 2"), 2,
                "schedule: its lists update stages (U) before the gradient norm of the whole model");
   expect_error(train("--local-head liner"), 2,
                "local head: 'liner' is not known (did you mean linear?)");

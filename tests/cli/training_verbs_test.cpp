@@ -166,7 +166,7 @@ TEST_F(TrainTest, ListsWithUpdatesGiveTheSameModelWhereNoNormIsNeeded) {
     std::filesystem::remove_all(directory_ / "b");
   }
   const CommandResult result = run_halfback(train("--stage-updates on") + " 2>&1");
-  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_TRUE(contains(result.output, "use --clip 0 or --clip-scope stage")) << result.output;
   const CommandResult wrong = run_halfback(train("--clip-scope rank") + " 2>&1");
   EXPECT_EQ(wrong.exit_code, 2);

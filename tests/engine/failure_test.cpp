@@ -183,7 +183,7 @@ std::string refusal_of(const std::string& csv, const UpdateOptions& update = {})
     PipelineOptions options = parity_options();
     options.update = update;
     pipeline_of(csv, 5.0, options);
-  } catch (const ScheduleError& error) {
+  } catch (const ConfigError& error) {
     return error.what();
   }
   return "no error";
@@ -196,7 +196,7 @@ TEST(FailureTest, UpdatesInListsAreRefusedWhereTheyNeedTheNormOfTheModel) {
   EXPECT_EQ(refusal_of(csv, {.clip_norm = 1.0}),
             "schedule: its lists update stages (U) before the gradient norm of the whole model is "
             "known, which --clip needs; use --clip 0 or --clip-scope stage, or leave the updates "
-            "out");
+            "out by --stage-updates off");
   const std::string scaled = refusal_of(csv, {.loss_scale = {.is_dynamic = true}});
   EXPECT_TRUE(contains(scaled, "which --loss-scale dynamic needs; use a fixed --loss-scale"))
       << scaled;

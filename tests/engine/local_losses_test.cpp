@@ -374,7 +374,9 @@ void expect_predicted_bytes(const NamedModel& trained,
                             const LocalLossKind& local = {}) {
   const auto stages = [&] { return build(trained, schedule, local.head, at::kFloat, local.loss); };
   const RunnableSchedule runnable = make_runnable(schedule);
-  Pipeline pipeline(stages(), runnable, local_options());
+  PipelineOptions options = local_options();
+  options.update = {};  // tied stages have one norm
+  Pipeline pipeline(stages(), runnable, options);
   pipeline.initialize(kSeed);
   const std::vector<std::int64_t> predicted =
       predict_memory(
@@ -401,6 +403,18 @@ TEST_F(LocalLossesTest, HoldsThePredictedBytes) {
           expect_predicted_bytes(model(name), schedule, {.head = LocalHead::Shared});
         }
       }
+    }
+  }
+}
+
+// Heads predict masked words alone; the two ends of a tie are updated together.
+TEST_F(LocalLossesTest, HeadsOfMaskedWordsHoldThePredictedBytes) {
+  for (const bool two_stage : {false, true}) {
+    for (const LocalHead head : {LocalHead::Linear, LocalHead::Shared}) {
+      expect_predicted_bytes(
+          model("Bert"),
+          family("local-greedy", 4, {.two_stage = two_stage, .stage_updates = false}),
+          {.head = head});
     }
   }
 }
@@ -454,6 +468,27 @@ TEST_F(LocalLossesTest, EvaluationKnowsEachLoss) {
   EXPECT_EQ(before.losses, step.losses) << "of the values before the update";
   EXPECT_EQ(before.loss, before.losses.back());
   EXPECT_EQ(before.accuracy, before.accuracies.back());
+}
+
+// They read running statistics and drop nothing, so that what is above trains on what it will see.
+TEST_F(LocalLossesTest, StagesThatNoLossTrainsRunAsInEvaluation) {
+  for (const char* name : {"Resnet", "Llama", "Mlp"}) {
+    for (const char* losses : {"2:none", "0:none,2:none"}) {
+      const NamedModel trained = model(name);
+      const Schedule schedule =
+          with_losses(family("gpipe", 3), Losses(3, parse_losses(losses).value()));
+      Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
+                        local_options());
+      pipeline.initialize(kSeed);
+      for (int step = 1; step <= 3; ++step) {
+        const auto micro_batches = batches(trained, 4, step);
+        const Evaluation before = pipeline.evaluate(micro_batches);
+        const StepResult result =
+            pipeline.train_step(micro_batches, {.number = step, .learning_rate = kLearningRate});
+        ASSERT_EQ(result.losses, before.losses) << name << " " << losses;
+      }
+    }
+  }
 }
 
 TEST_F(LocalLossesTest, WeightsTakeSumMeanOrFurthest) {

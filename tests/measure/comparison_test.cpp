@@ -47,6 +47,10 @@ TEST(ComparisonTest, KnowsLossesInsideTheModel) {
     EXPECT_EQ(row.activation_bytes, row.predicted_activation_bytes) << row.schedule;
     EXPECT_GT(row.step_over_simulated, 0.0);
   }
+  for (const std::size_t fused : {0U, 2U, 4U}) {
+    EXPECT_FALSE(rows[fused].two_stage) << "where one gradient passes, as on the last stage";
+    EXPECT_TRUE(rows[fused + 1].two_stage);
+  }
 }
 
 // Each family gets the parameters that it takes, and only those with several blocks have queues.

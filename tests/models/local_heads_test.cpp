@@ -11,6 +11,7 @@
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -130,6 +131,49 @@ TEST_P(LocalHeadTest, GradientsBesideSimilaritiesEqualAutograd) {
 
 TEST_P(LocalHeadTest, GradientsOfSimilaritiesEqualAutograd) {
   expect_equals_autograd(LocalLoss::Sim);
+}
+
+// Its rows alone have a loss, and a gradient.
+TEST(LocalHeadsTest, OnlyMaskedWordsHaveALoss) {
+  constexpr std::int64_t kVocabulary = 9;
+  Random random;
+  const at::Tensor input = random.normal({2, 4, 6}, at::kDouble);
+  const at::Tensor targets = at::tensor({-1, 3, -1, -1, 0, -1, -1, 8}, at::kLong).view({2, 4});
+  for (const LocalHead kind : {LocalHead::Linear, LocalHead::Shared}) {
+    const auto head = [&](Task task) {
+      return make_local_head(kind, {.name = "local",
+                                    .task = task,
+                                    .input_shape = {1, 4, 6},
+                                    .num_outcomes = kVocabulary,
+                                    .targets_per_sample = 2});
+    };
+    const auto masked = head(Task::MaskedToken);
+    const auto all = head(Task::NextToken);
+    for (LossLayer* const one : {masked.get(), all.get()}) {
+      Random same(5);
+      give_memory(one->parameters(), at::kDouble, same);
+    }
+    const at::Tensor rows = at::tensor({1, 4, 7}, at::kLong);
+    Saved saved;
+    Saved expected_saved;
+    const double loss = masked->forward(input, targets, saved, {});
+    const at::Tensor own = input.view({8, 6}).index_select(0, rows);
+    EXPECT_EQ(loss, all->forward(own, at::tensor({3, 0, 8}, at::kLong), expected_saved, {}));
+    EXPECT_EQ(masked->num_correct(saved), all->num_correct(expected_saved));
+    at::Tensor gradient = masked->backward_input(0.5, saved, {}).view({8, 6});
+    const at::Tensor expected = all->backward_input(0.5, expected_saved, {});
+    EXPECT_TRUE(gradient.index_select(0, rows).equal(expected));
+    EXPECT_EQ(gradient.index_fill_(0, rows, 0.0).abs().sum().item<double>(), 0.0);
+    Saved* one = &saved;
+    Saved* other = &expected_saved;
+    masked->backward_weight({&one, 1});
+    all->backward_weight({&other, 1});
+    for (std::size_t i = 0; i < masked->parameters().size(); ++i) {
+      EXPECT_TRUE(!masked->parameters()[i]->trains ||
+                  masked->parameters()[i]->gradient.equal(all->parameters()[i]->gradient));
+    }
+    EXPECT_TRUE(saved.is_empty());
+  }
 }
 
 // Of the contrastive head: hidden weight and bias, projection.

@@ -143,11 +143,13 @@ std::vector<double> LocalReference::train_step(std::span<const MicroBatch> micro
   for (std::size_t m = 0; m < micro_batches.size(); ++m) {
     const Call call{.key = micro_batch_key(options_.seed, number, static_cast<int>(m))};
     std::vector<Tensors> inputs = {micro_batches[m].inputs};
-    for (const StageLayers& stage : stages_) {
+    for (int stage = 0; stage < num_stages; ++stage) {
+      Call own = call;
+      own.is_training = losses_.passes(stage).carried > 0;
       Tensors passed = cloned(inputs.back());
-      for (const auto& layer : stage.layers) {
+      for (const auto& layer : stages_[static_cast<std::size_t>(stage)].layers) {
         Saved dropped;
-        passed = layer->forward(std::move(passed), dropped, call);
+        passed = layer->forward(std::move(passed), dropped, own);
       }
       inputs.push_back(std::move(passed));
     }

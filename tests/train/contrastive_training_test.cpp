@@ -145,8 +145,12 @@ TEST_F(ContrastiveTrainingTest, ResumesToTheBitAndWithTheSameLossOnly) {
     return text_of_thrown<ConfigError>([&] { const Training again(resumed("half", made)); });
   };
   EXPECT_TRUE(contains(refusal(other),
-                       "the run was with losses inside the model: '3:0 sum infonce 16', this one "
-                       "has '3:0 sum infonce 8'; resume with the same"));
+                       "the run was with losses inside the model: '3:0 sum infonce 16, "
+                       "micro-batches of 8', this one has '3:0 sum infonce 8, micro-batches of 8'; "
+                       "resume with the same"));
+  TrainingConfig smaller = run;
+  smaller.micro_batch_size = 4;
+  EXPECT_TRUE(contains(refusal(smaller), "this one has '3:0 sum infonce 16, micro-batches of 4'"));
   other.local_loss = LocalLoss::Pred;
   other.projection.reset();
   EXPECT_TRUE(contains(refusal(other), "this one has none; resume"));

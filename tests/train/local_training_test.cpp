@@ -196,8 +196,14 @@ TEST_F(LocalTrainingTest, ComparesSimilaritiesAndRefusesToResumeWithoutThem) {
     return text_of_thrown<ConfigError>([&] { const Training again(resumed("a", run(loss))); });
   };
   EXPECT_TRUE(contains(refusal(LocalLoss::Sim),
-                       "the run was with losses inside the model: '1:0,3:2 sum linear predsim', "
-                       "this one has '1:0,3:2 sum linear sim'; resume with the same"));
+                       "the run was with losses inside the model: '1:0,3:2 sum linear predsim, "
+                       "micro-batches of 8', this one has '1:0,3:2 sum linear sim, micro-batches "
+                       "of 8'; resume with the same"));
+  TrainingConfig alone = run(LocalLoss::Sim);
+  alone.micro_batch_size = 1;
+  EXPECT_EQ(text_of_thrown<ConfigError>([&] { check(alone); }),
+            "--micro-batch-size is 1; --local-loss sim compares each sample with the others of its "
+            "micro-batch; use 2 or more");
   EXPECT_TRUE(contains(refusal(LocalLoss::Pred), "this one has '1:0,3:2 sum linear'; resume"));
 }
 
