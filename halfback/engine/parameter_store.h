@@ -74,8 +74,7 @@ class ParameterStore {
   std::int64_t num_decaying_ = 0;
   std::int64_t num_fixed_ = 0;  // elements of matrices that do not train
   at::Tensor values_;
-  at::Tensor
-      rounded_;  // of the first num_decaying() values, then of the matrices that do not train
+  at::Tensor rounded_;  // of the decaying values, then of the matrices that do not train
   at::Tensor gradients_;
   PairwiseSum group_sums_;
   std::vector<at::Tensor> spares_;  // for sums of groups: those not in use

@@ -7,9 +7,6 @@
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/nonzero.h>
-#include <ATen/ops/zeros.h>
 
 #include <utility>
 
@@ -18,7 +15,7 @@ namespace halfback {
 namespace {
 
 // Slots of Saved::until_input.
-enum { kRows, kTargets, kHidden, kStatistics, kLogProbabilities };
+enum { kTargets, kHidden, kStatistics, kLogProbabilities };
 // Slots of Saved::until_weight; F fills the first, I the rest.
 enum { kInput, kGradLogits, kNormed, kGradHidden, kGradNorm };
 
@@ -59,17 +56,13 @@ double MaskedLanguageModelHead::forward(const at::Tensor& input,
                                         const at::Tensor& targets,
                                         Saved& saved,
                                         const Call& /*call*/) {
-  const at::Tensor all_targets = targets.flatten();
-  const at::Tensor rows = at::nonzero(all_targets.ge(0)).flatten();
-  const at::Tensor x = at::index_select(as_rows(input), 0, rows);
-  const at::Tensor own_targets = at::index_select(all_targets, 0, rows);
+  const at::Tensor x = as_rows(input);
   const at::Tensor hidden = product(x, transform_, transform_bias_.value);
   const Norm::Normed normed = norm_->normalize(at::gelu(hidden));
   at::Tensor log_probabilities = product(normed.output, words_, bias_.value);
-  const double loss = kernels::log_softmax_loss(log_probabilities, own_targets);
-  saved.until_input = {rows, own_targets, hidden, normed.statistics, log_probabilities};
+  const double loss = kernels::log_softmax_loss(log_probabilities, targets);
+  saved.until_input = {targets, hidden, normed.statistics, log_probabilities};
   saved.until_weight = {x};
-  saved.shape = input.sizes().vec();
   return loss;
 }
 
@@ -89,13 +82,10 @@ at::Tensor MaskedLanguageModelHead::backward_input(double scale,
                        .grad_output = product_backward_input(grad_logits, words_)});
   at::Tensor grad_hidden = norm.input;
   at::gelu_backward_out(grad_hidden, grad_hidden, hidden);
-  at::Tensor gradient = at::zeros(saved.shape, hidden.options());
-  as_rows(gradient).index_copy_(0, saved.until_input[kRows],
-                                product_backward_input(grad_hidden, transform_));
   saved.until_input.clear();
   saved.until_weight.insert(saved.until_weight.end(),
                             {grad_logits, norm.output, grad_hidden, norm.parameters});
-  return gradient;
+  return product_backward_input(grad_hidden, transform_);
 }
 
 void MaskedLanguageModelHead::backward_weight(std::span<Saved*> saved) {
@@ -111,12 +101,10 @@ void MaskedLanguageModelHead::backward_weight(std::span<Saved*> saved) {
 SavedBytes MaskedLanguageModelHead::saved_bytes(const Shape& input_shape,
                                                 std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
-  const std::int64_t rows = input_shape.front() * options_.targets_per_sample;
-  const auto index_bytes = static_cast<std::int64_t>(2 * sizeof(std::int64_t));
-  return {
-      .until_input = rows * (index_bytes + (channels + norm_->num_statistics()) * element_bytes),
-      .until_weight = rows * (channels + options_.vocabulary) * element_bytes,
-      .gradients = (rows * 2 + norm_->num_parameters()) * channels * element_bytes};
+  const std::int64_t rows = numel(input_shape) / channels;
+  return {.until_input = rows * (channels + norm_->num_statistics()) * element_bytes,
+          .until_weight = rows * (channels + options_.vocabulary) * element_bytes,
+          .gradients = (rows * 2 + norm_->num_parameters()) * channels * element_bytes};
 }
 
 }  // namespace halfback

@@ -1,11 +1,10 @@
-// The end of BERT in training: predicts the masked tokens from their activations.
-// logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding. It computes only
-// rows with a target of at least 0; the others have no loss.
+// The end of BERT in training, inside a MaskedLoss: predicts tokens from their activations.
+// logits = E norm(gelu(W x + b)) + c, where E is a copy of the word embedding.
 // Source: Devlin et al., "BERT", arXiv:1810.04805.
 //
-// With R rows that have a target, C channels, V vocabulary:
-//   F  keeps until I: the rows' numbers and targets (int64), h = W x + b [R, C], the norm's
-//      statistics; until W: x [R, C] of those rows, the memory of the logits [R, V].
+// With R rows, C channels, V vocabulary:
+//   F  keeps until I: the targets, h = W x + b [R, C], the norm's statistics; until W: x [R, C],
+//      the memory of the logits [R, V].
 //   I  turns the log-probabilities into the gradient of the logits in place; makes the normed rows
 //      and the gradient of h.
 //   W  reads those and x.
@@ -22,7 +21,6 @@ class MaskedLanguageModelHead final : public LossLayer {
   struct Options {
     std::int64_t num_channels = 0;
     std::int64_t vocabulary = 0;
-    std::int64_t targets_per_sample = 0;  // for saved_bytes()
     double standard_deviation = 0.02;
     std::string embedding_name;  // of the parameter that E copies
   };

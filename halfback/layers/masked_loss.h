@@ -1,5 +1,5 @@
 // A loss over the positions that have a target, by a loss that reads their rows alone: the form of
-// a local head where only masked words are predicted.
+// every head where only masked words are predicted.
 //
 // With N samples of T positions, of which R have a target (0 or more), C channels:
 //   F  x [N, T, C], targets [N, T] -> the loss of x [R, C], targets [R]; keeps until I: their
@@ -30,6 +30,8 @@ class MaskedLoss final : public LossLayer {
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
   Parameter* output_matrix() override { return loss_->output_matrix(); }
+
+  const LossLayer& loss() const { return *loss_; }
 
  private:
   std::unique_ptr<LossLayer> loss_;

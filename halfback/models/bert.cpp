@@ -6,6 +6,7 @@
 #include "halfback/layers/gelu_feed_forward.h"
 #include "halfback/layers/layer_norm.h"
 #include "halfback/layers/masked_language_model_head.h"
+#include "halfback/layers/masked_loss.h"
 #include "halfback/layers/residual.h"
 #include "halfback/layers/rms_norm.h"
 #include "halfback/layers/self_attention.h"
@@ -63,13 +64,13 @@ class Builder {
   }
 
   std::unique_ptr<LossLayer> head() const {
-    return std::make_unique<MaskedLanguageModelHead>(
+    auto head = std::make_unique<MaskedLanguageModelHead>(
         kHead,
         MaskedLanguageModelHead::Options{.num_channels = config_.width,
                                          .vocabulary = config_.vocabulary,
-                                         .targets_per_sample = config_.num_masked(config_.sequence),
                                          .embedding_name = kEmbeddings + ".word_embeddings.weight"},
         norm(kHead + ".transform.LayerNorm"));
+    return std::make_unique<MaskedLoss>(std::move(head), config_.num_masked(config_.sequence));
   }
 
  private:

@@ -9,10 +9,8 @@
 //           ReLU); means over 2 x 2; 3 x (linear, batch norm, ReLU); linear
 //   cnn     images: 2 x (3x3 convolution, batch norm, ReLU), to the same number of channels, then
 //           half of it; the mean of all pixels; linear
-//   shared  tokens: a norm, a scale and a bias for each word, all the head's own, around a
-//   read-only
-//           copy of the matrix at the end of the model (shared_head.h), which the pipeline
-//           refreshes
+//   shared  tokens: a norm, a scale and a bias for each word, all the head's own, around a copy of
+//           the matrix at the end of the model (shared_head.h), which the pipeline refreshes
 //
 // What they minimize: the cross-entropy of the head ("pred"), the error of similarities within a
 // micro-batch after a linear map ("sim", similarity_loss.h), or 0.01 x pred + 0.99 x sim

@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/schedule/validate.h"
 
 #include <array>

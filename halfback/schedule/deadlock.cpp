@@ -4,6 +4,7 @@
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/fault.h"
 #include "halfback/schedule/grid.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/schedule/streams.h"
 
 #include <fmt/format.h>

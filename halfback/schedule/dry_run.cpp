@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/schedule/streams.h"
 
 #include <fmt/format.h>

@@ -2,6 +2,7 @@
 
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/fault.h"
+#include "halfback/schedule/numbering.h"
 
 #include <fmt/format.h>
 

@@ -4,6 +4,7 @@
 #include "halfback/base/text.h"
 #include "halfback/schedule/communication.h"
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/schedule/runnable.h"
 
 #include <fmt/format.h>

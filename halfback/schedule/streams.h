@@ -4,6 +4,7 @@
 
 #include "halfback/schedule/dataflow.h"
 #include "halfback/schedule/dry_run.h"
+#include "halfback/schedule/numbering.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/simulate/links.h"
 #include "halfback/simulate/moment.h"
 #include "halfback/simulate/reductions.h"

@@ -1,7 +1,7 @@
 // The links that messages pass between two ranks. Internal to the simulator.
 #pragma once
 
-#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 #include "halfback/simulate/cost_model.h"
 #include "halfback/simulate/moment.h"
 

@@ -10,6 +10,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/layers/language_model_head.h"
 #include "halfback/layers/masked_language_model_head.h"
+#include "halfback/layers/masked_loss.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
 #include "halfback/models/model.h"
@@ -39,8 +40,9 @@ at::Tensor logits_of(const halfback::LossLayer* head, const at::Tensor& activati
   if (const auto* next = dynamic_cast<const halfback::LanguageModelHead*>(head)) {
     return next->logits(activation);
   }
-  if (const auto* masked = dynamic_cast<const halfback::MaskedLanguageModelHead*>(head)) {
-    return masked->logits(activation);
+  if (const auto* masked = dynamic_cast<const halfback::MaskedLoss*>(head)) {
+    return dynamic_cast<const halfback::MaskedLanguageModelHead&>(masked->loss())
+        .logits(activation);
   }
   return activation;  // an encoder alone
 }

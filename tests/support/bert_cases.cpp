@@ -5,6 +5,7 @@
 #include "halfback/layers/gelu_feed_forward.h"
 #include "halfback/layers/layer_norm.h"
 #include "halfback/layers/masked_language_model_head.h"
+#include "halfback/layers/masked_loss.h"
 #include "halfback/layers/residual.h"
 #include "halfback/layers/rms_norm.h"
 #include "halfback/layers/self_attention.h"
@@ -197,13 +198,14 @@ LayerCase masked_head_case(const Shape& shape, std::int64_t masked, bool has_rms
           .make =
               [=](at::ScalarType) {
                 return std::make_unique<LossAsLayer>(
-                    std::make_unique<MaskedLanguageModelHead>(
-                        "head",
-                        MaskedLanguageModelHead::Options{.num_channels = shape.back(),
-                                                         .vocabulary = kVocabulary,
-                                                         .targets_per_sample = masked,
-                                                         .embedding_name = "words"},
-                        make_norm()),
+                    std::make_unique<MaskedLoss>(
+                        std::make_unique<MaskedLanguageModelHead>(
+                            "head",
+                            MaskedLanguageModelHead::Options{.num_channels = shape.back(),
+                                                             .vocabulary = kVocabulary,
+                                                             .embedding_name = "words"},
+                            make_norm()),
+                        masked),
                     targets);
               },
           .reference =

@@ -1,4 +1,4 @@
-#include "halfback/schedule/dataflow.h"
+#include "halfback/schedule/numbering.h"
 
 #include <algorithm>
 #include <utility>
