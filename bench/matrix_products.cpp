@@ -1,6 +1,6 @@
 // halfback_matrix_products: GFLOP/s of the three float32 products of a linear map, with ATen and
 // with halfback/kernels/matrix_product.h, in alternating rounds, as JSON.
-#include "halfback/engine/executor.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/kernels/matrix_product.h"
 

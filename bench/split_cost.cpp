@@ -5,7 +5,7 @@
 #include "bench/split_subjects.h"
 
 #include "halfback/base/error.h"
-#include "halfback/engine/executor.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/runtime.h"
 
 #include <ATen/Parallel.h>

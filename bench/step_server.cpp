@@ -3,6 +3,7 @@
 // line {"seconds":..., "loss":...}, until the input ends. Sizes and tokens are those of
 // bench/peers/llama.py.
 #include "halfback/base/error.h"
+#include "halfback/engine/clock.h"
 #include "halfback/engine/pipeline.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/models/cut.h"

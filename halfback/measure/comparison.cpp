@@ -89,10 +89,11 @@ class Comparison {
   }
 
   // One training step; its figures are kept unless it is a warm-up. Without a barrier between steps
-  // it is one of many: those before it fill the pipeline, and those after it keep it full.
+  // it is one of many: those before it fill the pipeline, and those after it keep it full. An
+  // emulated step needs no others: its actions' own times are replayed.
   void step(Candidate& one, bool counts) {
     Pipeline& pipeline = *one.pipeline;
-    const int ahead = pipeline.most_begun() - 1;
+    const int ahead = is_emulated_ ? 0 : pipeline.most_begun() - 1;
     std::optional<StepResult> measured;
     for (int step = 0; step < 2 * ahead + 1; ++step) {
       pipeline.begin_step(micro_batches_,
