@@ -73,9 +73,12 @@ Parts parts_of(const TrainingConfig& config) {
   options.device = at::kMeta;
   options.gradient_groups = std::max(1, config.pipeline.gradient_groups / num_replicas);
   options.num_optimizer_shards = config.pipeline.shards_optimizer ? num_replicas : 1;
-  for (StageLayers& stage : stages) {
-    parts.num_parameters.push_back(num_trained(stage));
-    parts.memory.states.push_back(Stage(std::move(stage), options).state_bytes());
+  for (StageLayers& layers : stages) {
+    const auto number = static_cast<int>(parts.num_parameters.size());
+    const Stage stage(std::move(layers), options,
+                      gradients_of(config.schedule->losses, config.schedule->num_stages(), number));
+    parts.num_parameters.push_back(num_trained(stage.layers()));
+    parts.memory.states.push_back(stage.state_bytes());
   }
   return parts;
 }
@@ -171,6 +174,7 @@ Costs measured_costs(const TrainingConfig& config) {
       profile(config,
               {.num_ranks = config.schedule->num_ranks(),
                .num_stages = config.schedule->num_stages(),
+               .losses = config.schedule->losses,
                .rounds = kRounds},
               [&](auto done, auto total) {
                 status.show(fmt::format("measuring: round {} of {}", done, total));

@@ -51,6 +51,13 @@ void add_queues(CLI::App& verb, std::optional<std::string>& queues) {
              "all boundaries that no gradient crosses, or one for each from the bottom");
 }
 
+void add_losses(CLI::App& verb, std::optional<std::string>& losses) {
+  add_option(
+      verb, "--losses", losses, "LIST",
+      "Losses inside the model, for any family of backprop: the stage of each and the lowest "
+      "stage that its gradient reaches, as in 1:0,3:2");
+}
+
 void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(
       verb, source_option.empty() ? "schedule" : source_option, source, "NAME|FILE",
@@ -66,10 +73,7 @@ void ScheduleOptions::add_to(CLI::App& verb, const std::string& source_option) {
   add_option(verb, "--data-parallel", request.num_pipelines, "D",
              "Pipelines that share a step, each with its own replica of the weights, --ranks and "
              "--micro-batches");
-  add_option(
-      verb, "--losses", request.losses, "LIST",
-      "Losses inside the model, for any family of backprop: the stage of each and the lowest "
-      "stage that its gradient reaches, as in 1:0,3:2");
+  add_losses(verb, request.losses);
   add_option(verb, "--loss-weights", request.weight_rule, "RULE",
              "What weights take where the gradients of several losses pass: sum, mean or furthest "
              "(sum; local-interlocking: furthest)");

@@ -27,6 +27,7 @@ CLI::Option* add_option(CLI::App& verb,
 void add_family_parameters(CLI::App& verb, GivenParameters& given);
 void add_two_stage(CLI::App& verb, std::optional<bool>& two_stage, const std::string& help);
 void add_queues(CLI::App& verb, std::optional<std::string>& queues);
+void add_losses(CLI::App& verb, std::optional<std::string>& losses);
 
 // Which schedule: NAME or FILE, plus the parts of a ShapeRequest that options set.
 struct ScheduleOptions {

@@ -10,12 +10,15 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 namespace halfback::cli {
 
@@ -25,29 +28,40 @@ struct Options {
   TrainingOptions training;
   int num_ranks = 4;
   int stages_per_rank = 1;
+  std::optional<std::string> losses;
   Rounds rounds;
   std::string output;
   bool as_json = false;
 };
 
+// A stage with the gradients of several losses has no B, and an I of its own loss beside the
+// others.
 void print_times(const Profile& found) {
-  constexpr std::array kKinds = {ActionKind::Forward, ActionKind::BackwardInput,
-                                 ActionKind::BackwardWeight, ActionKind::Backward,
-                                 ActionKind::Update};
+  std::vector<std::pair<ActionKind, bool>> columns = {{ActionKind::Forward, false},
+                                                      {ActionKind::BackwardInput, false},
+                                                      {ActionKind::BackwardWeight, false},
+                                                      {ActionKind::Backward, false},
+                                                      {ActionKind::Update, false}};
+  if (std::ranges::any_of(found.costs, &ActionCost::is_of_own_loss)) {
+    columns.insert(columns.begin() + 2, {ActionKind::BackwardInput, true});
+  }
   std::string head = fmt::format("{:<5}", "stage");
-  for (const ActionKind kind : kKinds) {
-    head += fmt::format(" {:>17}", fmt::format("{} ms", letters(kind)));
+  for (const auto& [kind, is_of_own_loss] : columns) {
+    head += fmt::format(" {:>17}",
+                        fmt::format("{}{} ms", is_of_own_loss ? "own loss's " : "", letters(kind)));
   }
   std::cout << head << '\n';
   for (std::size_t stage = 0; stage < found.file.costs.stages.size(); ++stage) {
     std::string line = fmt::format("{:>5}", stage);
-    for (const ActionKind kind : kKinds) {
-      for (const ActionCost& cost : found.costs) {
-        if (cost.stage == static_cast<int>(stage) && cost.kind == kind) {
-          line += fmt::format(" {:>8.3f} +-{:>6.3f}", cost.median_seconds * 1e3,
-                              cost.spread_seconds * 1e3);
-        }
-      }
+    for (const auto& [kind, is_of_own_loss] : columns) {
+      const auto cost = std::ranges::find_if(found.costs, [&](const ActionCost& one) {
+        return one.stage == static_cast<int>(stage) && one.kind == kind &&
+               one.is_of_own_loss == is_of_own_loss;
+      });
+      line += cost == found.costs.end()
+                  ? fmt::format(" {:>17}", "-")
+                  : fmt::format(" {:>8.3f} +-{:>6.3f}", cost->median_seconds * 1e3,
+                                cost->spread_seconds * 1e3);
     }
     std::cout << line << '\n';
   }
@@ -115,11 +129,13 @@ void run(const Options& options) {
                  "1 to 1024");
   require_option(options.stages_per_rank >= 1 && options.stages_per_rank <= kMost,
                  "stages-per-rank", options.stages_per_rank, "1 to 1024");
+  const int num_stages = options.num_ranks * options.stages_per_rank;
   StatusLine status;
   const Profile found = profile(
       options.training.config(),
       {.num_ranks = options.num_ranks,
-       .num_stages = options.num_ranks * options.stages_per_rank,
+       .num_stages = num_stages,
+       .losses = options.losses ? read_losses(*options.losses, num_stages) : Losses(),
        .rounds = options.rounds},
       [&](auto done, auto total) { status.show(fmt::format("round {} of {}", done, total)); });
   if (options.as_json) {
@@ -145,6 +161,7 @@ void add_profile_verb(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_option(*verb, "--ranks", options->num_ranks, "N", "Ranks that the model will run on");
   add_option(*verb, "--stages-per-rank", options->stages_per_rank, "V", "Stages per rank");
+  add_losses(*verb, options->losses);
   add_option(*verb, "--rounds", options->rounds.num_measured, "N", "Measured rounds");
   add_option(*verb, "--warmup-rounds", options->rounds.num_warmup, "N",
              "Rounds before the measured ones");
@@ -155,7 +172,9 @@ void add_profile_verb(CLI::App& app) {
   verb->footer(
       "Stages run one after the other, so --ranks may exceed the number of cores.\n"
       "Example: halfback profile --ranks 8 --layers 16 --output costs.json\n"
-      "         halfback simulate zb-h1 --ranks 8 --cost-file costs.json");
+      "         halfback simulate zb-h1 --ranks 8 --cost-file costs.json\n"
+      "         halfback profile --ranks 4 --losses 0:0,1:1,2:2,3:3 --output greedy.json\n"
+      "         halfback simulate greedy --ranks 4 --cost-file greedy.json");
   verb->callback([options] { run(*options); });
 }
 

@@ -358,7 +358,7 @@ void add_train_verb(CLI::App& app) {
   add_option(*verb, "--learning-rate-floor", given.learning_rate.floor_fraction, "X",
              "Final learning rate as a fraction of the peak");
   add_option(*verb, "--evaluate-every", given.evaluate_every, "N",
-             "Steps between validations; 0: never");
+             "Steps between validations; 0: never, and all of a text trains");
   add_option(*verb, "--evaluate-samples", options->evaluate_samples, "N",
              fmt::format("Samples per validation ({}; images: {}); 0: all", kDefaultSequences,
                          kDefaultImages));

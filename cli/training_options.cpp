@@ -95,9 +95,8 @@ void add_execution(TrainingOptions& options, CLI::App& verb) {
           .c_str());
   add("--local-loss", options.local_loss, "NAME",
       "What each loss inside the model minimizes: pred (cross-entropy of its head); for classes "
-      "also sim (error of the similarities within a micro-batch, without a head) and predsim (0.01 "
-      "pred + 0.99 sim), and without labels infonce (which view of the micro-batch shows the same "
-      "image), the last loss too");
+      "sim (similarities in a micro-batch, no head), predsim (0.01 pred + 0.99 sim), or without "
+      "labels infonce (finds the other view of an image; the last loss too)");
   add("--projection", options.given.projection, "N",
       "Channels in which infonce compares views (128)");
   add("--temperature", options.given.temperature, "X",

@@ -30,6 +30,20 @@ Tensors with_own_side_inputs(Tensors outputs) {
   return outputs;
 }
 
+constexpr int kMiddle = 1, kLast = 2;  // of three stages
+
+// Returns the parameters. Those of layers that no gradient trains are fixed.
+std::vector<Parameter*> trained_by(const StageGradients& gradients, StageLayers& layers) {
+  if (std::ranges::none_of(gradients.all, &StageGradient::is_taken)) {
+    for (const auto& layer : layers.layers) {
+      for (Parameter* const parameter : layer->parameters()) {
+        parameter->trains = false;
+      }
+    }
+  }
+  return layers.parameters();
+}
+
 }  // namespace
 
 std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_batch) {
@@ -37,16 +51,12 @@ std::uint64_t micro_batch_key(std::uint64_t seed, std::int64_t step, int micro_b
                                           static_cast<std::uint64_t>(micro_batch)});
 }
 
-Stage::Stage(StageLayers layers, const Options& options)
-    : Stage(std::move(layers), options, StageGradients{}) {
-  gradients_ = gradients_of({}, 3, layers_.loss ? 2 : 1);  // the last stage, or one in the middle
-}
-
-Stage::Stage(StageLayers layers, const Options& options, StageGradients gradients)
+Stage::Stage(StageLayers layers, const Options& options, std::optional<StageGradients> gradients)
     : layers_(std::move(layers)),
       options_(options),
-      gradients_(std::move(gradients)),
-      store_(layers_.parameters(),
+      gradients_(gradients ? *std::move(gradients)
+                           : gradients_of({}, 3, layers_.loss ? kLast : kMiddle)),
+      store_(trained_by(gradients_, layers_),
              {.dtype = options.dtype,
               .product_dtype = options.product_dtype,
               .device = options.device,

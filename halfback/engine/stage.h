@@ -46,9 +46,11 @@ class Stage {
     OptimizerOptions optimizer;
   };
   // The gradients are those of backprop by default: the own one on the stage with the loss, one
-  // from above on every other.
-  Stage(StageLayers layers, const Options& options);
-  Stage(StageLayers layers, const Options& options, StageGradients gradients);
+  // from above on every other. Layers that no gradient trains keep their values, and have neither
+  // gradients nor state of an optimizer.
+  Stage(StageLayers layers,
+        const Options& options,
+        std::optional<StageGradients> gradients = std::nullopt);
 
   bool has_loss() const { return layers_.loss != nullptr; }
   bool concatenates() const { return options_.weight_gradients == WeightGradients::Concatenated; }

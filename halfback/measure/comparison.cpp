@@ -29,14 +29,6 @@ namespace halfback {
 
 namespace {
 
-// False if any backward is whole. Where several gradients pass a stage, there is none even without
-// two_stage.
-bool is_split(const Schedule& schedule) {
-  return std::ranges::none_of(schedule.ranks, [](const std::vector<Action>& list) {
-    return std::ranges::find(list, ActionKind::Backward, &Action::kind) != list.end();
-  });
-}
-
 // One schedule under test, with all its measurements.
 struct Candidate {
   RunnableSchedule schedule;
@@ -154,7 +146,7 @@ class Comparison {
     return {.schedule = one.schedule->name,
             .num_ranks = one.schedule->num_ranks(),
             .num_micro_batches = one.schedule->num_micro_batches,
-            .two_stage = is_split(*one.schedule),
+            .two_stage = is_two_stage(*one.schedule),
             .is_emulated = is_emulated_,
             .step_seconds = seconds,
             .spread_seconds = quartile_spread(one.step_seconds),
@@ -190,9 +182,8 @@ class Comparison {
   static std::vector<at::Tensor> gradients_of(Pipeline& pipeline) {
     std::vector<at::Tensor> all;
     for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
-      const bool is_trained = pipeline.schedule().losses.has_backward(stage);
       for (const Parameter* one : pipeline.stage(stage).store().parameters()) {
-        all.push_back(one->trains && is_trained ? one->gradient : at::Tensor());
+        all.push_back(one->trains ? one->gradient : at::Tensor());
       }
     }
     return all;
@@ -325,6 +316,15 @@ std::vector<Schedule> variants(const std::string& name, const ShapeRequest& aske
   return all;
 }
 
+// Backprop has no use for the heads that others are given.
+TrainingConfig config_of_backprop(TrainingConfig config) {
+  config.local_head = LocalHead::Linear;
+  config.local_loss = compares_views(config) ? config.local_loss : LocalLoss::Pred;
+  return config;
+}
+
+bool is_backprop(const std::vector<Schedule>& line) { return line.front().losses.is_backprop(); }
+
 }  // namespace
 
 std::vector<ComparisonRow> compare(const TrainingConfig& config,
@@ -338,11 +338,13 @@ std::vector<ComparisonRow> compare(const TrainingConfig& config,
   for (const std::string& name : request.schedules) {
     lines.push_back(variants(name, request.shape));
   }
+  const bool is_all_backprop = std::ranges::all_of(lines, is_backprop);
   const auto total = request.rounds.total() * static_cast<std::int64_t>(lines.size());
   std::int64_t done = 0;
   std::vector<ComparisonRow> rows;
   for (const std::vector<Schedule>& line : lines) {
-    Comparison comparison(config, line.front());
+    Comparison comparison(
+        is_backprop(line) && !is_all_backprop ? config_of_backprop(config) : config, line.front());
     std::vector<Candidate> candidates;
     for (const Schedule& schedule : line) {
       candidates.push_back(comparison.candidate(

@@ -3,6 +3,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/measure/synthetic.h"
 #include "halfback/models/cut.h"
+#include "halfback/schedule/passes.h"
 
 #include <algorithm>
 #include <iterator>
@@ -13,8 +14,8 @@ namespace halfback {
 namespace {
 
 // All micro-batches run through a stage before the next, as on a rank of its own. The first one has
-// no gradients to add to and is not measured; two run I and W, one B.
-Schedule measured_schedule(int num_stages) {
+// no gradients to add to and is not measured; two run I and W, one B if the stage can.
+Schedule measured_schedule(int num_stages, const Losses& losses) {
   Schedule schedule{.name = "profile",
                     .num_micro_batches = kProfileMicroBatches,
                     .placement = looped_placement(1, num_stages)};
@@ -32,7 +33,7 @@ Schedule measured_schedule(int num_stages) {
     }
     list.push_back({ActionKind::Backward, stage, 3});
   }
-  return schedule;
+  return losses.is_backprop() ? schedule : with_losses(schedule, losses);
 }
 
 bool counts(const Span& span) {
@@ -44,7 +45,7 @@ bool counts(const Span& span) {
 Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRound& on_round) {
   check(request.rounds);
   initialize_runtime();
-  config.schedule = make_runnable(measured_schedule(request.num_stages));
+  config.schedule = make_runnable(measured_schedule(request.num_stages, request.losses));
   config.pipeline.threads_per_rank =
       threads_of_rank(config.pipeline.threads_per_rank, request.num_ranks);
   config.pipeline.gradient_groups = 0;       // its micro-batches differ from the run's
@@ -55,7 +56,7 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
       config.model,
       parse_cut(config.cut,
                 {.num_blocks = num_blocks(config.model), .num_stages = request.num_stages}),
-      {.recompute = config.recompute});
+      build_options(config));
   MemoryModel memory{.stages = stage_bytes(stages, {.input_shape = input_shape(
                                                         config.model, samples_that_pass(config))})};
   Pipeline pipeline(std::move(stages), config.schedule, config.pipeline);

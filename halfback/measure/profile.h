@@ -4,6 +4,7 @@
 #pragma once
 
 #include "halfback/measure/rounds.h"
+#include "halfback/schedule/losses.h"
 #include "halfback/simulate/cost_file.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/training_config.h"
@@ -15,6 +16,7 @@ namespace halfback {
 struct ProfileRequest {
   int num_ranks = 4;  // each stage gets the threads of one of these ranks
   int num_stages = 4;
+  Losses losses = {};  // each with its head
   Rounds rounds;
 };
 

@@ -84,32 +84,6 @@ Schedule with_updates_at_the_end(const Schedule& schedule) {
 
 }  // namespace
 
-Schedule merge_backward(const Schedule& schedule) {
-  return rewrite_lists(schedule, [](const auto& list, auto& result) {
-    for (const Action& action : list) {
-      if (action.kind == ActionKind::BackwardWeight && !result.empty() &&
-          result.back() == action.as(ActionKind::BackwardInput)) {
-        result.back().kind = ActionKind::Backward;
-      } else {
-        result.push_back(action);
-      }
-    }
-  });
-}
-
-Schedule split_backward(const Schedule& schedule) {
-  return rewrite_lists(schedule, [](const auto& list, auto& result) {
-    for (const Action& action : list) {
-      if (action.kind == ActionKind::Backward) {
-        result.push_back(action.as(ActionKind::BackwardInput));
-        result.push_back(action.as(ActionKind::BackwardWeight));
-      } else {
-        result.push_back(action);
-      }
-    }
-  });
-}
-
 Schedule number_by_replica(const Schedule& schedule) {
   const auto by_replica = micro_batches_by_replica(schedule.placement, schedule.num_micro_batches);
   std::vector<int> new_name(static_cast<std::size_t>(schedule.num_micro_batches));

@@ -6,12 +6,6 @@
 
 namespace halfback {
 
-// Returns the schedule with B for each I directly followed by its own W.
-Schedule merge_backward(const Schedule& schedule);
-
-// Returns the schedule with I, W for each B.
-Schedule split_backward(const Schedule& schedule);
-
 // Returns the schedule with the micro-batches renumbered replica by replica, from the first replica
 // on. The lists keep their order.
 Schedule number_by_replica(const Schedule& schedule);

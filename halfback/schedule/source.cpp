@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 namespace halfback {
 
@@ -38,14 +39,12 @@ Schedule load(const std::string& file, const ShapeRequest& request) {
   for (const auto& [row, value] : request.parameters) {
     options.push_back(row->option);
   }
-  if (request.losses) {
-    options.emplace_back("--losses");
-  }
-  if (request.weight_rule) {
-    options.emplace_back("--loss-weights");
-  }
-  if (request.queues) {
-    options.emplace_back("--queue");
+  for (const auto& [option, value] : {std::pair("--losses", request.losses),
+                                      {"--loss-weights", request.weight_rule},
+                                      {"--queue", request.queues}}) {
+    if (value) {
+      options.emplace_back(option);
+    }
   }
   if (!options.empty()) {
     throw ConfigError(
@@ -104,15 +103,7 @@ Schedule with_asked_losses(const Schedule& schedule, const ShapeRequest& request
                     "of backprop",
                     schedule.name, brief_losses(own)));
   }
-  std::optional<std::vector<LossReach>> losses = parse_losses(*request.losses);
-  if (!losses) {
-    throw ConfigError(fmt::format("--losses: '{}' is not a list of losses; expected {}",
-                                  request.losses->substr(0, 40), kLossesForm));
-  }
-  if (const std::string fault = fault_of_losses(schedule.num_stages(), *losses); !fault.empty()) {
-    throw ConfigError(fmt::format("--losses: {}", fault));
-  }
-  return with_losses(schedule, Losses(schedule.num_stages(), std::move(*losses), rule));
+  return with_losses(schedule, read_losses(*request.losses, schedule.num_stages(), rule));
 }
 
 bool is_given(const ShapeRequest& request, std::string_view option) {
@@ -144,6 +135,18 @@ Schedule one_pipeline(const std::string& name_or_file, const ShapeRequest& reque
 }
 
 }  // namespace
+
+Losses read_losses(const std::string& text, int num_stages, WeightRule rule) {
+  std::optional<std::vector<LossReach>> losses = parse_losses(text);
+  if (!losses) {
+    throw ConfigError(fmt::format("--losses: '{}' is not a list of losses; expected {}",
+                                  text.substr(0, 40), kLossesForm));
+  }
+  if (const std::string fault = fault_of_losses(num_stages, *losses); !fault.empty()) {
+    throw ConfigError(fmt::format("--losses: {}", fault));
+  }
+  return {num_stages, std::move(*losses), rule};
+}
 
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request) {
   const Schedule schedule =

@@ -39,4 +39,7 @@ struct ShapeRequest {
 // request contradicts the file or the family; FileError and ScheduleError for the file itself.
 Schedule load_or_build(const std::string& name_or_file, const ShapeRequest& request);
 
+// Returns the losses that --losses gives for so many stages. Throws ConfigError.
+Losses read_losses(const std::string& text, int num_stages, WeightRule rule = WeightRule::Sum);
+
 }  // namespace halfback

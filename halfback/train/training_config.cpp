@@ -54,6 +54,25 @@ void check_contrast(const TrainingConfig& config) {
   }
 }
 
+// Options of losses inside the model, for a schedule without any.
+void check_local(const TrainingConfig& config) {
+  const bool has_head = config.local_head != LocalHead::Linear;
+  if (config.schedule->losses.is_backprop() &&
+      (has_head || (config.local_loss != LocalLoss::Pred && !compares_views(config)))) {
+    const std::string option = has_head ? "--local-head " + to_string(config.local_head)
+                                        : "--local-loss " + to_string(config.local_loss);
+    throw ConfigError(fmt::format(
+        "{}: the schedule has no loss inside the model; leave it out, or use a schedule of local "
+        "updates, or --losses",
+        option));
+  }
+  if (has_head && config.local_loss == LocalLoss::Sim) {
+    throw ConfigError(fmt::format(
+        "--local-head {}: --local-loss sim has no head; leave --local-head out, or use predsim",
+        to_string(config.local_head)));
+  }
+}
+
 }  // namespace
 
 void check(const TrainingConfig& config) {
@@ -78,6 +97,7 @@ void check(const TrainingConfig& config) {
   require_option(config.checkpoint_every >= 0, "checkpoint-every", config.checkpoint_every,
                  "0 or more");
   check_contrast(config);
+  check_local(config);
   check_similarities(config);
   if (config.has_new_head && config.initial.empty()) {
     throw ConfigError(

@@ -77,6 +77,18 @@ TEST_F(ProfileTest, BytesAreThoseOfTheRun) {
   }
 }
 
+TEST_F(ProfileTest, SimulateTakesLossesInsideTheModel) {
+  const std::string text =
+      output_of(profile("--ranks 4 --losses 1:0,2:1,3:2 --local-head mlp-1"
+                        " --output " +
+                        path("costs.json")));
+  EXPECT_TRUE(contains(text, "own loss's I ms")) << text;
+  const auto stages = nlohmann::json::parse(slurp(directory_ / "costs.json")).at("stages");
+  EXPECT_GT(stages.at(1).at("own_input"), 0.0);
+  EXPECT_GT(stages.at(1).at("memory").at("head").at("until_input"), 0);
+  EXPECT_GT(simulated("overlapping --ranks 4").at("makespan"), 0.0);
+}
+
 TEST_F(ProfileTest, JsonIsTheFile) {
   spit(directory_ / "costs.json", output_of(profile("--ranks 2 --cut 3,1 --json")));
   EXPECT_GT(simulated("1f1b-1 --ranks 2").at("makespan"), 0.0);
@@ -112,6 +124,8 @@ TEST_F(ProfileTest, RefusesWhatItCannotMeasure) {
   expect_error("--rounds 0", 2, "--rounds is 0; expected 1 or more");
   expect_error("--warmup-rounds -1", 2, "--warmup-rounds is -1; expected 0 or more");
   expect_error("--ranks 3 --stages-per-rank 2", 2, "cut: 4 blocks cannot be spread over 6 stages");
+  expect_error("--losses 0:0", 2, "--losses: ");
+  expect_error("--local-loss predsim", 2, "the schedule has no loss inside the model");
   expect_error("--outptu x", 2, "(did you mean output?)");
   expect_error("--data x", 2, "unknown option 'data' of profile");
   expect_error("--output " + path("none/costs.json"), 1, "none/costs.json: cannot");

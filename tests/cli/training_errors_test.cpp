@@ -98,6 +98,8 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
          c.local_loss = LocalLoss::InfoNce;
          c.micro_batch_size = 1;
        }},
+      {"--local-head mlp-1", [](auto& c) { c.local_head = LocalHead::Mlp1; }},
+      {"--local-loss sim", [](auto& c) { c.local_loss = LocalLoss::Sim; }},
       {"--new-head", [](auto& c) { c.has_new_head = true; }}};
   for (const auto& [arguments, set] : all) {
     TrainingConfig config;

@@ -175,6 +175,23 @@ Schedule with_drawn_messages(const Schedule& schedule) {
   }
 }
 
+// Returns the schedule with B for each I directly followed by its own W.
+Schedule merged(Schedule schedule) {
+  for (std::vector<Action>& list : schedule.ranks) {
+    std::vector<Action> result;
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::BackwardWeight && !result.empty() &&
+          result.back() == action.as(ActionKind::BackwardInput)) {
+        result.back().kind = ActionKind::Backward;
+      } else {
+        result.push_back(action);
+      }
+    }
+    list = result;
+  }
+  return schedule;
+}
+
 Schedule drawn_schedule() {
   Schedule schedule = drawn_family();
   Dice dice(*rc::gen::arbitrary<unsigned>());
@@ -190,7 +207,7 @@ Schedule drawn_schedule() {
   }
   // With losses inside the model, a W may wait for more than its I, and then so would their B.
   const bool merges = schedule.losses.is_backprop() && *rc::gen::arbitrary<bool>();
-  return with_drawn_messages(merges ? merge_backward(schedule) : schedule);
+  return with_drawn_messages(merges ? merged(schedule) : schedule);
 }
 
 // Draws a place of the list that `fits`; nothing where there is none.

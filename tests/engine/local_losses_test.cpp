@@ -470,7 +470,16 @@ TEST_F(LocalLossesTest, EvaluationKnowsEachLoss) {
   EXPECT_EQ(before.accuracy, before.accuracies.back());
 }
 
+Tensors copied_values(Pipeline& pipeline, int stage) {
+  Tensors values;
+  for (const Parameter* one : pipeline.stage(stage).store().parameters()) {
+    values.push_back(one->value.clone());
+  }
+  return values;
+}
+
 // They read running statistics and drop nothing, so that what is above trains on what it will see.
+// Nothing changes them, weight decay neither, and nothing is held for that.
 TEST_F(LocalLossesTest, StagesThatNoLossTrainsRunAsInEvaluation) {
   for (const char* name : {"Resnet", "Llama", "Mlp"}) {
     for (const char* losses : {"2:none", "0:none,2:none"}) {
@@ -480,6 +489,9 @@ TEST_F(LocalLossesTest, StagesThatNoLossTrainsRunAsInEvaluation) {
       Pipeline pipeline(build(trained, schedule, LocalHead::Linear), make_runnable(schedule),
                         local_options());
       pipeline.initialize(kSeed);
+      const Tensors values = copied_values(pipeline, 1);
+      EXPECT_EQ(pipeline.stage(1).state_bytes().optimizer, 0) << name << " " << losses;
+      EXPECT_EQ(pipeline.stage(1).state_bytes().gradients, 0) << name << " " << losses;
       for (int step = 1; step <= 3; ++step) {
         const auto micro_batches = batches(trained, 4, step);
         const Evaluation before = pipeline.evaluate(micro_batches);
@@ -487,6 +499,8 @@ TEST_F(LocalLossesTest, StagesThatNoLossTrainsRunAsInEvaluation) {
             pipeline.train_step(micro_batches, {.number = step, .learning_rate = kLearningRate});
         ASSERT_EQ(result.losses, before.losses) << name << " " << losses;
       }
+      EXPECT_TRUE(std::ranges::equal(copied_values(pipeline, 1), values, same_values))
+          << name << " " << losses;
     }
   }
 }

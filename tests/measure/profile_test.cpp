@@ -33,6 +33,37 @@ TEST(ProfileTest, MeasuresEachStageAndStatesItsBytes) {
   EXPECT_EQ(found.costs.size(), 20U);
 }
 
+// Of a window of two: I of both gradients of a stage in the middle, and the heads' bytes.
+TEST(ProfileTest, MeasuresLossesInsideTheModelWithTheirHeads) {
+  TrainingConfig config;
+  config.model = testing::tiny_llama();
+  config.local_head = LocalHead::Mlp1;
+  const Losses losses(4, parse_losses("1:0,2:1,3:2").value());
+  const Profile found = profile(config,
+                                {.num_ranks = 4,
+                                 .num_stages = 4,
+                                 .losses = losses,
+                                 .rounds = {.num_measured = 1, .num_warmup = 0}},
+                                [](auto, auto) {});
+  std::vector<int> stages_with_own_input;
+  for (const ActionCost& cost : found.costs) {
+    if (cost.is_of_own_loss) {
+      EXPECT_EQ(cost.kind, ActionKind::BackwardInput);
+      stages_with_own_input.push_back(cost.stage);
+    }
+  }
+  EXPECT_EQ(stages_with_own_input, (std::vector<int>{1, 2}));
+  EXPECT_GT(found.file.costs.stages[1].own_input.value_or(0.0), 0.0);
+  for (const std::size_t stage : {0U, 1U, 2U, 3U}) {
+    EXPECT_EQ(found.file.memory->stages[stage].head != HeadBytes{}, stage == 1 || stage == 2);
+  }
+  config.local_loss = LocalLoss::PredSim;
+  EXPECT_EQ(text_of_thrown<ConfigError>(
+                [&] { profile(config, {.num_ranks = 4, .num_stages = 4}, [](auto, auto) {}); }),
+            "--local-head mlp-1: the schedule has no loss inside the model; leave it out, or use a "
+            "schedule of local updates, or --losses");
+}
+
 TEST(ProfileTest, RefusesARequestWithoutRounds) {
   TrainingConfig config;
   config.model = testing::tiny_llama();

@@ -60,19 +60,6 @@ TEST(ForwardOnlyTest, IsAWaveForAnyNumberOfMicroBatches) {
   EXPECT_EQ(list_text(schedule, 2), "2RECV_F0 2F0 2RECV_F1 2F1");
 }
 
-TEST(PassesTest, SplitAndMergeAreInverse) {
-  const Schedule off = testing::family("1f1b-2", 4, false);
-  const Schedule split = split_backward(off);
-  EXPECT_TRUE(is_two_stage(split));
-  validate(split);
-  EXPECT_EQ(merge_backward(split), off);
-}
-
-TEST(PassesTest, MergeLeavesWhatStandsApart) {
-  EXPECT_EQ(list_text(merge_backward(parse("0F0,0F1,0I0,0W0,0I1,0F2,0W1,0I2,0W2\n")), 0),
-            "0F0 0F1 0B0 0I1 0F2 0W1 0B2");
-}
-
 // Two replicas of a model of two stages, on the same two ranks in opposite directions.
 constexpr const char* kTwoReplicas =
     "# halfback schedule micro_batches=2 placement=0,1|1,0 replicas=0,1\n"

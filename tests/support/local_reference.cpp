@@ -22,6 +22,15 @@ std::vector<LossReach> reaches_of(const Losses& losses, int num_stages) {
   return losses.is_backprop() ? std::vector<LossReach>{{num_stages - 1, 0}} : losses.reaches();
 }
 
+// Of layers that no loss trains; their head may train.
+void fix_values(const StageLayers& stage) {
+  for (const auto& layer : stage.layers) {
+    for (Parameter* const parameter : layer->parameters()) {
+      parameter->trains = false;
+    }
+  }
+}
+
 }  // namespace
 
 LocalReference::LocalReference(std::vector<StageLayers> stages,
@@ -35,7 +44,11 @@ LocalReference::LocalReference(std::vector<StageLayers> stages,
       update_(update),
       head_refresh_(head_refresh),
       layout_(lay_out(stages_)) {
-  for (const StageLayers& stage : stages_) {
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    if (losses_.passes(static_cast<int>(i)).taken == 0) {
+      fix_values(stages_[i]);
+    }
+    const StageLayers& stage = stages_[i];
     ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>(
         stage.parameters(), ParameterStore::Options{.dtype = options.dtype,
                                                     .gradient_groups = options.gradient_groups}));
