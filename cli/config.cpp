@@ -61,15 +61,6 @@ const CLI::App& find_verb(const CLI::App& app, const std::string& name) {
                                 suggestion(name.substr(0, 40), names), fmt::join(names, ", ")));
 }
 
-void check_option(const CLI::App& verb, std::string_view name, const std::string& where) {
-  if (find_option(verb, name) == nullptr) {
-    std::vector<std::string> names = option_names(verb);
-    throw ConfigError(fmt::format("{} '{}' of {}{}; 'halfback {} --help' lists them", where,
-                                  name.substr(0, 40), verb.get_name(),
-                                  suggestion(name.substr(0, 40), names), verb.get_name()));
-  }
-}
-
 std::string to_text(const toml::node& node, const std::string& where) {
   if (const auto text = node.value_exact<std::string>()) {
     return *text;
@@ -180,6 +171,15 @@ std::vector<std::string> effective_values(const CLI::Option& option) {
 }
 
 }  // namespace
+
+void check_option(const CLI::App& verb, std::string_view name, const std::string& where) {
+  if (find_option(verb, name) == nullptr) {
+    std::vector<std::string> names = option_names(verb);
+    throw ConfigError(fmt::format("{} '{}' of {}{}; 'halfback {} --help' lists them", where,
+                                  name.substr(0, 40), verb.get_name(),
+                                  suggestion(name.substr(0, 40), names), verb.get_name()));
+  }
+}
 
 void add_config_options(CLI::App& app) {
   for (CLI::App* verb : app.get_subcommands({})) {

@@ -10,9 +10,13 @@
 #include <CLI/CLI.hpp>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace halfback::cli {
+
+// Throws ConfigError, beginning with `where`, unless the verb has an option of this name.
+void check_option(const CLI::App& verb, std::string_view name, const std::string& where);
 
 // Adds --config to each verb, and makes the last of a repeated option win.
 void add_config_options(CLI::App& app);

@@ -28,9 +28,6 @@ void require(bool holds, const std::string& text) {
   }
 }
 
-// This program itself, even if another one has replaced its file.
-constexpr const char* kOwnProgram = "/proc/self/exe";
-
 // The arguments of this process, with its name first.
 std::vector<std::string> own_arguments() {
   std::string line = read_file("/proc/self/cmdline");

@@ -9,6 +9,9 @@
 
 namespace halfback::cli {
 
+// This program itself, even if another one has replaced its file.
+inline constexpr const char* kOwnProgram = "/proc/self/exe";
+
 struct LaunchedRun {
   int num_ranks = 1;
   std::filesystem::path checkpoint;  // to restart from; "" for none

@@ -74,6 +74,7 @@ int halfback::cli::run_program(int argc, char** argv) {
   halfback::cli::add_compare_verb(app);
   halfback::cli::add_profile_verb(app);
   halfback::cli::add_generate_verb(app);
+  halfback::cli::add_study_verb(app);
   halfback::cli::add_config_options(app);
   const int exit_code = run(app, {argv + 1, argv + argc});
   if (!std::cout.flush() && exit_code == 0) {

@@ -3,16 +3,13 @@
 #include "cli/dry_run.h"
 #include "cli/joined_run.h"
 #include "cli/launch_options.h"
-#include "cli/options.h"
 #include "cli/places.h"
 #include "cli/report.h"
+#include "cli/run_options.h"
 #include "cli/status_line.h"
-#include "cli/tokenizer_option.h"
-#include "cli/training_options.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
-#include "halfback/checkpoint/checkpoint.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/launch/process_team.h"
 #include "halfback/train/progress.h"
@@ -25,7 +22,6 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -34,31 +30,15 @@ namespace halfback::cli {
 
 namespace {
 
-// Samples in one validation. A sequence has many targets, an image one.
-constexpr std::int64_t kDefaultSequences = 64;
-constexpr std::int64_t kDefaultImages = 1000;
-
 // The type of a checkpoint's values that is the same as in the checkpoint that the run begins with.
 constexpr const char* kInheritedDtype = "as-initial";
 
 struct Options {
-  Options() {
-    TrainingConfig& given = training.given;
-    given.num_steps = 200;
-    given.learning_rate.warmup_steps = 20;
-  }
-
-  TrainingOptions training;
-  ScheduleOptions schedule{.source = "1f1b-1"};
-  TokenizerOption tokenizer;
+  RunOptions run;
   LaunchOptions launch;
-  bool skips_verification = false;
-  std::optional<std::int64_t> evaluate_samples;
   std::string checkpoint;
-  std::string initial;
   std::string checkpoint_dtype = kInheritedDtype;
   bool resumes = false;
-  std::string augment;
   std::string report;
   bool is_dry_run = false;
   std::string cost_file;
@@ -72,12 +52,6 @@ extern "C" void request_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-std::int64_t num_evaluated(std::optional<std::int64_t> asked, const ModelConfig& model) {
-  const std::int64_t count =
-      asked.value_or(task_of(model) == Task::Classes ? kDefaultImages : kDefaultSequences);
-  return count == 0 ? std::numeric_limits<std::int64_t>::max() : count;
-}
-
 // Of several processes, the first one prints.
 bool is_front(const TrainingConfig& config) {
   return !config.processes || config.processes->is_first();
@@ -86,29 +60,16 @@ bool is_front(const TrainingConfig& config) {
 void print_note(const std::string& text) { std::cerr << fmt::format("note: {}\n", text); }
 
 // What the options say on their own.
-TrainingConfig config_of(const Options& options) {
-  const bool has_own_model = !options.resumes && options.initial.empty();
-  TrainingConfig config =
-      has_own_model ? options.training.config() : options.training.config_without_model();
-  config.schedule =
-      options.schedule.load_runnable({.channel_capacity = options.training.channel_capacity,
-                                      .verifies = !options.skips_verification});
-  config.pipeline.threads_per_rank = threads_of_rank(
-      config.pipeline.threads_per_rank, ranks_on_this_host(config.schedule->num_ranks()));
-  if (!options.augment.empty()) {
-    config.augmentation = parse_augmentation(options.augment);
-  }
+TrainingConfig config_of(Options& options) {
+  TrainingConfig config = options.run.config(options.resumes || !options.run.initial.empty());
   config.checkpoint = options.checkpoint;
-  config.initial = options.initial;
   config.checkpoint_dtype =
       chosen<std::optional<at::ScalarType>>("--checkpoint-dtype", options.checkpoint_dtype,
                                             {{kInheritedDtype, std::nullopt},
                                              {"float32", at::kFloat},
                                              {"bfloat16", at::kBFloat16},
                                              {"float16", at::kHalf}});
-  config.evaluate_samples = options.evaluate_samples.value_or(0);
   config.on_note = print_note;
-  check(config);
   const auto require = [](bool holds, const std::string& what) {
     if (!holds) {
       throw ConfigError(what);
@@ -117,13 +78,13 @@ TrainingConfig config_of(const Options& options) {
   require(!options.resumes || !options.checkpoint.empty(),
           "--resume needs --checkpoint DIR, the directory to resume from");
   require(
-      !options.resumes || options.initial.empty(),
+      !options.resumes || options.run.initial.empty(),
       "--resume and --initial are both given; a run resumes or starts from weights; leave one out");
   require_apart({.checkpoint = options.checkpoint,
                  .report = options.report,
                  .log_directory = options.launch.log_directory,
                  .data = config.data,
-                 .initial = options.initial});
+                 .initial = options.run.initial});
   require(options.cost_file.empty() || options.is_dry_run,
           "--cost-file is for --dry-run, which predicts a step from it");
   return config;
@@ -143,25 +104,12 @@ TrainingConfig completed(TrainingConfig config, Options& options) {
     }
     // Keeps the mini-batch, in as many micro-batches as this schedule has.
     const int num_parts = config.schedule->num_micro_batches;
-    std::optional<std::int64_t>& size = options.training.micro_batch_size;
+    std::optional<std::int64_t>& size = options.run.training.micro_batch_size;
     if (!size && state.samples_per_step % num_parts == 0) {
       size = state.samples_per_step / num_parts;
     }
   }
-  // A checkpoint knows its model, so sizes need not be given again.
-  const std::filesystem::path source =
-      config.resumes_from ? config.resumes_from->directory : config.initial;
-  if (!source.empty()) {
-    const ModelConfig found = load_config(source);
-    options.training.take_model(
-        options.training.model(config.has_new_head ? with_new_head(found, found) : found), config);
-  }
-  config.evaluate_samples = num_evaluated(options.evaluate_samples, config.model);
-  options.tokenizer.apply(
-      config, {.checkpoint = source,
-               .vocabulary = source.empty() ? options.training.given_size("vocabulary")
-                                            : std::optional(num_outcomes(config.model))});
-  options.training.note_model(config.model);
+  options.run.complete(config);
   return config;
 }
 
@@ -295,8 +243,8 @@ int train(Options& options, const CLI::App& verb, TrainingConfig config) {
 // Returns the exit code.
 int run(Options& options, const CLI::App& verb) {
   if (options.resumes && detect_world().restart > 0) {
-    options.initial.clear();  // the first start has used it
-    options.training.given.has_new_head = false;
+    options.run.initial.clear();  // the first start has used it
+    options.run.training.given.has_new_head = false;
   }
   TrainingConfig config = config_of(options);
   const LaunchedRun run{.num_ranks = config.schedule->num_ranks(),
@@ -341,41 +289,14 @@ int run(Options& options, const CLI::App& verb) {
 void add_train_verb(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("train", "Train a model over pipeline stages");
   const auto options = std::make_shared<Options>();
-  TrainingConfig& given = options->training.given;
-  add_option(*verb, "--data", given.data, "PATH",
-             "Text file; for resnet and mlp, directory of images in the IDX format, like MNIST")
-      ->required();
-  options->tokenizer.add_to(*verb);
-  options->schedule.add_to(*verb, "--schedule,--scheme");
-  verb->add_flag("--no-verify", options->skips_verification,
-                 "Skip the verification of the schedule");
-  add_option(*verb, "--augment", options->augment, "LIST",
-             "How training images are changed at random: none, or some of crop,flip,jitter (all of "
-             "them for --local-loss infonce, else none)");
-  add_option(*verb, "--steps", given.num_steps, "N", "Optimizer steps");
-  add_option(*verb, "--warmup", given.learning_rate.warmup_steps, "N",
-             "Steps until the learning rate reaches its peak");
-  add_option(*verb, "--learning-rate-floor", given.learning_rate.floor_fraction, "X",
-             "Final learning rate as a fraction of the peak");
-  add_option(*verb, "--evaluate-every", given.evaluate_every, "N",
-             "Steps between validations; 0: never, and all of a text trains");
-  add_option(*verb, "--evaluate-samples", options->evaluate_samples, "N",
-             fmt::format("Samples per validation ({}; images: {}); 0: all", kDefaultSequences,
-                         kDefaultImages));
-  add_option(
-      *verb, "--validation-fraction", given.validation_fraction, "X",
-      "Fraction of the text, at its end, that is kept for validation; images have a test set");
+  TrainingConfig& given = options->run.training.given;
+  options->run.add_to(*verb);
   add_option(*verb, "--checkpoint", options->checkpoint, "DIR",
              "Directory for the checkpoint, written at the end");
   add_option(*verb, "--checkpoint-every", given.checkpoint_every, "N",
              "Steps between checkpoints; 0: only at the end");
   add_option(*verb, "--keep", given.keep, "N",
              "Checkpoints to keep: the newest in DIR, older ones in DIR.step-200 and so on");
-  add_option(*verb, "--initial", options->initial, "DIR",
-             "Checkpoint whose parameters the run starts from");
-  verb->add_flag("--new-head", given.has_new_head,
-                 "Start with a new head on the checkpoint of --initial: for an encoder without a "
-                 "head, or for other --classes");
   add_option(*verb, "--checkpoint-dtype", options->checkpoint_dtype, "TYPE",
              "Type of the values in a checkpoint: float32, bfloat16, float16, or as-initial (the "
              "type in the checkpoint that the run starts from); resuming is exact with any");
@@ -387,7 +308,6 @@ void add_train_verb(CLI::App& app) {
                  "Print the placement, memory and time of the run without running it");
   add_option(*verb, "--cost-file", options->cost_file, "FILE",
              "Stage times for --dry-run, as profile writes them (measured)");
-  options->training.add_to(*verb);
   options->launch.add_to(*verb);
   verb->footer(
       "Example: halfback train --data text.txt --ranks 2 --schedule 1f1b-1 --two-stage on "

@@ -18,5 +18,6 @@ void add_train_verb(CLI::App& app);
 void add_compare_verb(CLI::App& app);
 void add_profile_verb(CLI::App& app);
 void add_generate_verb(CLI::App& app);
+void add_study_verb(CLI::App& app);
 
 }  // namespace halfback::cli

@@ -48,6 +48,12 @@ class FileError : public Error {
   using Error::Error;
 };
 
+// A loss or a norm is not finite any more.
+class DivergedError : public Error {
+ public:
+  using Error::Error;
+};
+
 // A peer is gone or a deadline has passed.
 class TransportError : public Error {
  public:

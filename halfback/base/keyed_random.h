@@ -31,6 +31,8 @@ enum class Purpose : std::uint64_t {
   ReplayStage,       // that trains; key: seed, number of the tick
   ImageView,         // an augmented image; key: seed, part of the data, epoch, image, view
   ImageViewNumber,   // that shapes a view; key: that of the view, which number
+  SobolDigit,        // flipped by scrambling; key: seed, dimension, place, digits in front
+  Resample,          // which value a resample takes; key: seed, resample, place
 };
 
 // Returns 64 well-mixed bits of purpose and key. Another order or length of the key gives other

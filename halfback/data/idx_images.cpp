@@ -136,6 +136,19 @@ void IdxImages::measure_pixels(const std::filesystem::path& directory) {
   }
 }
 
+void IdxImages::take_first(const IdxImagesOptions& options) {
+  const std::int64_t count = options.num_train_images;
+  if (count < 0 || count > train_.num_images) {
+    throw ConfigError(fmt::format("--training-images is {}; {} has {}; expected as many at most",
+                                  count, options.directory, train_.num_images));
+  }
+  if (count > 0) {
+    train_.num_images = count;
+    train_.pixels.resize(static_cast<std::size_t>(count * train_.height * train_.width));
+    train_.labels.resize(static_cast<std::size_t>(count));
+  }
+}
+
 void IdxImages::randomize_labels() {
   const auto num_classes = static_cast<std::uint64_t>(num_classes_);
   for (std::size_t image = 0; image < train_.labels.size(); ++image) {
@@ -148,12 +161,14 @@ IdxImages::IdxImages(const IdxImagesOptions& options)
     : seed_(options.seed),
       augmentation_(options.augmentation),
       num_views_(options.num_views),
+      has_random_labels_(options.has_random_labels),
       train_(read_set(options.directory, "train")),
       test_(read_set(options.directory, "t10k")),
       num_classes_(largest_label(train_.labels) + 1) {
   check_fit(options.directory);
+  take_first(options);
   measure_pixels(options.directory);
-  if (options.has_random_labels) {
+  if (has_random_labels_) {
     randomize_labels();
   }
 }
@@ -217,12 +232,13 @@ MicroBatch IdxImages::train_batch(std::int64_t position, std::int64_t num_images
 }
 
 MicroBatch IdxImages::validation_batch(std::int64_t index, std::int64_t num_images) const {
-  HALFBACK_CHECK(index >= 0 && num_images >= 0 && index <= test_.num_images &&
-                     num_images <= test_.num_images - index,
-                 fmt::format("images {} to {} of {}", index, index + num_images, test_.num_images));
+  const std::int64_t count = num_validation_samples();
+  HALFBACK_CHECK(index >= 0 && num_images >= 0 && index <= count && num_images <= count - index,
+                 fmt::format("images {} to {} of {}", index, index + num_images, count));
   MicroBatch batch = empty_batch(num_images);
   for (std::int64_t row = 0; row < num_images; ++row) {
-    fill(batch, row, {.part = Part::Test, .image = index + row});
+    fill(batch, row,
+         {.part = has_random_labels_ ? Part::Training : Part::Test, .image = index + row});
   }
   return batch;
 }

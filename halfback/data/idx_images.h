@@ -27,9 +27,10 @@ struct IdxImagesOptions {
   std::uint64_t seed = 0;
   // Gives every training image a label drawn by (seed, image), which a model can only memorize:
   // Zhang et al., "Understanding deep learning requires rethinking generalization",
-  // arXiv:1611.03530. Test images keep their labels.
+  // arXiv:1611.03530. Validation samples are then the training images: how many it has memorized.
   bool has_random_labels = false;
-  Augmentation augmentation = {};  // of training images
+  std::int64_t num_train_images = 0;  // the first of the training set; 0: all
+  Augmentation augmentation = {};     // of training images
   // With 2, an image is two augmented views, also of the test set, and a batch of N images has 2N
   // rows: the first views of all, then the second views.
   std::int64_t num_views = 1;
@@ -39,11 +40,12 @@ struct IdxImagesOptions {
 class IdxImages final : public Dataset {
  public:
   // Throws FileError for a file that is missing, cannot be read or is not an IDX file, for
-  // different numbers of images and labels, and for sets that do not fit each other.
+  // different numbers of images and labels, and for sets that do not fit each other; ConfigError
+  // for more training images than there are.
   explicit IdxImages(const IdxImagesOptions& options);
 
   std::int64_t num_train_images() const { return train_.num_images; }
-  std::int64_t num_validation_samples() const override { return test_.num_images; }
+  std::int64_t num_validation_samples() const override { return validation_set().num_images; }
   DataIdentity identity() const override;
   std::int64_t height() const { return train_.height; }
   std::int64_t width() const { return train_.width; }
@@ -56,7 +58,7 @@ class IdxImages final : public Dataset {
   // Inputs [N, 1, H, W] float32, targets [N], labels from 0. A batch may span two epochs. With two
   // views, 2N in place of N.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_images) const override;
-  // Samples of the test images.
+  // Samples of the test images, or of the training images if their labels are random.
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_images) const override;
 
  private:
@@ -70,7 +72,9 @@ class IdxImages final : public Dataset {
   static Set read_set(const std::filesystem::path& directory, const std::string& prefix);
   void check_fit(const std::filesystem::path& directory) const;
   void measure_pixels(const std::filesystem::path& directory);
+  void take_first(const IdxImagesOptions& options);
   void randomize_labels();
+  const Set& validation_set() const { return has_random_labels_ ? train_ : test_; }
   enum class Part : std::uint64_t { Training, Test };
   // An image, the epoch in which it comes, and which of its views.
   struct View {
@@ -87,6 +91,7 @@ class IdxImages final : public Dataset {
   std::uint64_t seed_;
   Augmentation augmentation_;
   std::int64_t num_views_;
+  bool has_random_labels_;
   Set train_;
   Set test_;
   std::int64_t num_classes_ = 0;

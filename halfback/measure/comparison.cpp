@@ -29,6 +29,14 @@ namespace halfback {
 
 namespace {
 
+// False if any backward is whole. Where several gradients pass a stage, there is none even without
+// two_stage.
+bool is_split(const Schedule& schedule) {
+  return std::ranges::none_of(schedule.ranks, [](const std::vector<Action>& list) {
+    return std::ranges::find(list, ActionKind::Backward, &Action::kind) != list.end();
+  });
+}
+
 // One schedule under test, with all its measurements.
 struct Candidate {
   RunnableSchedule schedule;
@@ -146,7 +154,7 @@ class Comparison {
     return {.schedule = one.schedule->name,
             .num_ranks = one.schedule->num_ranks(),
             .num_micro_batches = one.schedule->num_micro_batches,
-            .two_stage = is_two_stage(*one.schedule),
+            .two_stage = is_split(*one.schedule),
             .is_emulated = is_emulated_,
             .step_seconds = seconds,
             .spread_seconds = quartile_spread(one.step_seconds),

@@ -33,8 +33,8 @@ bool has_reductions(const Schedule& schedule) {
 }
 
 bool is_two_stage(const Schedule& schedule) {
-  return !any_action(schedule,
-                     [](const Action& action) { return action.kind == ActionKind::Backward; });
+  return any_action(schedule,
+                    [](const Action& action) { return action.kind == ActionKind::BackwardInput; });
 }
 
 bool has_updates(const Schedule& schedule) {

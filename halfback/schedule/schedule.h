@@ -50,7 +50,7 @@ bool has_messages(const Schedule& schedule);
 // True when some list holds a ReduceGradient.
 bool has_reductions(const Schedule& schedule);
 
-// True when every backward is split into I and W: no list holds a B.
+// True when some list holds a BackwardInput.
 bool is_two_stage(const Schedule& schedule);
 
 // True when some list holds an Update: then stages are updated there, else after all lists.

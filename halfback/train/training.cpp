@@ -357,7 +357,7 @@ void Training::require_converging(std::int64_t step, const StepResult& result) {
   if (writer_) {
     writer_->finish();
   }
-  throw Error(fmt::format(
+  throw DivergedError(fmt::format(
       "training: step {}: loss {}, gradient norm {}; the run has diverged; use a smaller "
       "--learning-rate, a longer --warmup or --clip{}; {}",
       step, result.loss, result.gradient_norm,

@@ -42,8 +42,9 @@ class Training {
 
   // Trains to the last step, or until `stop` becomes true in any process, which ends the run after
   // the steps that were begun. Calls on_step after every step, in order. Checkpoints are written
-  // while training continues; run() waits for the final one in both cases. Throws Error if the loss
-  // is not finite, and FileError at the end of the step in which a checkpoint could not be written.
+  // while training continues; run() waits for the final one in both cases. Throws DivergedError if
+  // the loss is not finite, and FileError at the end of the step in which a checkpoint could not be
+  // written.
   TrainingOutcome run(const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& stop);
 

@@ -41,6 +41,10 @@ struct TrainingConfig {
   std::string data;  // a text file, or a directory of images
   // Of training images; unless given, all of it for the contrastive loss, and else none.
   std::optional<Augmentation> augmentation;
+  // Of images: labels that can only be memorized, on which validations measure the fit; and how
+  // many of the training set, 0 for all.
+  bool has_random_labels = false;
+  std::int64_t num_train_images = 0;
   TokenizerPointer tokenizer = byte_tokenizer();
   std::int64_t micro_batch_size = 4;  // samples; more take more memory and fewer, larger products
   std::int64_t num_steps = 100;

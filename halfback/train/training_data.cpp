@@ -22,6 +22,8 @@ std::unique_ptr<Dataset> open_images(const TrainingConfig& config) {
   auto images =
       std::make_unique<IdxImages>(IdxImagesOptions{.directory = config.data,
                                                    .seed = config.seed(),
+                                                   .has_random_labels = config.has_random_labels,
+                                                   .num_train_images = config.num_train_images,
                                                    .augmentation = augmentation_of(config),
                                                    .num_views = compares_views(config) ? 2 : 1});
   const std::vector<std::int64_t> wanted = input_shape(config.model, 1);
@@ -54,6 +56,12 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
   if (config.augmentation && config.augmentation->is_any()) {
     throw ConfigError(fmt::format("--augment {} changes images, and {} reads text; leave it out",
                                   to_string(*config.augmentation), model_name(config.model)));
+  }
+  if (config.has_random_labels || config.num_train_images != 0) {
+    throw ConfigError(fmt::format(
+        "--random-labels and --training-images are for images, and {} reads text; leave "
+        "them out",
+        model_name(config.model)));
   }
   const Tokenizer& tokenizer = *config.tokenizer;
   const bool is_bytes = tokenizer.files().empty();

@@ -85,6 +85,12 @@ class IdxImagesTest : public testing::Test {
                       .has_random_labels = has_random_labels});
   }
 
+  IdxImages first(std::int64_t count) const {
+    return IdxImages({.directory = directory_.path().string(),
+                      .has_random_labels = true,
+                      .num_train_images = count});
+  }
+
   std::string refusal() const {
     return text_of_thrown<FileError>([this] { read(); });
   }
@@ -183,8 +189,28 @@ TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
   EXPECT_NE(by_image(data, 0), by_image(read(), 0));
   EXPECT_NE(by_image(data, 0), by_image(read(2, true), 0));
   EXPECT_LT(data.train_batch(0, kTrain).targets.max().item<std::int64_t>(), 3);
-  EXPECT_TRUE(
-      data.validation_batch(0, kTest).targets.equal(read().validation_batch(0, kTest).targets));
+  // Validations are of the same images, in their order.
+  ASSERT_EQ(data.num_validation_samples(), kTrain);
+  const MicroBatch validation = data.validation_batch(0, kTrain);
+  std::vector<std::int64_t> labels(kTrain);
+  for (std::int64_t image = 0; image < kTrain; ++image) {
+    EXPECT_EQ(images_of(data, validation)[static_cast<std::size_t>(image)], image);
+    labels[static_cast<std::size_t>(image)] = validation.targets[image].item<std::int64_t>();
+  }
+  EXPECT_EQ(labels, by_image(data, 0));
+}
+
+TEST_F(IdxImagesTest, TakesTheFirstTrainingImages) {
+  const IdxImages data = first(3);
+  EXPECT_EQ(data.num_train_images(), 3);
+  EXPECT_EQ(data.num_validation_samples(), 3);
+  std::vector<std::int64_t> images = images_of(data, data.train_batch(0, 3));
+  std::sort(images.begin(), images.end());
+  EXPECT_EQ(images, (std::vector<std::int64_t>{0, 1, 2}));
+  EXPECT_EQ(data.num_classes(), 3) << "of all images";
+  EXPECT_NE(data.identity(), first(0).identity());
+  EXPECT_TRUE(contains(text_of_thrown<ConfigError>([&] { first(kTrain + 1); }),
+                       "expected as many at most"));
 }
 
 // Row `image` of a batch of `num_images` in view `number`.

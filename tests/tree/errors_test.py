@@ -47,6 +47,7 @@ AREAS = {
     "halfback/checkpoint": "Checkpoints",
     "halfback/train": "Training",
     "halfback/measure": "Measuring",
+    "halfback/study": "Studies",
     "halfback/transport": "Several processes",
 }
 # What takes a second machine that does not answer.

@@ -28,11 +28,12 @@ ARROWS = {
     "engine": "layers kernels data group transport schedule timeline base",
     "checkpoint": "engine models layers data transport base",
     "train": "checkpoint engine models data transport schedule timeline base",
-    "measure": "train checkpoint engine layers models data simulate timeline schedule base",
+    "study": "base",
+    "measure": "study train checkpoint engine layers models data simulate timeline schedule base",
 }
 ARROWS = {folder: set(targets.split()) for folder, targets in ARROWS.items()}
 ARROWS["cli"] = set(ARROWS)
-TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "plan"}
+TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "plan", "study"}
 TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 WHOLE_TORCH = {"torch/torch.h", "torch/nn.h"}  # half a minute a file
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)')

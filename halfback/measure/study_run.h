@@ -1,0 +1,28 @@
+// One run of a study: it trains, and says what came of it.
+#pragma once
+
+#include "halfback/study/study_file.h"
+#include "halfback/train/training_config.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace halfback {
+
+// Trains to the target, to the last step or until the run diverges, and returns its row:
+//
+//   status                complete (reached the target, or the last step if there is no target),
+//                         incomplete (it did not) or infeasible (it diverged)
+//   steps                 that were done, and seconds that they took
+//   step_seconds          their median
+//   samples_per_step
+//   loss                  of the last step
+//   validation_loss       of the last validation, if any; so is validation_accuracy
+//   curve                 {"step", "loss", "validation_loss", "validation_accuracy"}: lists with an
+//                         entry for each validation; "loss" is the mean since the one before
+//   sent_up, sent_down    bytes of messages in a step to a rank above or below
+//   activation_bytes      of each rank, the most of all steps
+//
+// What is not finite is null. Throws what Training throws.
+nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& target);
+
+}  // namespace halfback

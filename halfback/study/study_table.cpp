@@ -1,0 +1,228 @@
+#include "halfback/study/study_table.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kTrialAxis = "trial";
+
+// The rows of one line, by seed.
+struct Group {
+  std::vector<Setting> place;
+  std::map<std::string, std::vector<const Json*>> seeds;
+};
+
+// Splits the place of a row: what names its line, and its seed. What trials draw comes last.
+void find_place(const Json& row, std::vector<Setting>& line, std::string& seed) {
+  for (const Json& entry : row.at("place")) {
+    const auto name = entry.at(0).get<std::string>();
+    if (name == kTrialAxis) {
+      return;
+    }
+    if (name == kSeedAxis) {
+      seed = entry.at(1);
+    } else {
+      line.push_back({name, entry.at(1)});
+    }
+  }
+}
+
+std::vector<Json> by_run(std::vector<Json> rows) {
+  std::ranges::sort(rows, {}, [](const Json& row) { return row.at("run").get<int>(); });
+  return rows;
+}
+
+std::vector<Group> groups_of(const std::vector<Json>& rows) {
+  std::vector<Group> groups;
+  for (const Json& row : rows) {
+    std::vector<Setting> line;
+    std::string seed;
+    find_place(row, line, seed);
+    auto group = std::ranges::find(groups, line, &Group::place);
+    if (group == groups.end()) {
+      groups.push_back({.place = line, .seeds = {}});
+      group = groups.end() - 1;
+    }
+    group->seeds[seed].push_back(&row);
+  }
+  return groups;
+}
+
+std::optional<double> number(const Json& row, const char* name) {
+  const auto found = row.find(name);
+  return found != row.end() && found->is_number() ? std::optional(found->get<double>())
+                                                  : std::nullopt;
+}
+
+using Better = std::function<bool(double, double)>;
+
+// Of each seed the best trial that has the number.
+Summary over_seeds(const Group& group, const char* name, const Better& is_better, bool complete) {
+  std::vector<double> values;
+  for (const auto& [seed, rows] : group.seeds) {
+    std::optional<double> best;
+    for (const Json* row : rows) {
+      const std::optional<double> found = number(*row, name);
+      if (found && (!complete || row->at("status") == "complete") &&
+          (!best || is_better(*found, *best))) {
+        best = found;
+      }
+    }
+    if (best) {
+      values.push_back(*best);
+    }
+  }
+  return summarize(values, 0);
+}
+
+int num_with(const Group& group, const char* status) {
+  int count = 0;
+  for (const auto& [seed, rows] : group.seeds) {
+    count += static_cast<int>(
+        std::ranges::count_if(rows, [&](const Json* row) { return row->at("status") == status; }));
+  }
+  return count;
+}
+
+// "12.3 [11.9, 13.0]"; the brackets hold the interval of the median.
+std::string shown(const Summary& summary) {
+  if (summary.count == 0) {
+    return "";
+  }
+  return summary.count == 1 ? fmt::format("{:.4g}", summary.median)
+                            : fmt::format("{:.4g} [{:.4g}, {:.4g}]", summary.median,
+                                          summary.interval_low, summary.interval_high);
+}
+
+using Column = std::vector<std::string>;  // its title first
+
+bool is_empty(const Column& column) {
+  return std::all_of(column.begin() + 1, column.end(),
+                     [](const auto& cell) { return cell.empty(); });
+}
+
+std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
+  std::vector<Column> columns;
+  for (const Setting& axis : lines.front().place) {
+    columns.push_back({axis.option});
+  }
+  for (const char* title : {"n", "complete", "infeasible", "steps", "validation loss",
+                            "validation accuracy", "step ms"}) {
+    columns.push_back({title});
+  }
+  for (const StudyLine& line : lines) {
+    std::vector<std::string> cells;
+    for (const Setting& axis : line.place) {
+      cells.push_back(axis.value);
+    }
+    Summary milliseconds = line.step_seconds;
+    for (double* const value :
+         {&milliseconds.median, &milliseconds.interval_low, &milliseconds.interval_high}) {
+      *value *= 1e3;
+    }
+    const int count = line.num_complete + line.num_incomplete + line.num_infeasible;
+    for (std::string& cell : std::vector<std::string>{
+             std::to_string(count),
+             line.num_complete == count ? "" : std::to_string(line.num_complete),
+             line.num_infeasible == 0 ? "" : std::to_string(line.num_infeasible), shown(line.steps),
+             shown(line.validation_loss), shown(line.validation_accuracy), shown(milliseconds)}) {
+      cells.push_back(std::move(cell));
+    }
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      columns[i].push_back(cells[i]);
+    }
+  }
+  std::erase_if(columns, is_empty);
+  return columns;
+}
+
+// Quotes a cell that would not be one otherwise.
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) {
+    return text;
+  }
+  std::string quoted = "\"";
+  for (const char c : text) {
+    quoted += c == '"' ? "\"\"" : std::string(1, c);
+  }
+  return quoted + '"';
+}
+
+}  // namespace
+
+std::vector<StudyLine> lines_of(const std::vector<Json>& rows) {
+  const std::vector<Json> sorted = by_run(rows);
+  std::vector<StudyLine> lines;
+  for (const Group& group : groups_of(sorted)) {
+    lines.push_back(
+        {.place = group.place,
+         .num_complete = num_with(group, "complete"),
+         .num_incomplete = num_with(group, "incomplete"),
+         .num_infeasible = num_with(group, "infeasible"),
+         .steps = over_seeds(group, "steps", std::less<>(), true),
+         .validation_loss = over_seeds(group, "validation_loss", std::less<>(), false),
+         .validation_accuracy = over_seeds(group, "validation_accuracy", std::greater<>(), false),
+         .step_seconds = over_seeds(group, "step_seconds", std::less<>(), false)});
+  }
+  return lines;
+}
+
+std::string to_text(const std::vector<StudyLine>& lines) {
+  if (lines.empty()) {
+    return "no run has ended yet\n";
+  }
+  const std::vector<Column> columns = columns_of(lines);
+  std::string text;
+  for (std::size_t row = 0; row <= lines.size(); ++row) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const std::size_t width = std::ranges::max(columns[i], {}, &std::string::size).size();
+      const bool is_last = i + 1 == columns.size();
+      text += fmt::format("{:<{}}{}", columns[i][row], is_last ? 0 : width, is_last ? "" : "  ");
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += '\n';
+  }
+  return text;
+}
+
+std::string to_csv(const std::vector<Json>& rows) {
+  constexpr std::array kNumbers = {
+      "steps",    "seconds",         "step_seconds",        "samples_per_step",
+      "loss",     "validation_loss", "validation_accuracy", "sent_up",
+      "sent_down"};
+  std::string text = "run";
+  const std::vector<Json> sorted = by_run(rows);
+  if (!sorted.empty()) {
+    for (const Json& entry : sorted.front().at("place")) {
+      text += "," + csv_cell(entry.at(0));
+    }
+  }
+  text += fmt::format(",status,{}\n", fmt::join(kNumbers, ","));
+  for (const Json& row : sorted) {
+    text += row.at("run").dump();
+    for (const Json& entry : row.at("place")) {
+      text += "," + csv_cell(entry.at(1));
+    }
+    text += "," + row.at("status").get<std::string>();
+    for (const char* name : kNumbers) {
+      text += "," + (row.contains(name) && !row[name].is_null() ? row[name].dump() : "");
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace halfback

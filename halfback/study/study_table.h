@@ -1,0 +1,39 @@
+// What a study has found so far: a line for each combination of its grid, over seeds and trials.
+#pragma once
+
+#include "halfback/study/study_file.h"
+#include "halfback/study/summary.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+inline constexpr const char* kSeedAxis = "seed";
+
+struct StudyLine {
+  std::vector<Setting> place;  // without the seed and the trial
+  int num_complete = 0;
+  int num_incomplete = 0;
+  int num_infeasible = 0;
+  // Over the seeds. Of the trials of a seed, the one with the fewest steps or the least loss
+  // counts.
+  Summary steps;  // of runs that are complete
+  Summary validation_loss;
+  Summary validation_accuracy;
+  Summary step_seconds;
+};
+
+// Returns the lines in the order of the grid. Each row has its place under "place", as a list of
+// [name, label], beside what train_for_study() writes.
+std::vector<StudyLine> lines_of(const std::vector<nlohmann::json>& rows);
+
+// Returns a table for people; columns where all lines are empty are left out.
+std::string to_text(const std::vector<StudyLine>& lines);
+
+// Returns the rows with a column for each axis and number, sorted by run.
+std::string to_csv(const std::vector<nlohmann::json>& rows);
+
+}  // namespace halfback

@@ -1,0 +1,154 @@
+// The verb study, with the real binary: its runs are processes of it.
+#include "tests/support/process_training.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace halfback::testing {
+namespace {
+
+using Json = nlohmann::json;
+
+class StudyTest : public ProcessTrainingTest {
+ protected:
+  // Writes a study of two schemes by two seeds.
+  void file(const std::string& more = "", const std::string& run = "", int steps = 20) const {
+    spit(directory_ / "a.toml",
+         "[run]\ndata = \"" + path("text.txt") +
+             "\"\nlayers = 2\nwidth = 16\nheads = 2\nhidden = 24\nsequence = 16\nbatch-size = 4\n"
+             "micro-batches = 2\nranks = 2\nthreads = 1\nclip-scope = \"stage\"\n"
+             "evaluate-every = 5\nsteps = " +
+             std::to_string(steps) + "\n" + run +
+             "[grid]\nscheme = [\"backprop\", {name = \"layers\", scheme = \"greedy\"}]\n" +
+             "seed = [1, 2]\n" + more);
+  }
+
+  std::string study(const std::string& output, const std::string& more = "") const {
+    return "study " + path("a.toml") + " --output " + path(output) + " " + more;
+  }
+
+  // Returns the rows by run, without what depends on the clock.
+  std::map<int, Json> rows(const std::string& output) const {
+    std::map<int, Json> all;
+    std::istringstream lines(slurp(directory_ / output / "rows.jsonl"));
+    std::string line;
+    std::getline(lines, line);
+    while (std::getline(lines, line)) {
+      Json row = Json::parse(line);
+      row.erase("seconds");
+      row.erase("step_seconds");
+      const int run = row.at("run");
+      EXPECT_TRUE(all.emplace(run, row).second) << "twice: " << line;
+    }
+    return all;
+  }
+
+  static std::string refusal(const std::string& arguments) {
+    const CommandResult result = run_halfback(arguments + " 2>&1 >/dev/null");
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    return result.output;
+  }
+};
+
+TEST_F(StudyTest, RunsAllCombinationsAndMakesATable) {
+  file();
+  const std::string text = output_of(study("a"));
+  const std::map<int, Json> found = rows("a");
+  ASSERT_EQ(found.size(), 4U);
+  const Json& greedy = found.at(3);
+  EXPECT_EQ(greedy.at("place"), Json::parse(R"([["scheme", "layers"], ["seed", "2"]])"));
+  EXPECT_EQ(greedy.at("status"), "complete");
+  EXPECT_EQ(greedy.at("curve").at("step"), Json::array({5, 10, 15, 20}));
+  EXPECT_EQ(greedy.at("samples_per_step"), 4);
+  EXPECT_EQ(greedy.at("sent_down"), 0) << "no gradient crosses the cut";
+  EXPECT_GT(greedy.at("sent_up"), 0);
+  EXPECT_GT(found.at(0).at("sent_down"), 0);
+  EXPECT_LT(greedy.at("validation_loss"), greedy.at("curve").at("validation_loss").at(0));
+  EXPECT_TRUE(contains(text, "scheme    n  steps")) << text;
+  EXPECT_TRUE(contains(text, "\nbackprop  2  20 [20, 20]")) << text;
+  EXPECT_EQ(slurp(directory_ / "a" / "table.txt"), text.substr(0, text.find("\nrows: ")));
+  EXPECT_TRUE(contains(slurp(directory_ / "a" / "rows.csv"), "\n3,layers,2,complete,20,"));
+  // A run is what train does with the command of its row.
+  const std::string command = greedy.at("command");
+  EXPECT_EQ(command.substr(0, 15), "halfback train ");
+  output_of(command.substr(9) + " --report " + path("report"));
+  std::istringstream lines(slurp(directory_ / "report" / "metrics.jsonl"));
+  std::string last;
+  for (std::string line; std::getline(lines, line);) {
+    last = line;
+  }
+  EXPECT_EQ(Json::parse(last).at("validation_loss"), greedy.at("validation_loss"));
+  // Nothing is left to do.
+  EXPECT_EQ(output_of(study("a")), text);
+}
+
+TEST_F(StudyTest, KilledAtAnyMomentItContinuesToTheSameRows) {
+  file();
+  output_of(study("straight", "--jobs 2"));
+  std::mt19937 random(7);
+  int num_kills = 0;
+  while (num_kills < 10) {
+    RunningProcess run(command(study("killed", "--jobs 2")), {mark_.text()});
+    std::this_thread::sleep_for(std::chrono::milliseconds(50 + random() % 700));
+    run.send(SIGKILL);
+    if (run.wait() == 0) {
+      break;  // it was through
+    }
+    ++num_kills;
+  }
+  output_of(study("killed", "--jobs 2"));
+  EXPECT_EQ(rows("killed"), rows("straight")) << num_kills;
+}
+
+TEST_F(StudyTest, EndsRunsAtATargetAndSaysWhichDiverge) {
+  file("[target]\nvalidation-loss = 5\n", "learning-rate = 0.02\n");
+  output_of(study("a"));
+  for (const auto& [run, row] : rows("a")) {
+    EXPECT_EQ(row.at("status"), "complete");
+    EXPECT_LE(row.at("validation_loss"), 5.0);
+    EXPECT_LT(row.at("steps"), 20);
+  }
+  file("[target]\nvalidation-loss = 0.1\n");
+  output_of(study("b", "--only seed=1 --only scheme=layers"));
+  ASSERT_EQ(rows("b").size(), 1U);
+  EXPECT_EQ(rows("b").at(2).at("status"), "incomplete");
+  file("", "learning-rate = 1e30\noptimizer = \"sgd\"\nclip = 0\n");
+  output_of(study("c"));
+  EXPECT_EQ(rows("c").at(0).at("status"), "infeasible");
+  EXPECT_TRUE(contains(slurp(directory_ / "c" / "table.txt"), "infeasible"));
+}
+
+TEST_F(StudyTest, ASignalKeepsTheRowsSoFar) {
+  file("", "", 10000000);
+  RunningProcess run(command(study("a")), {mark_.text()});
+  while (mark_.processes().size() < 2) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  run.send(SIGINT);
+  EXPECT_EQ(run.wait(), 130) << run.text();
+  EXPECT_TRUE(contains(run.text(), "stopped; the same command continues")) << run.text();
+  EXPECT_TRUE(mark_.processes().empty());
+}
+
+TEST_F(StudyTest, RefusesBeforeTheFirstRun) {
+  file("", "lerning-rate = 1\n");
+  EXPECT_TRUE(contains(refusal(study("a")),
+                       "a.toml: run 0 (scheme backprop, seed 1): unknown option "
+                       "'lerning-rate' of train (did you mean "
+                       "learning-rate?)"));
+  file("", "clip = -1\n");
+  EXPECT_TRUE(contains(refusal(study("a")), "--clip is -1; expected 0 or more"));
+  file("", "micro-batch-size = 1\n");
+  EXPECT_TRUE(contains(refusal(study("a")), "--batch-size and --micro-batch-size are both given"));
+  file();
+  EXPECT_TRUE(contains(refusal(study("a", "--only seed=3")), "--only seed=3: no run of the study"));
+  EXPECT_TRUE(contains(refusal(study("a", "--run 4")), "--run is 4; expected 0 to 3"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
+  const std::string plan = output_of(study("a", "--dry-run"));
+  EXPECT_TRUE(contains(plan, "4 runs\nrun 0 (scheme backprop, seed 1)\n  halfback train --data="));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
+}
+
+}  // namespace
+}  // namespace halfback::testing
