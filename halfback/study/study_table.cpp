@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -61,10 +62,12 @@ std::vector<Group> groups_of(const std::vector<Json>& rows) {
   return groups;
 }
 
+// What is not finite is no number, as on disk.
 std::optional<double> number(const Json& row, const char* name) {
   const auto found = row.find(name);
-  return found != row.end() && found->is_number() ? std::optional(found->get<double>())
-                                                  : std::nullopt;
+  return found != row.end() && found->is_number() && std::isfinite(found->get<double>())
+             ? std::optional(found->get<double>())
+             : std::nullopt;
 }
 
 using Better = std::function<bool(double, double)>;
@@ -218,7 +221,7 @@ std::string to_csv(const std::vector<Json>& rows) {
     }
     text += "," + row.at("status").get<std::string>();
     for (const char* name : kNumbers) {
-      text += "," + (row.contains(name) && !row[name].is_null() ? row[name].dump() : "");
+      text += "," + (number(row, name) ? row[name].dump() : "");
     }
     text += '\n';
   }

@@ -74,6 +74,7 @@ def main(arguments):
         (folder / "hb").write_text(f'#!/bin/sh\nexec "{halfback}" "$@"\n')
         (folder / "hb").chmod(0o755)
         (folder / "LICENSE").write_bytes((readme.parent / "LICENSE").read_bytes())
+        (folder / "studies").symlink_to(readme.parent / "studies")
         for kind, command in commands_of(text):
             if command not in NOT_RUN:
                 outputs[command] = run(kind, command, folder)
