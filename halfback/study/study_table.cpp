@@ -126,6 +126,11 @@ std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
                             "validation accuracy", "step ms"}) {
     columns.push_back({title});
   }
+  const auto count_of = [](const StudyLine& line) {
+    return line.num_complete + line.num_incomplete + line.num_infeasible;
+  };
+  const bool are_complete = std::ranges::all_of(
+      lines, [&](const StudyLine& line) { return line.num_complete == count_of(line); });
   for (const StudyLine& line : lines) {
     std::vector<std::string> cells;
     for (const Setting& axis : line.place) {
@@ -136,11 +141,9 @@ std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
          {&milliseconds.median, &milliseconds.interval_low, &milliseconds.interval_high}) {
       *value *= 1e3;
     }
-    const int count = line.num_complete + line.num_incomplete + line.num_infeasible;
     for (std::string& cell : std::vector<std::string>{
-             std::to_string(count),
-             line.num_complete == count ? "" : std::to_string(line.num_complete),
-             line.num_infeasible == 0 ? "" : std::to_string(line.num_infeasible), shown(line.steps),
+             std::to_string(count_of(line)), are_complete ? "" : std::to_string(line.num_complete),
+             are_complete ? "" : std::to_string(line.num_infeasible), shown(line.steps),
              shown(line.validation_loss), shown(line.validation_accuracy), shown(milliseconds)}) {
       cells.push_back(std::move(cell));
     }

@@ -79,7 +79,7 @@ TEST_F(ProfileTest, BytesAreThoseOfTheRun) {
 
 TEST_F(ProfileTest, SimulateTakesLossesInsideTheModel) {
   const std::string text =
-      output_of(profile("--ranks 4 --losses 1:0,2:1,3:2 --local-head mlp-1"
+      output_of(profile("--ranks 4 --losses 1:0,2:1,3:2 --local-head shared"
                         " --output " +
                         path("costs.json")));
   EXPECT_TRUE(contains(text, "own loss's I ms")) << text;

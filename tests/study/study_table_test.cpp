@@ -49,10 +49,9 @@ TEST(StudyTableTest, ALineIsForAllSeeds) {
 TEST(StudyTableTest, TheTableLeavesOutWhatNoLineHas) {
   EXPECT_EQ(
       to_text(lines_of(rows())),
-      "scheme       n  complete  infeasible  steps          validation loss   step ms\n"
-      "backprop     2                        35 [30, 40]    1.25 [1, 1.5]     12.5 [12.5, 12.5]\n"
-      "greedy, all  2  0         1                          2                 12.5 [12.5, "
-      "12.5]\n");
+      "scheme       n  complete  infeasible  steps        validation loss  step ms\n"
+      "backprop     2  2         0           35 [30, 40]  1.25 [1, 1.5]    12.5 [12.5, 12.5]\n"
+      "greedy, all  2  0         1                        2                12.5 [12.5, 12.5]\n");
   EXPECT_EQ(to_text({}), "no run has ended yet\n");
 }
 
