@@ -7,8 +7,6 @@ const PLOT = {left: 54, right: 14, top: 12, bottom: 26, height: 200};
 const midOf = point => (point[FIRST] + point[LAST]) / 2;
 const isNumber = point => point[MEAN] !== null;
 const stepsOf = point => point[FIRST] === point[LAST] ? `step ${point[FIRST]}` : `steps ${point[FIRST]} to ${point[LAST]}`;
-const make = (tag, content, attributes) =>
-  `<${tag} ${Object.entries(attributes).map(([name, value]) => `${name}="${value}"`).join(" ")}>${content}</${tag}>`;
 
 const charts = (data.charts || []).filter(chart => chart.curves.length);
 for (const chart of charts) {
@@ -19,24 +17,6 @@ for (const chart of charts) {
 }
 const steps = charts.flatMap(chart => chart.curves.flatMap(curve => [curve.points[0][FIRST], curve.points.at(-1)[LAST]]));
 const firstStep = Math.min(...steps), lastStep = Math.max(...steps);
-
-function tidyStep(length, count, least) {
-  const rough = Math.max(length / count, least || 0), power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 5, 10].map(n => n * power).find(n => n >= rough * (1 - 1e-9));
-}
-const multiples = (step, begin, end) => {
-  const all = [];
-  for (let i = Math.ceil(begin / step - 1e-9); i * step <= end + 1e-9 * step; ++i) all.push(+(i * step).toPrecision(12));
-  return all;
-};
-
-// Returns how all labels of an axis are written, given its largest number.
-function writerOf(most) {
-  if (most >= 1e6) return value => value ? +(value / 1e6).toPrecision(6) + "M" : "0";
-  if (most >= 1e4) return value => value ? +(value / 1e3).toPrecision(6) + "k" : "0";
-  if (most < 1e-2) return value => value ? (+value.toPrecision(6)).toExponential() : "0";
-  return value => String(+value.toPrecision(6));
-}
 
 // The first and the last step have labels, tidy ones between them where there is room.
 function stepTicks(room) {

@@ -1,5 +1,6 @@
 #include "halfback/timeline/report/report.h"
 
+#include "halfback/base/page/page.h"
 #include "halfback/schedule/action.h"
 #include "halfback/timeline/report/colors.h"
 #include "halfback/timeline/report/page.h"
@@ -79,16 +80,7 @@ nlohmann::json to_json(const Report& report) {
   return page;
 }
 
-std::string to_html(const Report& report) {
-  // Inside a script element, only its end tag could end it early.
-  std::string data = to_json(report).dump();
-  for (std::size_t at = 0; (at = data.find("</", at)) != std::string::npos;) {
-    data.replace(at, 2, "<\\/");
-  }
-  std::string page(kReportPage);
-  constexpr std::string_view kPlace = "{{data}}";
-  return page.replace(page.find(kPlace), kPlace.size(), data);
-}
+std::string to_html(const Report& report) { return with_data(kReportPage, to_json(report)); }
 
 std::vector<std::vector<MemoryPoint>> memory_curves(
     const Timeline& timeline, const std::vector<std::vector<std::int64_t>>& held) {
