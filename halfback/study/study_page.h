@@ -1,0 +1,18 @@
+// The page of a study: curves, the cost of the result, steps over the batch size, and a table, of
+// the runs that its reader chooses. It is one HTML file, needs no network, and computes medians and
+// fronts itself, from the rows alone.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+#include <vector>
+
+namespace halfback {
+
+// Returns the page. Its script element with the id "data" holds {"title", "rows"}. A row is one of
+// StudyRows; if all complete ones have "flops" or "ideal_seconds" (of the whole run), the cost is
+// in these rather than in steps times samples and in seconds.
+std::string study_page(const std::string& title, const std::vector<nlohmann::json>& rows);
+
+}  // namespace halfback

@@ -1,0 +1,12 @@
+// Prints the page of a study, for tests/python/study_page.py: study_page_program ROWS TITLE.
+#include "halfback/study/rows.h"
+#include "halfback/study/study_page.h"
+
+#include <iostream>
+
+int main(int count, char** arguments) {
+  if (count != 3) {
+    return 2;
+  }
+  std::cout << halfback::study_page(arguments[2], halfback::load_rows(arguments[1]));
+}
