@@ -194,4 +194,13 @@ SavedBytes Attention::saved_bytes(const Shape& input_shape, std::int64_t element
           .gradients = (rows * 2 * channels + channels) * element_bytes};
 }
 
+Flops Attention::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  const std::int64_t attended = options_.num_heads * options_.head_size;
+  Flops flops = product_flops(rows, channels, num_packed_heads() * options_.head_size + attended);
+  flops += attention_flops(rows, input_shape[1], attended);
+  return flops;
+}
+
 }  // namespace halfback

@@ -41,6 +41,7 @@ class Attention : public OneTensorLayer {
   at::Tensor backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
 
  private:
   at::Tensor extend(const at::Tensor& input, Carry& carry);

@@ -70,4 +70,9 @@ SavedBytes ClassifierHead::saved_bytes(const Shape& input_shape, std::int64_t el
   return {.until_weight = rows * (options_.num_channels + options_.num_classes) * element_bytes};
 }
 
+Flops ClassifierHead::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  return product_flops(numel(input_shape) / channels, channels, options_.num_classes);
+}
+
 }  // namespace halfback

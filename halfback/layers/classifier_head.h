@@ -29,6 +29,7 @@ class ClassifierHead : public LossLayer {
   at::Tensor backward_input(double scale, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
 
   // Returns the logits [M, K].
   at::Tensor logits(const at::Tensor& input) const;

@@ -60,4 +60,9 @@ SavedBytes ContrastiveLoss::saved_bytes(const Shape& input_shape,
   return {.until_input = (numel(input_shape) + rows + rows * rows) * element_bytes};
 }
 
+Flops ContrastiveLoss::flops(const Shape& input_shape) const {
+  const std::int64_t each = 2 * input_shape[0] * numel(input_shape);
+  return {.forward = each, .input = each};
+}
+
 }  // namespace halfback

@@ -38,6 +38,7 @@ class ContrastiveLoss final : public LossLayer {
   at::Tensor backward_input(double scale, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> /*saved*/) override {}
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
 
  private:
   double temperature_;

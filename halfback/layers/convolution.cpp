@@ -124,6 +124,14 @@ SavedBytes Convolution::saved_bytes(const Shape& input_shape, std::int64_t eleme
           .gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
+Flops Convolution::flops(const Shape& input_shape) const {
+  const std::int64_t places = numel(output_shape(input_shape)) / options_.num_outputs;
+  Flops flops =
+      product_flops(places, numel(weight_.shape) / options_.num_outputs, options_.num_outputs);
+  flops.input = options_.has_data_input ? 0 : flops.input;
+  return flops;
+}
+
 Shape Convolution::output_shape(const Shape& input_shape) const {
   Shape shape = {input_shape[0], options_.num_outputs};
   for (std::size_t i = 2; i < input_shape.size(); ++i) {

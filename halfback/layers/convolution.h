@@ -37,6 +37,7 @@ class Convolution : public OneTensorLayer {
   // Computes one product for each run of micro-batches with images of one size.
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
   Shape output_shape(const Shape& input_shape) const override;
 
  private:

@@ -94,4 +94,10 @@ SavedBytes FeedForward::saved_bytes(const Shape& input_shape, std::int64_t eleme
           .gradients = (rows * (2 * channels + options_.hidden) + channels) * element_bytes};
 }
 
+Flops FeedForward::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  return product_flops(rows, channels, 3 * options_.hidden);  // gate and up, then down
+}
+
 }  // namespace halfback

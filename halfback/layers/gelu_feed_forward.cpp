@@ -66,4 +66,10 @@ SavedBytes GeluFeedForward::saved_bytes(const Shape& input_shape,
   return {.until_weight = rows * row, .gradients = rows * row};
 }
 
+Flops GeluFeedForward::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  return product_flops(rows, channels, 2 * options_.hidden);  // there and back
+}
+
 }  // namespace halfback

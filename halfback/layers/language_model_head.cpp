@@ -78,4 +78,9 @@ SavedBytes LanguageModelHead::saved_bytes(const Shape& input_shape,
           .gradients = (rows + 1) * channels * element_bytes};
 }
 
+Flops LanguageModelHead::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  return product_flops(numel(input_shape) / channels, channels, options_.vocabulary);
+}
+
 }  // namespace halfback

@@ -34,6 +34,7 @@ class LanguageModelHead : public LossLayer {
   std::int64_t num_correct(const Saved& saved) const override;
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
   Parameter* output_matrix() override { return &weight_; }
 
   // Returns the logits [N, T, V] of activations [N, T, C].

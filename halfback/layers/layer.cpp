@@ -23,8 +23,9 @@ Tensors OneTensorLayer::backward_input(Tensors grad_outputs, Saved& saved, const
 
 Described OneTensorLayer::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
   const SavedBytes bytes = saved_bytes(shapes.front(), element_bytes);
+  const Flops products = flops(shapes.front());
   shapes.front() = output_shape(shapes.front());
-  return {.shapes = std::move(shapes), .bytes = bytes};
+  return {.shapes = std::move(shapes), .bytes = bytes, .flops = products};
 }
 
 }  // namespace halfback

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "halfback/layers/call.h"
+#include "halfback/layers/flops.h"
 #include "halfback/layers/parameter.h"
 #include "halfback/layers/saved.h"
 #include "halfback/layers/shapes.h"
@@ -21,10 +22,11 @@
 
 namespace halfback {
 
-// The outputs and saved bytes of a layer for inputs of certain shapes.
+// The outputs, saved bytes and operations of a layer for inputs of certain shapes.
 struct Described {
   std::vector<Shape> shapes;  // of the outputs
   SavedBytes bytes;           // kept
+  Flops flops = {};
 };
 
 // Calls come from one thread at a time. For each micro-batch: forward, backward_input,
@@ -74,6 +76,8 @@ class OneTensorLayer : public Layer {
                                     Saved& saved,
                                     const Call& call) = 0;
   virtual SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const = 0;
+  // By default it has no product.
+  virtual Flops flops(const Shape& /*input_shape*/) const { return {}; }
   // By default the shape of the input.
   virtual Shape output_shape(const Shape& input_shape) const { return input_shape; }
 };
@@ -104,6 +108,7 @@ class LossLayer {
   virtual void backward_weight(std::span<Saved*> saved) = 0;
 
   virtual SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const = 0;
+  virtual Flops flops(const Shape& input_shape) const = 0;
 
   // Returns the matrix [outcomes, C] whose product gives the scores, or null if there is none that
   // others could use. One that does not train is a copy of the matrix at the end of the model.

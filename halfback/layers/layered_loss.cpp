@@ -66,4 +66,10 @@ SavedBytes LayeredLoss::saved_bytes(const Shape& input_shape, std::int64_t eleme
   return layers.bytes;
 }
 
+Flops LayeredLoss::flops(const Shape& input_shape) const {
+  Described layers = layers_.describe({input_shape}, sizeof(float));
+  layers.flops += loss_->flops(layers.shapes.front());
+  return layers.flops;
+}
+
 }  // namespace halfback

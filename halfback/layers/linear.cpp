@@ -54,6 +54,13 @@ SavedBytes Linear::saved_bytes(const Shape& input_shape, std::int64_t element_by
           .gradients = numel(output_shape(input_shape)) * element_bytes};
 }
 
+Flops Linear::flops(const Shape& input_shape) const {
+  Flops flops = product_flops(numel(input_shape) / options_.num_inputs, options_.num_inputs,
+                              options_.num_outputs);
+  flops.input = options_.has_data_input ? 0 : flops.input;
+  return flops;
+}
+
 Shape Linear::output_shape(const Shape& input_shape) const {
   return with_last_size(input_shape, options_.num_outputs);
 }

@@ -107,4 +107,10 @@ SavedBytes MaskedLanguageModelHead::saved_bytes(const Shape& input_shape,
           .gradients = (rows * 2 + norm_->num_parameters()) * channels * element_bytes};
 }
 
+Flops MaskedLanguageModelHead::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(input_shape) / channels;
+  return product_flops(rows, channels, channels + options_.vocabulary);
+}
+
 }  // namespace halfback

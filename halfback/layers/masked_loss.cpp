@@ -50,4 +50,8 @@ SavedBytes MaskedLoss::saved_bytes(const Shape& input_shape, std::int64_t elemen
   return bytes;
 }
 
+Flops MaskedLoss::flops(const Shape& input_shape) const {
+  return loss_->flops({input_shape.front() * targets_per_sample_, input_shape.back()});
+}
+
 }  // namespace halfback

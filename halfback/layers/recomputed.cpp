@@ -86,6 +86,12 @@ Described Recomputed::describe(std::vector<Shape> shapes, std::int64_t element_b
         .gradients = numel(inside.shapes.front()) * element_bytes};
   }
   inside.bytes.is_exact = kept.is_exact;
+  Flops& flops = inside.flops;
+  const std::int64_t again = policy_.recomputes_forward ? flops.forward : 0;
+  if (policy_.recomputes_gradients) {
+    flops.weight += again + flops.input;
+  }
+  flops.input += again;
   return inside;
 }
 

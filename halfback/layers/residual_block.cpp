@@ -79,6 +79,12 @@ SavedBytes ResidualBlock::saved_bytes(const Shape& input_shape, std::int64_t ele
   return bytes;
 }
 
+Flops ResidualBlock::flops(const Shape& input_shape) const {
+  Flops flops = main_.describe({input_shape}, sizeof(float)).flops;
+  flops += shortcut_.describe({input_shape}, sizeof(float)).flops;
+  return flops;
+}
+
 Shape ResidualBlock::output_shape(const Shape& input_shape) const {
   return main_.describe({input_shape}, sizeof(float)).shapes.front();
 }

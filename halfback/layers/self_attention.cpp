@@ -124,11 +124,15 @@ void SelfAttention::backward_weight(std::span<Saved*> saved) {
 }
 
 Described SelfAttention::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
-  const std::int64_t rows = numel(shapes.front()) / options_.num_channels;
+  const std::int64_t channels = options_.num_channels;
+  const std::int64_t rows = numel(shapes.front()) / channels;
+  Flops flops = product_flops(rows, channels, 4 * channels);
+  flops += attention_flops(rows, shapes.front()[1], channels);
   return {.shapes = std::move(shapes),
           .bytes = {.until_input = rows * options_.num_heads * element_bytes,
                     .until_weight = rows * 5 * options_.num_channels * element_bytes,
-                    .gradients = rows * options_.num_channels * element_bytes}};
+                    .gradients = rows * options_.num_channels * element_bytes},
+          .flops = flops};
 }
 
 }  // namespace halfback

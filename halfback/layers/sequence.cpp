@@ -63,6 +63,7 @@ Described Sequence::describe(std::vector<Shape> shapes, std::int64_t element_byt
     Described one = layer->describe(std::move(all.shapes), element_bytes);
     all.shapes = std::move(one.shapes);
     all.bytes += one.bytes;
+    all.flops += one.flops;
   }
   return all;
 }

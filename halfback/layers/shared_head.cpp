@@ -80,4 +80,11 @@ SavedBytes SharedHead::saved_bytes(const Shape& input_shape, std::int64_t elemen
           .gradients = (channels + 1 + options_.vocabulary) * element_bytes};
 }
 
+Flops SharedHead::flops(const Shape& input_shape) const {
+  const std::int64_t channels = options_.num_channels;
+  Flops flops = product_flops(numel(input_shape) / channels, channels, options_.vocabulary);
+  flops.weight = 0;  // its matrix is a copy
+  return flops;
+}
+
 }  // namespace halfback

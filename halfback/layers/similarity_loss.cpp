@@ -139,4 +139,18 @@ SavedBytes SimilarityLoss::saved_bytes(const Shape& input_shape, std::int64_t el
   return bytes;
 }
 
+Flops SimilarityLoss::flops(const Shape& input_shape) const {
+  const Described map = map_->describe({input_shape}, sizeof(float));
+  const std::int64_t samples = map.shapes.front()[0];
+  const std::int64_t features =
+      has_pixels(map.shapes.front()) ? map.shapes.front()[1] : numel(map.shapes.front()) / samples;
+  const std::int64_t pairs = 2 * samples * samples;
+  Flops flops = map.flops;
+  flops += {.forward = pairs * (features + num_classes_), .input = pairs * features};
+  if (beside_.loss) {
+    flops += beside_.loss->flops(input_shape);
+  }
+  return flops;
+}
+
 }  // namespace halfback

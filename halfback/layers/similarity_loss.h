@@ -48,6 +48,7 @@ class SimilarityLoss final : public LossLayer {
   at::Tensor backward_input(double scale, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;
   SavedBytes saved_bytes(const Shape& input_shape, std::int64_t element_bytes) const override;
+  Flops flops(const Shape& input_shape) const override;
 
  private:
   std::unique_ptr<Layer> map_;

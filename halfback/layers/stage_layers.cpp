@@ -137,4 +137,21 @@ std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
   return all;
 }
 
+std::vector<StageFlops> stage_flops(const std::vector<StageLayers>& stages, Shape input_shape) {
+  std::vector<Shape> shapes = {std::move(input_shape)};
+  std::vector<StageFlops> all;
+  for (const StageLayers& stage : stages) {
+    StageFlops& flops = all.emplace_back();
+    for (const auto& layer : stage.layers) {
+      Described described = layer->describe(std::move(shapes), sizeof(float));
+      shapes = std::move(described.shapes);
+      flops.layers += described.flops;
+    }
+    if (stage.loss) {
+      flops.head = stage.loss->flops(shapes.front());
+    }
+  }
+  return all;
+}
+
 }  // namespace halfback

@@ -54,4 +54,14 @@ struct MicroBatchShape {
 std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
                                     const MicroBatchShape& micro_batch);
 
+// The operations of a stage for one micro-batch: those of its layers, and of its loss if it has
+// one.
+struct StageFlops {
+  Flops layers;
+  Flops head;
+};
+
+// Returns those of every stage for such an input to the first stage. Modules of libtorch count 0.
+std::vector<StageFlops> stage_flops(const std::vector<StageLayers>& stages, Shape input_shape);
+
 }  // namespace halfback

@@ -2,6 +2,8 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/quantiles.h"
+#include "halfback/measure/flop_costs.h"
+#include "halfback/models/cut.h"
 #include "halfback/train/training.h"
 
 #include <nlohmann/json.hpp>
@@ -47,7 +49,9 @@ class Row {
     }
   }
 
-  nlohmann::json finished(const std::string& status, std::int64_t samples_per_step) const {
+  nlohmann::json finished(const std::string& status,
+                          std::int64_t samples_per_step,
+                          const StepFlops& flops) const {
     double seconds = 0.0;
     for (const double one : step_seconds_) {
       seconds += one;
@@ -57,6 +61,8 @@ class Row {
                           {"seconds", seconds},
                           {"step_seconds", median(step_seconds_)},
                           {"samples_per_step", samples_per_step},
+                          {"flops", static_cast<double>(steps_) * flops.total},
+                          {"parallel_flops", static_cast<double>(steps_) * flops.parallel},
                           {"loss", loss_},
                           {"curve", curve_},
                           {"sent_up", sent_up_},
@@ -97,12 +103,21 @@ class Row {
                            {"validation_accuracy", nlohmann::json::array()}};
 };
 
+StepFlops flops_of(const TrainingConfig& config) {
+  const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
+                                                      .num_stages = config.schedule->num_stages()});
+  return step_flops(*config.schedule,
+                    stage_flops(build_model(config.model, cut, build_options(config)),
+                                input_shape(config.model, samples_that_pass(config))));
+}
+
 }  // namespace
 
 nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& target) {
   Training training(config);
   const std::int64_t samples =
       training.config().schedule->num_micro_batches * training.config().micro_batch_size;
+  const StepFlops flops = flops_of(training.config());
   Row row(target);
   std::atomic<bool> stop{false};
   try {
@@ -113,10 +128,10 @@ nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& 
         },
         stop);
   } catch (const DivergedError&) {
-    return row.finished("infeasible", samples);
+    return row.finished("infeasible", samples, flops);
   }
   const bool is_complete = row.has_reached_target() || !target.is_any();
-  return row.finished(is_complete ? "complete" : "incomplete", samples);
+  return row.finished(is_complete ? "complete" : "incomplete", samples, flops);
 }
 
 }  // namespace halfback

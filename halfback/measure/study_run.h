@@ -15,6 +15,10 @@ namespace halfback {
 //   steps                 that were done, and seconds that they took
 //   step_seconds          their median
 //   samples_per_step
+//   flops                 of all steps and ranks, as layers state them (layers/flops.h)
+//   parallel_flops        of the longest chain: what the run takes where each rank does one
+//   operation
+//                         in a unit of time and messages take none (flop_costs.h)
 //   loss                  of the last step
 //   validation_loss       of the last validation, if any; so is validation_accuracy
 //   curve                 {"step", "loss", "validation_loss", "validation_accuracy"}: lists with an

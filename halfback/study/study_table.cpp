@@ -206,8 +206,8 @@ std::string to_text(const std::vector<StudyLine>& lines) {
 
 std::string to_csv(const std::vector<Json>& rows) {
   constexpr std::array kNumbers = {
-      "steps",    "seconds",         "step_seconds",        "samples_per_step",
-      "loss",     "validation_loss", "validation_accuracy", "sent_up",
+      "steps",          "seconds", "step_seconds",    "samples_per_step",    "flops",
+      "parallel_flops", "loss",    "validation_loss", "validation_accuracy", "sent_up",
       "sent_down"};
   std::string text = "run";
   const std::vector<Json> sorted = by_run(rows);

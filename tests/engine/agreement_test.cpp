@@ -37,6 +37,7 @@ class NullLoss final : public LossLayer {
   at::Tensor backward_input(double, Saved&, const Call&) override { return at::zeros({1}); }
   void backward_weight(std::span<Saved*>) override {}
   SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
+  Flops flops(const Shape&) const override { return {}; }
 };
 
 std::unique_ptr<Stage> null_stage(const Schedule& schedule, int stage) {

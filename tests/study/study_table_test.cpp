@@ -73,12 +73,13 @@ TEST(StudyTableTest, OfTrialsTheBestCountsForEachSeed) {
 TEST(StudyTableTest, TheCsvHasARowForEachRun) {
   const std::string text = to_csv(rows());
   EXPECT_EQ(text.substr(0, text.find('\n')),
-            "run,scheme,seed,status,steps,seconds,step_seconds,samples_per_step,loss,"
+            "run,scheme,seed,status,steps,seconds,step_seconds,samples_per_step,flops,"
+            "parallel_flops,loss,"
             "validation_loss,validation_accuracy,sent_up,sent_down");
-  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,1.0,1.0,,64,0\n"),
+  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0\n"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,64,0\n"),
+  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,,,64,0\n"),
             std::string::npos)
       << text;
 }
