@@ -13,6 +13,7 @@
 #include "halfback/measure/study_run.h"
 #include "halfback/study/rows.h"
 #include "halfback/study/study_file.h"
+#include "halfback/study/study_page.h"
 #include "halfback/study/study_table.h"
 #include "halfback/train/progress.h"
 
@@ -177,11 +178,17 @@ nlohmann::json row_of(const StudyRun& run, const std::string& output) {
   return row;
 }
 
-void write_tables(const std::filesystem::path& directory, const StudyRows& rows) {
+void write_tables(const std::filesystem::path& directory,
+                  const std::string& title,
+                  const StudyRows& rows) {
   const std::string table = to_text(lines_of(rows.rows()));
+  const std::filesystem::path page = directory / "study.html";
   write_file_atomically(directory / "table.txt", table);
   write_file_atomically(directory / "rows.csv", to_csv(rows.rows()));
-  std::cout << table << fmt::format("\nrows: {}\n", (directory / "rows.jsonl").string());
+  write_file_atomically(page, study_page(title, rows.rows()));
+  std::cout << table
+            << fmt::format("\nrows: {}\npage: {}\n", (directory / "rows.jsonl").string(),
+                           page.string());
 }
 
 // Returns the exit code.
@@ -216,7 +223,7 @@ int run_all(const Options& options,
     ahead.show(num_done);
     outcome = run_jobs(request, signals);
   }
-  write_tables(directory, rows);
+  write_tables(directory, std::filesystem::path(options.file).stem().string(), rows);
   if (outcome.signal != 0) {
     std::cerr << "stopped; the same command continues\n";
     return kInterruptedExit;

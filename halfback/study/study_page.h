@@ -11,7 +11,7 @@
 namespace halfback {
 
 // Returns the page. Its script element with the id "data" holds {"title", "rows"}. A row is one of
-// StudyRows; if all complete ones have "flops" or "ideal_seconds" (of the whole run), the cost is
+// StudyRows; if all complete ones have "flops" or "parallel_flops" (of the whole run), the cost is
 // in these rather than in steps times samples and in seconds.
 std::string study_page(const std::string& title, const std::vector<nlohmann::json>& rows);
 

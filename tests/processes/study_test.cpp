@@ -68,6 +68,9 @@ TEST_F(StudyTest, RunsAllCombinationsAndMakesATable) {
   EXPECT_TRUE(contains(text, "scheme    n  steps")) << text;
   EXPECT_TRUE(contains(text, "\nbackprop  2  20 [20, 20]")) << text;
   EXPECT_EQ(slurp(directory_ / "a" / "table.txt"), text.substr(0, text.find("\nrows: ")));
+  EXPECT_TRUE(contains(slurp(directory_ / "a" / "study.html"), R"(["scheme","layers"])"));
+  EXPECT_GT(greedy.at("flops"), found.at(0).at("flops")) << "a head more";
+  EXPECT_LT(greedy.at("parallel_flops"), greedy.at("flops"));
   EXPECT_TRUE(contains(slurp(directory_ / "a" / "rows.csv"), "\n3,layers,2,complete,20,"));
   // A run is what train does with the command of its row.
   const std::string command = greedy.at("command");

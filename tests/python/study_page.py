@@ -29,7 +29,7 @@ ACROSS = {
     "samples": lambda row, step: step * row["samples_per_step"],
     "seconds": lambda row, step: step * row["step_seconds"],
     "flops": lambda row, step: row["flops"] * step / row["steps"],
-    "ideal": lambda row, step: row["ideal_seconds"] * step / row["steps"],
+    "ideal": lambda row, step: row["parallel_flops"] * step / row["steps"],
 }
 
 
@@ -64,7 +64,7 @@ def make_row(run, place, noise, costs):
            "validation_accuracy": curve["validation_accuracy"][-1], "curve": curve, "sent_up": 4096 * batch, "sent_down": 0,
            "activation_bytes": [65536 * batch, 32768 * batch]}
     if costs:
-        row |= {"flops": 1.7e9 * batch * 20 * count * (1 + .1 * scheme), "ideal_seconds": round(row["seconds"] / (2 + scheme), 2)}  # some are equal
+        row |= {"flops": 1.7e9 * batch * 20 * count * (1 + .1 * scheme), "parallel_flops": round(row["seconds"] / (2 + scheme), 2)}  # some are equal
     return row
 
 
@@ -263,7 +263,7 @@ def check_sorting(page, rows):
 def check_costs(page, rows):
     complete = [row for row in rows if row["status"] == "complete"]
     costs = all("flops" in row for row in complete)
-    point_of = lambda row: (row["flops"], row["ideal_seconds"]) if costs else (row["steps"] * row["samples_per_step"], row["seconds"])
+    point_of = lambda row: (row["flops"], row["parallel_flops"]) if costs else (row["steps"] * row["samples_per_step"], row["seconds"])
     across, up = page.scales("cost")
     marks = page.run("return [...document.querySelectorAll('#cost .plot path.mark')].map(mark => [Number(mark.dataset.runs),"
                      "...mark.getAttribute('transform').match(/[-\\d.]+/g).map(Number)])")

@@ -40,7 +40,7 @@ const ACROSS = {step: {title: "step", at: (row, step) => step},
   samples: {title: "samples", at: (row, step) => step * number(row.samples_per_step)},
   seconds: {title: "seconds", at: (row, step) => step * number(row.step_seconds)},
   flops: {title: "FLOPs", at: (row, step) => number(row.flops) * step / row.steps},
-  ideal: {title: "seconds of ideal parallel time", at: (row, step) => number(row.ideal_seconds) * step / row.steps}};
+  ideal: {title: "FLOPs of the longest chain", at: (row, step) => number(row.parallel_flops) * step / row.steps}};
 const ups = Object.keys(UP).filter(name => runs.some(({row}) => row.curve?.[name]?.some(isNumber)));
 const acrosses = Object.keys(ACROSS).filter(name => runs.some(({row}) => isNumber(ACROSS[name].at(row, 1))));
 
@@ -68,7 +68,7 @@ const complete = runs.filter(({row}) => row.status === "complete");
 const all = name => complete.length && complete.every(({row}) => isNumber(number(row[name])));
 const COMPUTE = all("flops") ? {title: "FLOPs", of: row => row.flops}
   : {title: "steps \u00d7 samples", of: row => row.steps * number(row.samples_per_step)};
-const TIME = all("ideal_seconds") ? {title: "seconds of ideal parallel time", of: row => row.ideal_seconds}
+const TIME = all("parallel_flops") ? {title: "FLOPs of the longest chain", of: row => row.parallel_flops}
   : {title: "seconds", of: row => number(row.seconds)};
 
 const costPoints = shown => shown.filter(({row}) => row.status === "complete")

@@ -117,7 +117,7 @@ function drawScaling(shown, on) {
 
 // ---- The table --------------------------------------------------------------------------------------
 
-const KNOWN = ["steps", "samples_per_step", "loss", "validation_loss", "validation_accuracy", "step_seconds", "seconds", "flops", "ideal_seconds"];
+const KNOWN = ["steps", "samples_per_step", "loss", "validation_loss", "validation_accuracy", "step_seconds", "seconds", "flops", "parallel_flops"];
 const isCell = value => value === null || typeof value === "number" || (Array.isArray(value) && value.every(one => typeof one === "number"));
 const found = [...new Set(runs.flatMap(({row}) => Object.keys(row).filter(name => !["run", "place"].includes(name) && isCell(row[name]))))];
 const columns = [{id: "run", of: ({row}) => row.run},
