@@ -244,7 +244,9 @@ int run(Options options) {
     require_option(*options.run >= 0 && *options.run < static_cast<int>(all.size()), "run",
                    *options.run, fmt::format("0 to {}", all.size() - 1));
     const StudyRun& one = all[static_cast<std::size_t>(*options.run)];
-    std::cout << train_for_study(config_of(one, Whole::Yes, options.file), study.target).dump()
+    std::cout << train_for_study(config_of(one, Whole::Yes, options.file), study.target,
+                                 study.measures)
+                     .dump()
               << '\n';
     return 0;
   }

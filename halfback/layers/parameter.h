@@ -38,8 +38,8 @@ struct Parameter {
   Init init;
   bool decays = true;    // weight decay applies: true for matrices, false for norms and biases
   bool is_copy = false;  // copy of an earlier layer's parameter of that name, always equal to it
-  // false: a running statistic, which W changes, or with `decays` a matrix that only products read.
-  // It has no gradient.
+  // false: a running statistic, which W changes, or a value that no loss trains, which stays. It
+  // has no gradient.
   bool trains = true;
   std::vector<NamedRows> checkpoint_rows = {};
   at::Tensor given = {};  // released once its values have been copied

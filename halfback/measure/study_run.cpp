@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 #include "halfback/base/quantiles.h"
 #include "halfback/measure/flop_costs.h"
+#include "halfback/measure/gradient_probe.h"
 #include "halfback/models/cut.h"
 #include "halfback/train/training.h"
 
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,8 @@ class Row {
   explicit Row(const StudyTarget& target) : target_(target) {}
 
   bool has_reached_target() const { return has_reached_target_; }
+
+  void add_cosines(const std::vector<double>& cosines) { curve_["cosines"].push_back(cosines); }
 
   void add(const StepReport& report) {
     const StepResult& result = *report.result;
@@ -113,8 +117,14 @@ StepFlops flops_of(const TrainingConfig& config) {
 
 }  // namespace
 
-nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& target) {
+nlohmann::json train_for_study(const TrainingConfig& config,
+                               const StudyTarget& target,
+                               const StudyMeasures& measures) {
   Training training(config);
+  std::optional<GradientProbe> probe;
+  if (measures.cosines) {
+    probe.emplace(training.config());
+  }
   const std::int64_t samples =
       training.config().schedule->num_micro_batches * training.config().micro_batch_size;
   const StepFlops flops = flops_of(training.config());
@@ -124,6 +134,10 @@ nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& 
     training.run(
         [&](const StepReport& report) {
           row.add(report);
+          if (probe && report.validation) {
+            row.add_cosines(
+                probe->cosines(training.pipeline(), training.micro_batches(report.step)));
+          }
           stop = row.has_reached_target();
         },
         stop);

@@ -22,11 +22,16 @@ namespace halfback {
 //   loss                  of the last step
 //   validation_loss       of the last validation, if any; so is validation_accuracy
 //   curve                 {"step", "loss", "validation_loss", "validation_accuracy"}: lists with an
-//                         entry for each validation; "loss" is the mean since the one before
+//                         entry for each validation; "loss" is the mean since the one before. With
+//                         StudyMeasures::cosines also "cosines", each a list over the stages, of
+//                         the gradients of the step's data at the values after it
+//                         (gradient_probe.h)
 //   sent_up, sent_down    bytes of messages in a step to a rank above or below
 //   activation_bytes      of each rank, the most of all steps
 //
 // What is not finite is null. Throws what Training throws.
-nlohmann::json train_for_study(const TrainingConfig& config, const StudyTarget& target);
+nlohmann::json train_for_study(const TrainingConfig& config,
+                               const StudyTarget& target,
+                               const StudyMeasures& measures = {});
 
 }  // namespace halfback

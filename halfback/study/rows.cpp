@@ -144,6 +144,9 @@ nlohmann::json description_of(const Study& study) {
     all[fmt::format("[trials] {}", name)] = {range.low, range.high, static_cast<int>(range.scale),
                                              range.is_integer};
   }
+  if (study.measures.cosines) {
+    all["[measure] cosines"] = true;
+  }
   if (const auto& loss = study.target.validation_loss) {
     all["[target] validation-loss"] = *loss;
   }

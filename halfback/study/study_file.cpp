@@ -32,8 +32,10 @@ class Reader {
         study.trials = trials_of(table(key, node));
       } else if (key == "target") {
         study.target = target_of(table(key, node));
+      } else if (key == "measure") {
+        study.measures = measures_of(table(key, node));
       } else {
-        fail_unknown(key, *node, {"run", "grid", "trials", "target"});
+        fail_unknown(key, *node, {"run", "grid", "trials", "target", "measure"});
       }
     }
     return study;
@@ -109,6 +111,13 @@ class Reader {
       return *found;
     }
     throw ConfigError(fmt::format("{}: expected a number, as in 0.5", where(node, key)));
+  }
+
+  bool truth(const std::string& key, const toml::node& node) const {
+    if (const std::optional<bool> found = node.value_exact<bool>()) {
+      return *found;
+    }
+    throw ConfigError(fmt::format("{}: expected true or false without quotes", where(node, key)));
   }
 
   std::int64_t whole_number(const std::string& key, const toml::node& node) const {
@@ -194,7 +203,7 @@ class Reader {
       } else if (key == "high") {
         range.high = number(key, *one);
       } else if (key == "integer") {
-        range.is_integer = text(key, *one) == "true";
+        range.is_integer = truth(key, *one);
       } else if (key == "scale") {
         range.scale = scale_of(text(key, *one), *one);
       } else {
@@ -249,6 +258,17 @@ class Reader {
       }
     }
     return target;
+  }
+
+  StudyMeasures measures_of(const toml::table& table) const {
+    StudyMeasures measures;
+    for (const auto& [key, node] : in_order(table)) {
+      if (key != "cosines") {
+        fail_unknown(key, *node, {"cosines"});
+      }
+      measures.cosines = truth(key, *node);
+    }
+    return measures;
   }
 
   std::string path_;

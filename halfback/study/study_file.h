@@ -11,6 +11,8 @@
 //     learning-rate = {low = 1e-4, high = 1.0, scale = "log"}
 //     [target]                               # where a run may end
 //     validation-accuracy = 0.85
+//     [measure]                              # besides losses
+//     cosines = true
 //
 // Keys are options of train without "--"; a value of the grid that is a table sets several.
 #pragma once
@@ -65,11 +67,17 @@ struct StudyTarget {
   bool is_any() const { return validation_loss || validation_accuracy; }
 };
 
+// What a run notes besides losses.
+struct StudyMeasures {
+  bool cosines = false;  // of the gradients with those of backprop, at each validation
+};
+
 struct Study {
   std::vector<Setting> common;
   std::vector<StudyAxis> axes;
   StudyTrials trials;
   StudyTarget target;
+  StudyMeasures measures;
 };
 
 // Reads a file. Throws FileError for one that cannot be read or is no TOML; ConfigError, with the

@@ -52,6 +52,8 @@ class Training {
   std::int64_t first_step() const { return state_step_; }
   const TrainingConfig& config() const { return config_; }
   Pipeline& pipeline() { return *pipeline_; }
+  // Returns the data of a step, from 1.
+  std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   // The possible error of another process's times relative to the first's; 0 for one process.
   double clock_error_seconds() const { return clock_error_seconds_; }
 
@@ -66,7 +68,6 @@ class Training {
   void note_other_options(const TrainingState& state) const;
   void note(const std::string& text) const;
   void load_model(const std::filesystem::path& directory, Head head);
-  std::vector<MicroBatch> micro_batches(std::int64_t step) const;
   bool validates() const;
   void validate(StepReport& report);
   void save(std::int64_t step);

@@ -48,17 +48,11 @@ int main() {
                   .sequence = 20,
                   .vocabulary = 70});
   add(all, "mlp", MlpConfig{.num_layers = 4, .num_inputs = 30, .width = 24, .num_classes = 7});
-  add(all, "resnet18",
-      ResnetConfig{.depth = 18,
-                   .image_channels = 3,
-                   .image_height = 64,
-                   .image_width = 64,
-                   .num_classes = 7});
-  add(all, "resnet50",
-      ResnetConfig{.depth = 50,
-                   .image_channels = 3,
-                   .image_height = 64,
-                   .image_width = 64,
-                   .num_classes = 7});
+  for (const std::int64_t depth : {18, 50}) {
+    ResnetConfig resnet{.depth = depth, .num_classes = 7, .image_channels = 3};
+    resnet.image_height = resnet.image_width = 64;
+    resnet.has_small_stem = false;
+    add(all, depth == 18 ? "resnet18" : "resnet50", resnet);
+  }
   std::cout << all.dump() << '\n';
 }

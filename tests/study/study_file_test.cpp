@@ -81,7 +81,7 @@ TEST_F(StudyFileTest, WithoutListsThereIsOneRun) {
 TEST_F(StudyFileTest, SaysWhatItDoesNotUnderstand) {
   EXPECT_EQ(refusal("[runs]\n"),
             ":1: runs is not known here (did you mean run?); expected run, grid, "
-            "trials, target");
+            "trials, target, measure");
   EXPECT_EQ(refusal("run = 3\n"), ":1: run is not a table; write [run]");
   EXPECT_EQ(refusal("[run]\n\nsteps = [1]\n"),
             ":3: steps is a list, a table or a date; expected one value");
@@ -103,6 +103,9 @@ TEST_F(StudyFileTest, SaysWhatItDoesNotUnderstand) {
                        ":2: hihg is not known here (did you mean high?)"));
   EXPECT_TRUE(contains(refusal("[trials]\nclip = {low = 1, high = 2, scale = \"liner\"}\n"),
                        ":2: liner is not known here (did you mean linear?)"));
+  EXPECT_EQ(refusal("[measure]\ncosines = 1\n"),
+            ":2: cosines: expected true or false without quotes");
+  EXPECT_TRUE(contains(refusal("[measure]\ncosine = true\n"), "(did you mean cosines?)"));
   EXPECT_TRUE(contains(refusal("[target]\nloss = 1\n"), ":2: loss is not known here"));
   EXPECT_TRUE(
       contains(refusal("[target]\nvalidation-loss = \"1\"\n"), "expected a number, as in 0.5"));

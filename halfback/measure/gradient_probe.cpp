@@ -1,0 +1,120 @@
+#include "halfback/measure/gradient_probe.h"
+
+#include "halfback/models/cut.h"
+#include "halfback/schedule/passes.h"
+
+#include <ATen/ops/dot.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cmath>
+#include <utility>
+
+namespace halfback {
+
+namespace {
+
+Schedule backprop_on_one_rank(Schedule schedule) {
+  schedule.losses = {};
+  return on_one_rank(schedule);
+}
+
+std::vector<StageLayers> build_backprop(const TrainingConfig& config) {
+  const int num_stages = config.schedule->num_stages();
+  BuildOptions options = build_options(config);
+  options.stages_with_loss = {num_stages - 1};
+  return build_model(
+      config.model,
+      parse_cut(config.cut, {.num_blocks = num_blocks(config.model), .num_stages = num_stages}),
+      options);
+}
+
+PipelineOptions options_of(const TrainingConfig& config) {
+  PipelineOptions options = config.pipeline;
+  options.gradient_groups = 0;
+  options.shards_optimizer = false;
+  return options;
+}
+
+std::vector<Parameter*> parameters_of_layers(Pipeline& pipeline, int stage) {
+  std::vector<Parameter*> all;
+  for (const auto& layer : pipeline.stage(stage).layers().layers) {
+    for (Parameter* const parameter : layer->parameters()) {
+      all.push_back(parameter);
+    }
+  }
+  return all;
+}
+
+// Nothing has added to the gradient of a parameter that no loss trains.
+at::Tensor gradient_of(const Parameter& parameter) {
+  return parameter.gradient.defined() && parameter.has_gradient
+             ? parameter.gradient.reshape({-1}).to(at::kDouble)
+             : at::Tensor();
+}
+
+double product_of(const at::Tensor& one, const at::Tensor& other) {
+  return one.defined() && other.defined() ? at::dot(one, other).item<double>() : 0.0;
+}
+
+double cosine_of(const std::vector<Parameter*>& own, const std::vector<Parameter*>& other) {
+  double product = 0.0;
+  double squares = 0.0;
+  double other_squares = 0.0;
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    const at::Tensor mine = gradient_of(*own[i]);
+    const at::Tensor theirs = gradient_of(*other[i]);
+    product += product_of(mine, theirs);
+    squares += product_of(mine, mine);
+    other_squares += product_of(theirs, theirs);
+  }
+  return product / std::sqrt(squares * other_squares);
+}
+
+}  // namespace
+
+GradientProbe::GradientProbe(const TrainingConfig& config)
+    : backprop_(build_backprop(config),
+                make_runnable(backprop_on_one_rank(*config.schedule)),
+                options_of(config)) {
+  backprop_.initialize(config.seed());
+}
+
+void GradientProbe::take_values(Pipeline& pipeline) {
+  const int last = pipeline.num_stages() - 1;
+  for (int stage = 0; stage <= last; ++stage) {
+    std::vector<Parameter*> from = parameters_of_layers(pipeline, stage);
+    std::vector<Parameter*> to = parameters_of_layers(backprop_, stage);
+    if (stage == last) {
+      for (Parameter* const one : pipeline.stage(stage).layers().loss->parameters()) {
+        from.push_back(one);
+      }
+      for (Parameter* const one : backprop_.stage(stage).layers().loss->parameters()) {
+        to.push_back(one);
+      }
+    }
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      to[i]->value.copy_(from[i]->value);
+    }
+  }
+}
+
+std::vector<double> GradientProbe::cosines(Pipeline& pipeline,
+                                           std::span<const MicroBatch> micro_batches) {
+  const c10::InferenceMode no_graph;
+  take_values(pipeline);
+  Tensors statistics;
+  for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
+    statistics.push_back(pipeline.stage(stage).store().statistics().clone());
+  }
+  pipeline.accumulate_gradients(micro_batches);
+  backprop_.accumulate_gradients(micro_batches);
+  std::vector<double> cosines;
+  for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
+    pipeline.stage(stage).store().statistics().copy_(statistics[static_cast<std::size_t>(stage)]);
+    cosines.push_back(
+        cosine_of(parameters_of_layers(pipeline, stage), parameters_of_layers(backprop_, stage)));
+  }
+  return cosines;
+}
+
+}  // namespace halfback
