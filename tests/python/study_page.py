@@ -22,7 +22,8 @@ from selenium.webdriver.support.ui import Select
 
 NASTY = '</script><b id="x">"two" & <!--<script>'
 SCHEMES = ("backprop", "greedy", "overlapping", NASTY)
-UP = {"validation_loss": "validation loss", "loss": "training loss", "validation_accuracy": "validation accuracy"}
+UP = {"validation_loss": "validation loss", "loss": "training loss", "validation_accuracy": "validation accuracy",
+      "cosine_1": "cosine with backprop, stage 1"}
 # x of a row's step.
 ACROSS = {
     "step": lambda row, step: step,
@@ -64,6 +65,7 @@ def make_row(run, place, noise, costs):
            "validation_accuracy": curve["validation_accuracy"][-1], "curve": curve, "sent_up": 4096 * batch, "sent_down": 0,
            "activation_bytes": [65536 * batch, 32768 * batch]}
     if costs:
+        curve["cosines"] = [[None, .2 + .1 * scheme + noise.gauss(0, .02)] for _ in range(count)]
         row |= {"flops": 1.7e9 * batch * 20 * count * (1 + .1 * scheme), "parallel_flops": round(row["seconds"] / (2 + scheme), 2)}  # some are equal
     return row
 
@@ -118,7 +120,8 @@ def curves_of(rows, up, across):
     for members in grouped(rows, lambda row: without(row, "seed")):
         points = {}
         for row in members:
-            for step, y in zip(row["curve"]["step"], row["curve"][up]):
+            values = [all_stages[1] for all_stages in row["curve"]["cosines"]] if up == "cosine_1" else row["curve"][up]
+            for step, y in zip(row["curve"]["step"], values):
                 if y is not None:
                     points.setdefault(step, []).append((ACROSS[across](row, step), y))
         lines.append([[float(numpy.median([x for x, _ in points[step]])), *summary([y for _, y in points[step]])] for step in sorted(points)])
@@ -303,7 +306,11 @@ def check_legends(page, rows, lines):
 def check_axes(page, rows):
     acrosses = [name for name in ACROSS if "flops" in rows[0] or name not in ("flops", "ideal")]
     check([one.get_attribute("value") for one in page.all("#x option")] == acrosses, "choices across")
-    for up, across in [*itertools.product(["validation_loss"], acrosses), ("loss", "step"), ("validation_accuracy", "samples")]:
+    cosines = [("cosine_1", "step")] if "cosines" in rows[0]["curve"] else []  # stage 0 has none
+    ups = [one.get_attribute("value") for one in page.all("#y option")]
+    check(ups == [name for name in UP if name != "cosine_1" or cosines], f"choices up: {ups}")
+    for up, across in [*itertools.product(["validation_loss"], acrosses), ("loss", "step"), *cosines,
+                       ("validation_accuracy", "samples")]:
         page.set("y", up)
         page.set("x", across)
         check_lines(page, "curves", curves_of(rows, up, across), f"{up} over {across}")

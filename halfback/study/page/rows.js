@@ -36,6 +36,13 @@ function summarize(values) {
 }
 
 const UP = {validation_loss: "validation loss", loss: "training loss", validation_accuracy: "validation accuracy"};
+// The cosines of a validation are those of the stages; each stage makes a curve.
+for (const {row} of runs) {
+  (row.curve?.cosines?.[0] || []).forEach((_, stage) => {
+    UP[`cosine_${stage}`] = `cosine with backprop, stage ${stage}`;
+    row.curve[`cosine_${stage}`] = row.curve.cosines.map(all => all[stage]);
+  });
+}
 const ACROSS = {step: {title: "step", at: (row, step) => step},
   samples: {title: "samples", at: (row, step) => step * number(row.samples_per_step)},
   seconds: {title: "seconds", at: (row, step) => step * number(row.step_seconds)},
