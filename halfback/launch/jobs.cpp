@@ -66,10 +66,31 @@ std::optional<int> ending_signal(SignalQueue& signals) {
   return std::nullopt;
 }
 
+using Processes = std::vector<std::unique_ptr<Running>>;
+
+// Hands on the results of those that have ended. Returns the outcome if one of them has failed.
+std::optional<JobsOutcome> take_ended(Processes& running, const JobsRequest& request) {
+  for (auto one = running.begin(); one != running.end();) {
+    Running& process = **one;
+    if (!process.look()) {
+      ++one;
+      continue;
+    }
+    if (process.has_failed()) {
+      return JobsOutcome{.exit_code = std::max(process.process.end().exit_code, 1),
+                         .failed_job = process.number,
+                         .error = process.reason()};
+    }
+    request.on_result(process.number, process.output);
+    one = running.erase(one);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 JobsOutcome run_jobs(const JobsRequest& request, SignalQueue& signals) {
-  std::vector<std::unique_ptr<Running>> running;
+  Processes running;
   auto next = request.jobs.begin();
   while (true) {
     while (next != request.jobs.end() &&
@@ -83,19 +104,8 @@ JobsOutcome run_jobs(const JobsRequest& request, SignalQueue& signals) {
     if (const std::optional<int> signal = ending_signal(signals)) {
       return {.signal = *signal};
     }
-    for (auto one = running.begin(); one != running.end();) {
-      if (!(*one)->look()) {
-        ++one;
-        continue;
-      }
-      if ((*one)->has_failed()) {
-        const int code = (*one)->process.end().exit_code;
-        return {.exit_code = code == 0 ? 1 : code,
-                .failed_job = (*one)->number,
-                .error = (*one)->reason()};
-      }
-      request.on_result((*one)->number, (*one)->output);
-      one = running.erase(one);
+    if (const std::optional<JobsOutcome> failure = take_ended(running, request)) {
+      return *failure;
     }
   }
 }
