@@ -62,10 +62,8 @@ std::int64_t num_trained(const StageLayers& stage) {
 
 // Stages get no memory: their tensors only have sizes.
 Parts parts_of(const TrainingConfig& config) {
-  const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
-                                                      .num_stages = config.schedule->num_stages()});
-  Parts parts{.first_block = first_blocks(cut), .num_parameters = {}, .memory = {}};
-  std::vector<StageLayers> stages = build_model(config.model, cut, build_options(config));
+  Parts parts{.first_block = first_blocks(cut_of(config)), .num_parameters = {}, .memory = {}};
+  std::vector<StageLayers> stages = build_stages(config);
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, samples_that_pass(config))});
   const int num_replicas = config.schedule->placement.num_replicas();

@@ -5,7 +5,6 @@
 #include "halfback/base/quantiles.h"
 #include "halfback/base/text.h"
 #include "halfback/layers/stage_layers.h"
-#include "halfback/models/cut.h"
 #include "halfback/models/model.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
@@ -184,11 +183,8 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
   events_->flush();
   files_.write(kTraceFile, to_chrome_trace(timeline));
   if (!timeline.spans.empty()) {
-    const std::vector<int> cut = parse_cut(
-        config.cut,
-        {.num_blocks = num_blocks(config.model), .num_stages = config.schedule->num_stages()});
     const std::vector<StageBytes> bytes =
-        stage_bytes(build_model(config.model, cut, build_options(config)),
+        stage_bytes(build_stages(config),
                     {.input_shape = input_shape(config.model, samples_that_pass(config))});
     const Schedule& ran = *config.schedule;
     Report page = measured_page(ran, timeline, {.stages = bytes});

@@ -144,24 +144,33 @@ void print_plan(const std::vector<StudyRun>& runs) {
   }
 }
 
-// How many runs are done, and when the others will be.
+// Shows how many runs are done, and when the others will be.
 class Ahead {
  public:
-  Ahead(std::size_t num_done, std::size_t total) : num_first_(num_done), total_(total) {}
+  Ahead(std::size_t num_done, std::size_t total)
+      : num_first_(num_done), num_done_(num_done), total_(total) {
+    show();
+  }
 
-  void show(std::size_t num_done) {
+  void add_one() {
+    ++num_done_;
+    show();
+  }
+
+ private:
+  void show() {
     const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-    const std::size_t num_new = num_done - num_first_;
+    const std::size_t num_new = num_done_ - num_first_;
     const std::string eta =
         num_new == 0
             ? ""
             : fmt::format(", ETA {}", format_duration(seconds / static_cast<double>(num_new) *
-                                                      static_cast<double>(total_ - num_done)));
-    status_.show(fmt::format("{} of {} runs{}", num_done, total_, eta));
+                                                      static_cast<double>(total_ - num_done_)));
+    status_.show(fmt::format("{} of {} runs{}", num_done_, total_, eta));
   }
 
- private:
   std::size_t num_first_;
+  std::size_t num_done_;
   std::size_t total_;
   Clock::time_point started_ = Clock::now();
   StatusLine status_;
@@ -199,10 +208,10 @@ int run_all(const Options& options,
   const std::filesystem::path directory = options.output;
   std::filesystem::create_directories(directory);
   StudyRows rows(directory / "rows.jsonl", study);
-  JobsRequest request{.jobs = {}, .num_at_once = std::max(1, options.num_jobs), .on_result = {}};
-  if (options.num_jobs == 0) {
-    request.num_at_once = num_cores();
-  }
+  JobsRequest request{
+      .jobs = {},
+      .num_at_once = options.num_jobs == 0 ? num_cores() : std::max(1, options.num_jobs),
+      .on_result = {}};
   for (const StudyRun& run : runs) {
     if (!rows.has(run.number)) {
       request.jobs.push_back(
@@ -215,12 +224,10 @@ int run_all(const Options& options,
   JobsOutcome outcome;
   {
     Ahead ahead(runs.size() - request.jobs.size(), runs.size());
-    std::size_t num_done = runs.size() - request.jobs.size();
     request.on_result = [&](int number, const std::string& output) {
       rows.add(row_of(*std::ranges::find(runs, number, &StudyRun::number), output));
-      ahead.show(++num_done);
+      ahead.add_one();
     };
-    ahead.show(num_done);
     outcome = run_jobs(request, signals);
   }
   write_tables(directory, std::filesystem::path(options.file).stem().string(), rows);

@@ -58,8 +58,14 @@ void Sequence::backward_weight(std::span<Saved*> saved) {
 }
 
 Described Sequence::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
+  return describe_in_turn(layers_, std::move(shapes), element_bytes);
+}
+
+Described describe_in_turn(std::span<const std::unique_ptr<Layer>> layers,
+                           std::vector<Shape> shapes,
+                           std::int64_t element_bytes) {
   Described all{.shapes = std::move(shapes), .bytes = {}};
-  for (const auto& layer : layers_) {
+  for (const auto& layer : layers) {
     Described one = layer->describe(std::move(all.shapes), element_bytes);
     all.shapes = std::move(one.shapes);
     all.bytes += one.bytes;

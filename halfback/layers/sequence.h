@@ -4,9 +4,15 @@
 #include "halfback/layers/layer.h"
 
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace halfback {
+
+// Describes layers that follow each other as one.
+Described describe_in_turn(std::span<const std::unique_ptr<Layer>> layers,
+                           std::vector<Shape> shapes,
+                           std::int64_t element_bytes);
 
 class Sequence : public Layer {
  public:

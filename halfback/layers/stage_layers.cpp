@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/layers/recomputed.h"
+#include "halfback/layers/sequence.h"
 #include "halfback/layers/shapes.h"
 
 #include <algorithm>
@@ -115,11 +116,9 @@ std::vector<StageBytes> stage_bytes(const std::vector<StageLayers>& stages,
       saved.until_weight = side_bytes;
       bytes.activation_message = numel(shapes.front()) * element_bytes + side_bytes;
     }
-    for (const auto& layer : stage.layers) {
-      Described described = layer->describe(std::move(shapes), element_bytes);
-      shapes = std::move(described.shapes);
-      saved += described.bytes;
-    }
+    Described described = describe_in_turn(stage.layers, std::move(shapes), element_bytes);
+    shapes = std::move(described.shapes);
+    saved += described.bytes;
     if (stage.loss) {
       const SavedBytes head = stage.loss->saved_bytes(shapes.front(), element_bytes);
       bytes.head = {head.until_input, head.until_weight, head.gradients};
@@ -142,11 +141,9 @@ std::vector<StageFlops> stage_flops(const std::vector<StageLayers>& stages, Shap
   std::vector<StageFlops> all;
   for (const StageLayers& stage : stages) {
     StageFlops& flops = all.emplace_back();
-    for (const auto& layer : stage.layers) {
-      Described described = layer->describe(std::move(shapes), sizeof(float));
-      shapes = std::move(described.shapes);
-      flops.layers += described.flops;
-    }
+    Described described = describe_in_turn(stage.layers, std::move(shapes), sizeof(float));
+    shapes = std::move(described.shapes);
+    flops.layers = described.flops;
     if (stage.loss) {
       flops.head = stage.loss->flops(shapes.front());
     }

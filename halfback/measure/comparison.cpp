@@ -5,7 +5,6 @@
 #include "halfback/engine/plain_run.h"
 #include "halfback/engine/runtime.h"
 #include "halfback/measure/synthetic.h"
-#include "halfback/models/cut.h"
 #include "halfback/schedule/families.h"
 #include "halfback/schedule/passes.h"
 #include "halfback/schedule/queues.h"
@@ -79,8 +78,7 @@ class Comparison {
     config_.schedule = schedule;
     check(config_);
     Candidate made{.schedule = schedule};
-    const std::vector<int> cut = cut_of(*schedule);
-    const auto build = [&] { return build_model(config_.model, cut, build_options(config_)); };
+    const auto build = [&] { return build_stages(config_); };
     made.bytes = stage_bytes(build(), {.input_shape = input_shape(config_.model, num_samples_)});
     made.pipeline = std::make_unique<Pipeline>(build, made.schedule, config_.pipeline);
     made.pipeline->initialize(config_.seed());
@@ -225,19 +223,12 @@ class Comparison {
   // The plain run has one loss; with several, one rank does all stages, one after the other.
   std::vector<at::Tensor> gradients_on_one_rank(const Pipeline& like) {
     const RunnableSchedule plain = make_runnable(on_one_rank(like.schedule()));
-    const std::vector<int> cut = cut_of(*plain);
     PipelineOptions options = config_.pipeline;
     options.gradient_groups = like.gradient_groups();
-    one_rank_ = std::make_unique<Pipeline>(
-        [&] { return build_model(config_.model, cut, build_options(config_)); }, plain, options);
+    one_rank_ = std::make_unique<Pipeline>([&] { return build_stages(config_); }, plain, options);
     one_rank_->initialize(config_.seed());
     one_rank_->accumulate_gradients(micro_batches_);
     return gradients_of(*one_rank_);
-  }
-
-  std::vector<int> cut_of(const Schedule& schedule) const {
-    return parse_cut(config_.cut, {.num_blocks = num_blocks(config_.model),
-                                   .num_stages = schedule.num_stages()});
   }
 
   // The step as it would run with a core for each rank: its actions with their own CPU times.

@@ -1,38 +1,24 @@
 #include "halfback/measure/gradient_probe.h"
 
-#include "halfback/models/cut.h"
 #include "halfback/schedule/passes.h"
 
 #include <ATen/ops/dot.h>
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
-#include <utility>
 
 namespace halfback {
 
 namespace {
 
-Schedule backprop_on_one_rank(Schedule schedule) {
+// The stages of the run, with one loss at their end, on one rank.
+Pipeline backprop_pipeline(TrainingConfig config) {
+  Schedule schedule = *config.schedule;
   schedule.losses = {};
-  return on_one_rank(schedule);
-}
-
-std::vector<StageLayers> build_backprop(const TrainingConfig& config) {
-  const int num_stages = config.schedule->num_stages();
-  BuildOptions options = build_options(config);
-  options.stages_with_loss = {num_stages - 1};
-  return build_model(
-      config.model,
-      parse_cut(config.cut, {.num_blocks = num_blocks(config.model), .num_stages = num_stages}),
-      options);
-}
-
-PipelineOptions options_of(const TrainingConfig& config) {
-  PipelineOptions options = config.pipeline;
-  options.gradient_groups = 0;
-  options.shards_optimizer = false;
-  return options;
+  config.schedule = make_runnable(on_one_rank(schedule));
+  config.pipeline.gradient_groups = 0;
+  config.pipeline.shards_optimizer = false;
+  return Pipeline(build_stages(config), config.schedule, config.pipeline);
 }
 
 std::vector<Parameter*> parameters_of_layers(Pipeline& pipeline, int stage) {
@@ -72,10 +58,7 @@ double cosine_of(const std::vector<Parameter*>& own, const std::vector<Parameter
 
 }  // namespace
 
-GradientProbe::GradientProbe(const TrainingConfig& config)
-    : backprop_(build_backprop(config),
-                make_runnable(backprop_on_one_rank(*config.schedule)),
-                options_of(config)) {
+GradientProbe::GradientProbe(const TrainingConfig& config) : backprop_(backprop_pipeline(config)) {
   backprop_.initialize(config.seed());
 }
 

@@ -2,7 +2,6 @@
 
 #include "halfback/engine/runtime.h"
 #include "halfback/measure/synthetic.h"
-#include "halfback/models/cut.h"
 #include "halfback/schedule/passes.h"
 
 #include <algorithm>
@@ -52,11 +51,7 @@ Profile profile(TrainingConfig config, const ProfileRequest& request, const OnRo
   config.pipeline.shards_optimizer = false;  // it has one replica
   check(config);
   check(config.model);
-  std::vector<StageLayers> stages = build_model(
-      config.model,
-      parse_cut(config.cut,
-                {.num_blocks = num_blocks(config.model), .num_stages = request.num_stages}),
-      build_options(config));
+  std::vector<StageLayers> stages = build_stages(config);
   MemoryModel memory{.stages = stage_bytes(stages, {.input_shape = input_shape(
                                                         config.model, samples_that_pass(config))})};
   Pipeline pipeline(std::move(stages), config.schedule, config.pipeline);

@@ -4,7 +4,6 @@
 #include "halfback/base/quantiles.h"
 #include "halfback/measure/flop_costs.h"
 #include "halfback/measure/gradient_probe.h"
-#include "halfback/models/cut.h"
 #include "halfback/train/training.h"
 
 #include <nlohmann/json.hpp>
@@ -108,11 +107,9 @@ class Row {
 };
 
 StepFlops flops_of(const TrainingConfig& config) {
-  const std::vector<int> cut = parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
-                                                      .num_stages = config.schedule->num_stages()});
-  return step_flops(*config.schedule,
-                    stage_flops(build_model(config.model, cut, build_options(config)),
-                                input_shape(config.model, samples_that_pass(config))));
+  return step_flops(
+      *config.schedule,
+      stage_flops(build_stages(config), input_shape(config.model, samples_that_pass(config))));
 }
 
 }  // namespace

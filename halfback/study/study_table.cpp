@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <utility>
@@ -101,13 +102,15 @@ int num_with(const Group& group, const char* status) {
 }
 
 // "12.3 [11.9, 13.0]"; the brackets hold the interval of the median.
-std::string shown(const Summary& summary) {
+std::string shown(const Summary& summary, double unit = 1.0) {
   if (summary.count == 0) {
     return "";
   }
-  return summary.count == 1 ? fmt::format("{:.4g}", summary.median)
-                            : fmt::format("{:.4g} [{:.4g}, {:.4g}]", summary.median,
-                                          summary.interval_low, summary.interval_high);
+  const std::string median = fmt::format("{:.4g}", unit * summary.median);
+  return summary.count == 1
+             ? median
+             : fmt::format("{} [{:.4g}, {:.4g}]", median, unit * summary.interval_low,
+                           unit * summary.interval_high);
 }
 
 using Column = std::vector<std::string>;  // its title first
@@ -119,38 +122,27 @@ bool is_empty(const Column& column) {
 
 std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
   std::vector<Column> columns;
-  for (const Setting& axis : lines.front().place) {
-    columns.push_back({axis.option});
-  }
-  for (const char* title : {"n", "complete", "infeasible", "steps", "validation loss",
-                            "validation accuracy", "step ms"}) {
-    columns.push_back({title});
-  }
+  const auto add = [&](const std::string& title, const auto& cell_of) {
+    Column& column = columns.emplace_back(Column{title});
+    std::ranges::transform(lines, std::back_inserter(column), cell_of);
+  };
   const auto count_of = [](const StudyLine& line) {
     return line.num_complete + line.num_incomplete + line.num_infeasible;
   };
-  const bool are_complete = std::ranges::all_of(
-      lines, [&](const StudyLine& line) { return line.num_complete == count_of(line); });
-  for (const StudyLine& line : lines) {
-    std::vector<std::string> cells;
-    for (const Setting& axis : line.place) {
-      cells.push_back(axis.value);
-    }
-    Summary milliseconds = line.step_seconds;
-    for (double* const value :
-         {&milliseconds.median, &milliseconds.interval_low, &milliseconds.interval_high}) {
-      *value *= 1e3;
-    }
-    for (std::string& cell : std::vector<std::string>{
-             std::to_string(count_of(line)), are_complete ? "" : std::to_string(line.num_complete),
-             are_complete ? "" : std::to_string(line.num_infeasible), shown(line.steps),
-             shown(line.validation_loss), shown(line.validation_accuracy), shown(milliseconds)}) {
-      cells.push_back(std::move(cell));
-    }
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      columns[i].push_back(cells[i]);
-    }
+  for (std::size_t axis = 0; axis < lines.front().place.size(); ++axis) {
+    add(lines.front().place[axis].option,
+        [&](const StudyLine& line) { return line.place[axis].value; });
   }
+  add("n", [&](const StudyLine& line) { return std::to_string(count_of(line)); });
+  if (!std::ranges::all_of(
+          lines, [&](const StudyLine& line) { return line.num_complete == count_of(line); })) {
+    add("complete", [](const StudyLine& line) { return std::to_string(line.num_complete); });
+    add("infeasible", [](const StudyLine& line) { return std::to_string(line.num_infeasible); });
+  }
+  add("steps", [](const StudyLine& line) { return shown(line.steps); });
+  add("validation loss", [](const StudyLine& line) { return shown(line.validation_loss); });
+  add("validation accuracy", [](const StudyLine& line) { return shown(line.validation_accuracy); });
+  add("step ms", [](const StudyLine& line) { return shown(line.step_seconds, 1e3); });
   std::erase_if(columns, is_empty);
   return columns;
 }

@@ -7,7 +7,6 @@
 #include "halfback/checkpoint/manifest.h"
 #include "halfback/data/crc32.h"
 #include "halfback/engine/runtime.h"
-#include "halfback/models/cut.h"
 #include "halfback/train/run_description.h"
 #include "halfback/train/training_data.h"
 
@@ -94,9 +93,7 @@ void Training::open(const TokenText::OnEncoded& on_encoded) {
 }
 
 void Training::make_pipeline() {
-  const std::vector<int> cut = parse_cut(
-      config_.cut,
-      {.num_blocks = num_blocks(config_.model), .num_stages = config_.schedule->num_stages()});
+  const std::vector<int> cut = cut_of(config_);
   ProcessRun::Connection connection;
   if (config_.processes) {
     connection = config_.processes->connect();
@@ -112,9 +109,8 @@ void Training::make_pipeline() {
         "no loss trains {}; {}", stages,
         stages.find(',') == std::string::npos ? "it keeps its values" : "they keep their values"));
   }
-  pipeline_ = std::make_unique<Pipeline>(
-      [&] { return build_model(config_.model, cut, build_options(config_)); }, config_.schedule,
-      config_.pipeline, std::move(connection.network));
+  pipeline_ = std::make_unique<Pipeline>([&] { return build_stages(config_); }, config_.schedule,
+                                         config_.pipeline, std::move(connection.network));
   if (config_.processes) {
     watch_.emplace(*config_.processes, *pipeline_);
   }

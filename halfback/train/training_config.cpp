@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/option.h"
+#include "halfback/models/cut.h"
 #include "halfback/schedule/gradient_groups.h"
 
 #include <cmath>
@@ -110,6 +111,11 @@ Augmentation augmentation_of(const TrainingConfig& config) {
   return config.augmentation.value_or(Augmentation{compares, compares, compares});
 }
 
+std::vector<int> cut_of(const TrainingConfig& config) {
+  return parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
+                                .num_stages = config.schedule->num_stages()});
+}
+
 BuildOptions build_options(const TrainingConfig& config) {
   const Schedule& schedule = *config.schedule;
   return {.recompute = config.recompute,
@@ -118,6 +124,10 @@ BuildOptions build_options(const TrainingConfig& config) {
           .contrast = {.projection = config.projection.value_or(Contrast{}.projection),
                        .temperature = config.temperature.value_or(Contrast{}.temperature)},
           .stages_with_loss = stages_with_loss(schedule.losses, schedule.num_stages())};
+}
+
+std::vector<StageLayers> build_stages(const TrainingConfig& config) {
+  return build_model(config.model, cut_of(config), build_options(config));
 }
 
 }  // namespace halfback

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace halfback {
 
@@ -97,7 +98,14 @@ inline std::int64_t samples_that_pass(const TrainingConfig& config) {
 // Returns the augmentation that is given or the default one.
 Augmentation augmentation_of(const TrainingConfig& config);
 
+// Returns how many blocks each stage of the schedule has. Throws like parse_cut().
+std::vector<int> cut_of(const TrainingConfig& config);
+
 // Returns how to build the model for the schedule.
 BuildOptions build_options(const TrainingConfig& config);
+
+// Returns the model in the stages of the schedule, each loss with its head. Throws like cut_of()
+// and build_model().
+std::vector<StageLayers> build_stages(const TrainingConfig& config);
 
 }  // namespace halfback
