@@ -10,6 +10,7 @@
 #include "halfback/engine/runtime.h"
 #include "halfback/launch/jobs.h"
 #include "halfback/launch/process_team.h"
+#include "halfback/measure/first_layer.h"
 #include "halfback/measure/study_run.h"
 #include "halfback/study/rows.h"
 #include "halfback/study/study_file.h"
@@ -102,12 +103,19 @@ TrainingConfig config_of(const StudyRun& run, Whole whole) {
   return config;
 }
 
-TrainingConfig config_of(const StudyRun& run, Whole whole, const std::string& file) {
+TrainingConfig config_of(const StudyRun& run,
+                         Whole whole,
+                         const std::string& file,
+                         const StudyMeasures& measures) {
   const auto fail = [&](const char* reason) {
     throw ConfigError(fmt::format("{}: {}: {}", file, name_of(run), reason));
   };
   try {
-    return config_of(run, whole);
+    TrainingConfig config = config_of(run, whole);
+    if (measures.first_layer) {
+      require_first_layer(config);
+    }
+    return config;
   } catch (const CLI::ParseError& error) {
     fail(error.what());
   } catch (const ConfigError& error) {
@@ -190,11 +198,12 @@ nlohmann::json row_of(const StudyRun& run, const std::string& output) {
 void write_tables(const std::filesystem::path& directory,
                   const std::string& title,
                   const StudyRows& rows) {
-  const std::string table = to_text(lines_of(rows.rows()));
+  const std::vector<nlohmann::json> all = with_first_layers(rows.rows(), directory);
+  const std::string table = to_text(lines_of(all));
   const std::filesystem::path page = directory / "study.html";
   write_file_atomically(directory / "table.txt", table);
-  write_file_atomically(directory / "rows.csv", to_csv(rows.rows()));
-  write_file_atomically(page, study_page(title, rows.rows()));
+  write_file_atomically(directory / "rows.csv", to_csv(all));
+  write_file_atomically(page, study_page(title, all));
   std::cout << table
             << fmt::format("\nrows: {}\npage: {}\n", (directory / "rows.jsonl").string(),
                            page.string());
@@ -214,11 +223,11 @@ int run_all(const Options& options,
       .on_result = {}};
   for (const StudyRun& run : runs) {
     if (!rows.has(run.number)) {
-      request.jobs.push_back(
-          {run.number,
-           {.program = kOwnProgram,
-            .arguments = {"halfback", "study", options.file, "--run", std::to_string(run.number)},
-            .environment = {}}});
+      request.jobs.push_back({run.number,
+                              {.program = kOwnProgram,
+                               .arguments = {"halfback", "study", options.file, "--output",
+                                             options.output, "--run", std::to_string(run.number)},
+                               .environment = {}}});
     }
   }
   JobsOutcome outcome;
@@ -247,23 +256,24 @@ int run_all(const Options& options,
 int run(Options options) {
   const Study study = load_study(options.file);
   const std::vector<StudyRun> all = runs_of(study);
+  if (options.output.empty()) {
+    options.output = std::filesystem::path(options.file).stem().string() + "-study";
+  }
   if (options.run) {
     require_option(*options.run >= 0 && *options.run < static_cast<int>(all.size()), "run",
                    *options.run, fmt::format("0 to {}", all.size() - 1));
     const StudyRun& one = all[static_cast<std::size_t>(*options.run)];
-    std::cout << train_for_study(config_of(one, Whole::Yes, options.file), study.target,
-                                 study.measures)
+    std::cout << train_for_study(config_of(one, Whole::Yes, options.file, study.measures),
+                                 study.target, study.measures,
+                                 first_layer_path(options.output, *options.run))
                      .dump()
               << '\n';
     return 0;
   }
   SignalQueue signals = team_signals();  // before any thread
   const std::vector<StudyRun> runs = chosen_runs(all, options.only);
-  if (options.output.empty()) {
-    options.output = std::filesystem::path(options.file).stem().string() + "-study";
-  }
   for (const StudyRun& one : runs) {
-    config_of(one, Whole::No, options.file);
+    config_of(one, Whole::No, options.file, study.measures);
   }
   if (options.is_dry_run) {
     print_plan(runs);

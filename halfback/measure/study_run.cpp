@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/quantiles.h"
+#include "halfback/measure/first_layer.h"
 #include "halfback/measure/flop_costs.h"
 #include "halfback/measure/gradient_probe.h"
 #include "halfback/train/training.h"
@@ -116,7 +117,8 @@ StepFlops flops_of(const TrainingConfig& config) {
 
 nlohmann::json train_for_study(const TrainingConfig& config,
                                const StudyTarget& target,
-                               const StudyMeasures& measures) {
+                               const StudyMeasures& measures,
+                               const std::filesystem::path& first_layer) {
   Training training(config);
   std::optional<GradientProbe> probe;
   if (measures.cosines) {
@@ -140,6 +142,9 @@ nlohmann::json train_for_study(const TrainingConfig& config,
         stop);
   } catch (const DivergedError&) {
     return row.finished("infeasible", samples, flops);
+  }
+  if (measures.first_layer) {
+    save_first_layer(training.config(), training.pipeline(), first_layer);
   }
   const bool is_complete = row.has_reached_target() || !target.is_any();
   return row.finished(is_complete ? "complete" : "incomplete", samples, flops);

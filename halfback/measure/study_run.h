@@ -6,6 +6,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <filesystem>
+
 namespace halfback {
 
 // Trains to the target, to the last step or until the run diverges, and returns its row:
@@ -29,9 +31,11 @@ namespace halfback {
 //   sent_up, sent_down    bytes of messages in a step to a rank above or below
 //   activation_bytes      of each rank, the most of all steps
 //
-// What is not finite is null. Throws what Training throws.
+// What is not finite is null. With StudyMeasures::first_layer, a run that did not diverge writes
+// `first_layer` before it returns (first_layer.h). Throws what Training throws.
 nlohmann::json train_for_study(const TrainingConfig& config,
                                const StudyTarget& target,
-                               const StudyMeasures& measures = {});
+                               const StudyMeasures& measures = {},
+                               const std::filesystem::path& first_layer = {});
 
 }  // namespace halfback

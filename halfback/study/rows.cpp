@@ -147,6 +147,9 @@ nlohmann::json description_of(const Study& study) {
   if (study.measures.cosines) {
     all["[measure] cosines"] = true;
   }
+  if (study.measures.first_layer) {
+    all["[measure] first-layer"] = true;
+  }
   if (const auto& loss = study.target.validation_loss) {
     all["[target] validation-loss"] = *loss;
   }

@@ -263,10 +263,13 @@ class Reader {
   StudyMeasures measures_of(const toml::table& table) const {
     StudyMeasures measures;
     for (const auto& [key, node] : in_order(table)) {
-      if (key != "cosines") {
-        fail_unknown(key, *node, {"cosines"});
+      if (key == "cosines") {
+        measures.cosines = truth(key, *node);
+      } else if (key == "first-layer") {
+        measures.first_layer = truth(key, *node);
+      } else {
+        fail_unknown(key, *node, {"cosines", "first-layer"});
       }
-      measures.cosines = truth(key, *node);
     }
     return measures;
   }

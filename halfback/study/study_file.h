@@ -69,7 +69,8 @@ struct StudyTarget {
 
 // What a run notes besides losses.
 struct StudyMeasures {
-  bool cosines = false;  // of the gradients with those of backprop, at each validation
+  bool cosines = false;      // of the gradients with those of backprop, at each validation
+  bool first_layer = false;  // its weights and activations, at the end
 };
 
 struct Study {

@@ -142,6 +142,8 @@ std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
   add("steps", [](const StudyLine& line) { return shown(line.steps); });
   add("validation loss", [](const StudyLine& line) { return shown(line.validation_loss); });
   add("validation accuracy", [](const StudyLine& line) { return shown(line.validation_accuracy); });
+  add("first-layer CKA", [](const StudyLine& line) { return shown(line.first_layer_cka); });
+  add("first-layer angle", [](const StudyLine& line) { return shown(line.first_layer_angle); });
   add("step ms", [](const StudyLine& line) { return shown(line.step_seconds, 1e3); });
   std::erase_if(columns, is_empty);
   return columns;
@@ -173,7 +175,9 @@ std::vector<StudyLine> lines_of(const std::vector<Json>& rows) {
          .steps = over_seeds(group, "steps", std::less<>(), true),
          .validation_loss = over_seeds(group, "validation_loss", std::less<>(), false),
          .validation_accuracy = over_seeds(group, "validation_accuracy", std::greater<>(), false),
-         .step_seconds = over_seeds(group, "step_seconds", std::less<>(), false)});
+         .step_seconds = over_seeds(group, "step_seconds", std::less<>(), false),
+         .first_layer_cka = over_seeds(group, "first_layer_cka", std::greater<>(), false),
+         .first_layer_angle = over_seeds(group, "first_layer_angle", std::less<>(), false)});
   }
   return lines;
 }
@@ -197,10 +201,20 @@ std::string to_text(const std::vector<StudyLine>& lines) {
 }
 
 std::string to_csv(const std::vector<Json>& rows) {
-  constexpr std::array kNumbers = {
-      "steps",          "seconds", "step_seconds",    "samples_per_step",    "flops",
-      "parallel_flops", "loss",    "validation_loss", "validation_accuracy", "sent_up",
-      "sent_down"};
+  constexpr std::array kNumbers = {"steps",
+                                   "seconds",
+                                   "step_seconds",
+                                   "samples_per_step",
+                                   "flops",
+                                   "parallel_flops",
+                                   "loss",
+                                   "validation_loss",
+                                   "validation_accuracy",
+                                   "sent_up",
+                                   "sent_down",
+                                   "first_layer_cka",
+                                   "first_layer_angle",
+                                   "first_layer_largest_angle"};
   std::string text = "run";
   const std::vector<Json> sorted = by_run(rows);
   if (!sorted.empty()) {

@@ -24,6 +24,8 @@ struct StudyLine {
   Summary validation_loss;
   Summary validation_accuracy;
   Summary step_seconds;
+  Summary first_layer_cka;    // of runs that are compared with others
+  Summary first_layer_angle;  // mean, in radians
 };
 
 // Returns the lines in the order of the grid. Each row has its place under "place", as a list of

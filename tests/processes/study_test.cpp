@@ -1,4 +1,5 @@
 // The verb study, with the real binary: its runs are processes of it.
+#include "tests/support/idx_files.h"
 #include "tests/support/process_training.h"
 
 #include <fmt/format.h>
@@ -84,6 +85,39 @@ TEST_F(StudyTest, RunsAllCombinationsAndMakesATable) {
   EXPECT_EQ(Json::parse(last).at("validation_loss"), greedy.at("validation_loss"));
   // Nothing is left to do.
   EXPECT_EQ(output_of(study("a")), text);
+}
+
+TEST_F(StudyTest, KeepsFirstLayersOfImagesAndComparesThem) {
+  write_idx_images(directory_ / "images", 8, 8);
+  const std::string measure = "[measure]\nfirst-layer = true\n";
+  file(measure);
+  EXPECT_TRUE(contains(refusal(study("a")),
+                       "a.toml: run 0 (scheme backprop, seed 1): [measure] "
+                       "first-layer is for models of images"));
+  spit(directory_ / "a.toml",
+       "[run]\ndata = \"" + path("images") +
+           "\"\nmodel = \"mlp\"\nlayers = 2\nwidth = 16\ninputs = 64\nclasses = 8\n"
+           "batch-size = 8\nmicro-batches = 2\nranks = 2\nthreads = 1\n"
+           "clip-scope = \"stage\"\nsteps = 6\n[grid]\nscheme = [\"backprop\", \"greedy\"]\n"
+           "seed = [1, 2]\n" +
+           measure);
+  const std::string text = output_of(study("a", "--jobs 2"));
+  EXPECT_TRUE(contains(text, "first-layer CKA")) << text;
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "a" / "first_layer")) {
+    files[entry.path().filename()] = slurp(entry.path());
+  }
+  ASSERT_EQ(files.size(), 4U);
+  EXPECT_NE(files.at("0.safetensors"), files.at("2.safetensors"));
+  for (const auto& [run, row] : rows("a")) {
+    EXPECT_FALSE(row.contains("first_layer_cka")) << "depends on other runs";
+  }
+  EXPECT_TRUE(contains(slurp(directory_ / "a" / "study.html"), R"("first_layer_cka":0.)"));
+  EXPECT_TRUE(contains(slurp(directory_ / "a" / "study.html"), R"("filters":{)"));
+  // A run alone leaves its file too, and replaces one that is there.
+  spit(directory_ / "a" / "first_layer" / "2.safetensors", "damaged");
+  output_of(study("a", "--run 2"));
+  EXPECT_EQ(slurp(directory_ / "a" / "first_layer" / "2.safetensors"), files.at("2.safetensors"));
 }
 
 TEST_F(StudyTest, KilledAtAnyMomentItContinuesToTheSameRows) {

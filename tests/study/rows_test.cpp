@@ -58,6 +58,8 @@ TEST_F(RowsTest, AreOfOneStudy) {
                          other.trials.options.push_back({"clip", {0.0, 1.0}});
                        }),
                        "[trials] clip differs"));
+  EXPECT_TRUE(contains(refusal([](Study& other) { other.measures.first_layer = true; }),
+                       "[measure] first-layer differs"));
   EXPECT_EQ(load_rows(path()).size(), 1U) << "nothing is lost";
 }
 

@@ -39,6 +39,13 @@ std::string text_of(const std::vector<Setting>& settings) {
   return text;
 }
 
+TEST_F(StudyFileTest, MeasuresAreChosen) {
+  EXPECT_FALSE(load("[run]\nsteps = 2\n").measures.first_layer);
+  const Study study = load("[measure]\nfirst-layer = true\ncosines = false\n");
+  EXPECT_TRUE(study.measures.first_layer);
+  EXPECT_FALSE(study.measures.cosines);
+}
+
 TEST_F(StudyFileTest, RunsAreAllCombinations) {
   const Study study = load(
       "[run]\nsteps = 20\ndata = \"a b.txt\"\nclip = 0.5\nshard-optimizer = true\n"
@@ -106,6 +113,8 @@ TEST_F(StudyFileTest, SaysWhatItDoesNotUnderstand) {
   EXPECT_EQ(refusal("[measure]\ncosines = 1\n"),
             ":2: cosines: expected true or false without quotes");
   EXPECT_TRUE(contains(refusal("[measure]\ncosine = true\n"), "(did you mean cosines?)"));
+  EXPECT_EQ(refusal("[measure]\nfirst-layer = \"true\"\n"),
+            ":2: first-layer: expected true or false without quotes");
   EXPECT_TRUE(contains(refusal("[target]\nloss = 1\n"), ":2: loss is not known here"));
   EXPECT_TRUE(
       contains(refusal("[target]\nvalidation-loss = \"1\"\n"), "expected a number, as in 0.5"));

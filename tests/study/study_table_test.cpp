@@ -55,6 +55,20 @@ TEST(StudyTableTest, TheTableLeavesOutWhatNoLineHas) {
   EXPECT_EQ(to_text({}), "no run has ended yet\n");
 }
 
+TEST(StudyTableTest, FirstLayersHaveColumns) {
+  std::vector<Json> all = rows();
+  all[1]["first_layer_cka"] = 0.5;
+  all[1]["first_layer_angle"] = 0.75;
+  all[1]["first_layer_largest_angle"] = 1.5;
+  all[2]["first_layer_cka"] = 0.25;
+  const std::string text = to_text(lines_of(all));
+  EXPECT_NE(text.find("first-layer CKA    first-layer angle  step ms"), std::string::npos) << text;
+  EXPECT_NE(text.find("  0.375 [0.25, 0.5]  0.75  "), std::string::npos) << text;
+  EXPECT_NE(
+      to_csv(all).find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0,0.5,0.75,1.5\n"),
+      std::string::npos);
+}
+
 TEST(StudyTableTest, OfTrialsTheBestCountsForEachSeed) {
   const auto trial = [](int run, const char* seed, const char* number, double steps) {
     const Json place = Json::array({Json::array({"seed", seed}), Json::array({"trial", number}),
@@ -75,11 +89,12 @@ TEST(StudyTableTest, TheCsvHasARowForEachRun) {
   EXPECT_EQ(text.substr(0, text.find('\n')),
             "run,scheme,seed,status,steps,seconds,step_seconds,samples_per_step,flops,"
             "parallel_flops,loss,"
-            "validation_loss,validation_accuracy,sent_up,sent_down");
-  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0\n"),
+            "validation_loss,validation_accuracy,sent_up,sent_down,first_layer_cka,"
+            "first_layer_angle,first_layer_largest_angle");
+  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0,,,\n"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,,,64,0\n"),
+  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,,,64,0,,,\n"),
             std::string::npos)
       << text;
 }
