@@ -4,6 +4,7 @@ fronts of the rows lie (NumPy, brute force), everything follows filters, legends
 usage: study_page.py PROGRAM [SCREENSHOT_DIR]
 """
 
+import base64
 import itertools
 import json
 import math
@@ -66,6 +67,11 @@ def make_row(run, place, noise, costs):
            "activation_bytes": [65536 * batch, 32768 * batch]}
     if costs:
         curve["cosines"] = [[None, .2 + .1 * scheme + noise.gauss(0, .02)] for _ in range(count)]
+        if labels["seed"] != "3" or scheme:  # the last run of backprop has no next one
+            row |= {"first_layer_cka": .9 - .2 * scheme + noise.gauss(0, .02), "first_layer_angle": .3 + .3 * scheme + noise.gauss(0, .02),
+                    "first_layer_largest_angle": 1.5 + noise.gauss(0, .01)}
+        if labels["seed"] == "1" and batch == 8:
+            row["filters"] = {"width": 4, "height": 3, "data": base64.b64encode(noise.randbytes(12 * (25 if scheme else 7))).decode()}
         row |= {"flops": 1.7e9 * batch * 20 * count * (1 + .1 * scheme), "parallel_flops": round(row["seconds"] / (2 + scheme), 2)}  # some are equal
     return row
 
@@ -140,6 +146,12 @@ def scaling_of(rows):
                 points.append([here[0]["samples_per_step"], *summary(best)])
         lines.append(sorted(points))
     return [line for line in lines if line]
+
+
+def similarities_of(rows, name):
+    """The point of each line, numbered."""
+    lines = grouped([row for row in rows if name in row], lambda row: without(row, "seed", "trial"))
+    return [[[i, *summary([row[name] for row in members])]] for i, members in enumerate(lines)]
 
 
 def front_of(points):
@@ -238,7 +250,7 @@ def check_table(page, rows):
         for name, label in row["place"]:
             check(cells.pop(name) == label, f"{name} of {line}")
         for title, text in cells.items():
-            value = row[title.replace(" ", "_")]
+            value = row.get(title.replace(" ", "_"), "")
             same = (text == "not finite" if value is None else text == value if isinstance(value, str)
                     else [float(word) for word in text.split(", ")] == (value if isinstance(value, list) else [value]))
             check(same, f"run {row['run']}: {title} is {text} for {value!r}")
@@ -283,6 +295,40 @@ def check_costs(page, rows):
         check(numpy.shape(corners) == numpy.shape(expected) and numpy.allclose(corners, expected, rtol=0, atol=.15), f"front {corners} for {expected}")
 
 
+def check_first_layer(page, rows):
+    """Points and whiskers lie where the rows say, and each pixel of the pictures has its byte."""
+    shown = page.one("#first_layer").is_displayed()
+    check(shown == any("filters" in row or "first_layer_cka" in row for row in rows), "the section is there with its data only")
+    if not shown:
+        return
+    for plot, name in (("cka", "first_layer_cka"), ("angle", "first_layer_angle")):
+        expected = similarities_of(rows, name)
+        check_close(page.numbers(plot), expected, name)
+        across, up = page.scales(plot)
+        marks = page.run("return [...document.querySelectorAll(`#${arguments[0]} .plot path.mark`)].map(mark =>"
+                         "mark.getAttribute('transform').match(/[-\\d.]+/g).map(Number))", plot)
+        check(len(marks) == len(expected), f"{plot}: {len(marks)} marks")
+        whiskers = page.paths(plot, "whisker")
+        for i, [[x, mid, low, high, _]] in enumerate(expected):
+            check(math.dist(marks[i], (across(x), up(mid))) < .15, f"{plot}: mark {i} at {marks[i]}")
+            check(numpy.allclose(whiskers[i], [(across(x), up(low)), (across(x), up(high))], rtol=0, atol=.15), f"{plot}: whisker {i} {whiskers[i]}")
+    pictured = sorted((row for row in rows if "filters" in row), key=lambda row: row["run"])
+    found = page.run("return [...document.querySelectorAll('#first_layer canvas')].map(canvas => [Number(canvas.dataset.run), canvas.width, canvas.height,"
+                     "[...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]])")
+    check([run for run, *_ in found] == [row["run"] for row in pictured], f"pictures of runs {[run for run, *_ in found]}")
+    for (run, width, height, pixels), row in zip(found, pictured):
+        wide, high = row["filters"]["width"], row["filters"]["height"]
+        filters = numpy.frombuffer(base64.b64decode(row["filters"]["data"]), numpy.uint8).reshape(-1, high, wide)
+        across = math.ceil(math.sqrt(len(filters)))
+        expected = numpy.zeros((math.ceil(len(filters) / across) * (high + 1) - 1, across * (wide + 1) - 1, 4), numpy.uint8)
+        for i, one in enumerate(filters):
+            part = expected[i // across * (high + 1):, i % across * (wide + 1):][:high, :wide]
+            part[..., :3], part[..., 3] = one[..., None], 255
+        check(numpy.array_equal(numpy.reshape(pixels, (height, width, 4)), expected), f"the filters of run {run}")
+    captions = [one.text for one in page.all("#first_layer #filters_of_schemes figcaption")]
+    check(all(labels_of(row)["scheme"] in text and f"run {row['run']}" in text for row, text in zip(pictured, captions)), f"captions {captions}")
+
+
 def check_legends(page, rows, lines):
     groups = {scheme: [row for row in rows if labels_of(row)["scheme"] == scheme] for scheme in SCHEMES}
     for plot in ("curves", "cost", "scaling"):
@@ -299,6 +345,7 @@ def check_legends(page, rows, lines):
     check(page.one('#cost .legend button[data-label="greedy"]').get_attribute("aria-pressed") == "false", "all legends agree")
     check_lines(page, "curves", curves_of(left, "validation_loss", "step"), "without greedy")
     check_costs(page, left)
+    check_first_layer(page, left)
     page.one('#cost .legend button[data-label="greedy"]').click()
     check_lines(page, "curves", curves_of(rows, "validation_loss", "step"), "with greedy again")
 
@@ -343,6 +390,7 @@ def check_filters(page, rows):
     left = [row for row in rows if labels_of(row)["scheme"] != "overlapping" and row["samples_per_step"] != 16 and row["status"] != "infeasible"]
     check_lines(page, "curves", curves_of(left, "validation_loss", "step"), "filtered")
     check_costs(page, left)
+    check_first_layer(page, left)
     check_table(page, left)
     check(len(page.all("#curves .legend button")) == 3, "a legend of what is shown")
     page.one('#filters [data-axis="batch-size"] button[data-all=""]').click()
@@ -356,7 +404,7 @@ def check_filters(page, rows):
 
 def check_tips(page, rows):
     commands = {row["run"]: row["command"] for row in rows}
-    for plot in ("curves", "cost", "scaling"):
+    for plot in ("curves", "cost", "scaling", *(("cka", "angle") if "flops" in rows[0] else ())):
         svg, tip = page.one(f"#{plot} svg[role]"), page.one(f"#{plot} .tip")
         svg.send_keys(Keys.ARROW_RIGHT)
         seen = set()
@@ -430,6 +478,7 @@ def check_page(path, rows, dark, screenshots):
         check_lines(page, "curves", curves_of(rows, "validation_loss", "step"), "at first")
         check_lines(page, "scaling", scaling_of(rows), "steps over batch size")
         check_costs(page, rows)
+        check_first_layer(page, rows)
         check_inks(page)
         if screenshots:
             height = page.run("return document.documentElement.scrollHeight")

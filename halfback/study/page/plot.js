@@ -30,7 +30,12 @@ function logTicks(low, high, count) {
   return [low, high];
 }
 
-function scaleOf({low, high}, {isLog, isTight, ticks}, [begin, end], count) {
+function scaleOf({low, high}, {isLog, isTight, ticks, names}, [begin, end], count) {
+  if (names) {
+    const room = (end - begin) / names.length, most = Math.max(3, Math.floor(room / 6.5));
+    const fitted = name => escaped(name.length > most ? name.slice(0, most - 1) + "\u2026" : name);
+    return {at: value => begin + (value + .5) * room, ticks: names.map((name, i) => [i, fitted(name)])};
+  }
   if (isLog) {
     const room = low < high ? (high / low) ** .04 : 1.5, [a, b] = [low / room, high * room];
     const at = value => begin + Math.log(Math.max(value, a) / a) / Math.log(b / a) * (end - begin);
@@ -63,7 +68,7 @@ function pathsOf(points) {
   return paths;
 }
 
-// Series are {index, label, points, line, band, dots, dash, isSilent}; points are {x, mid, low, high, isPart}, or 0 for a gap.
+// Series are {index, label, points, line, band, whisker, dots, dash, isSilent}; points are {x, mid, low, high, isPart}, or 0 for a gap.
 function drawPlot(plot) {
   const {svg, x, y} = plot, right = svg.clientWidth - MARGIN.right, bottom = svg.clientHeight - MARGIN.bottom;
   const isDrawable = point => point && (!x.isLog || point.x > 0) && (!y.isLog || point.mid > 0);
@@ -96,6 +101,10 @@ function drawPlot(plot) {
       const d = stretches.filter(list => list.some(point => point.n > 1)).map(list => "M" + list.map(point => corner(point, "low")).join("L") +
         "L" + [...list].reverse().map(point => corner(point, "high")).join("L") + "Z").join("");
       if (d) parts[0].push(make("path", "", {class: "band", ...tags, d}));
+    }
+    if (series.whisker) {
+      parts[1].push(...series.points.filter(Boolean).map(point =>
+        make("path", "", {class: "whisker", ...tags, d: `M${point.px.toFixed(1)} ${up.at(point.low).toFixed(1)}L${point.px.toFixed(1)} ${up.at(point.high).toFixed(1)}`})));
     }
     if (series.line) {
       const paths = pathsOf(series.points);

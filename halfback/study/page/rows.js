@@ -107,3 +107,18 @@ function scalingLines(shown, color) {
     return {label: members[0].at.get(color), place: placeOf(members[0], left), n: Math.max(...points.map(point => point.n)), points};
   }).filter(line => line.points.length);
 }
+
+// A point for runs that differ in the seed and the trial only, of a number that compares their first layers with others.
+function similarityLines(shown, name, color) {
+  const left = ["seed", "trial"].filter(axis => axis !== color);
+  return groupBy(shown.filter(({row}) => isNumber(row[name])), run => keyWithout(run, left)).map((members, i) => {
+    const all = members.map(run => ({run, y: run.row[name]}));
+    return {label: members[0].at.get(color), place: placeOf(members[0], left), points: [{x: i, ...summarize(all.map(one => one.y)), all}]};
+  });
+}
+
+// The bytes of a run's filters, by filter; 128 is 0.
+function filtersOf({row: {filters: {width, height, data}}}) {
+  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), size = width * height;
+  return Array.from({length: bytes.length / size}, (_, i) => bytes.subarray(i * size, (i + 1) * size));
+}

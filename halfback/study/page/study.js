@@ -44,7 +44,13 @@ function runsOf(point) {
 const spreadOf = point => point.n === 1 ? "n = 1"
   : `median, ${point.n < 4 ? "range" : "quartiles"} ${write(point.low)} to ${write(point.high)}, n = ${point.n}`;
 
+const describeSimilarity = (title, more) => (point, series) => [`<b>${escaped(series.place)}</b>`, `${title} <b>${write(point.mid)}</b>, ${spreadOf(point)}`, ...more(point), ...runsOf(point)];
+const CKA = "CKA with backprop", ANGLE = "mean angle to backprop (radians)";
+const largestOf = ({all}) => [`largest angle ${write(summarize(all.map(({run}) => run.row.first_layer_largest_angle)).mid)}`];
+
 const plots = {
+  cka: makePlot("cka", describeSimilarity(CKA, () => [])),
+  angle: makePlot("angle", describeSimilarity(ANGLE, largestOf)),
   curves: makePlot("curves", (point, series) => [`<b>${escaped(series.place)}</b>`,
     `${UP[state.y]} <b>${write(point.mid)}</b>, ${spreadOf(point)}${point.isPart ? ` of ${series.n}` : ""}`,
     `step ${point.step}` + (state.x === "step" ? "" : `, ${ACROSS[state.x].title} ${write(point.x)}`), ...runsOf(point)]),
@@ -113,6 +119,40 @@ function drawScaling(shown, on) {
   const trials = axes.includes("trial") ? " Of the trials of a seed, the one with the fewest steps counts." : "";
   plot.figure.querySelector(".note").textContent = "Steps of complete runs: medians over the seeds, n of them at each point, with quartiles, or the range where n is below 4." +
     " Points are open where some of the seeds have no complete run." + trials;
+}
+
+function drawSimilarity(plot, name, title, shown, on) {
+  const lines = similarityLines(shown.filter(run => on(run.at.get(state.color))), name, state.color);
+  plot.figure.hidden = !runs.some(({row}) => isNumber(row[name]));
+  plot.x = {name: "x", title: state.color, names: lines.map(line => line.label ?? "")};
+  plot.y = {name: "y", title};
+  plot.series = lines.map(line => ({...line, index: indexOf(line.label), whisker: true, dots: true}));
+  drawLegend(plot, shown, label => `n = ${shown.filter(run => run.at.get(state.color) === label && isNumber(run.row[name])).length}`);
+}
+
+// Filters of a run side by side, each in grays from black to white.
+function drawFilters(canvas, run) {
+  const filters = filtersOf(run), {width, height} = run.row.filters, across = Math.ceil(Math.sqrt(filters.length));
+  canvas.width = across * (width + 1) - 1;
+  canvas.height = Math.ceil(filters.length / across) * (height + 1) - 1;
+  canvas.style.width = canvas.width * Math.max(1, Math.round(220 / canvas.width)) + "px";
+  filters.forEach((bytes, i) => {
+    const pixels = new ImageData(width, height);
+    bytes.forEach((byte, at) => pixels.data.set([byte, byte, byte, 255], 4 * at));
+    canvas.getContext("2d").putImageData(pixels, i % across * (width + 1), Math.floor(i / across) * (height + 1));
+  });
+}
+
+function drawFirstLayer(shown, on) {
+  const section = byId("first_layer"), pictured = shown.filter(run => run.row.filters && on(run.at.get(state.color)));
+  section.hidden = !runs.some(({row}) => row.filters || isNumber(row.first_layer_cka));
+  byId("filters_of_schemes").innerHTML = pictured.map(run => `<figure><canvas role="img" aria-label="Filters of run ${run.row.run}" data-run="${run.row.run}"></canvas>` +
+    `<figcaption><b>${escaped(run.at.get("scheme") ?? "")}</b> <span class="soft">${escaped(["run " + run.row.run, placeOf(run, ["scheme"])].filter(Boolean).join(", "))}</span></figcaption></figure>`).join("");
+  pictured.forEach((run, i) => drawFilters(section.querySelectorAll("canvas")[i], run));
+  drawSimilarity(plots.cka, "first_layer_cka", CKA, shown, on);
+  drawSimilarity(plots.angle, "first_layer_angle", ANGLE, shown, on);
+  section.querySelector(".note").textContent = "Pictures show the weights of the first run of each scheme, those of the largest norm first: black is negative, white positive, each as far as its largest weight. " +
+    "Points are medians over the seeds, with quartiles, or the range where n is below 4: each run beside that of backprop at the same place, and backprop beside its next seed, which shows what the seed alone does.";
 }
 
 // ---- The table --------------------------------------------------------------------------------------
@@ -207,6 +247,7 @@ function render() {
   drawCurves(shown, on);
   drawCost(shown, on);
   drawScaling(shown, on);
+  drawFirstLayer(shown, on);
   Object.values(plots).filter(plot => !plot.figure.hidden).forEach(drawPlot);
   drawTable(shown);
 }
