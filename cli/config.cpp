@@ -2,14 +2,13 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/base/toml.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <cctype>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 
@@ -62,17 +61,8 @@ const CLI::App& find_verb(const CLI::App& app, const std::string& name) {
 }
 
 std::string to_text(const toml::node& node, const std::string& where) {
-  if (const auto text = node.value_exact<std::string>()) {
+  if (const auto text = option_text(node)) {
     return *text;
-  }
-  if (const auto number = node.value_exact<std::int64_t>()) {
-    return std::to_string(*number);
-  }
-  if (const auto number = node.value_exact<double>()) {
-    return fmt::format("{}", *number);
-  }
-  if (const auto truth = node.value_exact<bool>()) {
-    return *truth ? "true" : "false";
   }
   throw ConfigError(
       fmt::format("{} has a date, a time or a table; expected a text, a number, true or false, or "
@@ -80,24 +70,11 @@ std::string to_text(const toml::node& node, const std::string& where) {
                   where));
 }
 
-toml::table read_table(const std::string& file) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(file, error)) {
-    throw FileError(fmt::format("{}: no such configuration file; correct --config", file));
-  }
-  try {
-    return toml::parse_file(file);
-  } catch (const toml::parse_error& fault) {
-    throw FileError(fmt::format("{}:{}: no TOML: {}; correct the line", file,
-                                fault.source().begin.line, fault.description()));
-  }
-}
-
 // Returns the file's options as arguments, except those given on the command line.
 std::vector<std::string> read_config(const CLI::App& verb,
                                      const std::string& file,
                                      const std::vector<std::string_view>& given) {
-  const toml::table table = read_table(file);
+  const toml::table table = read_toml(file, "configuration file");
   std::vector<std::string> arguments;
   for (const auto& [key, node] : table) {
     const std::string name(key.str());

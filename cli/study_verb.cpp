@@ -12,6 +12,7 @@
 #include "halfback/launch/process_team.h"
 #include "halfback/measure/first_layer.h"
 #include "halfback/measure/study_run.h"
+#include "halfback/study/missed_target.h"
 #include "halfback/study/rows.h"
 #include "halfback/study/study_file.h"
 #include "halfback/study/study_page.h"
@@ -51,10 +52,7 @@ struct Options {
 
 // "run 3 (scheme greedy, seed 2)".
 std::string name_of(const StudyRun& run) {
-  std::string place;
-  for (const auto& [axis, label] : run.place) {
-    place += fmt::format("{}{} {}", place.empty() ? "" : ", ", axis, label);
-  }
+  const std::string place = place_text(run.place);
   return fmt::format("run {}{}", run.number, place.empty() ? "" : " (" + place + ")");
 }
 
@@ -184,6 +182,11 @@ class Ahead {
   StatusLine status_;
 };
 
+// Returns the run with this number; they ascend.
+const StudyRun& run_with(const std::vector<StudyRun>& runs, int number) {
+  return *std::ranges::lower_bound(runs, number, {}, &StudyRun::number);
+}
+
 nlohmann::json row_of(const StudyRun& run, const std::string& output) {
   nlohmann::json row = nlohmann::json::parse(output);
   row["run"] = run.number;
@@ -197,9 +200,10 @@ nlohmann::json row_of(const StudyRun& run, const std::string& output) {
 
 void write_tables(const std::filesystem::path& directory,
                   const std::string& title,
+                  const Study& study,
                   const StudyRows& rows) {
   const std::vector<nlohmann::json> all = with_first_layers(rows.rows(), directory);
-  const std::string table = to_text(lines_of(all));
+  const std::string table = to_text(lines_of(all)) + missed_target(all, study.target);
   const std::filesystem::path page = directory / "study.html";
   write_file_atomically(directory / "table.txt", table);
   write_file_atomically(directory / "rows.csv", to_csv(all));
@@ -217,10 +221,9 @@ int run_all(const Options& options,
   const std::filesystem::path directory = options.output;
   std::filesystem::create_directories(directory);
   StudyRows rows(directory / "rows.jsonl", study);
-  JobsRequest request{
-      .jobs = {},
-      .num_at_once = options.num_jobs == 0 ? num_cores() : std::max(1, options.num_jobs),
-      .on_result = {}};
+  JobsRequest request{.jobs = {},
+                      .num_at_once = options.num_jobs == 0 ? num_cores() : options.num_jobs,
+                      .on_result = {}};
   for (const StudyRun& run : runs) {
     if (!rows.has(run.number)) {
       request.jobs.push_back({run.number,
@@ -234,26 +237,27 @@ int run_all(const Options& options,
   {
     Ahead ahead(runs.size() - request.jobs.size(), runs.size());
     request.on_result = [&](int number, const std::string& output) {
-      rows.add(row_of(*std::ranges::find(runs, number, &StudyRun::number), output));
+      rows.add(row_of(run_with(runs, number), output));
       ahead.add_one();
     };
     outcome = run_jobs(request, signals);
   }
-  write_tables(directory, std::filesystem::path(options.file).stem().string(), rows);
+  write_tables(directory, std::filesystem::path(options.file).stem().string(), study, rows);
   if (outcome.signal != 0) {
     std::cerr << "stopped; the same command continues\n";
     return kInterruptedExit;
   }
   if (outcome.exit_code != 0) {
-    throw Error(fmt::format(
-        "{}: {}: {}; the rows so far are kept, and the same command continues", options.file,
-        name_of(*std::ranges::find(runs, outcome.failed_job, &StudyRun::number)), outcome.error));
+    throw Error(fmt::format("{}: {}: {}; the rows so far are kept, and the same command continues",
+                            options.file, name_of(run_with(runs, outcome.failed_job)),
+                            outcome.error));
   }
   return 0;
 }
 
 // Returns the exit code.
 int run(Options options) {
+  require_option(options.num_jobs >= 0, "jobs", options.num_jobs, "0 or more");
   const Study study = load_study(options.file);
   const std::vector<StudyRun> all = runs_of(study);
   if (options.output.empty()) {

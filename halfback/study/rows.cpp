@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -106,15 +105,16 @@ Json json_of(const std::vector<Setting>& settings) {
 }  // namespace
 
 StudyRows::StudyRows(const std::filesystem::path& path, const Study& study)
-    : rows_(prepare(path, study)), file_(path, OpenMode::Append) {}
-
-bool StudyRows::has(int run) const {
-  return std::ranges::any_of(rows_, [run](const Json& row) { return row.at("run") == run; });
+    : rows_(prepare(path, study)), file_(path, OpenMode::Append) {
+  for (const Json& row : rows_) {
+    runs_.insert(row.at("run").get<int>());
+  }
 }
 
 void StudyRows::add(nlohmann::json row) {
   file_.write(row.dump() + "\n");
   file_.sync();
+  runs_.insert(row.at("run").get<int>());
   rows_.push_back(std::move(row));
 }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <set>
 #include <vector>
 
 namespace halfback {
@@ -20,13 +21,14 @@ class StudyRows {
 
   // In the order in which runs have ended. Each has its run under "run".
   const std::vector<nlohmann::json>& rows() const { return rows_; }
-  bool has(int run) const;
+  bool has(int run) const { return runs_.contains(run); }
 
   // Writes a row to disk.
   void add(nlohmann::json row);
 
  private:
   std::vector<nlohmann::json> rows_;
+  std::set<int> runs_;
   OutputFile file_;
 };
 

@@ -2,11 +2,11 @@
 
 #include "halfback/base/error.h"
 #include "halfback/base/text.h"
+#include "halfback/base/toml.h"
 #include "halfback/study/sobol.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <set>
@@ -21,7 +21,7 @@ class Reader {
   explicit Reader(const std::filesystem::path& path) : path_(path.string()) {}
 
   Study read() {
-    const toml::table root = parse();
+    const toml::table root = read_toml(path_, "study file");
     Study study;
     for (const auto& [key, node] : in_order(root)) {
       if (key == "run") {
@@ -43,19 +43,6 @@ class Reader {
 
  private:
   using Entries = std::vector<std::pair<std::string, const toml::node*>>;
-
-  toml::table parse() const {
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path_, error)) {
-      throw FileError(fmt::format("{}: no such study file; correct the path", path_));
-    }
-    try {
-      return toml::parse_file(path_);
-    } catch (const toml::parse_error& fault) {
-      throw FileError(fmt::format("{}:{}: no TOML: {}; correct the line", path_,
-                                  fault.source().begin.line, fault.description()));
-    }
-  }
 
   // TOML's tables are sorted by key; a study is read as it is written.
   static Entries in_order(const toml::table& table) {
@@ -90,17 +77,8 @@ class Reader {
 
   // The text that train would get.
   std::string text(const std::string& key, const toml::node& node) const {
-    if (const auto found = node.value_exact<std::string>()) {
+    if (const auto found = option_text(node)) {
       return *found;
-    }
-    if (const auto found = node.value_exact<std::int64_t>()) {
-      return std::to_string(*found);
-    }
-    if (const auto found = node.value_exact<double>()) {
-      return fmt::format("{}", *found);
-    }
-    if (const auto found = node.value_exact<bool>()) {
-      return *found ? "true" : "false";
     }
     throw ConfigError(
         fmt::format("{} is a list, a table or a date; expected one value", where(node, key)));
@@ -291,6 +269,14 @@ void add_trial(const StudyTrials& trials, int number, StudyRun& run) {
 }
 
 }  // namespace
+
+std::string place_text(const std::vector<Setting>& place) {
+  std::string text;
+  for (const auto& [axis, label] : place) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", axis, label);
+  }
+  return text;
+}
 
 Study load_study(const std::filesystem::path& path) { return Reader(path).read(); }
 

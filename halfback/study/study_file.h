@@ -19,6 +19,7 @@
 
 #include "halfback/study/range.h"
 
+#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -32,8 +33,11 @@ struct Setting {
   std::string option;
   std::string value;
 
-  bool operator==(const Setting&) const = default;
+  auto operator<=>(const Setting&) const = default;
 };
+
+// Returns "scheme greedy, seed 2".
+std::string place_text(const std::vector<Setting>& place);
 
 // A list of values, of which each run has one.
 struct StudyAxis {

@@ -49,16 +49,16 @@ std::vector<Json> by_run(std::vector<Json> rows) {
 
 std::vector<Group> groups_of(const std::vector<Json>& rows) {
   std::vector<Group> groups;
+  std::map<std::vector<Setting>, std::size_t> found;
   for (const Json& row : rows) {
     std::vector<Setting> line;
     std::string seed;
     find_place(row, line, seed);
-    auto group = std::ranges::find(groups, line, &Group::place);
-    if (group == groups.end()) {
+    const auto [entry, is_new] = found.emplace(line, groups.size());
+    if (is_new) {
       groups.push_back({.place = line, .seeds = {}});
-      group = groups.end() - 1;
     }
-    group->seeds[seed].push_back(&row);
+    groups[entry->second].seeds[seed].push_back(&row);
   }
   return groups;
 }

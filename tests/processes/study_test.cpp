@@ -147,7 +147,8 @@ TEST_F(StudyTest, EndsRunsAtATargetAndSaysWhichDiverge) {
     EXPECT_LT(row.at("steps"), 20);
   }
   file("[target]\nvalidation-loss = 0.1\n");
-  output_of(study("b", "--only seed=1 --only scheme=layers"));
+  EXPECT_TRUE(contains(output_of(study("b", "--only seed=1 --only scheme=layers")),
+                       "\nno run reached validation loss 0.1; the best had "));
   ASSERT_EQ(rows("b").size(), 1U);
   EXPECT_EQ(rows("b").at(2).at("status"), "incomplete");
   file("", "learning-rate = 1e30\noptimizer = \"sgd\"\nclip = 0\n");
@@ -180,6 +181,7 @@ TEST_F(StudyTest, RefusesBeforeTheFirstRun) {
   EXPECT_TRUE(contains(refusal(study("a")), "--batch-size and --micro-batch-size are both given"));
   file();
   EXPECT_TRUE(contains(refusal(study("a", "--only seed=3")), "--only seed=3: no run of the study"));
+  EXPECT_TRUE(contains(refusal(study("a", "--jobs -1")), "--jobs is -1; expected 0 or more"));
   EXPECT_TRUE(contains(refusal(study("a", "--run 4")), "--run is 4; expected 0 to 3"));
   EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
   const std::string plan = output_of(study("a", "--dry-run"));
