@@ -1,5 +1,7 @@
 #include "halfback/study/study_table.h"
 
+#include "halfback/study/text_table.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -18,8 +20,6 @@ namespace halfback {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr const char* kTrialAxis = "trial";
 
 // The rows of one line, by seed.
 struct Group {
@@ -74,7 +74,10 @@ std::optional<double> number(const Json& row, const char* name) {
 using Better = std::function<bool(double, double)>;
 
 // Of each seed the best trial that has the number.
-Summary over_seeds(const Group& group, const char* name, const Better& is_better, bool complete) {
+std::vector<double> by_seed(const Group& group,
+                            const char* name,
+                            const Better& is_better,
+                            bool complete) {
   std::vector<double> values;
   for (const auto& [seed, rows] : group.seeds) {
     std::optional<double> best;
@@ -89,7 +92,11 @@ Summary over_seeds(const Group& group, const char* name, const Better& is_better
       values.push_back(*best);
     }
   }
-  return summarize(values, 0);
+  return values;
+}
+
+Summary over_seeds(const Group& group, const char* name, const Better& is_better) {
+  return summarize(by_seed(group, name, is_better, false), 0);
 }
 
 int num_with(const Group& group, const char* status) {
@@ -113,17 +120,10 @@ std::string shown(const Summary& summary, double unit = 1.0) {
                            unit * summary.interval_high);
 }
 
-using Column = std::vector<std::string>;  // its title first
-
-bool is_empty(const Column& column) {
-  return std::all_of(column.begin() + 1, column.end(),
-                     [](const auto& cell) { return cell.empty(); });
-}
-
-std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
-  std::vector<Column> columns;
+std::vector<TableColumn> columns_of(const std::vector<StudyLine>& lines) {
+  std::vector<TableColumn> columns;
   const auto add = [&](const std::string& title, const auto& cell_of) {
-    Column& column = columns.emplace_back(Column{title});
+    TableColumn& column = columns.emplace_back(TableColumn{title});
     std::ranges::transform(lines, std::back_inserter(column), cell_of);
   };
   const auto count_of = [](const StudyLine& line) {
@@ -145,20 +145,7 @@ std::vector<Column> columns_of(const std::vector<StudyLine>& lines) {
   add("first-layer CKA", [](const StudyLine& line) { return shown(line.first_layer_cka); });
   add("first-layer angle", [](const StudyLine& line) { return shown(line.first_layer_angle); });
   add("step ms", [](const StudyLine& line) { return shown(line.step_seconds, 1e3); });
-  std::erase_if(columns, is_empty);
   return columns;
-}
-
-// Quotes a cell that would not be one otherwise.
-std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) {
-    return text;
-  }
-  std::string quoted = "\"";
-  for (const char c : text) {
-    quoted += c == '"' ? "\"\"" : std::string(1, c);
-  }
-  return quoted + '"';
 }
 
 }  // namespace
@@ -167,17 +154,19 @@ std::vector<StudyLine> lines_of(const std::vector<Json>& rows) {
   const std::vector<Json> sorted = by_run(rows);
   std::vector<StudyLine> lines;
   for (const Group& group : groups_of(sorted)) {
+    const std::vector<double> steps = by_seed(group, "steps", std::less<>(), true);
     lines.push_back(
         {.place = group.place,
          .num_complete = num_with(group, "complete"),
          .num_incomplete = num_with(group, "incomplete"),
          .num_infeasible = num_with(group, "infeasible"),
-         .steps = over_seeds(group, "steps", std::less<>(), true),
-         .validation_loss = over_seeds(group, "validation_loss", std::less<>(), false),
-         .validation_accuracy = over_seeds(group, "validation_accuracy", std::greater<>(), false),
-         .step_seconds = over_seeds(group, "step_seconds", std::less<>(), false),
-         .first_layer_cka = over_seeds(group, "first_layer_cka", std::greater<>(), false),
-         .first_layer_angle = over_seeds(group, "first_layer_angle", std::less<>(), false)});
+         .seed_steps = steps,
+         .steps = summarize(steps, 0),
+         .validation_loss = over_seeds(group, "validation_loss", std::less<>()),
+         .validation_accuracy = over_seeds(group, "validation_accuracy", std::greater<>()),
+         .step_seconds = over_seeds(group, "step_seconds", std::less<>()),
+         .first_layer_cka = over_seeds(group, "first_layer_cka", std::greater<>()),
+         .first_layer_angle = over_seeds(group, "first_layer_angle", std::less<>())});
   }
   return lines;
 }
@@ -186,18 +175,7 @@ std::string to_text(const std::vector<StudyLine>& lines) {
   if (lines.empty()) {
     return "no run has ended yet\n";
   }
-  const std::vector<Column> columns = columns_of(lines);
-  std::string text;
-  for (std::size_t row = 0; row <= lines.size(); ++row) {
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      const std::size_t width = std::ranges::max(columns[i], {}, &std::string::size).size();
-      const bool is_last = i + 1 == columns.size();
-      text += fmt::format("{:<{}}{}", columns[i][row], is_last ? 0 : width, is_last ? "" : "  ");
-    }
-    text.erase(text.find_last_not_of(' ') + 1);
-    text += '\n';
-  }
-  return text;
+  return aligned_text(columns_of(lines));
 }
 
 std::string to_csv(const std::vector<Json>& rows) {

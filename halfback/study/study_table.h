@@ -12,15 +12,17 @@
 namespace halfback {
 
 inline constexpr const char* kSeedAxis = "seed";
+inline constexpr const char* kTrialAxis = "trial";
 
 struct StudyLine {
   std::vector<Setting> place;  // without the seed and the trial
   int num_complete = 0;
   int num_incomplete = 0;
   int num_infeasible = 0;
+  std::vector<double> seed_steps;  // of each seed that has a complete run
   // Over the seeds. Of the trials of a seed, the one with the fewest steps or the least loss
   // counts.
-  Summary steps;  // of runs that are complete
+  Summary steps;  // of seed_steps
   Summary validation_loss;
   Summary validation_accuracy;
   Summary step_seconds;
