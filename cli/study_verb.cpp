@@ -1,8 +1,9 @@
 // halfback study: runs of train that differ in some options, side by side, as rows and tables.
-#include "cli/config.h"
 #include "cli/launch_options.h"
-#include "cli/run_options.h"
+#include "cli/options.h"
 #include "cli/status_line.h"
+#include "cli/study_plan.h"
+#include "cli/study_runs.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
@@ -24,10 +25,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -41,6 +40,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kRowsFile = "rows.jsonl";
+
 struct Options {
   std::string file;
   std::string output;
@@ -50,76 +51,8 @@ struct Options {
   bool is_dry_run = false;
 };
 
-// "run 3 (scheme greedy, seed 2)".
-std::string name_of(const StudyRun& run) {
-  const std::string place = place_text(run.place);
-  return fmt::format("run {}{}", run.number, place.empty() ? "" : " (" + place + ")");
-}
-
-// As one word of a shell.
-std::string quoted(const std::string& text) {
-  std::string word = "'";
-  for (const char c : text) {
-    word += c == '\'' ? "'\\''" : std::string(1, c);
-  }
-  return word + "'";
-}
-
-// For a shell.
-std::string command_of(const StudyRun& run) {
-  std::string command = "halfback train";
-  for (const auto& [option, value] : run.settings) {
-    const bool is_plain = !value.empty() && std::ranges::all_of(value, [](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-             std::strchr("-_./,:+%@", c) != nullptr;
-    });
-    command += fmt::format(" --{}={}", option, is_plain ? value : quoted(value));
-  }
-  return command;
-}
-
-// Reads the options of a run as train would from its command line. A checkpoint to start from and
-// a tokenizer to learn make it whole.
-enum class Whole { No, Yes };
-TrainingConfig config_of(const StudyRun& run, Whole whole) {
-  CLI::App train;
-  train.name("train");
-  train.option_defaults()->always_capture_default();
-  RunOptions options;
-  options.add_to(train);
-  std::vector<std::string> arguments;
-  for (const auto& [option, value] : run.settings) {
-    check_option(train, option, "unknown option");
-    arguments.push_back(fmt::format("--{}={}", option, value));
-  }
-  std::ranges::reverse(arguments);  // parse() takes them in this order
-  train.parse(arguments);
-  TrainingConfig config = options.config(!options.initial.empty());
-  if (whole == Whole::Yes) {
-    options.complete(config);
-  }
-  return config;
-}
-
-TrainingConfig config_of(const StudyRun& run,
-                         Whole whole,
-                         const std::string& file,
-                         const StudyMeasures& measures) {
-  const auto fail = [&](const char* reason) {
-    throw ConfigError(fmt::format("{}: {}: {}", file, name_of(run), reason));
-  };
-  try {
-    TrainingConfig config = config_of(run, whole);
-    if (measures.first_layer) {
-      require_first_layer(config);
-    }
-    return config;
-  } catch (const CLI::ParseError& error) {
-    fail(error.what());
-  } catch (const ConfigError& error) {
-    fail(error.what());
-  }
-  return {};
+int num_at_once(const Options& options) {
+  return options.num_jobs == 0 ? num_cores() : options.num_jobs;
 }
 
 // Leaves the runs that have all these labels.
@@ -141,13 +74,6 @@ std::vector<StudyRun> chosen_runs(const std::vector<StudyRun>& all,
     }
   }
   return runs;
-}
-
-void print_plan(const std::vector<StudyRun>& runs) {
-  std::cout << fmt::format("{} runs\n", runs.size());
-  for (const StudyRun& run : runs) {
-    std::cout << fmt::format("{}\n  {}\n", name_of(run), command_of(run));
-  }
 }
 
 // Shows how many runs are done, and when the others will be.
@@ -209,7 +135,7 @@ void write_tables(const std::filesystem::path& directory,
   write_file_atomically(directory / "rows.csv", to_csv(all));
   write_file_atomically(page, study_page(title, all));
   std::cout << table
-            << fmt::format("\nrows: {}\npage: {}\n", (directory / "rows.jsonl").string(),
+            << fmt::format("\nrows: {}\npage: {}\n", (directory / kRowsFile).string(),
                            page.string());
 }
 
@@ -220,10 +146,8 @@ int run_all(const Options& options,
             SignalQueue& signals) {
   const std::filesystem::path directory = options.output;
   std::filesystem::create_directories(directory);
-  StudyRows rows(directory / "rows.jsonl", study);
-  JobsRequest request{.jobs = {},
-                      .num_at_once = options.num_jobs == 0 ? num_cores() : options.num_jobs,
-                      .on_result = {}};
+  StudyRows rows(directory / kRowsFile, study);
+  JobsRequest request{.jobs = {}, .num_at_once = num_at_once(options), .on_result = {}};
   for (const StudyRun& run : runs) {
     if (!rows.has(run.number)) {
       request.jobs.push_back({run.number,
@@ -274,14 +198,19 @@ int run(Options options) {
               << '\n';
     return 0;
   }
-  SignalQueue signals = team_signals();  // before any thread
   const std::vector<StudyRun> runs = chosen_runs(all, options.only);
+  if (options.is_dry_run) {
+    print_plan({.file = options.file,
+                .study = study,
+                .runs = runs,
+                .done = done_runs(std::filesystem::path(options.output) / kRowsFile, study),
+                .num_at_once = num_at_once(options),
+                .num_cores = num_cores()});
+    return 0;
+  }
+  SignalQueue signals = team_signals();  // before any thread
   for (const StudyRun& one : runs) {
     config_of(one, Whole::No, options.file, study.measures);
-  }
-  if (options.is_dry_run) {
-    print_plan(runs);
-    return 0;
   }
   return run_all(options, study, runs, signals);
 }
@@ -302,7 +231,8 @@ void add_study_verb(CLI::App& app) {
       ->take_all()
       ->default_str("");
   add_option(*verb, "--run", options->run, "N", "Train run N alone and print its row");
-  verb->add_flag("--dry-run", options->is_dry_run, "Check and list the runs without running them");
+  verb->add_flag("--dry-run", options->is_dry_run,
+                 "List the runs and what they will take, from a few steps of each");
   verb->footer("Example: halfback study studies/local.toml --jobs 2");
   verb->callback([options] {
     if (const int exit_code = run(*options); exit_code != 0) {

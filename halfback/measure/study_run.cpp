@@ -5,7 +5,6 @@
 #include "halfback/measure/first_layer.h"
 #include "halfback/measure/flop_costs.h"
 #include "halfback/measure/gradient_probe.h"
-#include "halfback/train/training.h"
 
 #include <nlohmann/json.hpp>
 
@@ -118,7 +117,8 @@ StepFlops flops_of(const TrainingConfig& config) {
 nlohmann::json train_for_study(const TrainingConfig& config,
                                const StudyTarget& target,
                                const StudyMeasures& measures,
-                               const std::filesystem::path& first_layer) {
+                               const std::filesystem::path& first_layer,
+                               const std::function<void(const StepReport&)>& on_step) {
   Training training(config);
   std::optional<GradientProbe> probe;
   if (measures.cosines) {
@@ -138,6 +138,9 @@ nlohmann::json train_for_study(const TrainingConfig& config,
                 probe->cosines(training.pipeline(), training.micro_batches(report.step)));
           }
           stop = row.has_reached_target();
+          if (on_step) {
+            on_step(report);
+          }
         },
         stop);
   } catch (const DivergedError&) {

@@ -2,11 +2,12 @@
 #pragma once
 
 #include "halfback/study/study_file.h"
-#include "halfback/train/training_config.h"
+#include "halfback/train/training.h"
 
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
+#include <functional>
 
 namespace halfback {
 
@@ -32,10 +33,12 @@ namespace halfback {
 //   activation_bytes      of each rank, the most of all steps
 //
 // What is not finite is null. With StudyMeasures::first_layer, a run that did not diverge writes
-// `first_layer` before it returns (first_layer.h). Throws what Training throws.
+// `first_layer` before it returns (first_layer.h). Calls on_step at the end of each step, its
+// measures included. Throws what Training throws.
 nlohmann::json train_for_study(const TrainingConfig& config,
                                const StudyTarget& target,
                                const StudyMeasures& measures = {},
-                               const std::filesystem::path& first_layer = {});
+                               const std::filesystem::path& first_layer = {},
+                               const std::function<void(const StepReport&)>& on_step = {});
 
 }  // namespace halfback

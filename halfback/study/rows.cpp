@@ -67,31 +67,48 @@ std::string first_difference(const Json& found, const Json& expected) {
   return "";
 }
 
-// Makes the file, or leaves only whole rows of this study in it. Returns them.
-std::vector<Json> prepare(const std::filesystem::path& path, const Study& study) {
-  const Json own = description_of(study);
+// Returns the rows of this study; nothing, no bytes included, if the file is not there.
+WholeLines read_rows(const std::filesystem::path& path, const Study& study) {
   std::error_code error;
-  WholeLines lines;
-  if (std::filesystem::exists(path, error)) {
-    lines = read_lines(path);
+  if (!std::filesystem::exists(path, error)) {
+    return {};
   }
+  WholeLines lines = read_lines(path);
   if (lines.values.empty()) {
-    write_file_atomically(path, Json{{kStudy, own}}.dump() + "\n");
     return {};
   }
   require_study(lines.values.front(), path);
-  if (const std::string key = first_difference(lines.values.front()[kStudy], own); !key.empty()) {
+  const std::string key = first_difference(lines.values.front()[kStudy], description_of(study));
+  if (!key.empty()) {
     throw ConfigError(fmt::format(
         "{}: the rows are of another study: {} differs; undo the change, or choose another "
         "--output",
         path.string(), key));
   }
-  std::vector<Json> rows(lines.values.begin() + 1, lines.values.end());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    require_row(rows[i], path, i + 2);
+  lines.values.erase(lines.values.begin());
+  for (std::size_t i = 0; i < lines.values.size(); ++i) {
+    require_row(lines.values[i], path, i + 2);
   }
-  std::filesystem::resize_file(path, lines.num_bytes);
-  return rows;
+  return lines;
+}
+
+// Makes the file, or leaves only whole rows of this study in it. Returns them.
+std::vector<Json> prepare(const std::filesystem::path& path, const Study& study) {
+  WholeLines lines = read_rows(path, study);
+  if (lines.num_bytes == 0) {
+    write_file_atomically(path, Json{{kStudy, description_of(study)}}.dump() + "\n");
+  } else {
+    std::filesystem::resize_file(path, lines.num_bytes);
+  }
+  return std::move(lines.values);
+}
+
+std::set<int> numbers_of(const std::vector<Json>& rows) {
+  std::set<int> numbers;
+  for (const Json& row : rows) {
+    numbers.insert(row.at("run").get<int>());
+  }
+  return numbers;
 }
 
 Json json_of(const std::vector<Setting>& settings) {
@@ -105,17 +122,17 @@ Json json_of(const std::vector<Setting>& settings) {
 }  // namespace
 
 StudyRows::StudyRows(const std::filesystem::path& path, const Study& study)
-    : rows_(prepare(path, study)), file_(path, OpenMode::Append) {
-  for (const Json& row : rows_) {
-    runs_.insert(row.at("run").get<int>());
-  }
-}
+    : rows_(prepare(path, study)), runs_(numbers_of(rows_)), file_(path, OpenMode::Append) {}
 
 void StudyRows::add(nlohmann::json row) {
   file_.write(row.dump() + "\n");
   file_.sync();
   runs_.insert(row.at("run").get<int>());
   rows_.push_back(std::move(row));
+}
+
+std::set<int> done_runs(const std::filesystem::path& path, const Study& study) {
+  return numbers_of(read_rows(path, study).values);
 }
 
 std::vector<nlohmann::json> load_rows(const std::filesystem::path& path) {

@@ -32,6 +32,10 @@ class StudyRows {
   OutputFile file_;
 };
 
+// Returns the runs that have a row in a file of this study, without changing it; none if it is not
+// there. Throws like StudyRows.
+std::set<int> done_runs(const std::filesystem::path& path, const Study& study);
+
 // Reads the rows of a file, without changing it. Throws FileError.
 std::vector<nlohmann::json> load_rows(const std::filesystem::path& path);
 

@@ -184,9 +184,36 @@ TEST_F(StudyTest, RefusesBeforeTheFirstRun) {
   EXPECT_TRUE(contains(refusal(study("a", "--jobs -1")), "--jobs is -1; expected 0 or more"));
   EXPECT_TRUE(contains(refusal(study("a", "--run 4")), "--run is 4; expected 0 to 3"));
   EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
-  const std::string plan = output_of(study("a", "--dry-run"));
-  EXPECT_TRUE(contains(plan, "4 runs\nrun 0 (scheme backprop, seed 1)\n  halfback train --data="));
+}
+
+TEST_F(StudyTest, ADryRunSaysWhatIsLeft) {
+  file();
+  const auto flops = [this] {
+    double sum = 0.0;
+    for (const auto& [run, row] : rows("a")) {
+      sum += row.at("flops").get<double>();
+    }
+    std::string text = fmt::format("{:.3g} FLOPs", sum);
+    std::erase(text, '+');
+    return text;
+  };
+  const std::string all = output_of(study("a", "--dry-run --jobs 3"));
+  EXPECT_TRUE(all.starts_with("run 0 (scheme backprop, seed 1)\n  halfback train --data=")) << all;
   EXPECT_FALSE(std::filesystem::exists(directory_ / "a"));
+  output_of(study("a", "--only scheme=layers"));
+  EXPECT_TRUE(contains(output_of(study("a", "--dry-run")),
+                       "\n4 runs, 2 of them done; the others "
+                       "take "));
+  const std::string half = flops();
+  EXPECT_TRUE(
+      contains(output_of(study("b", "--dry-run --only scheme=layers")), "\n2 runs, " + half))
+      << half;
+  output_of(study("a"));
+  EXPECT_TRUE(contains(all, "\n4 runs, " + flops() + " and about ")) << all;
+  EXPECT_TRUE(contains(all, ", 3 at a time (measured by 3 steps of each of 2 lines)\n")) << all;
+  EXPECT_TRUE(contains(output_of(study("a", "--dry-run")), "\n4 runs, all of them done\n"));
+  file("", "", 30);
+  EXPECT_TRUE(contains(refusal(study("a", "--dry-run")), "[run] steps differs"));
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ TEST_F(RowsTest, StayOverAProgramThatIsKilledWhileItWrites) {
   }
   OutputFile(path(), OpenMode::Append).write("{\"run\": 0, \"lo");
   EXPECT_EQ(load_rows(path()).size(), 1U);
+  EXPECT_EQ(done_runs(path(), study_), std::set<int>{1});
   StudyRows again(path(), study_);
   ASSERT_EQ(again.rows().size(), 1U);
   EXPECT_TRUE(again.has(1));
@@ -61,6 +62,11 @@ TEST_F(RowsTest, AreOfOneStudy) {
   EXPECT_TRUE(contains(refusal([](Study& other) { other.measures.first_layer = true; }),
                        "[measure] first-layer differs"));
   EXPECT_EQ(load_rows(path()).size(), 1U) << "nothing is lost";
+}
+
+TEST_F(RowsTest, NoneAreDoneWhereThereIsNoFile) {
+  EXPECT_TRUE(done_runs(path(), study_).empty());
+  EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
 TEST_F(RowsTest, LeaveAFileOfAnotherKindAlone) {

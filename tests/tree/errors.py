@@ -20,7 +20,7 @@ MADE_BY = {
 # A text with one of these words says by itself what is wrong; its callers only name the thing.
 OWN_WORDS = re.compile("expected|cannot|must|is missing|known|at least|waited|not JSON")
 # Files that throw errors of others again, whole or with the place in front.
-PASSED_ON = set("""cli/joined_run.cpp cli/study_verb.cpp halfback/launch/launcher.cpp halfback/engine/pipeline_rank.cpp
+PASSED_ON = set("""cli/joined_run.cpp cli/study_runs.cpp halfback/launch/launcher.cpp halfback/engine/pipeline_rank.cpp
 halfback/checkpoint/config_reader.h halfback/checkpoint/kept_checkpoints.cpp halfback/checkpoint/peers.cpp
 halfback/train/process_run.cpp halfback/transport/gloo_channel.cpp halfback/transport/gloo_group.cpp
 halfback/transport/processes.cpp halfback/transport/refusal.cpp""".split())
