@@ -13,6 +13,7 @@
 #include "halfback/launch/process_team.h"
 #include "halfback/measure/first_layer.h"
 #include "halfback/measure/study_run.h"
+#include "halfback/study/fit_table.h"
 #include "halfback/study/missed_target.h"
 #include "halfback/study/rows.h"
 #include "halfback/study/study_file.h"
@@ -129,11 +130,16 @@ void write_tables(const std::filesystem::path& directory,
                   const Study& study,
                   const StudyRows& rows) {
   const std::vector<nlohmann::json> all = with_first_layers(rows.rows(), directory);
-  const std::string table = to_text(lines_of(all)) + missed_target(all, study.target);
+  std::string table = to_text(lines_of(all)) + missed_target(all, study.target);
+  const std::vector<FitLine> fits = study.target.is_any() ? fits_of(all) : std::vector<FitLine>();
+  if (!fits.empty()) {
+    table += "\n" + fit_text(fits);
+    write_file_atomically(directory / "fits.csv", fit_csv(fits));
+  }
   const std::filesystem::path page = directory / "study.html";
   write_file_atomically(directory / "table.txt", table);
   write_file_atomically(directory / "rows.csv", to_csv(all));
-  write_file_atomically(page, study_page(title, all));
+  write_file_atomically(page, study_page(title, all, fit_json(fits)));
   std::cout << table
             << fmt::format("\nrows: {}\npage: {}\n", (directory / kRowsFile).string(),
                            page.string());

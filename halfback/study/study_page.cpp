@@ -7,8 +7,10 @@
 
 namespace halfback {
 
-std::string study_page(const std::string& title, const std::vector<nlohmann::json>& rows) {
-  return with_data(kStudyPage, {{"title", title}, {"rows", rows}});
+std::string study_page(const std::string& title,
+                       const std::vector<nlohmann::json>& rows,
+                       const nlohmann::json& fits) {
+  return with_data(kStudyPage, {{"title", title}, {"rows", rows}, {"fits", fits}});
 }
 
 }  // namespace halfback

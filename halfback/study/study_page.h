@@ -10,9 +10,12 @@
 
 namespace halfback {
 
-// Returns the page. Its script element with the id "data" holds {"title", "rows"}. A row is one of
-// StudyRows; if all complete ones have "flops" or "parallel_flops" (of the whole run), the cost is
-// in these rather than in steps times samples and in seconds.
-std::string study_page(const std::string& title, const std::vector<nlohmann::json>& rows);
+// Returns the page. Its script element with the id "data" holds {"title", "rows", "fits"}. A row is
+// one of StudyRows; if all complete ones have "flops" or "parallel_flops" (of the whole run), the
+// cost is in these rather than in steps times samples and in seconds. Fits, as fit_json() has them,
+// are drawn beside the steps over the batch size.
+std::string study_page(const std::string& title,
+                       const std::vector<nlohmann::json>& rows,
+                       const nlohmann::json& fits);
 
 }  // namespace halfback

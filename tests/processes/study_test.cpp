@@ -157,6 +157,21 @@ TEST_F(StudyTest, EndsRunsAtATargetAndSaysWhichDiverge) {
   EXPECT_TRUE(contains(slurp(directory_ / "c" / "table.txt"), "infeasible"));
 }
 
+TEST_F(StudyTest, FitsStepsOverTheBatchSize) {
+  file("batch-size = [4, 8, 16]\n[target]\nvalidation-loss = 5\n", "learning-rate = 0.02\n");
+  std::string text = slurp(directory_ / "a.toml");
+  const std::string common = "batch-size = 4\n";
+  spit(directory_ / "a.toml", text.erase(text.find(common), common.size()));
+  EXPECT_TRUE(
+      contains(output_of(study("a", "--only seed=1")),
+               "\n\nsteps to the target = c1 / batch size + c2; both parts are equal at the "
+               "knee\nscheme    batches  c1"));
+  const std::string fits = slurp(directory_ / "a" / "fits.csv");
+  EXPECT_TRUE(contains(fits, "\nbackprop,3,")) << fits;
+  EXPECT_TRUE(contains(fits, "\nlayers,3,")) << fits;
+  EXPECT_TRUE(contains(slurp(directory_ / "a" / "study.html"), R"("place":[["scheme","layers"]])"));
+}
+
 TEST_F(StudyTest, ASignalKeepsTheRowsSoFar) {
   file("", "", 10000000);
   RunningProcess run(command(study("a")), {mark_.text()});

@@ -185,7 +185,7 @@ class Page:
 
     def numbers(self, plot):
         """The points of a plot's lines as the page has computed them."""
-        return self.run("return halfback.plots[arguments[0]].series.map(line => line.points.filter(Boolean)"
+        return self.run("return halfback.plots[arguments[0]].series.filter(line => !line.isSilent).map(line => line.points.filter(Boolean)"
                         ".map(point => [point.x, point.mid, point.low, point.high, point.n]))", plot)
 
     def scales(self, plot):
@@ -327,6 +327,19 @@ def check_first_layer(page, rows):
         check(numpy.array_equal(numpy.reshape(pixels, (height, width, 4)), expected), f"the filters of run {run}")
     captions = [one.text for one in page.all("#first_layer #filters_of_schemes figcaption")]
     check(all(labels_of(row)["scheme"] in text and f"run {row['run']}" in text for row, text in zip(pictured, captions)), f"captions {captions}")
+
+
+def check_fits(page, rows):
+    """Least squares of the medians over 1 / batch size, drawn from the smallest to the largest."""
+    across, up = page.scales("scaling")
+    lines = [line for line in scaling_of(rows) if len(line) >= 3]
+    drawn = [corners for _, corners in sorted(page.paths("scaling", "fit").items())]
+    check(len(drawn) == len(lines), f"{len(drawn)} fits of {len(lines)} lines")
+    for corners, line in zip(drawn, lines):
+        sizes, steps = numpy.array(line)[:, 0], numpy.array(line)[:, 1]
+        c1, c2 = numpy.linalg.lstsq(numpy.stack([1 / sizes, numpy.ones(len(sizes))], 1), steps, rcond=None)[0]
+        expected = [(across(x), up(c1 / x + c2)) for x in numpy.geomspace(sizes[0], sizes[-1], len(corners))]
+        check(len(corners) > 20 and numpy.allclose(corners, expected, rtol=0, atol=.15), f"fit {corners} for {expected}")
 
 
 def check_legends(page, rows, lines):
@@ -477,6 +490,7 @@ def check_page(path, rows, dark, screenshots):
         trials = len({labels_of(row).get("trial") for row in rows})
         check_lines(page, "curves", curves_of(rows, "validation_loss", "step"), "at first")
         check_lines(page, "scaling", scaling_of(rows), "steps over batch size")
+        check_fits(page, rows)
         check_costs(page, rows)
         check_first_layer(page, rows)
         check_inks(page)

@@ -30,8 +30,10 @@ std::string text_of_data(const std::string& page) {
 }
 
 TEST(StudyPageTest, TheDataIsInThePage) {
-  const Json data = Json::parse(text_of_data(study_page("a study", {row("greedy"), row("none")})));
+  const Json data = Json::parse(text_of_data(
+      study_page("a study", {row("greedy"), row("none")}, Json::array({{{"c1", 2.5}}}))));
   EXPECT_EQ(data["title"], "a study");
+  EXPECT_EQ(data["fits"][0]["c1"], 2.5);
   ASSERT_EQ(data["rows"].size(), 2U);
   EXPECT_EQ(data["rows"][1]["place"], Json::parse(R"([["scheme", "none"]])"));
   EXPECT_EQ(data["rows"][0]["loss"], 0.1);
@@ -40,7 +42,7 @@ TEST(StudyPageTest, TheDataIsInThePage) {
 
 TEST(StudyPageTest, NoTextBreaksOutOfTheData) {
   for (const std::string label : {"</script><b>", "<!--<script>", "</SCRIPT >", "{{data}}"}) {
-    const std::string page = study_page(label, {row(label)});
+    const std::string page = study_page(label, {row(label)}, Json::array());
     const std::string text = text_of_data(page);
     EXPECT_FALSE(has_text(text, "<")) << label;
     EXPECT_EQ(Json::parse(text)["rows"][0]["place"][0][1], label);
@@ -49,11 +51,11 @@ TEST(StudyPageTest, NoTextBreaksOutOfTheData) {
 }
 
 TEST(StudyPageTest, BytesThatAreNotUtf8AreReplaced) {
-  EXPECT_TRUE(has_text(study_page("a\xff", {}), "a\xef\xbf\xbd"));
+  EXPECT_TRUE(has_text(study_page("a\xff", {}, Json::array()), "a\xef\xbf\xbd"));
 }
 
 TEST(StudyPageTest, ThePageIsWholeAndLoadsNothing) {
-  const std::string page = study_page("a study", {});
+  const std::string page = study_page("a study", {}, Json::array());
   EXPECT_TRUE(has_text(page, "<!doctype html>"));
   EXPECT_TRUE(has_text(page, "</html>"));
   EXPECT_FALSE(has_text(page, "{{"));

@@ -104,7 +104,8 @@ function scalingLines(shown, color) {
       return best.length && {x: here[0].row.samples_per_step, ...summarize(found.map(one => one.y)), all: found,
         of: seeds.length, isPart: best.length < seeds.length};
     }).filter(point => point && point.x > 0).sort((a, b) => a.x - b.x);
-    return {label: members[0].at.get(color), place: placeOf(members[0], left), n: Math.max(...points.map(point => point.n)), points};
+    return {label: members[0].at.get(color), place: placeOf(members[0], left), n: Math.max(...points.map(point => point.n)), points,
+      fit: batchAxes.join() === "batch-size" && color !== "batch-size" && color !== "seed" ? fitOf(members[0]) : undefined};
   }).filter(line => line.points.length);
 }
 
@@ -122,3 +123,7 @@ function filtersOf({row: {filters: {width, height, data}}}) {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), size = width * height;
   return Array.from({length: bytes.length / size}, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }
+
+// The fit of the line of a run, made from all of its runs.
+const fitOf = run => data.fits.find(({place}) => place.every(([name, label]) => run.at.get(name) === label));
+const fitPoints = ({low, high, c1, c2}) => Array.from({length: 33}, (_, i) => low * (high / low) ** (i / 32)).map(x => ({x, mid: c1 / x + c2}));

@@ -57,7 +57,8 @@ const plots = {
   cost: makePlot("cost", ({run, x, mid}) => [`<b>run ${run.row.run}</b> ${escaped(placeOf(run, []))}`,
     `${COMPUTE.title} <b>${write(x)}</b>, ${TIME.title} <b>${write(mid)}</b>, n = 1`, `${run.row.steps} steps`, commandOf(run)]),
   scaling: makePlot("scaling", (point, series) => [`<b>${escaped(series.place)}</b>`, `${point.x} samples a step`,
-    `<b>${write(point.mid)}</b> steps, ${spreadOf(point)}${point.isPart ? ` of ${point.of} seeds; the others did not get there` : ""}`, ...runsOf(point)])};
+    `<b>${write(point.mid)}</b> steps, ${spreadOf(point)}${point.isPart ? ` of ${point.of} seeds; the others did not get there` : ""}`,
+    ...(series.fit ? [`fit ${write(series.fit.c1)} / batch size + ${write(series.fit.c2)}, knee ${series.fit.knee === null ? "none" : write(series.fit.knee)}`] : []), ...runsOf(point)])};
 
 // ---- What is drawn ----------------------------------------------------------------------------------
 
@@ -111,14 +112,17 @@ function drawScaling(shown, on) {
   plot.figure.hidden = sizes.length < 2;
   plot.x = {name: "x", title: "samples a step", isLog: true, ticks: sizes.length < 9 ? sizes : undefined};
   plot.y = {name: "y", title: "steps to the result", isLog: true};
-  plot.series = lines.filter(line => on(line.label)).map(line => ({...line, index: indexOf(line.label), line: "curve", band: true, dots: true}));
+  const drawn = lines.filter(line => on(line.label)).map(line => ({...line, index: indexOf(line.label), line: "curve", band: true, dots: true}));
+  const fits = drawn.filter(line => line.fit).map(line => ({...line, points: fitPoints(line.fit), line: "fit", dash: "1 3", band: false, dots: false, isSilent: true}));
+  plot.series = [...drawn, ...fits];
   drawLegend(plot, shown, label => {
     const counts = lines.filter(line => line.label === label).flatMap(line => line.points.map(point => point.n));
     return counts.length ? between(counts, "n") : "n = 0";
   });
   const trials = axes.includes("trial") ? " Of the trials of a seed, the one with the fewest steps counts." : "";
   plot.figure.querySelector(".note").textContent = "Steps of complete runs: medians over the seeds, n of them at each point, with quartiles, or the range where n is below 4." +
-    " Points are open where some of the seeds have no complete run." + trials;
+    " Points are open where some of the seeds have no complete run." + trials +
+    (fits.length ? " Dotted: c1 / batch size + c2, fitted to all runs of a line." : "");
 }
 
 function drawSimilarity(plot, name, title, shown, on) {
