@@ -342,6 +342,14 @@ def check_fits(page, rows):
         check(len(corners) > 20 and numpy.allclose(corners, expected, rtol=0, atol=.15), f"fit {corners} for {expected}")
 
 
+def check_cosines(page, rows):
+    """Medians over the runs of a color; stage 0 has none. One stage makes one point."""
+    check(page.one("#cosines").is_displayed() == ("cosines" in rows[0]["curve"]), "cosines of the rows that have them")
+    if page.one("#cosines").is_displayed():
+        check_lines(page, "cosines", [[[1, *summary([numpy.median([stages[1] for stages in row["curve"]["cosines"]]) for row in group])]]
+                                      for group in grouped(rows, lambda row: labels_of(row)["scheme"])], "cosines")
+
+
 def check_legends(page, rows, lines):
     groups = {scheme: [row for row in rows if labels_of(row)["scheme"] == scheme] for scheme in SCHEMES}
     for plot in ("curves", "cost", "scaling"):
@@ -491,6 +499,7 @@ def check_page(path, rows, dark, screenshots):
         check_lines(page, "curves", curves_of(rows, "validation_loss", "step"), "at first")
         check_lines(page, "scaling", scaling_of(rows), "steps over batch size")
         check_fits(page, rows)
+        check_cosines(page, rows)
         check_costs(page, rows)
         check_first_layer(page, rows)
         check_inks(page)

@@ -30,7 +30,7 @@ function logTicks(low, high, count) {
   return [low, high];
 }
 
-function scaleOf({low, high}, {isLog, isTight, ticks, names}, [begin, end], count) {
+function scaleOf({low, high}, {isLog, isTight, isWhole, ticks, names}, [begin, end], count) {
   if (names) {
     const room = (end - begin) / names.length, most = Math.max(3, Math.floor(room / 6.5));
     const fitted = name => escaped(name.length > most ? name.slice(0, most - 1) + "\u2026" : name);
@@ -43,7 +43,7 @@ function scaleOf({low, high}, {isLog, isTight, ticks, names}, [begin, end], coun
   }
   if (isTight) low = Math.min(0, low);
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
-  const step = tidyStep(high - low, count);
+  const step = Math.max(tidyStep(high - low, count), isWhole ? 1 : 0);
   if (!isTight) [low, high] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
   const write = Math.max(Math.abs(low), Math.abs(high)) < 1e9 ? writerOf(Math.max(Math.abs(low), Math.abs(high))) : short;
   return {at: value => begin + (value - low) / (high - low) * (end - begin), ticks: multiples(step, low, high).map(tick => [tick, write(tick)])};

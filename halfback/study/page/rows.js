@@ -43,6 +43,7 @@ for (const {row} of runs) {
     row.curve[`cosine_${stage}`] = row.curve.cosines.map(all => all[stage]);
   });
 }
+const hasCosines = runs.some(({row}) => row.curve?.cosines?.length);
 const ACROSS = {step: {title: "step", at: (row, step) => step},
   samples: {title: "samples", at: (row, step) => step * number(row.samples_per_step)},
   seconds: {title: "seconds", at: (row, step) => step * number(row.step_seconds)},
@@ -69,6 +70,18 @@ function curveLines(shown, up, across, color) {
     points.forEach(point => { if (point) point.isPart = point.n < n; });
     return {label: members[0].at.get(color), place: placeOf(members[0], left), n, points};
   }).filter(line => line.n);
+}
+
+// A line over the stages for each color: medians over its runs, each of which has the median of its validations.
+function cosineLines(shown, color) {
+  return groupBy(shown.filter(({row}) => row.curve?.cosines?.length), run => run.at.get(color)).map(members => {
+    const numStages = Math.max(...members.map(({row}) => row.curve.cosines[0].length));
+    const points = Array.from({length: numStages}, (_, stage) => {
+      const all = members.map(run => ({run, y: summarize(run.row.curve.cosines.map(stages => stages[stage]).filter(isNumber)).mid})).filter(({y}) => isNumber(y));
+      return all.length && {x: stage, ...summarize(all.map(one => one.y)), all};
+    });
+    return {label: members[0].at.get(color), n: members.length, points};
+  });
 }
 
 const complete = runs.filter(({row}) => row.status === "complete");

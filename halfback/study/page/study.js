@@ -56,6 +56,8 @@ const plots = {
     `step ${point.step}` + (state.x === "step" ? "" : `, ${ACROSS[state.x].title} ${write(point.x)}`), ...runsOf(point)]),
   cost: makePlot("cost", ({run, x, mid}) => [`<b>run ${run.row.run}</b> ${escaped(placeOf(run, []))}`,
     `${COMPUTE.title} <b>${write(x)}</b>, ${TIME.title} <b>${write(mid)}</b>, n = 1`, `${run.row.steps} steps`, commandOf(run)]),
+  cosines: makePlot("cosines", (point, series) => [`<b>${escaped(state.color)} ${escaped(series.label)}</b>`,
+    `stage ${point.x}: cosine <b>${write(point.mid)}</b>, ${spreadOf(point)}`, ...runsOf(point)]),
   scaling: makePlot("scaling", (point, series) => [`<b>${escaped(series.place)}</b>`, `${point.x} samples a step`,
     `<b>${write(point.mid)}</b> steps, ${spreadOf(point)}${point.isPart ? ` of ${point.of} seeds; the others did not get there` : ""}`,
     ...(series.fit ? [`fit ${write(series.fit.c1)} / batch size + ${write(series.fit.c2)}, knee ${series.fit.knee === null ? "none" : write(series.fit.knee)}`] : []), ...runsOf(point)])};
@@ -104,6 +106,17 @@ function drawCost(shown, on) {
   drawLegend(plot, shown, label => `n = ${points.filter(point => point.run.at.get(state.color) === label).length}`);
   plot.figure.querySelector(".note").textContent = `Complete runs, ${visible.length} of them. Lines join what no other run of the color beats in both; ` +
     "the dashed one does so for all.";
+}
+
+function drawCosines(shown, on) {
+  const lines = cosineLines(shown, state.color), plot = plots.cosines;
+  plot.figure.hidden = !hasCosines;
+  plot.x = {name: "x", title: "stage", isTight: true, isWhole: true};
+  plot.y = {name: "y", title: "cosine of the angle between the gradients"};
+  plot.series = lines.filter(line => on(line.label)).map(line => ({...line, index: indexOf(line.label), line: "curve", band: true, dots: true}));
+  drawLegend(plot, shown, label => `n = ${lines.find(line => line.label === label)?.n ?? 0}`);
+  plot.figure.querySelector(".note").textContent = "1: the layers of a stage have the gradient of backprop; 0: one at a right angle to it. Of each run the median over " +
+    "its validations; lines are medians over n runs, bands quartiles, or the range where n is below 4.";
 }
 
 function drawScaling(shown, on) {
@@ -250,6 +263,7 @@ function render() {
   const on = label => !state.off.has(label);
   drawCurves(shown, on);
   drawCost(shown, on);
+  drawCosines(shown, on);
   drawScaling(shown, on);
   drawFirstLayer(shown, on);
   Object.values(plots).filter(plot => !plot.figure.hidden).forEach(drawPlot);
