@@ -10,6 +10,7 @@ torch_version=2.13.0
 build_packages=(g++ cmake ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libtomlplusplus-dev zlib1g-dev
   libsentencepiece-dev libicu-dev libpcre2-dev libgloo-dev python3-venv)
 demo_packages=(bible-kjv)
+study_packages=(dataset-fashion-mnist)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
                chromium chromium-driver iproute2)
 
@@ -18,6 +19,7 @@ help() {
 usage: ./hb COMMAND
 
   demo              trains a small LLaMA on the King James Bible over 4 pipeline stages, with a report
+  study demo        backprop beside local updates on Fashion-MNIST: compute against time, and the gradients; minutes
   test [ARGS]       builds and runs all tests; with ARGS (ctest's, as in -R Llama) only those of build/dev
   build [PRESET]    builds a preset: release (default), dev, asan, tsan, fuzz
   lint              checks the format of all C++ files and lints the folders without torch
@@ -110,14 +112,15 @@ find_torch() { # sets $torch
   torch=$(torch_of .venv/bin/python) || fail 1 "the torch in .venv has no C++ headers"
 }
 
-set_up() { # build, demo or test; sets $torch
+set_up() { # build, demo, study or test; sets $torch
   local stamp=build/.setup/$1 key packages=("${build_packages[@]}")
   key="$(sha256sum <"$self") ${HALFBACK_TORCH:-}"
   if [[ -f $stamp && $(<"$stamp") == "$key" && ($1 != test || -x .venv/bin/python) ]]; then
     torch=$(<build/.setup/torch)
     ! has_headers "$torch" || return 0
   fi
-  [[ $1 == build ]] || packages+=("${demo_packages[@]}")
+  [[ $1 != demo && $1 != test ]] || packages+=("${demo_packages[@]}")
+  [[ $1 != study ]] || packages+=("${study_packages[@]}")
   [[ $1 != test ]] || packages+=("${test_packages[@]}")
   install_packages "${packages[@]}"
   find_torch
@@ -165,7 +168,7 @@ build() { # PRESET
   fail 1 "build/$1 does not build"
 }
 
-prepare() { # build, demo or test; PRESET...
+prepare() { # build, demo, study or test; PRESET...
   set_up "$1"
   [[ $1 != test ]] || install_requirements
   for preset in "${@:2}"; do build "$preset"; done
@@ -190,6 +193,18 @@ demo() {
   printf '\nreport: %s (trace.json opens in ui.perfetto.dev, the folder in TensorBoard)\n' "$root/$out"
 }
 
+# A second call finds all runs done and shows the table and the page again.
+study_demo() {
+  local file=studies/demo.toml out=build/study-demo
+  locked prepare study release
+  cd "$root"
+  cmp -s "$file" "$out/demo.toml" || rm -rf "$out" # of an earlier release
+  mkdir -p "$out"
+  cp "$file" "$out/"
+  build/release/cli/halfback study "$file" --output "$out"
+  printf '\nopen in a browser: %s\n' "$root/$out/study.html"
+}
+
 run_tests() { # CTEST-ARGS
   local fuzz=(fuzz)
   [[ $# -eq 0 ]] || fuzz=()
@@ -202,6 +217,7 @@ run_tests() { # CTEST-ARGS
 [[ -z ${HALFBACK_TORCH:-} ]] || HALFBACK_TORCH=$(realpath -m "$HALFBACK_TORCH")
 case ${1:-}:${2:-} in
   demo:*) demo ;;
+  study:demo) study_demo ;;
   test:*) run_tests "${@:2}" ;;
   build: | build:release) locked prepare build release ;;
   build:dev | build:asan | build:tsan | build:fuzz) locked prepare test "$2" ;;

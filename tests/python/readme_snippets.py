@@ -14,6 +14,7 @@ import tempfile
 
 NOT_RUN = {  # and why
     "./hb demo": "sets up and builds, then trains for minutes; its parts are the commands below",
+    "./hb study demo": "trains for minutes; its parts are in the next study",
     "./hb test": "is what runs this",
     "./hb compare --ranks 2 --rounds 6": "measures for a minute; bench/run writes its table",
 }
