@@ -67,7 +67,7 @@ Parts parts_of(const TrainingConfig& config) {
   parts.memory.stages =
       stage_bytes(stages, {.input_shape = input_shape(config.model, samples_that_pass(config))});
   const int num_replicas = config.schedule->placement.num_replicas();
-  Stage::Options options = config.pipeline.stage;
+  Stage::Options options = pipeline_options(config).stage;
   options.device = at::kMeta;
   options.gradient_groups = std::max(1, config.pipeline.gradient_groups / num_replicas);
   options.num_optimizer_shards = config.pipeline.shards_optimizer ? num_replicas : 1;

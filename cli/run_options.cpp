@@ -36,7 +36,7 @@ std::int64_t part_of_batch(std::int64_t batch_size, int num_micro_batches) {
 void RunOptions::add_to(CLI::App& verb) {
   TrainingConfig& given = training.given;
   add_option(verb, "--data", given.data, "PATH",
-             "Text file; for resnet and mlp, directory of images in the IDX format, like MNIST")
+             "Text file; for resnet, cnn and mlp, directory of images in the IDX format, like MNIST")
       ->required();
   tokenizer.add_to(verb);
   schedule.add_to(verb, "--schedule,--scheme");
@@ -56,6 +56,20 @@ void RunOptions::add_to(CLI::App& verb) {
              "Steps until the learning rate reaches its peak");
   add_option(verb, "--learning-rate-floor", given.learning_rate.floor_fraction, "X",
              "Final learning rate as a fraction of the peak");
+  add_option(verb, "--learning-rate-decay", decay, "NAME",
+             "From the peak to the final learning rate: cosine or linear");
+  add_option(verb, "--decay-steps", given.learning_rate.decay_steps, "N",
+             "Steps of this decay, after which the rate stays; 0: all");
+  add_option(verb, "--sparsity", sparsity, "X",
+             "Fraction of the weights and biases that is held at 0 from the beginning")
+      ->group("Pruning");
+  prune_option_ = add_option(verb, "--prune", prune, "NAME",
+                             "How they are chosen: snip (least effect on the loss), random or "
+                             "magnitude (smallest)")
+                      ->group("Pruning");
+  prune_samples_option_ = add_option(verb, "--prune-samples", given.pruning.num_samples, "N",
+                                     "Training samples whose gradients snip takes; 0: an epoch")
+                              ->group("Pruning");
   add_option(verb, "--evaluate-every", given.evaluate_every, "N",
              "Steps between validations; 0: never, and all of a text trains");
   add_option(verb, "--evaluate-samples", evaluate_samples, "N",
@@ -89,10 +103,32 @@ TrainingConfig RunOptions::config(bool starts_from_checkpoint) {
   if (!augment.empty()) {
     config.augmentation = parse_augmentation(augment);
   }
+  config.learning_rate.decay = chosen<Decay>(
+      "--learning-rate-decay", decay, {{"cosine", Decay::Cosine}, {"linear", Decay::Linear}});
+  set_pruning(config);
   config.initial = initial;
   config.evaluate_samples = evaluate_samples.value_or(0);
   check(config);
   return config;
+}
+
+// A sparsity of 0 goes with any method, so that one study can have both.
+void RunOptions::set_pruning(TrainingConfig& config) const {
+  config.pruning.method = chosen<PruneMethod>("--prune", prune,
+                                              {{"snip", PruneMethod::Snip},
+                                               {"random", PruneMethod::Random},
+                                               {"magnitude", PruneMethod::Magnitude}});
+  config.pruning.sparsity = sparsity.value_or(0.0);
+  const bool is_snip = config.pruning.method == PruneMethod::Snip;
+  if (prune_samples_option_->count() > 0 && !is_snip) {
+    throw ConfigError(fmt::format(
+        "--prune-samples: --prune {} takes no gradients; leave it out, or use --prune snip",
+        prune));
+  }
+  if (!sparsity && prune_option_->count() + prune_samples_option_->count() > 0) {
+    throw ConfigError(fmt::format("--{} needs --sparsity X, the fraction that is held at 0",
+                                  prune_option_->count() > 0 ? "prune" : "prune-samples"));
+  }
 }
 
 void RunOptions::complete(TrainingConfig& config) {

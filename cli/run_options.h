@@ -29,6 +29,9 @@ struct RunOptions {
   std::optional<std::int64_t> evaluate_samples;
   std::string initial;
   std::string augment;
+  std::string decay = "cosine";
+  std::optional<double> sparsity;
+  std::string prune = "snip";
 
   // Adds all of them. The verb's callback must keep this object alive.
   void add_to(CLI::App& verb);
@@ -39,6 +42,12 @@ struct RunOptions {
 
   // Adds what a checkpoint says, if the run resumes or starts from one, and the tokenizer.
   void complete(TrainingConfig& config);
+
+ private:
+  void set_pruning(TrainingConfig& config) const;
+
+  CLI::Option* prune_option_ = nullptr;
+  CLI::Option* prune_samples_option_ = nullptr;
 };
 
 }  // namespace halfback::cli

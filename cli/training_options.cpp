@@ -47,6 +47,8 @@ void add_optimizer(TrainingOptions& options, CLI::App& verb) {
   add("--beta2", optimizer.beta2, "X", "AdamW beta2");
   add("--epsilon", optimizer.epsilon, "X", "AdamW epsilon");
   add("--momentum", optimizer.momentum, "X", "SGD momentum");
+  verb.add_flag("--nesterov", optimizer.is_nesterov, "Nesterov's momentum, for --optimizer sgd")
+      ->group("Optimizer");
   add("--clip", options.given.pipeline.update.clip_norm, "NORM",
       "Largest gradient norm; 0: no clipping");
   add("--clip-scope", options.clip_scope, "SCOPE",

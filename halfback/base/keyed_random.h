@@ -33,6 +33,7 @@ enum class Purpose : std::uint64_t {
   ImageViewNumber,   // that shapes a view; key: that of the view, which number
   SobolDigit,        // flipped by scrambling; key: seed, dimension, place, digits in front
   Resample,          // which value a resample takes; key: seed, resample, place
+  PruneScore,        // key: seed, number of the parameter in the model, element
 };
 
 // Returns 64 well-mixed bits of purpose and key. Another order or length of the key gives other

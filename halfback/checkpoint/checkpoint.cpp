@@ -115,7 +115,7 @@ TrainingState load_training_state(const std::filesystem::path& directory,
   const c10::InferenceMode no_graph;
   const SafetensorsDirectory files(directory, kStateTensors);
   for (Stage* const stage : stages) {
-    std::vector<ShardedBuffer> state_buffers = stage->optimizer_state();
+    std::vector<ShardedBuffer> state_buffers = stage->update_state();
     for (const NamedTensor& named :
          state_tensors({buffers_of(*stage, state_buffers)}, Copies::With)) {
       named.tensor.copy_(

@@ -207,7 +207,7 @@ void save_checkpoint(const fs::path& directory,
                      const CheckpointOptions& options) {
   std::vector<StageBuffers> buffers;
   for (Stage* const stage : stages) {
-    std::vector<ShardedBuffer> held = stage->optimizer_state();
+    std::vector<ShardedBuffer> held = stage->update_state();
     buffers.push_back(buffers_of(*stage, held));
   }
   save_checkpoint(directory, config, buffers, state, options);
@@ -220,7 +220,7 @@ bool writes_stage(int stage, int replica, int num_replicas) {
 std::uint64_t checkpoint_bytes(const StageList& stages) {
   std::int64_t bytes = 0;
   for (Stage* const stage : stages) {
-    const auto num_kinds = static_cast<std::int64_t>(stage->optimizer().state().size());
+    const auto num_kinds = static_cast<std::int64_t>(stage->update_state().size());
     for (const Parameter* const one : stage->store().parameters()) {
       const std::int64_t num_tensors = one->is_copy ? 0 : one->trains ? 1 + num_kinds : 1;
       bytes += num_tensors * one->numel() * stage->store().values().element_size();

@@ -1,6 +1,7 @@
 #include "halfback/checkpoint/model_json.h"
 
 #include "halfback/checkpoint/bert_json.h"
+#include "halfback/checkpoint/cnn_json.h"
 #include "halfback/checkpoint/config_reader.h"
 #include "halfback/checkpoint/llama_json.h"
 #include "halfback/checkpoint/mamba_json.h"
@@ -17,6 +18,7 @@ nlohmann::json to_json(const LlamaConfig& config) { return llama_to_json(config)
 nlohmann::json to_json(const BertConfig& config) { return bert_to_json(config); }
 nlohmann::json to_json(const MambaConfig& config) { return mamba_to_json(config); }
 nlohmann::json to_json(const ResnetConfig& config) { return resnet_to_json(config); }
+nlohmann::json to_json(const CnnConfig& config) { return cnn_to_json(config); }
 nlohmann::json to_json(const MlpConfig& config) { return mlp_to_json(config); }
 
 }  // namespace
@@ -30,8 +32,13 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& sourc
   // Image models are recognized by their architecture, as timm does.
   if (const auto architecture = reader.read<std::string>("architecture", "");
       !architecture.empty()) {
-    return architecture == MlpConfig::kName ? ModelConfig(mlp_from_json(json, source))
-                                            : ModelConfig(resnet_from_json(json, source));
+    if (architecture == MlpConfig::kName) {
+      return mlp_from_json(json, source);
+    }
+    if (architecture == CnnConfig::kName) {
+      return cnn_from_json(json, source);
+    }
+    return resnet_from_json(json, source);
   }
   const auto type = reader.read<std::string>("model_type");
   if (type == "llama" || type == "mistral" || type == "qwen2") {

@@ -75,6 +75,7 @@ Naming naming_of(const ResnetConfig& /*config*/) {
   return {.head = {"fc."}, .headless = "network without its classifier"};
 }
 
+Naming naming_of(const CnnConfig& /*config*/) { return {}; }
 Naming naming_of(const MlpConfig& /*config*/) { return {}; }
 
 // Returns the names of the whole model's tensors, each once.

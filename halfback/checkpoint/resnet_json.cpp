@@ -12,14 +12,9 @@ namespace halfback {
 namespace {
 
 constexpr std::string_view kArchitecture = "resnet";
-constexpr std::int64_t kSmallestBottleneckDepth = 50;
 constexpr std::int64_t kUsualWidth = 64;
 
-constexpr const char* kWhat = "a ResNet of depth 18, 34, 50, 101 or 152 as timm writes it";
-
-std::int64_t num_features(const ResnetConfig& config) {
-  return config.width * 8 * (config.depth >= kSmallestBottleneckDepth ? 4 : 1);
-}
+constexpr const char* kWhat = "a ResNet of a known depth as timm writes it";
 
 std::int64_t read_depth(const ConfigReader& reader) {
   const auto text = reader.read<std::string>("architecture");

@@ -59,6 +59,7 @@ std::string to_text(const TrainingState& state) {
                          {"gradient_groups", state.gradient_groups},
                          {"samples_per_step", state.samples_per_step},
                          {"losses", state.losses},
+                         {"pruning", state.pruning},
                          {"options", state.options}};
   if (state.loss_scale) {
     json["loss_scale"] = {{"value", state.loss_scale->value},
@@ -91,6 +92,7 @@ TrainingState read_training_state(const std::filesystem::path& directory) {
              .gradient_groups = json.at("gradient_groups").get<int>(),
              .samples_per_step = json.at("samples_per_step").get<std::int64_t>(),
              .losses = json.at("losses").get<std::string>(),
+             .pruning = json.value("pruning", ""),
              .options = json.at("options").get<std::map<std::string, std::string>>()};
   } catch (const nlohmann::json::exception& error) {
     refuse(path, error.what());

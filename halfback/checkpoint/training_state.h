@@ -24,7 +24,8 @@ struct TrainingState {
   std::optional<LossScaleState> loss_scale = {};  // if it is dynamic
   int gradient_groups = 1;                        // of micro-batches, summed one by one
   std::int64_t samples_per_step = 1;
-  std::string losses = {};  // inside the model, with their heads; empty for backprop
+  std::string losses = {};   // inside the model, with their heads; empty for backprop
+  std::string pruning = {};  // method and sparsity; empty without
   std::map<std::string, std::string> options = {};  // values of those that may change, by name
 
   bool operator==(const TrainingState&) const = default;

@@ -28,6 +28,9 @@ class Dataset {
   // epochs follow each other; `position` is the number of samples consumed so far.
   virtual MicroBatch train_batch(std::int64_t position, std::int64_t num_samples) const = 0;
 
+  // Returns how many samples an epoch has.
+  virtual std::int64_t num_train_samples() const = 0;
+
   // Returns validation samples from `index` on, in file order; all must exist.
   virtual MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const = 0;
   virtual std::int64_t num_validation_samples() const = 0;

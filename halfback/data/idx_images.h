@@ -44,7 +44,7 @@ class IdxImages final : public Dataset {
   // for more training images than there are.
   explicit IdxImages(const IdxImagesOptions& options);
 
-  std::int64_t num_train_images() const { return train_.num_images; }
+  std::int64_t num_train_samples() const override { return train_.num_images; }
   std::int64_t num_validation_samples() const override { return validation_set().num_images; }
   DataIdentity identity() const override;
   std::int64_t height() const { return train_.height; }

@@ -25,6 +25,7 @@ class MaskedText final : public Dataset {
   // Targets [N, T] are the tokens that were masked, -1 elsewhere.
   MicroBatch train_batch(std::int64_t position, std::int64_t num_samples) const override;
   MicroBatch validation_batch(std::int64_t index, std::int64_t num_samples) const override;
+  std::int64_t num_train_samples() const override { return text_->num_train_samples(); }
   std::int64_t num_validation_samples() const override { return text_->num_validation_samples(); }
   DataIdentity identity() const override { return text_->identity(); }
 

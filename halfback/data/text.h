@@ -44,7 +44,7 @@ class TextFile {
 class Text : public Dataset {
  public:
   // Windows in an epoch: about (training tokens - 1) / T, minus one to leave room for the start.
-  std::int64_t num_train_windows() const { return num_train_windows_; }
+  std::int64_t num_train_samples() const override { return num_train_windows_; }
   std::int64_t num_validation_samples() const override { return num_validation_windows_; }
   DataIdentity identity() const override;
 

@@ -96,8 +96,7 @@ class Sgd final : public Optimizer {
       at::_fused_sgd_(part(store.values(), group, 0), part(store.gradients(), group, 0),
                       part(momentum_, group, elements_.begin), group.weight_decay,
                       options_.momentum, options.learning_rate,
-                      /*dampening=*/0.0,
-                      /*nesterov=*/false,
+                      /*dampening=*/0.0, options_.is_nesterov,
                       /*maximize=*/false,
                       /*is_first_step=*/false, divisor);
     }

@@ -24,7 +24,8 @@ struct OptimizerOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
-  double momentum = 0.9;  // of SGD
+  double momentum = 0.9;     // of SGD
+  bool is_nesterov = false;  // whose momentum looks one step ahead
 };
 
 class Optimizer {

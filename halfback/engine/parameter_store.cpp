@@ -9,6 +9,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/eq.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -81,6 +83,9 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options
   if (options.product_dtype && *options.product_dtype != options.dtype) {
     rounded_ = at::zeros({num_decaying_ + num_fixed_}, like.dtype(*options.product_dtype));
   }
+  if (options.is_pruned) {
+    mask_ = at::ones({total}, like);
+  }
   // Before the last group is added, as many sums are kept as `gradient_groups - 1` has binary
   // digits.
   for (int rest = options.gradient_groups - 1; rest > 0; rest /= 2) {
@@ -95,6 +100,7 @@ ParameterStore::ParameterStore(std::vector<Parameter*> parameters, const Options
     }
     if (one.trains) {
       one.gradient = view(gradients_, i);
+      one.mask = mask_.defined() ? view(mask_, i) : at::Tensor();
     }
   }
 }
@@ -169,6 +175,20 @@ void ParameterStore::end_gradient_group(bool is_last) {
   kept.copy_(gradients_);
   group_sums_.add(kept, &spares_);
   forget_gradients();
+}
+
+// No product with the mask: that of a negative value would be -0.
+void ParameterStore::take_mask() {
+  values_.masked_fill_(at::eq(mask_, 0.0), 0.0);
+  for (Parameter* const one : parameters_) {
+    one->num_pruned = one->trains ? one->mask.eq(0.0).sum().item<std::int64_t>() : 0;
+  }
+}
+
+void ParameterStore::prune_gradients() {
+  if (mask_.defined()) {
+    gradients_.mul_(mask_);
+  }
 }
 
 void ParameterStore::scale_gradients(double factor) {

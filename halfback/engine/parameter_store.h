@@ -25,6 +25,7 @@ class ParameterStore {
     std::optional<at::ScalarType> product_dtype = {};
     at::Device device = at::kCPU;
     int gradient_groups = 1;  // of a step: a power of two
+    bool is_pruned = false;   // some of the trained values are held at 0
   };
   ParameterStore(std::vector<Parameter*> parameters, const Options& options);
 
@@ -36,6 +37,7 @@ class ParameterStore {
   std::int64_t gradient_bytes() const;                          // including sums of groups
   const at::Tensor& statistics() const { return statistics_; }  // what does not train
   const at::Tensor& rounded() const { return rounded_; }        // undefined without product_dtype
+  const at::Tensor& mask() const { return mask_; }  // Parameter::mask; undefined unless is_pruned
 
   // Elements [0, num_decaying()) of a buffer decay, the rest do not.
   std::int64_t num_decaying() const { return num_decaying_; }
@@ -61,6 +63,12 @@ class ParameterStore {
   // last group, the gradients are those of the step.
   void end_gradient_group(bool is_last);
 
+  // Sets values whose mask is 0 to 0, and counts them. Call it after masks have changed.
+  void take_mask();
+
+  // Sets gradients of what is held at 0 to 0. No optimizer then moves it.
+  void prune_gradients();
+
   // Multiplies all gradients.
   void scale_gradients(double factor);
 
@@ -76,6 +84,7 @@ class ParameterStore {
   at::Tensor values_;
   at::Tensor rounded_;  // of the decaying values, then of the matrices that do not train
   at::Tensor gradients_;
+  at::Tensor mask_;
   PairwiseSum group_sums_;
   std::vector<at::Tensor> spares_;  // for sums of groups: those not in use
   std::int64_t group_bytes_ = 0;

@@ -246,12 +246,12 @@ void Pipeline::initialize(std::uint64_t seed) {
   }
 }
 
-std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsChosen& is_chosen) {
+std::vector<GatheredStage> Pipeline::gather_update_state(const Replicas::IsChosen& is_chosen) {
   std::map<int, GatheredStage> chosen;
   if (!options_.shards_optimizer) {
     for (const LocalStage& local : local_stages()) {
       if (is_chosen(local.number, local.replica)) {
-        chosen[local.number] = {local.stage, local.stage->optimizer_state()};
+        chosen[local.number] = {local.stage, local.stage->update_state()};
       }
     }
   } else {
@@ -259,7 +259,7 @@ std::vector<GatheredStage> Pipeline::gather_optimizer_state(const Replicas::IsCh
     threads_->run([&](int number) {
       Rank& rank = *ranks_.at(number);
       for (const auto& [stage, held] : rank.stages) {
-        if (auto state = rank.replicas.gather_optimizer_state(stage, is_chosen)) {
+        if (auto state = rank.replicas.gather_update_state(stage, is_chosen)) {
           const std::lock_guard lock(mutex);
           chosen[stage] = {held.get(), *std::move(state)};
         }

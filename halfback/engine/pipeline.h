@@ -125,6 +125,11 @@ class Pipeline {
   const LossScale& loss_scale() const { return update_.loss_scale(); }
   void restore_loss_scale(const LossScaleState& state) { update_.loss_scale().restore(state); }
 
+  // Returns the number in the model of each parameter of a stage: ModelLayout::numbers.
+  std::span<const std::uint64_t> parameter_numbers(int stage) const {
+    return layout_.numbers[static_cast<std::size_t>(stage)];
+  }
+
   int num_stages() const { return schedule_.num_stages(); }
   // Returns a stage of the first replica of the weights, which must be in this process.
   Stage& stage(int number);
@@ -134,7 +139,7 @@ class Pipeline {
 
   // Returns the chosen replicas of stages in this process, by number, with the optimizer's state
   // from the shards of all replicas. All processes must make the same call.
-  std::vector<GatheredStage> gather_optimizer_state(const Replicas::IsChosen& is_chosen);
+  std::vector<GatheredStage> gather_update_state(const Replicas::IsChosen& is_chosen);
   const Schedule& schedule() const { return schedule_; }
   int num_micro_batches() const { return schedule_.num_micro_batches; }
 

@@ -14,6 +14,12 @@ void check(const PipelineOptions& options) {
   require_option(is_part(optimizer.beta1), "beta1", optimizer.beta1, "0 to below 1");
   require_option(is_part(optimizer.beta2), "beta2", optimizer.beta2, "0 to below 1");
   require_option(is_part(optimizer.momentum), "momentum", optimizer.momentum, "0 to below 1");
+  if (optimizer.is_nesterov &&
+      (optimizer.kind != OptimizerKind::Sgd || optimizer.momentum == 0.0)) {
+    throw ConfigError(fmt::format(
+        "--nesterov: {}; leave it out, or use --optimizer sgd with a --momentum above 0",
+        optimizer.kind == OptimizerKind::Sgd ? "--momentum is 0" : "adamw has no momentum of SGD"));
+  }
   require_option(optimizer.epsilon > 0.0, "epsilon", optimizer.epsilon, "more than 0");
   require_option(optimizer.weight_decay >= 0.0, "weight-decay", optimizer.weight_decay,
                  "0 or more");

@@ -67,6 +67,7 @@ PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micr
     original.gradient.add_(copy.gradient);
     copy.gradient.copy_(original.gradient);
   }
+  stage_.finish_gradients();
   stage_.store().scale_gradients(1.0 / loss_scale_.value());
   return {.loss = loss / targets,
           .gradient_norm = norm_of(stage_.store().squared_gradient_norms())};

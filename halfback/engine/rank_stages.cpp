@@ -100,7 +100,7 @@ void RankStages::compute_weights(std::span<const Action> weights) {
 // Runs after the sums over other ranks, if there are any.
 void RankStages::finish_gradient(int stage) {
   Stage& held = *stages_.at(stage);
-  held.average_gradients();
+  held.finish_gradients();
   update_.unscale(held);
   squared_norms_[stage] = held.store().squared_gradient_norms();
 }

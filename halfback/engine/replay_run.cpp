@@ -109,6 +109,7 @@ double ReplayRun::run(const ReplayTick& tick, double learning_rate) {
   trained.backward_weight({&kOnly, 1});
   trained.finish_step({&kOnly, 1});
   trained.store().complete_gradients();
+  trained.finish_gradients();
   update_.unscale(trained);
   const double norm = norm_of(trained.store().squared_gradient_norms());
   update_.update(trained, {.number = tick.update, .learning_rate = learning_rate}, norm);

@@ -115,14 +115,17 @@ void Replicas::finish_shares() {
   }
 }
 
-std::optional<std::vector<ShardedBuffer>> Replicas::gather_optimizer_state(
-    int stage, const IsChosen& is_chosen) {
+std::optional<std::vector<ShardedBuffer>> Replicas::gather_update_state(int stage,
+                                                                        const IsChosen& is_chosen) {
   const MemoryOwner nobody(kNoRank);
   Group& replicas = replicas_of(stage);
   const auto count = static_cast<std::size_t>(replicas.size());
   const bool is_here = is_chosen(stage, replicas.rank());
-  std::vector<ShardedBuffer> state = parts_.stages.at(stage)->optimizer_state();
+  std::vector<ShardedBuffer> state = parts_.stages.at(stage)->update_state();
   for (ShardedBuffer& buffer : state) {
+    if (buffer.is_on_each_replica()) {
+      continue;
+    }
     Group::Parts given(count);
     for (int replica = 0; replica < replicas.size(); ++replica) {
       if (is_chosen(stage, replica)) {

@@ -61,8 +61,8 @@ class Replicas {
   // Completes the optimizer's state of the chosen replicas of a stage, from the shards of all
   // replicas. Returns that of this rank's replica; nothing if it is not chosen.
   using IsChosen = std::function<bool(int stage, int replica)>;
-  std::optional<std::vector<ShardedBuffer>> gather_optimizer_state(int stage,
-                                                                   const IsChosen& is_chosen);
+  std::optional<std::vector<ShardedBuffer>> gather_update_state(int stage,
+                                                                const IsChosen& is_chosen);
 
  private:
   void begin_unbegun(int stage);

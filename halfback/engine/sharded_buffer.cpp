@@ -12,6 +12,11 @@ ShardedBuffer::ShardedBuffer(std::string name,
                              std::int64_t count)
     : name_(std::move(name)), own_(std::move(own)), range_(range), count_(count) {}
 
+ShardedBuffer::ShardedBuffer(std::string name, at::Tensor whole)
+    : ShardedBuffer(std::move(name), whole, {0, whole.numel()}, whole.numel()) {
+  is_on_each_replica_ = true;
+}
+
 const at::Tensor& ShardedBuffer::whole() {
   if (!whole_.defined()) {
     whole_ = own_;

@@ -1,4 +1,5 @@
-// A flat buffer over all elements of a stage; this replica holds a shard of it, or all.
+// A flat buffer over all elements of a stage. This replica holds a shard of it, or each replica
+// holds all.
 #pragma once
 
 #include "halfback/group/shards.h"
@@ -15,14 +16,18 @@ class ShardedBuffer {
   // `own` holds the elements in `range`, out of `count`.
   ShardedBuffer(std::string name, at::Tensor own, const ElementRange& range, std::int64_t count);
 
+  // Each replica has all elements.
+  ShardedBuffer(std::string name, at::Tensor whole);
+
   const std::string& name() const { return name_; }
+  bool is_on_each_replica() const { return is_on_each_replica_; }
   bool is_sharded() const { return range_.size() != count_; }
 
   const at::Tensor& own() const { return own_; }
 
   // Returns all elements: own() if it has them all, else memory that lives as long as this, with
   // the own elements in place. The elements of other replicas are 0 until
-  // Replicas::gather_optimizer_state() fills them.
+  // Replicas::gather_update_state() fills them.
   const at::Tensor& whole();
 
   // Copies the own elements out of whole(), after somebody has written to it.
@@ -33,6 +38,7 @@ class ShardedBuffer {
   at::Tensor own_;
   ElementRange range_;
   std::int64_t count_;
+  bool is_on_each_replica_ = false;
   at::Tensor whole_;
 };
 

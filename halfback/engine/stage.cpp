@@ -60,7 +60,8 @@ Stage::Stage(StageLayers layers, const Options& options, std::optional<StageGrad
              {.dtype = options.dtype,
               .product_dtype = options.product_dtype,
               .device = options.device,
-              .gradient_groups = options.gradient_groups}),
+              .gradient_groups = options.gradient_groups,
+              .is_pruned = options.is_pruned}),
       own_elements_(equal_shards(store_.values().numel(),
                                  static_cast<std::size_t>(options.num_optimizer_shards))
                         .at(static_cast<std::size_t>(options.optimizer_shard))),
@@ -244,7 +245,8 @@ void Stage::backward_weight(std::span<const int> micro_batches) {
   }
 }
 
-void Stage::average_gradients() {
+void Stage::finish_gradients() {
+  store_.prune_gradients();
   const auto num_taken = std::ranges::count_if(gradients_.all, &StageGradient::is_taken);
   if (gradients_.rule != WeightRule::Mean || num_taken < 2) {
     return;
@@ -286,17 +288,20 @@ Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets) {
   return outputs;
 }
 
-std::vector<ShardedBuffer> Stage::optimizer_state() {
+std::vector<ShardedBuffer> Stage::update_state() {
   std::vector<ShardedBuffer> state;
   for (const auto& [name, own] : optimizer_->state()) {
     state.emplace_back(name, own, own_elements_, store_.values().numel());
+  }
+  if (store_.mask().defined()) {
+    state.emplace_back("mask", store_.mask());
   }
   return state;
 }
 
 StateBytes Stage::state_bytes() const {
   StateBytes bytes{.parameters = bytes_of(store_.values()) + bytes_of(store_.statistics()) +
-                                 bytes_of(store_.rounded()),
+                                 bytes_of(store_.rounded()) + bytes_of(store_.mask()),
                    .gradients = store_.gradient_bytes()};
   for (const auto& [name, buffer] : optimizer_->state()) {
     bytes.optimizer += bytes_of(buffer);

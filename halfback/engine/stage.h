@@ -40,6 +40,7 @@ class Stage {
     WeightGradients weight_gradients = WeightGradients::Looped;
     std::uint64_t seed = 0;   // of random masks
     int gradient_groups = 1;  // that each replica of a stage sums on its own; a power of two
+    bool is_pruned = false;   // holds some values at 0: ParameterStore::mask()
     // This replica holds and updates shard `optimizer_shard` of `num_optimizer_shards`.
     int optimizer_shard = 0;
     int num_optimizer_shards = 1;
@@ -59,10 +60,11 @@ class Stage {
   // The elements of the store that the optimizer updates.
   const ElementRange& own_elements() const { return own_elements_; }
 
-  // Returns the optimizer's state, buffer by buffer.
-  std::vector<ShardedBuffer> optimizer_state();
+  // Returns what updates need besides values and gradients, buffer by buffer: the optimizer's state
+  // and the mask, if it is pruned.
+  std::vector<ShardedBuffer> update_state();
   const StageLayers& layers() const { return layers_; }
-  // Returns the bytes of parameters, their gradients and the optimizer's state.
+  // Returns the bytes of parameters with their mask, gradients and the optimizer's state.
   StateBytes state_bytes() const;
 
   // Begins training step `number`, from 1. Gradients start from zero, and random masks are its own.
@@ -96,8 +98,9 @@ class Stage {
   // between them.
   Tensors backward(int micro_batch, Tensors arriving, double loss_scale);
 
-  // Ends the sums of weight gradients: divides them if the stage trains by the mean of its losses.
-  void average_gradients();
+  // Ends the sums of weight gradients, after those over other ranks: divides them if the stage
+  // trains by the mean of its losses, and prunes them.
+  void finish_gradients();
 
   // Forward without keeping anything.
   Outputs infer(Tensors inputs, const at::Tensor& targets = {});

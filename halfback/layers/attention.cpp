@@ -195,11 +195,9 @@ SavedBytes Attention::saved_bytes(const Shape& input_shape, std::int64_t element
 }
 
 Flops Attention::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  const std::int64_t rows = numel(input_shape) / channels;
-  const std::int64_t attended = options_.num_heads * options_.head_size;
-  Flops flops = product_flops(rows, channels, num_packed_heads() * options_.head_size + attended);
-  flops += attention_flops(rows, input_shape[1], attended);
+  const std::int64_t rows = numel(input_shape) / options_.num_channels;
+  Flops flops = product_flops(rows, {&query_key_value_, &output_});
+  flops += attention_flops(rows, input_shape[1], options_.num_heads * options_.head_size);
   return flops;
 }
 

@@ -71,8 +71,7 @@ SavedBytes ClassifierHead::saved_bytes(const Shape& input_shape, std::int64_t el
 }
 
 Flops ClassifierHead::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  return product_flops(numel(input_shape) / channels, channels, options_.num_classes);
+  return product_flops(numel(input_shape) / options_.num_channels, {&weight_});
 }
 
 }  // namespace halfback

@@ -126,8 +126,7 @@ SavedBytes Convolution::saved_bytes(const Shape& input_shape, std::int64_t eleme
 
 Flops Convolution::flops(const Shape& input_shape) const {
   const std::int64_t places = numel(output_shape(input_shape)) / options_.num_outputs;
-  Flops flops =
-      product_flops(places, numel(weight_.shape) / options_.num_outputs, options_.num_outputs);
+  Flops flops = product_flops(places, {&weight_});
   flops.input = options_.has_data_input ? 0 : flops.input;
   return flops;
 }

@@ -95,9 +95,7 @@ SavedBytes FeedForward::saved_bytes(const Shape& input_shape, std::int64_t eleme
 }
 
 Flops FeedForward::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  const std::int64_t rows = numel(input_shape) / channels;
-  return product_flops(rows, channels, 3 * options_.hidden);  // gate and up, then down
+  return product_flops(numel(input_shape) / options_.num_channels, {&gate_up_, &down_});
 }
 
 }  // namespace halfback

@@ -1,9 +1,13 @@
 // Floating point operations of matrix products and convolutions, a multiplication and an addition
 // each counting one. All others are left out, as by PyTorch's flop counter
-// (torch.utils.flop_counter), which the numbers equal.
+// (torch.utils.flop_counter), which the numbers equal. Weights that pruning holds at 0 count none,
+// although the kernels multiply them.
 #pragma once
 
+#include "halfback/layers/parameter.h"
+
 #include <cstdint>
+#include <initializer_list>
 
 namespace halfback {
 
@@ -22,9 +26,12 @@ struct Flops {
   bool operator==(const Flops&) const = default;
 };
 
-// Returns those of rows [M, inputs] times a matrix [inputs, outputs] that trains.
-inline Flops product_flops(std::int64_t rows, std::int64_t inputs, std::int64_t outputs) {
-  const std::int64_t each = 2 * rows * inputs * outputs;
+// Returns those of products of M rows with each of these matrices [outputs, inputs], which train.
+inline Flops product_flops(std::int64_t rows, std::initializer_list<const Parameter*> matrices) {
+  std::int64_t each = 0;
+  for (const Parameter* const matrix : matrices) {
+    each += 2 * rows * (matrix->numel() - matrix->num_pruned);
+  }
   return {each, each, each};
 }
 

@@ -67,9 +67,7 @@ SavedBytes GeluFeedForward::saved_bytes(const Shape& input_shape,
 }
 
 Flops GeluFeedForward::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  const std::int64_t rows = numel(input_shape) / channels;
-  return product_flops(rows, channels, 2 * options_.hidden);  // there and back
+  return product_flops(numel(input_shape) / options_.num_channels, {&up_, &down_});
 }
 
 }  // namespace halfback

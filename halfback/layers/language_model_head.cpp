@@ -79,8 +79,7 @@ SavedBytes LanguageModelHead::saved_bytes(const Shape& input_shape,
 }
 
 Flops LanguageModelHead::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  return product_flops(numel(input_shape) / channels, channels, options_.vocabulary);
+  return product_flops(numel(input_shape) / options_.num_channels, {&weight_});
 }
 
 }  // namespace halfback

@@ -55,8 +55,7 @@ SavedBytes Linear::saved_bytes(const Shape& input_shape, std::int64_t element_by
 }
 
 Flops Linear::flops(const Shape& input_shape) const {
-  Flops flops = product_flops(numel(input_shape) / options_.num_inputs, options_.num_inputs,
-                              options_.num_outputs);
+  Flops flops = product_flops(numel(input_shape) / options_.num_inputs, {&weight_});
   flops.input = options_.has_data_input ? 0 : flops.input;
   return flops;
 }

@@ -227,12 +227,8 @@ SavedBytes MambaBlock::saved_bytes(const Shape& input_shape, std::int64_t elemen
 }
 
 Flops MambaBlock::flops(const Shape& input_shape) const {
-  const std::int64_t inner = options_.inner_channels;
-  const std::int64_t rows = numel(input_shape) / options_.num_channels;
-  Flops flops =
-      product_flops(rows, inner, 3 * options_.num_channels);  // in, two times as wide; out
-  flops += product_flops(rows, inner, projected_size() + options_.step_rank);
-  return flops;
+  return product_flops(numel(input_shape) / options_.num_channels,
+                       {&in_, &project_, &step_, &out_});
 }
 
 }  // namespace halfback

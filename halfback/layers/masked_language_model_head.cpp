@@ -108,9 +108,7 @@ SavedBytes MaskedLanguageModelHead::saved_bytes(const Shape& input_shape,
 }
 
 Flops MaskedLanguageModelHead::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  const std::int64_t rows = numel(input_shape) / channels;
-  return product_flops(rows, channels, channels + options_.vocabulary);
+  return product_flops(numel(input_shape) / options_.num_channels, {&transform_, &words_});
 }
 
 }  // namespace halfback

@@ -46,7 +46,9 @@ struct Parameter {
   at::Tensor value = {};
   at::Tensor rounded = {};  // the value in the products' type, if that is smaller
   at::Tensor gradient = {};
-  bool has_gradient = false;  // false until a step's first accumulation, which overwrites
+  bool has_gradient = false;    // false until a step's first accumulation, which overwrites
+  at::Tensor mask = {};         // 1, or 0 where pruning holds the value at 0; undefined without
+  std::int64_t num_pruned = 0;  // elements that are held at 0
 
   std::int64_t numel() const;
 

@@ -126,7 +126,7 @@ void SelfAttention::backward_weight(std::span<Saved*> saved) {
 Described SelfAttention::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
   const std::int64_t channels = options_.num_channels;
   const std::int64_t rows = numel(shapes.front()) / channels;
-  Flops flops = product_flops(rows, channels, 4 * channels);
+  Flops flops = product_flops(rows, {&query_key_value_, &output_});
   flops += attention_flops(rows, shapes.front()[1], channels);
   return {.shapes = std::move(shapes),
           .bytes = {.until_input = rows * options_.num_heads * element_bytes,

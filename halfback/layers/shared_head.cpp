@@ -81,8 +81,7 @@ SavedBytes SharedHead::saved_bytes(const Shape& input_shape, std::int64_t elemen
 }
 
 Flops SharedHead::flops(const Shape& input_shape) const {
-  const std::int64_t channels = options_.num_channels;
-  Flops flops = product_flops(numel(input_shape) / channels, channels, options_.vocabulary);
+  Flops flops = product_flops(numel(input_shape) / options_.num_channels, {&copy_});
   flops.weight = 0;  // its matrix is a copy
   return flops;
 }

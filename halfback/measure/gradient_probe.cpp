@@ -18,7 +18,7 @@ Pipeline backprop_pipeline(TrainingConfig config) {
   config.schedule = make_runnable(on_one_rank(schedule));
   config.pipeline.gradient_groups = 0;
   config.pipeline.shards_optimizer = false;
-  return Pipeline(build_stages(config), config.schedule, config.pipeline);
+  return Pipeline(build_stages(config), config.schedule, pipeline_options(config));
 }
 
 std::vector<Parameter*> parameters_of_layers(Pipeline& pipeline, int stage) {
@@ -77,6 +77,9 @@ void GradientProbe::take_values(Pipeline& pipeline) {
     }
     for (std::size_t i = 0; i < from.size(); ++i) {
       to[i]->value.copy_(from[i]->value);
+      if (from[i]->mask.defined()) {
+        to[i]->mask.copy_(from[i]->mask);
+      }
     }
   }
 }

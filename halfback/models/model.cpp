@@ -17,8 +17,8 @@ namespace {
 
 // Returns one of each model, in its default sizes.
 const std::vector<ModelConfig>& all_models() {
-  static const std::vector<ModelConfig> all = {LlamaConfig{}, BertConfig{}, MambaConfig{},
-                                               ResnetConfig{}, MlpConfig{}};
+  static const std::vector<ModelConfig> all = {LlamaConfig{},  BertConfig{}, MambaConfig{},
+                                               ResnetConfig{}, CnnConfig{},  MlpConfig{}};
   return all;
 }
 
@@ -42,6 +42,11 @@ std::vector<StageLayers> build(const ResnetConfig& config,
                                at::ScalarType /*dtype*/) {
   return build_resnet(config, blocks);
 }
+std::vector<StageLayers> build(const CnnConfig& config,
+                               const std::vector<int>& blocks,
+                               at::ScalarType /*dtype*/) {
+  return build_cnn(config, blocks);
+}
 std::vector<StageLayers> build(const MlpConfig& config,
                                const std::vector<int>& blocks,
                                at::ScalarType /*dtype*/) {
@@ -61,6 +66,7 @@ int count_blocks(const Config& config) {
   return static_cast<int>(config.num_layers);
 }
 int count_blocks(const ResnetConfig& config) { return num_blocks(config); }
+int count_blocks(const CnnConfig& config) { return num_blocks(config); }
 
 // Returns the shape of one sample.
 template <typename Config>
@@ -70,6 +76,9 @@ std::vector<std::int64_t> sample_shape(const Config& config) {
 std::vector<std::int64_t> sample_shape(const ResnetConfig& config) {
   return {config.image_channels, config.image_height, config.image_width};
 }
+std::vector<std::int64_t> sample_shape(const CnnConfig& config) {
+  return {config.image_channels, config.image_height, config.image_width};
+}
 std::vector<std::int64_t> sample_shape(const MlpConfig& config) { return {config.num_inputs}; }
 
 template <typename Config>
@@ -77,6 +86,7 @@ std::int64_t outcomes(const Config& config) {
   return config.vocabulary;
 }
 std::int64_t outcomes(const ResnetConfig& config) { return config.num_classes; }
+std::int64_t outcomes(const CnnConfig& config) { return config.num_classes; }
 std::int64_t outcomes(const MlpConfig& config) { return config.num_classes; }
 
 }  // namespace
@@ -109,8 +119,9 @@ Task task_of(const ModelConfig& config) {
   if (std::holds_alternative<BertConfig>(config)) {
     return Task::MaskedToken;
   }
-  const bool has_images =
-      std::holds_alternative<ResnetConfig>(config) || std::holds_alternative<MlpConfig>(config);
+  const bool has_images = std::holds_alternative<ResnetConfig>(config) ||
+                          std::holds_alternative<CnnConfig>(config) ||
+                          std::holds_alternative<MlpConfig>(config);
   return has_images ? Task::Classes : Task::NextToken;
 }
 

@@ -3,6 +3,7 @@
 
 #include "halfback/layers/stage_layers.h"
 #include "halfback/models/bert.h"
+#include "halfback/models/cnn.h"
 #include "halfback/models/llama.h"
 #include "halfback/models/mamba.h"
 #include "halfback/models/mlp.h"
@@ -15,7 +16,8 @@
 
 namespace halfback {
 
-using ModelConfig = std::variant<LlamaConfig, BertConfig, MambaConfig, ResnetConfig, MlpConfig>;
+using ModelConfig =
+    std::variant<LlamaConfig, BertConfig, MambaConfig, ResnetConfig, CnnConfig, MlpConfig>;
 
 // What a model learns, which determines its data.
 enum class Task {

@@ -10,7 +10,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -19,17 +18,22 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kNumGroups = 4;
 constexpr std::int64_t kBottleneckExpansion = 4;
 
 struct Variant {
-  std::array<int, kNumGroups> blocks;
-  bool has_bottlenecks;
+  std::vector<int> blocks;  // by group
+  bool has_bottlenecks = false;
 };
 
 const std::map<std::int64_t, Variant>& variants() {
-  static const std::map<std::int64_t, Variant> all = {{18, {{2, 2, 2, 2}, false}},
-                                                      {34, {{3, 4, 6, 3}, false}},
+  static const std::map<std::int64_t, Variant> all = {{8, {{1, 1, 1}}},
+                                                      {20, {{3, 3, 3}}},
+                                                      {32, {{5, 5, 5}}},
+                                                      {44, {{7, 7, 7}}},
+                                                      {56, {{9, 9, 9}}},
+                                                      {110, {{18, 18, 18}}},
+                                                      {18, {{2, 2, 2, 2}}},
+                                                      {34, {{3, 4, 6, 3}}},
                                                       {50, {{3, 4, 6, 3}, true}},
                                                       {101, {{3, 4, 23, 3}, true}},
                                                       {152, {{3, 8, 36, 3}, true}}};
@@ -53,7 +57,7 @@ std::vector<BlockPlan> plan_blocks(const ResnetConfig& config) {
   const Variant& variant = variants().at(config.depth);
   std::vector<BlockPlan> plans;
   std::int64_t inputs = config.width;
-  for (std::size_t group = 0; group < kNumGroups; ++group) {
+  for (std::size_t group = 0; group < variant.blocks.size(); ++group) {
     const std::int64_t width = config.width << group;
     for (int i = 0; i < variant.blocks[group]; ++i) {
       plans.push_back({.name = fmt::format("layer{}.{}", group + 1, i),
@@ -139,7 +143,8 @@ void add_stem(const ResnetConfig& config, StageLayers& stage) {
 }  // namespace
 
 ModelSizes sizes_of(ResnetConfig& config) {
-  return {{"depth", "Layers: 18, 34, 50, 101 or 152", &config.depth},
+  return {{"depth", "Layers: 18, 34, 50, 101, 152; for small images 8, 20, 32, 44, 56, 110",
+           &config.depth},
           {"width", "Channels", &config.width},
           {"classes", "Classes", &config.num_classes},
           {"image-channels", "Channels per image", &config.image_channels},
@@ -153,7 +158,9 @@ ModelSizes sizes_of(ResnetConfig& config) {
 void check(const ResnetConfig& config) {
   if (variants().count(config.depth) == 0) {
     throw ConfigError(
-        fmt::format("model: --depth is {}; expected 18, 34, 50, 101 or 152", config.depth));
+        fmt::format("model: --depth is {}; expected 18, 34, 50, 101 or 152, or for small images 8, "
+                    "20, 32, 44, 56 or 110",
+                    config.depth));
   }
   ResnetConfig copy = config;
   check_whole_numbers(sizes_of(copy));
@@ -163,6 +170,11 @@ int num_blocks(const ResnetConfig& config) {
   check(config);
   const Variant& variant = variants().at(config.depth);
   return std::accumulate(variant.blocks.begin(), variant.blocks.end(), 0);
+}
+
+std::int64_t num_features(const ResnetConfig& config) {
+  const Variant& variant = variants().at(config.depth);
+  return (config.width << (variant.blocks.size() - 1)) * expansion(variant);
 }
 
 std::int64_t num_parameters(const ResnetConfig& config) {
@@ -190,7 +202,7 @@ std::vector<StageLayers> build_resnet(const ResnetConfig& config,
   }
   stages.back().add(std::make_unique<GlobalAveragePool>());
   stages.back().loss = std::make_unique<ClassifierHead>(
-      "fc", ClassifierHead::Options{.num_channels = plans.back().outputs,
+      "fc", ClassifierHead::Options{.num_channels = num_features(config),
                                     .num_classes = config.num_classes});
   return stages;
 }

@@ -1,6 +1,7 @@
-// Residual networks for images: stem, blocks in four groups, mean over the pixels, linear
-// classifier. Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385;
-// bottlenecks stride in their 3x3 convolution, as in torchvision. Parameter names in checkpoints
+// Residual networks for images: stem, blocks in groups, mean over the pixels, linear classifier.
+// Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385: four groups
+// for ImageNet (table 1), where bottlenecks stride in their 3x3 convolution, as in torchvision, and
+// three for CIFAR (section 4.2), here with shortcuts by convolution. Parameter names in checkpoints
 // are those of torchvision's resnet18 ... resnet152.
 #pragma once
 
@@ -14,7 +15,9 @@ namespace halfback {
 struct ResnetConfig {
   static constexpr const char* kName = "resnet";
 
-  std::int64_t depth = 18;  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks
+  // 18 or 34: basic blocks; 50, 101 or 152: bottlenecks; 8, 20, 32, 44, 56 or 110: basic blocks in
+  // three groups
+  std::int64_t depth = 18;
   std::int64_t width = 64;  // channels inside the first group's blocks; doubles with each group
   std::int64_t num_classes = 10;
   std::int64_t image_channels = 1;
@@ -35,6 +38,9 @@ void check(const ResnetConfig& config);
 
 // Returns the number of residual blocks, which are cut into stages.
 int num_blocks(const ResnetConfig& config);
+
+// Returns the channels in front of the classifier.
+std::int64_t num_features(const ResnetConfig& config);
 
 // Returns the number of trainable parameters, without running statistics.
 std::int64_t num_parameters(const ResnetConfig& config);

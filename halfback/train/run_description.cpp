@@ -18,6 +18,8 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
       {"--warmup", text(config.learning_rate.warmup_steps)},
       {"--learning-rate", text(config.learning_rate.peak)},
       {"--learning-rate-floor", text(config.learning_rate.floor_fraction)},
+      {"--learning-rate-decay", to_string(config.learning_rate.decay)},
+      {"--decay-steps", text(config.learning_rate.decay_steps)},
       {"--clip", text(pipeline.update.clip_norm)},
       {"--clip-scope", pipeline.update.clip_scope == ClipScope::Stage ? "stage" : "model"},
       {"--weight-decay", text(optimizer.weight_decay)},
@@ -36,6 +38,7 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config) {
   }
   if (optimizer.kind == OptimizerKind::Sgd) {
     all["--momentum"] = text(optimizer.momentum);
+    all["--nesterov"] = text(optimizer.is_nesterov);
   } else {
     all["--beta1"] = text(optimizer.beta1);
     all["--beta2"] = text(optimizer.beta2);
@@ -70,6 +73,12 @@ std::string losses_by_block(const TrainingConfig& config, const std::vector<int>
     text += " " + to_string(config.local_loss);
   }
   return fmt::format("{}, micro-batches of {}", text, config.micro_batch_size);
+}
+
+std::string pruning_of(const TrainingConfig& config) {
+  const PruneOptions& pruning = config.pruning;
+  return pruning.sparsity > 0.0 ? fmt::format("{} {}", to_string(pruning.method), pruning.sparsity)
+                                : "";
 }
 
 std::string untrained_stages(const Losses& losses, const std::vector<int>& cut) {

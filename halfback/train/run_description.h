@@ -20,6 +20,9 @@ std::map<std::string, std::string> options_of(const TrainingConfig& config);
 // the number of those belongs to it.
 std::string losses_by_block(const TrainingConfig& config, const std::vector<int>& cut);
 
+// Returns "snip 0.9", or nothing for a run without pruning.
+std::string pruning_of(const TrainingConfig& config);
+
 // Returns "stage 0 (blocks 0-1), stage 2 (block 4)": those whose weights take no gradient.
 std::string untrained_stages(const Losses& losses, const std::vector<int>& cut);
 

@@ -10,6 +10,7 @@
 #include "halfback/train/run_description.h"
 #include "halfback/train/training_data.h"
 
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -110,7 +111,7 @@ void Training::make_pipeline() {
         stages.find(',') == std::string::npos ? "it keeps its values" : "they keep their values"));
   }
   pipeline_ = std::make_unique<Pipeline>([&] { return build_stages(config_); }, config_.schedule,
-                                         config_.pipeline, std::move(connection.network));
+                                         pipeline_options(config_), std::move(connection.network));
   if (config_.processes) {
     watch_.emplace(*config_.processes, *pipeline_);
   }
@@ -218,6 +219,7 @@ void Training::restore() {
       load_model(config_.initial, config_.has_new_head ? Head::New : Head::Stored);
       require_finite(stages(), config_.initial);
     }
+    prune();
     return;
   }
   const std::filesystem::path& directory = config_.resumes_from->directory;
@@ -232,11 +234,18 @@ void Training::restore() {
           directory.string(), what, found, wanted));
     }
   };
-  require("losses inside the model:", described(read_training_state(directory).losses),
-          described(losses_));
+  const TrainingState found = read_training_state(directory);
+  require("losses inside the model:", described(found.losses), described(losses_));
+  require("--prune and --sparsity:", described(found.pruning), described(pruning_of(config_)));
   const TrainingState state =
       load_training_state(directory, stages(), to_string(config_.pipeline.stage.optimizer.kind));
   require_finite(stages(), directory);
+  if (config_.pruning.sparsity > 0.0) {
+    const c10::InferenceMode no_graph;
+    for (Stage* const stage : stages()) {
+      stage->store().take_mask();
+    }
+  }
   require("--seed", state.seed, config_.seed());
   require_same_data(state);
   require("a mini-batch (--micro-batch-size times micro-batches) of", state.samples_per_step,
@@ -251,6 +260,25 @@ void Training::restore() {
   }
   state_step_ = state.step;
   position_ = state.position;
+}
+
+void Training::prune() {
+  const PruneOptions& options = config_.pruning;
+  if (options.sparsity == 0.0) {
+    return;
+  }
+  const std::int64_t num_samples =
+      options.num_samples > 0 ? options.num_samples : data_->num_train_samples();
+  const Pruned pruned =
+      halfback::prune(*pipeline_, options, config_.seed(),
+                      {.num_batches = std::max<std::int64_t>(1, num_samples / samples_per_step()),
+                       .batch = [this](std::int64_t step) { return micro_batches(step); }},
+                      *peers());
+  note(fmt::format("{} of {} weights train, and the others stay 0 ({})", pruned.num_kept,
+                   pruned.num_weights, pruning_of(config_)));
+  for (const std::string& name : pruned.emptied) {
+    note(fmt::format("nothing is left of {}; no gradient passes it", name));
+  }
 }
 
 std::int64_t Training::samples_per_step() const {
@@ -291,7 +319,7 @@ void Training::validate(StepReport& report) {
 void Training::save(std::int64_t step) {
   const int num_replicas = config_.schedule->placement.num_replicas();
   std::vector<GatheredStage> gathered =
-      pipeline_->gather_optimizer_state([num_replicas](int stage, int replica) {
+      pipeline_->gather_update_state([num_replicas](int stage, int replica) {
         return writes_stage(stage, replica, num_replicas);
       });
   std::vector<StageBuffers> written;
@@ -312,6 +340,7 @@ void Training::save(std::int64_t step) {
                            .gradient_groups = pipeline_->gradient_groups(),
                            .samples_per_step = samples_per_step(),
                            .losses = losses_,
+                           .pruning = pruning_of(config_),
                            .options = options_of(config_)});
   saved_step_ = step;
 }

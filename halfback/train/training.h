@@ -64,6 +64,7 @@ class Training {
   void open(const TokenText::OnEncoded& on_encoded);
   void make_pipeline();
   void restore();
+  void prune();
   void require_same_data(const TrainingState& state) const;
   void note_other_options(const TrainingState& state) const;
   void note(const std::string& text) const;

@@ -74,6 +74,21 @@ void check_local(const TrainingConfig& config) {
   }
 }
 
+void check_pruning(const PruneOptions& pruning) {
+  require_option(pruning.sparsity >= 0.0 && pruning.sparsity < 1.0, "sparsity", pruning.sparsity,
+                 "0 to below 1");
+  require_option(pruning.num_samples >= 0, "prune-samples", pruning.num_samples, "0 or more");
+}
+
+void check_learning_rate(const LearningRate& rate) {
+  require_option(std::isfinite(rate.peak) && rate.peak >= 0.0, "learning-rate", rate.peak,
+                 "0 or more");
+  require_option(std::isfinite(rate.floor_fraction) && rate.floor_fraction >= 0.0,
+                 "learning-rate-floor", rate.floor_fraction, "0 or more");
+  require_option(rate.warmup_steps >= 0, "warmup", rate.warmup_steps, "0 or more");
+  require_option(rate.decay_steps >= 0, "decay-steps", rate.decay_steps, "0 or more");
+}
+
 }  // namespace
 
 void check(const TrainingConfig& config) {
@@ -82,16 +97,12 @@ void check(const TrainingConfig& config) {
   if (config.pipeline.gradient_groups != 0) {  // fails for groups that the schedule cannot have
     gradient_groups(*config.schedule, config.pipeline.gradient_groups);
   }
-  const LearningRate& rate = config.learning_rate;
-  require_option(std::isfinite(rate.peak) && rate.peak >= 0.0, "learning-rate", rate.peak,
-                 "0 or more");
-  require_option(std::isfinite(rate.floor_fraction) && rate.floor_fraction >= 0.0,
-                 "learning-rate-floor", rate.floor_fraction, "0 or more");
+  check_learning_rate(config.learning_rate);
+  check_pruning(config.pruning);
   require_option(config.num_steps >= 1, "steps", config.num_steps, "1 or more");
   require_option(config.keep >= 1, "keep", config.keep, "1 or more");
   require_option(config.micro_batch_size >= 1 && config.micro_batch_size <= 1 << 20,
                  "micro-batch-size", config.micro_batch_size, "a number from 1 to 1048576");
-  require_option(rate.warmup_steps >= 0, "warmup", rate.warmup_steps, "0 or more");
   require_option(config.evaluate_every >= 0, "evaluate-every", config.evaluate_every, "0 or more");
   require_option(config.evaluate_samples >= 0, "evaluate-samples", config.evaluate_samples,
                  "0 or more");
@@ -114,6 +125,12 @@ Augmentation augmentation_of(const TrainingConfig& config) {
 std::vector<int> cut_of(const TrainingConfig& config) {
   return parse_cut(config.cut, {.num_blocks = num_blocks(config.model),
                                 .num_stages = config.schedule->num_stages()});
+}
+
+PipelineOptions pipeline_options(const TrainingConfig& config) {
+  PipelineOptions options = config.pipeline;
+  options.stage.is_pruned = config.pruning.sparsity > 0.0;
+  return options;
 }
 
 BuildOptions build_options(const TrainingConfig& config) {

@@ -10,6 +10,7 @@
 #include "halfback/schedule/runnable.h"
 #include "halfback/train/learning_rate.h"
 #include "halfback/train/process_run.h"
+#include "halfback/train/pruning.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -35,6 +36,8 @@ struct TrainingConfig {
   // Of the contrastive loss; unless given, those of Contrast.
   std::optional<std::int64_t> projection;
   std::optional<double> temperature;
+  PruneOptions pruning;
+  // pipeline_options() adds what follows from other fields.
   PipelineOptions pipeline = {.stage = {.seed = 1}};
 
   // -- Data and steps
@@ -100,6 +103,9 @@ Augmentation augmentation_of(const TrainingConfig& config);
 
 // Returns how many blocks each stage of the schedule has. Throws like parse_cut().
 std::vector<int> cut_of(const TrainingConfig& config);
+
+// Returns the options of the pipeline of a run.
+PipelineOptions pipeline_options(const TrainingConfig& config);
 
 // Returns how to build the model for the schedule.
 BuildOptions build_options(const TrainingConfig& config);

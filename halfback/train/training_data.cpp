@@ -50,7 +50,7 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
   std::error_code ignored;
   if (std::filesystem::is_directory(config.data, ignored)) {
     throw FileError(
-        fmt::format("{}: is a directory; {} takes a text file; images need --model resnet or mlp",
+        fmt::format("{}: is a directory; {} takes a text file; images need --model resnet, cnn or mlp",
                     config.data, model_name(config.model)));
   }
   if (config.augmentation && config.augmentation->is_any()) {

@@ -1,5 +1,6 @@
 // Sizes of models for images in config.json, there and back, and what is refused.
 #include "halfback/base/error.h"
+#include "halfback/checkpoint/cnn_json.h"
 #include "halfback/checkpoint/mlp_json.h"
 #include "halfback/checkpoint/resnet_json.h"
 #include "tests/support/errors.h"
@@ -31,6 +32,9 @@ std::string resnet_refusal(const json& changes) {
 TEST(ResnetJsonTest, ComesBackAsItWent) {
   EXPECT_EQ(resnet_from_json(resnet_to_json(kResnet), "c.json"), kResnet);
   EXPECT_EQ(resnet_from_json(resnet_to_json({.depth = 152}), "c.json"), ResnetConfig{.depth = 152});
+  const ResnetConfig small{.depth = 20, .width = 16};
+  EXPECT_EQ(resnet_to_json(small).at("num_features"), 64);
+  EXPECT_EQ(resnet_from_json(resnet_to_json(small), "c.json"), small);
 }
 
 TEST(ResnetJsonTest, ReadsWhatTimmWrites) {
@@ -49,8 +53,8 @@ TEST(ResnetJsonTest, ReadsWhatTimmWrites) {
 
 TEST(ResnetJsonTest, RefusesWhatItIsNot) {
   EXPECT_EQ(resnet_refusal({{"architecture", "resnet50d"}}),
-            "c.json: \"architecture\" is \"resnet50d\"; expected the config of a ResNet of depth "
-            "18, 34, 50, 101 or 152 as timm writes it; use such a checkpoint");
+            "c.json: \"architecture\" is \"resnet50d\"; expected the config of a ResNet of a "
+            "known depth as timm writes it; use such a checkpoint");
   EXPECT_TRUE(contains(resnet_refusal({{"architecture", "vit"}}), "vit"));
   EXPECT_TRUE(contains(resnet_refusal({{"architecture", nullptr}}), "no \"architecture\""));
   EXPECT_TRUE(
@@ -64,6 +68,28 @@ TEST(ResnetJsonTest, RefusesWhatItIsNot) {
   EXPECT_TRUE(contains(resnet_refusal({{"pretrained_cfg", {{"input_size", {3, 224}}}}}),
                        "\"input_size\" is \"[3,224]\""));
   EXPECT_THROW(resnet_from_json(json::array(), "c.json"), FileError);
+}
+
+TEST(CnnJsonTest, ComesBackAsItWent) {
+  const CnnConfig config{.num_layers = 3,
+                         .width = 4,
+                         .hidden = 20,
+                         .num_classes = 5,
+                         .image_channels = 3,
+                         .image_height = 16,
+                         .image_width = 9};
+  EXPECT_EQ(cnn_from_json(cnn_to_json(config), "c.json"), config);
+}
+
+TEST(CnnJsonTest, RefusesWhatItIsNot) {
+  const auto refusal = [](const json& changes) {
+    json values = cnn_to_json({});
+    values.update(changes);
+    return text_of_thrown<FileError>([&] { cnn_from_json(values, "c.json"); });
+  };
+  EXPECT_TRUE(contains(refusal({{"architecture", "mlp"}}), "only \"cnn\" is supported"));
+  EXPECT_TRUE(contains(refusal({{"hidden", 0}}), "c.json: model: --hidden is 0"));
+  EXPECT_TRUE(contains(refusal({{"num_layers", 5}}), "model: --layers is 5; each halves"));
 }
 
 TEST(MlpJsonTest, ComesBackAsItWent) {

@@ -66,6 +66,10 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
       {"--beta1 2", [](auto& c) { c.pipeline.stage.optimizer.beta1 = 2.0; }},
       {"--beta2 -0.5", [](auto& c) { c.pipeline.stage.optimizer.beta2 = -0.5; }},
       {"--momentum 1", [](auto& c) { c.pipeline.stage.optimizer.momentum = 1.0; }},
+      {"--nesterov", [](auto& c) { c.pipeline.stage.optimizer.is_nesterov = true; }},
+      {"--sparsity 1", [](auto& c) { c.pruning.sparsity = 1.0; }},
+      {"--sparsity -0.1", [](auto& c) { c.pruning.sparsity = -0.1; }},
+      {"--decay-steps -1", [](auto& c) { c.learning_rate.decay_steps = -1; }},
       {"--epsilon 0", [](auto& c) { c.pipeline.stage.optimizer.epsilon = 0.0; }},
       {"--weight-decay -1", [](auto& c) { c.pipeline.stage.optimizer.weight_decay = -1.0; }},
       {"--clip -1", [](auto& c) { c.pipeline.update.clip_norm = -1.0; }},
@@ -125,6 +129,15 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
                "--local-loss: 'predsin' is not known (did you mean predsim?)");
   expect_error(train("--schedule local-greedy --ranks 2 --clip 0 --local-loss sim"), 2,
                "local loss: sim compares classes, not tokens; expected pred");
+  expect_error(train("--prune random"), 2, "--prune needs --sparsity X, the fraction that is held");
+  expect_error(train("--prune-samples 8"), 2, "--prune-samples needs --sparsity X");
+  expect_error(train("--sparsity 0.5 --prune random --prune-samples 8"), 2,
+               "--prune-samples: --prune random takes no gradients; leave it out");
+  expect_error(train("--sparsity 0.5 --prune snap"), 2,
+               "--prune: 'snap' is not known (did you mean snip?)");
+  expect_error(train("--optimizer sgd --momentum 0 --nesterov"), 2,
+               "--nesterov: --momentum is 0; leave it out");
+  expect_error(train("--learning-rate-decay linar"), 2, "(did you mean linear?)");
   expect_error(train("--augment crop,flop"), 2,
                "--augment: 'flop' is not known (did you mean flip?); expected none, or some of");
   expect_error(train("--loss-scale big"), 2,

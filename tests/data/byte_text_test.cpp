@@ -67,7 +67,7 @@ TEST_F(ByteTextTest, VisitsEachWindowOnceAnEpoch) {
   for (const int num_bytes : {66, 100, 217, 240}) {
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       const ByteText text = make(num_bytes, 8, 0.0, seed);
-      const std::int64_t num_windows = text.num_train_windows();
+      const std::int64_t num_windows = text.num_train_samples();
       ASSERT_EQ(num_windows, (num_bytes - 1) / 8 - 1);
       for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
         const auto begins = firsts(text.train_batch(epoch * num_windows, num_windows));
@@ -82,7 +82,7 @@ TEST_F(ByteTextTest, VisitsEachWindowOnceAnEpoch) {
 
 TEST_F(ByteTextTest, OrderAndStartDifferByEpochAndSeed) {
   const ByteText text = make(240, 8, 0.0, 1);
-  const std::int64_t num_windows = text.num_train_windows();
+  const std::int64_t num_windows = text.num_train_samples();
   std::set<std::vector<std::int64_t>> orders;
   std::set<std::int64_t> starts;
   for (std::int64_t epoch = 0; epoch < 20; ++epoch) {
@@ -120,7 +120,7 @@ TEST_F(ByteTextTest, SplitsTheFileWithoutOverlap) {
   EXPECT_TRUE(
       text.validation_batch(5, 2).inputs.front().equal(validation.inputs.front().slice(0, 5, 7)));
   for (std::int64_t epoch = 0; epoch < 10; ++epoch) {
-    const std::int64_t num_windows = text.num_train_windows();
+    const std::int64_t num_windows = text.num_train_samples();
     const MicroBatch batch = text.train_batch(epoch * num_windows, num_windows);
     EXPECT_LT(batch.targets.max().item<std::int64_t>(), 150);
   }
@@ -128,7 +128,7 @@ TEST_F(ByteTextTest, SplitsTheFileWithoutOverlap) {
 
 TEST_F(ByteTextTest, WorksWithExactlyOneSequence) {
   const ByteText text = make(9, 8, 0.0, 0);
-  EXPECT_EQ(text.num_train_windows(), 1);
+  EXPECT_EQ(text.num_train_samples(), 1);
   EXPECT_EQ(text.num_validation_samples(), 0);
   EXPECT_EQ(firsts(text.train_batch(0, 3)), (std::vector<std::int64_t>{0, 0, 0}));
 }

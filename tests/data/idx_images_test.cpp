@@ -111,7 +111,7 @@ std::vector<std::int64_t> images_of(const IdxImages& data, const MicroBatch& bat
 
 TEST_F(IdxImagesTest, ReadsSizesPlainAndCompressed) {
   const IdxImages data = read();
-  EXPECT_EQ(data.num_train_images(), kTrain);
+  EXPECT_EQ(data.num_train_samples(), kTrain);
   EXPECT_EQ(data.num_validation_samples(), kTest);
   EXPECT_EQ(data.height(), 2);
   EXPECT_EQ(data.width(), 3);
@@ -202,7 +202,7 @@ TEST_F(IdxImagesTest, RandomLabelsStayWithTheirImages) {
 
 TEST_F(IdxImagesTest, TakesTheFirstTrainingImages) {
   const IdxImages data = first(3);
-  EXPECT_EQ(data.num_train_images(), 3);
+  EXPECT_EQ(data.num_train_samples(), 3);
   EXPECT_EQ(data.num_validation_samples(), 3);
   std::vector<std::int64_t> images = images_of(data, data.train_batch(0, 3));
   std::sort(images.begin(), images.end());

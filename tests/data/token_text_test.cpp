@@ -50,7 +50,7 @@ TEST_F(TokenTextTest, ValidatesOnTheBytesThatByteTextValidatesOn) {
 
 TEST_F(TokenTextTest, AnEpochIsTheTrainingTextButForItsEnds) {
   const TokenText text(options(5), *tokenizer_);
-  const std::int64_t count = text.num_train_windows();
+  const std::int64_t count = text.num_train_samples();
   EXPECT_EQ(
       count,
       (static_cast<std::int64_t>(tokenizer_->encode(text_.substr(0, 3000)).size()) - 1) / 5 - 1);
@@ -67,7 +67,7 @@ TEST_F(TokenTextTest, AnEpochIsTheTrainingTextButForItsEnds) {
 TEST_F(TokenTextTest, OfBytesItIsByteText) {
   const TokenText tokens(options(8), *byte_tokenizer());
   const ByteText bytes(options(8));
-  EXPECT_EQ(tokens.num_train_windows(), bytes.num_train_windows());
+  EXPECT_EQ(tokens.num_train_samples(), bytes.num_train_samples());
   EXPECT_EQ(tokens.num_validation_samples(), bytes.num_validation_samples());
   EXPECT_TRUE(tokens.train_batch(300, 200).inputs.front().equal(
       bytes.train_batch(300, 200).inputs.front()));

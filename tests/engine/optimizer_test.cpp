@@ -127,6 +127,17 @@ TEST(OptimizerTest, SgdFollowsItsPaper) {
   });
 }
 
+// Nesterov's step, as PyTorch writes it: the gradient at the place where momentum would lead.
+TEST(OptimizerTest, NesterovLooksAStepAhead) {
+  const OptimizerOptions options{
+      .kind = OptimizerKind::Sgd, .weight_decay = 0.05, .momentum = 0.9, .is_nesterov = true};
+  expect_updates(options, [&](Reference& one, double gradient, double decay, int) {
+    const double decayed = gradient + decay * one.value;
+    one.first = options.momentum * one.first + decayed;
+    one.value -= 0.01 * (decayed + options.momentum * one.first);
+  });
+}
+
 TEST(ParameterStoreTest, PaddingStaysZero) {
   Fixture fixture({});
   fixture.draw_gradients(1);

@@ -132,10 +132,10 @@ TEST(ReplicasTest, AShardOfTheOptimizerIsWholeForACheckpoint) {
                          {.number = 1, .learning_rate = kLearningRate});
   }
   const auto is_second = [](int /*stage*/, int replica) { return replica == 1; };
-  std::vector<GatheredStage> gathered = other->gather_optimizer_state(is_second);
+  std::vector<GatheredStage> gathered = other->gather_update_state(is_second);
   ASSERT_EQ(gathered.size(), 2U);
   for (int number = 0; number < 2; ++number) {
-    std::vector<ShardedBuffer> expected = one->stage(number).optimizer_state();
+    std::vector<ShardedBuffer> expected = one->stage(number).update_state();
     std::vector<ShardedBuffer>& found = gathered[static_cast<std::size_t>(number)].state;
     ASSERT_EQ(found.size(), expected.size());
     for (std::size_t i = 0; i < found.size(); ++i) {

@@ -48,6 +48,7 @@ int main() {
                   .sequence = 20,
                   .vocabulary = 70});
   add(all, "mlp", MlpConfig{.num_layers = 4, .num_inputs = 30, .width = 24, .num_classes = 7});
+  add(all, "cnn", CnnConfig{.width = 6, .hidden = 24, .num_classes = 7});
   for (const std::int64_t depth : {18, 50}) {
     ResnetConfig resnet{.depth = depth, .num_classes = 7, .image_channels = 3};
     resnet.image_height = resnet.image_width = 64;

@@ -113,7 +113,9 @@ TEST(ResnetTest, StagesHaveTheirBlocksAndTheEndsOfTheModel) {
 }
 
 TEST(ResnetTest, CountsItsBlocks) {
-  const std::map<std::int64_t, int> expected = {{18, 8}, {34, 16}, {50, 16}, {101, 33}, {152, 50}};
+  const std::map<std::int64_t, int> expected = {{18, 8},   {34, 16}, {50, 16}, {101, 33},
+                                                {152, 50}, {8, 3},   {20, 9},  {32, 15},
+                                                {44, 21},  {56, 27}, {110, 54}};
   for (const auto& [depth, number] : expected) {
     EXPECT_EQ(num_blocks({.depth = depth}), number);
   }
@@ -132,7 +134,9 @@ TEST(ResnetTest, RefusesDepthsAndSizesThatNobodyHas) {
   const auto text = [](const ResnetConfig& config) {
     return text_of_thrown<ConfigError>([&] { check(config); });
   };
-  EXPECT_EQ(text({.depth = 20}), "model: --depth is 20; expected 18, 34, 50, 101 or 152");
+  EXPECT_EQ(text({.depth = 19}),
+            "model: --depth is 19; expected 18, 34, 50, 101 or 152, or for small images 8, 20, 32, "
+            "44, 56 or 110");
   EXPECT_EQ(text({.width = 0}), "model: --width is 0; expected a number from 1 to 16777216");
   EXPECT_TRUE(contains(text({.num_classes = -1}), "--classes is -1"));
   EXPECT_TRUE(contains(text({.image_channels = 0}), "--image-channels is 0"));
@@ -250,7 +254,7 @@ TEST_P(ResnetGradientTest, EqualsTheSameNetworkInTorchsOperators) {
 
 INSTANTIATE_TEST_SUITE_P(All,
                          ResnetGradientTest,
-                         testing::Combine(testing::Values(18, 50), testing::Bool()));
+                         testing::Combine(testing::Values(8, 18, 20, 50), testing::Bool()));
 
 TEST(ResnetTest, LearnsItsImages) {
   const ResnetConfig config = tiny(18, true);

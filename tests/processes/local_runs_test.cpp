@@ -65,6 +65,24 @@ TEST_F(LocalRunsTest, ProcessesMakeTheBitsOfOne) {
   }
 }
 
+// All processes find the one ranking of the whole model.
+TEST_F(LocalRunsTest, ProcessesPruneAsOne) {
+  for (const char* options :
+       {"--scheme greedy --ranks 4 --clip-scope stage --sparsity 0.9",
+        "--schedule 1f1b --ranks 4 --sparsity 0.5 --prune magnitude --tied-head",
+        "--schedule zb-h1 --ranks 2 --data-parallel 2 --shard-optimizer --sparsity 0.9",
+        "--schedule 1f1b --ranks 4 --sparsity 0.3 --prune random --optimizer sgd --nesterov"}) {
+    const std::string all = fmt::format(
+        "{} --layers 4 --micro-batches 4 --steps 8 --checkpoint-every 3 --keep 2 --checkpoint ",
+        options);
+    output_of(train(all + path("one")));
+    for (const char* count : {"2", "4"}) {
+      output_of(train(all + path("many") + " --processes " + count));
+      EXPECT_TRUE(tensors("many") == tensors("one")) << options << " over " << count;
+    }
+  }
+}
+
 TEST_F(LocalRunsTest, KilledAtAnyMomentItContinuesToTheSameBits) { live_through(20, "linear"); }
 
 TEST_F(LocalRunsTest, KilledAtAnyMomentSharedHeadsContinueToTheSameBits) {

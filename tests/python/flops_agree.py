@@ -53,6 +53,13 @@ def mlp():
     return torch.nn.Sequential(*layers, torch.nn.Linear(24, CLASSES))
 
 
+def cnn():
+    layers = []
+    for inputs, outputs in ((1, 6), (6, 12)):
+        layers += [torch.nn.Conv2d(inputs, outputs, 5, padding=2), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(12 * 49, 24), torch.nn.ReLU(), torch.nn.Linear(24, CLASSES))
+
+
 def models():
     """Model, inputs, what is summed, whether our head counts, and the operators that count."""
     tokens = torch.randint(70, (SAMPLES, TOKENS))
@@ -70,6 +77,7 @@ def models():
     mamba = transformers.MambaForCausalLM(transformers.MambaConfig(**sizes))
     yield "mamba", mamba, tokens, logits, True, (aten.mm, aten.addmm)
     yield "mlp", mlp(), torch.randn(SAMPLES, 30), torch.Tensor.sum, True, ()
+    yield "cnn", cnn(), torch.randn(SAMPLES, 1, 28, 28), torch.Tensor.sum, True, ()
     for name in ("resnet18", "resnet50"):
         yield name, getattr(torchvision.models, name)(num_classes=CLASSES), images, torch.Tensor.sum, True, ()
 

@@ -55,7 +55,7 @@ class TinyStage {
   }
   StageList list() { return {&stage_}; }
   std::vector<StageBuffers> buffers() {
-    std::vector<ShardedBuffer> state = stage_.optimizer_state();
+    std::vector<ShardedBuffer> state = stage_.update_state();
     return {buffers_of(stage_, state)};
   }
   Stage& stage() { return stage_; }

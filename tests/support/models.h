@@ -49,6 +49,12 @@ inline std::vector<NamedModel> small_models() {
   ResnetConfig bottlenecks = resnet;
   bottlenecks.depth = 50;
   bottlenecks.has_small_stem = false;
+  const CnnConfig cnn{.num_layers = 7,
+                      .width = 1,
+                      .hidden = 9,
+                      .num_classes = 5,
+                      .image_height = 129,
+                      .image_width = 128};
   const MlpConfig mlp{.num_layers = 8, .num_inputs = 30, .width = 11, .num_classes = 5};
   const MambaConfig mamba{
       .num_layers = 8, .width = 24, .state_size = 3, .dt_rank = 2, .sequence = 7, .vocabulary = 31};
@@ -60,6 +66,7 @@ inline std::vector<NamedModel> small_models() {
           {"ResnetAllRecomputed",
            resnet,
            {.recomputed = Forward::OfBlocks, .recomputes_gradients = true}},
+          {"Cnn", cnn},
           {"Mlp", mlp},
           {"MlpGradientsRecomputed", mlp, {.recomputes_gradients = true}},
           {"Llama", small_llama(8)},

@@ -51,6 +51,26 @@ TEST(LearningRateTest, AFloorOfOneIsAConstantRate) {
   }
 }
 
+TEST(LearningRateTest, FallsInEqualStepsOrStaysAfterSome) {
+  LearningRate rate{.peak = 2.0,
+                    .floor_fraction = 0.25,
+                    .warmup_steps = 10,
+                    .decay = Decay::Linear,
+                    .decay_steps = 40};
+  for (int step = 11; step <= 50; ++step) {
+    EXPECT_DOUBLE_EQ(rate.at(step, 500), 2.0 - 1.5 * (step - 10) / 40.0);
+  }
+  EXPECT_DOUBLE_EQ(rate.at(51, 500), 0.5);
+  EXPECT_DOUBLE_EQ(rate.at(500, 500), 0.5);
+  rate.decay_steps = 0;
+  EXPECT_DOUBLE_EQ(rate.at(255, 500), 1.25);
+  EXPECT_DOUBLE_EQ(rate.at(500, 500), 0.5);
+  rate.decay = Decay::Cosine;
+  rate.decay_steps = 40;
+  EXPECT_DOUBLE_EQ(rate.at(30, 500), 1.25);
+  EXPECT_DOUBLE_EQ(rate.at(51, 500), 0.5);
+}
+
 TEST(LearningRateTest, AWarmUpLongerThanTheRunNeverReachesThePeak) {
   const LearningRate rate{.peak = 1.0, .floor_fraction = 0.1, .warmup_steps = 20};
   EXPECT_DOUBLE_EQ(rate.at(10, 10), 0.5);
