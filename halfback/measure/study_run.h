@@ -20,21 +20,24 @@ namespace halfback {
 //   samples_per_step
 //   flops                 of all steps and ranks, as layers state them (layers/flops.h)
 //   parallel_flops        of the longest chain: what the run takes where each rank does one
-//   operation
-//                         in a unit of time and messages take none (flop_costs.h)
+//                         operation in a unit of time and messages take none (flop_costs.h)
+//   sparse_flops          of all steps and ranks, those with pruned weights left out; if any are
 //   loss                  of the last step
 //   validation_loss       of the last validation, if any; so is validation_accuracy
 //   curve                 {"step", "loss", "validation_loss", "validation_accuracy"}: lists with an
 //                         entry for each validation; "loss" is the mean since the one before. With
 //                         StudyMeasures::cosines also "cosines", each a list over the stages, of
 //                         the gradients of the step's data at the values after it
-//                         (gradient_probe.h)
+//                         (gradient_probe.h); with StudyMeasures::lipschitz also "lipschitz", of
+//                         the last update before each (smoothness_probe.h)
+//   lipschitz             the mean of these
 //   sent_up, sent_down    bytes of messages in a step to a rank above or below
 //   activation_bytes      of each rank, the most of all steps
 //
 // What is not finite is null. With StudyMeasures::first_layer, a run that did not diverge writes
 // `first_layer` before it returns (first_layer.h). Calls on_step at the end of each step, its
-// measures included. Throws what Training throws.
+// measures included. Throws what Training throws,
+// and ConfigError for measures that the schedule cannot have.
 nlohmann::json train_for_study(const TrainingConfig& config,
                                const StudyTarget& target,
                                const StudyMeasures& measures = {},

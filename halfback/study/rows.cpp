@@ -167,6 +167,9 @@ nlohmann::json description_of(const Study& study) {
   if (study.measures.first_layer) {
     all["[measure] first-layer"] = true;
   }
+  if (study.measures.lipschitz > 0) {
+    all["[measure] lipschitz"] = study.measures.lipschitz;
+  }
   if (const auto& loss = study.target.validation_loss) {
     all["[target] validation-loss"] = *loss;
   }

@@ -245,8 +245,10 @@ class Reader {
         measures.cosines = truth(key, *node);
       } else if (key == "first-layer") {
         measures.first_layer = truth(key, *node);
+      } else if (key == "lipschitz") {
+        measures.lipschitz = whole_number(key, *node);
       } else {
-        fail_unknown(key, *node, {"cosines", "first-layer"});
+        fail_unknown(key, *node, {"cosines", "first-layer", "lipschitz"});
       }
     }
     return measures;

@@ -13,6 +13,7 @@
 //     validation-accuracy = 0.85
 //     [measure]                              # besides losses
 //     cosines = true
+//     lipschitz = 2000                     # samples
 //
 // Keys are options of train without "--"; a value of the grid that is a table sets several.
 #pragma once
@@ -75,6 +76,9 @@ struct StudyTarget {
 struct StudyMeasures {
   bool cosines = false;      // of the gradients with those of backprop, at each validation
   bool first_layer = false;  // its weights and activations, at the end
+  // How smooth the loss is along the last update, at each validation: training samples whose
+  // gradient it takes; 0: not measured.
+  std::int64_t lipschitz = 0;
 };
 
 struct Study {

@@ -9,10 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 namespace halfback {
@@ -71,32 +72,35 @@ std::optional<double> number(const Json& row, const char* name) {
              : std::nullopt;
 }
 
-using Better = std::function<bool(double, double)>;
-
-// Of each seed the best trial that has the number.
-std::vector<double> by_seed(const Group& group,
-                            const char* name,
-                            const Better& is_better,
-                            bool complete) {
-  std::vector<double> values;
-  for (const auto& [seed, rows] : group.seeds) {
-    std::optional<double> best;
-    for (const Json* row : rows) {
-      const std::optional<double> found = number(*row, name);
-      if (found && (!complete || row->at("status") == "complete") &&
-          (!best || is_better(*found, *best))) {
-        best = found;
-      }
-    }
-    if (best) {
-      values.push_back(*best);
-    }
-  }
-  return values;
+// Whether one trial counts rather than another: a complete one, with fewer steps, with less loss.
+bool is_better(const Json* one, const Json* other) {
+  const auto key = [](const Json* row) {
+    constexpr double kNone = std::numeric_limits<double>::infinity();
+    const bool is_complete = row->at("status") == "complete";
+    return std::tuple(row->at("status") == "infeasible", !is_complete,
+                      is_complete ? number(*row, "steps").value_or(kNone) : kNone,
+                      number(*row, "validation_loss").value_or(kNone));
+  };
+  return key(one) < key(other);
 }
 
-Summary over_seeds(const Group& group, const char* name, const Better& is_better) {
-  return summarize(by_seed(group, name, is_better, false), 0);
+// Of each seed the trial that counts.
+std::vector<const Json*> best_trials(const Group& group) {
+  std::vector<const Json*> best;
+  for (const auto& [seed, rows] : group.seeds) {
+    best.push_back(*std::ranges::min_element(rows, is_better));
+  }
+  return best;
+}
+
+std::vector<double> numbers(const std::vector<const Json*>& rows, const char* name) {
+  std::vector<double> found;
+  for (const Json* row : rows) {
+    if (const std::optional<double> one = number(*row, name)) {
+      found.push_back(*one);
+    }
+  }
+  return found;
 }
 
 int num_with(const Group& group, const char* status) {
@@ -144,6 +148,7 @@ std::vector<TableColumn> columns_of(const std::vector<StudyLine>& lines) {
   add("validation accuracy", [](const StudyLine& line) { return shown(line.validation_accuracy); });
   add("first-layer CKA", [](const StudyLine& line) { return shown(line.first_layer_cka); });
   add("first-layer angle", [](const StudyLine& line) { return shown(line.first_layer_angle); });
+  add("smoothness", [](const StudyLine& line) { return shown(line.lipschitz); });
   add("step ms", [](const StudyLine& line) { return shown(line.step_seconds, 1e3); });
   return columns;
 }
@@ -154,19 +159,23 @@ std::vector<StudyLine> lines_of(const std::vector<Json>& rows) {
   const std::vector<Json> sorted = by_run(rows);
   std::vector<StudyLine> lines;
   for (const Group& group : groups_of(sorted)) {
-    const std::vector<double> steps = by_seed(group, "steps", std::less<>(), true);
-    lines.push_back(
-        {.place = group.place,
-         .num_complete = num_with(group, "complete"),
-         .num_incomplete = num_with(group, "incomplete"),
-         .num_infeasible = num_with(group, "infeasible"),
-         .seed_steps = steps,
-         .steps = summarize(steps, 0),
-         .validation_loss = over_seeds(group, "validation_loss", std::less<>()),
-         .validation_accuracy = over_seeds(group, "validation_accuracy", std::greater<>()),
-         .step_seconds = over_seeds(group, "step_seconds", std::less<>()),
-         .first_layer_cka = over_seeds(group, "first_layer_cka", std::greater<>()),
-         .first_layer_angle = over_seeds(group, "first_layer_angle", std::less<>())});
+    const std::vector<const Json*> best = best_trials(group);
+    std::vector<const Json*> complete = best;
+    std::erase_if(complete, [](const Json* row) { return row->at("status") != "complete"; });
+    const auto over_seeds = [&](const char* name) { return summarize(numbers(best, name), 0); };
+    const std::vector<double> steps = numbers(complete, "steps");
+    lines.push_back({.place = group.place,
+                     .num_complete = num_with(group, "complete"),
+                     .num_incomplete = num_with(group, "incomplete"),
+                     .num_infeasible = num_with(group, "infeasible"),
+                     .seed_steps = steps,
+                     .steps = summarize(steps, 0),
+                     .validation_loss = over_seeds("validation_loss"),
+                     .validation_accuracy = over_seeds("validation_accuracy"),
+                     .step_seconds = over_seeds("step_seconds"),
+                     .first_layer_cka = over_seeds("first_layer_cka"),
+                     .first_layer_angle = over_seeds("first_layer_angle"),
+                     .lipschitz = over_seeds("lipschitz")});
   }
   return lines;
 }
@@ -185,6 +194,7 @@ std::string to_csv(const std::vector<Json>& rows) {
                                    "samples_per_step",
                                    "flops",
                                    "parallel_flops",
+                                   "sparse_flops",
                                    "loss",
                                    "validation_loss",
                                    "validation_accuracy",
@@ -192,7 +202,8 @@ std::string to_csv(const std::vector<Json>& rows) {
                                    "sent_down",
                                    "first_layer_cka",
                                    "first_layer_angle",
-                                   "first_layer_largest_angle"};
+                                   "first_layer_largest_angle",
+                                   "lipschitz"};
   std::string text = "run";
   const std::vector<Json> sorted = by_run(rows);
   if (!sorted.empty()) {

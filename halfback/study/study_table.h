@@ -20,14 +20,15 @@ struct StudyLine {
   int num_incomplete = 0;
   int num_infeasible = 0;
   std::vector<double> seed_steps;  // of each seed that has a complete run
-  // Over the seeds. Of the trials of a seed, the one with the fewest steps or the least loss
-  // counts.
+  // Over the seeds. Of the trials of a seed one counts, with all its numbers: the complete one with
+  // the fewest steps, or where none is, the one with the least loss.
   Summary steps;  // of seed_steps
   Summary validation_loss;
   Summary validation_accuracy;
   Summary step_seconds;
   Summary first_layer_cka;    // of runs that are compared with others
   Summary first_layer_angle;  // mean, in radians
+  Summary lipschitz;          // of runs that measure it
 };
 
 // Returns the lines in the order of the grid. Each row has its place under "place", as a list of

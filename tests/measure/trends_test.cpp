@@ -40,8 +40,8 @@ class TrendsTest : public ::testing::Test {
     config.has_random_labels = true;
     config.model = MlpConfig{
         .num_layers = kNumLayers, .num_inputs = kSize * kSize, .width = 32, .num_classes = 10};
-    config.schedule = make_runnable(
-        build_schedule(family, {.num_ranks = kNumLayers, .num_micro_batches = 2, .window = 2}));
+    config.schedule =
+        make_runnable(build_schedule(family, {.num_ranks = kNumLayers, .num_micro_batches = 2}));
     config.micro_batch_size = 32;
     config.num_steps = 300;
     config.learning_rate.peak = 3e-3;

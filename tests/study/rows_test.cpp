@@ -61,6 +61,8 @@ TEST_F(RowsTest, AreOfOneStudy) {
                        "[trials] clip differs"));
   EXPECT_TRUE(contains(refusal([](Study& other) { other.measures.first_layer = true; }),
                        "[measure] first-layer differs"));
+  EXPECT_TRUE(contains(refusal([](Study& other) { other.measures.lipschitz = 8; }),
+                       "[measure] lipschitz differs"));
   EXPECT_EQ(load_rows(path()).size(), 1U) << "nothing is lost";
 }
 

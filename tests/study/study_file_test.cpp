@@ -44,6 +44,8 @@ TEST_F(StudyFileTest, MeasuresAreChosen) {
   const Study study = load("[measure]\nfirst-layer = true\ncosines = false\n");
   EXPECT_TRUE(study.measures.first_layer);
   EXPECT_FALSE(study.measures.cosines);
+  EXPECT_EQ(study.measures.lipschitz, 0);
+  EXPECT_EQ(load("[measure]\nlipschitz = 500\n").measures.lipschitz, 500);
 }
 
 TEST_F(StudyFileTest, RunsAreAllCombinations) {

@@ -64,9 +64,9 @@ TEST(StudyTableTest, FirstLayersHaveColumns) {
   const std::string text = to_text(lines_of(all));
   EXPECT_NE(text.find("first-layer CKA    first-layer angle  step ms"), std::string::npos) << text;
   EXPECT_NE(text.find("  0.375 [0.25, 0.5]  0.75  "), std::string::npos) << text;
-  EXPECT_NE(
-      to_csv(all).find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0,0.5,0.75,1.5\n"),
-      std::string::npos);
+  EXPECT_NE(to_csv(all).find(
+                "\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,,1.0,1.0,,64,0,0.5,0.75,1.5,\n"),
+            std::string::npos);
 }
 
 TEST(StudyTableTest, OfTrialsTheBestCountsForEachSeed) {
@@ -84,17 +84,41 @@ TEST(StudyTableTest, OfTrialsTheBestCountsForEachSeed) {
   EXPECT_TRUE(lines[0].place.empty());
 }
 
+// All numbers of a line are of the same trials.
+TEST(StudyTableTest, TheTrialThatCountsGivesAllNumbers) {
+  const auto trial = [](int run, const char* number, const char* status, double steps, double loss,
+                        double lipschitz) {
+    const Json place = Json::array({Json::array({"seed", "1"}), Json::array({"trial", number})});
+    Json one = row(run, place, status, steps, loss);
+    one["lipschitz"] = lipschitz;
+    return one;
+  };
+  const auto line = [](const std::vector<Json>& rows) { return lines_of(rows).front(); };
+  const Json missed = trial(0, "0", "incomplete", 90, 0.5, 1.0);
+  const Json worse = trial(1, "1", "incomplete", 90, 0.75, 0.5);
+  const Json slow = trial(2, "2", "complete", 60, 0.25, 2.0);
+  const Json fast = trial(3, "3", "complete", 40, 0.375, 4.0);
+  const StudyLine found = line({missed, worse, slow, fast});
+  EXPECT_EQ(found.steps.median, 40.0);
+  EXPECT_EQ(found.validation_loss.median, 0.375);
+  EXPECT_EQ(found.lipschitz.median, 4.0);
+  const StudyLine none = line({worse, missed});
+  EXPECT_EQ(none.steps.count, 0);
+  EXPECT_EQ(none.validation_loss.median, 0.5);
+  EXPECT_EQ(none.lipschitz.median, 1.0);
+}
+
 TEST(StudyTableTest, TheCsvHasARowForEachRun) {
   const std::string text = to_csv(rows());
   EXPECT_EQ(text.substr(0, text.find('\n')),
             "run,scheme,seed,status,steps,seconds,step_seconds,samples_per_step,flops,"
-            "parallel_flops,loss,"
+            "parallel_flops,sparse_flops,loss,"
             "validation_loss,validation_accuracy,sent_up,sent_down,first_layer_cka,"
-            "first_layer_angle,first_layer_largest_angle");
-  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,1.0,1.0,,64,0,,,\n"),
+            "first_layer_angle,first_layer_largest_angle,lipschitz");
+  EXPECT_NE(text.find("\n0,backprop,1,complete,30.0,2.0,0.0125,8,,,,1.0,1.0,,64,0,,,,\n"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,,,64,0,,,\n"),
+  EXPECT_NE(text.find("\n2,\"greedy, all\",1,infeasible,7.0,2.0,0.0125,8,,,,,,,64,0,,,,\n"),
             std::string::npos)
       << text;
 }
