@@ -13,8 +13,9 @@ import re
 import results
 
 MISSING = "Not measured yet: `bench/run`.\n"
-FILLED = {"two_stage": "two_stage_backpropagation.md", "processes": "running.md",
-          "local": "local_updates.md"}  # parts with tables of their own
+# Parts with tables of their own: the document, and what the names of their markers begin with.
+FILLED = {"two_stage": ("two_stage_backpropagation.md", ""), "processes": ("running.md", ""), "local": ("local_updates.md", ""),
+          "studies": ("local_updates.md", "studies_")}
 PARTS = ("peers", "matrix_products", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 
@@ -105,12 +106,13 @@ def write_benchmarks(folder, output, records):
     print("wrote benchmarks.md")
 
 
-def fill(path, record):
+def fill(path, record, prefix):
     """Puts the measurements between the markers of each table; the text around them is written by hand."""
     text = path.read_text()
     commands = "".join(f"    {command}\n" for command in record["commands"])
     tables = {"machine": f"{results.describe(record)}.\n", "commands": commands, **record["tables"]}
     for name, table in tables.items():
+        name = prefix + name
         text, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda found: f"{found[1]}{table}{found[2]}", text,
                               flags=re.DOTALL)
         if count != 1:
@@ -125,9 +127,9 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs", metavar="DIR")
     options = parser.parse_args()
     write_benchmarks(options.results, options.output, {name: load(options.results, name) for name in PARTS})
-    for part, document in FILLED.items():
+    for part, (document, prefix) in FILLED.items():
         if record := load(options.results, part):
-            fill(options.output / document, record)
+            fill(options.output / document, record, prefix)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the figures of docs/two_stage_backpropagation.md from the last results of bench/two_stage.py."""
+"""Draws the figures of docs/two_stage_backpropagation.md and docs/local_updates.md from the last results of bench/two_stage.py and
+bench/studies.py."""
 
 import argparse
 import json
@@ -19,7 +20,7 @@ OFF, ON, PREDICTED, UNIT = "#9aa5b1", "#1f6feb", "#d9822b", "#30363d"
 
 
 def save(figure, folder, name):
-    path = folder / f"two_stage_{name}.svg"
+    path = folder / f"{name}.svg"
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     print(f"wrote {path.name}")
@@ -136,18 +137,79 @@ def draw_many_chunks(record):
     return figure
 
 
+def band(axes, steps, triples, color, label):
+    low, middle, high = zip(*triples)
+    axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(steps, middle, color=color, label=label)
+
+
+def draw_cosines(record):
+    """Ours by layer, and what the paper's figure shows."""
+    ours, theirs = record["curves"]["cosines"], record["published"]["cosines"]
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    for i, (layer, published) in enumerate(zip(ours["layers"], theirs["layers"])):
+        color = f"C{i}"
+        band(axes, ours["steps"], layer, color, f"layer {i + 1}")
+        axes.plot(theirs["steps"], published, color=color, linestyle=":", marker=".", markersize=4)
+    axes.plot([], [], color=UNIT, linestyle=":", marker=".", label="published (read off a plot)")
+    axes.set_xlabel("step")
+    axes.set_ylabel("cosine with backprop's gradient")
+    axes.set_title(f"greedy training: median and range of {ours['n']} seeds", fontsize=9)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_random_labels(record):
+    ours, theirs = record["curves"]["random_labels"], record["published"]["random_labels"]
+    epoch = record["curves"]["epoch_steps"]
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    for i, (scheme, curve) in enumerate(ours.items()):
+        band(axes, [step / epoch for step in curve["steps"]], curve["values"], f"C{i}", scheme)
+    for name, marker in (("backprop", "o"), ("local", "s")):
+        axes.plot(theirs["epochs"], theirs[name], color=UNIT, linestyle=":", marker=marker, markersize=3, label=f"published: {name}")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy on the training images")
+    axes.set_title(f"random labels: median and range of {next(iter(ours.values()))['n']} seeds", fontsize=9)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_fronts(record):
+    """Steps over the batch size, and compute against ideal time, to one accuracy."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    for i, (scheme, points) in enumerate(record["curves"]["scaling"].items()):
+        batches = [int(point[0]) for point in points]
+        band(left, batches, [point[1:4] for point in points], f"C{i}", scheme)
+        costs = sorted(point[2:4] for point in record["curves"]["costs"] if point[0] == scheme)
+        right.plot(*zip(*costs), color=f"C{i}", marker=".", label=scheme)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2 if axes is left else 10)
+        axes.set_yscale("log")
+    left.set_xlabel("samples in a step")
+    left.set_ylabel("steps to the accuracy")
+    right.set_xlabel("FLOPs to the accuracy")
+    right.set_ylabel("FLOPs one after the other")
+    right.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+FIGURES = {"two_stage": {"gains": draw_gains, "memory": draw_memory, "scaling": draw_scaling, "effects": draw_effects,
+                         "many_chunks": draw_many_chunks},
+           "studies": {"cosines": draw_cosines, "random_labels": draw_random_labels, "fronts": draw_fronts}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=pathlib.Path, default=results.ROOT / "build/bench-results", metavar="DIR")
     parser.add_argument("--output", type=pathlib.Path, default=results.ROOT / "docs", metavar="DIR")
     options = parser.parse_args()
-    path = options.results / "two_stage.json"
-    if not path.exists():
-        results.fail(f"{path.name} is missing; 'bench/run two_stage' makes it")
-    record = json.loads(path.read_text())
-    for name, draw in (("gains", draw_gains), ("memory", draw_memory), ("scaling", draw_scaling),
-                       ("effects", draw_effects), ("many_chunks", draw_many_chunks)):
-        save(draw(record), options.output, name)
+    for part, figures in FIGURES.items():
+        path = options.results / f"{part}.json"
+        if path.exists():
+            record = json.loads(path.read_text())
+            for name, draw in figures.items():
+                save(draw(record), options.output, f"{part}_{name}")
 
 
 if __name__ == "__main__":

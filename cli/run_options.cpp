@@ -35,8 +35,9 @@ std::int64_t part_of_batch(std::int64_t batch_size, int num_micro_batches) {
 
 void RunOptions::add_to(CLI::App& verb) {
   TrainingConfig& given = training.given;
-  add_option(verb, "--data", given.data, "PATH",
-             "Text file; for resnet, cnn and mlp, directory of images in the IDX format, like MNIST")
+  add_option(
+      verb, "--data", given.data, "PATH",
+      "Text file; for resnet, cnn and mlp, directory of images in the IDX format, like MNIST")
       ->required();
   tokenizer.add_to(verb);
   schedule.add_to(verb, "--schedule,--scheme");
@@ -63,13 +64,12 @@ void RunOptions::add_to(CLI::App& verb) {
   add_option(verb, "--sparsity", sparsity, "X",
              "Fraction of the weights and biases that is held at 0 from the beginning")
       ->group("Pruning");
-  prune_option_ = add_option(verb, "--prune", prune, "NAME",
-                             "How they are chosen: snip (least effect on the loss), random or "
-                             "magnitude (smallest)")
-                      ->group("Pruning");
-  prune_samples_option_ = add_option(verb, "--prune-samples", given.pruning.num_samples, "N",
-                                     "Training samples whose gradients snip takes; 0: an epoch")
-                              ->group("Pruning");
+  add_option(verb, "--prune", prune, "NAME",
+             "How they are chosen: snip (least effect on the loss), random or magnitude (smallest)")
+      ->group("Pruning");
+  add_option(verb, "--prune-samples", given.pruning.num_samples, "N",
+             "Training samples whose gradients snip takes; 0: an epoch")
+      ->group("Pruning");
   add_option(verb, "--evaluate-every", given.evaluate_every, "N",
              "Steps between validations; 0: never, and all of a text trains");
   add_option(verb, "--evaluate-samples", evaluate_samples, "N",
@@ -120,14 +120,15 @@ void RunOptions::set_pruning(TrainingConfig& config) const {
                                                {"magnitude", PruneMethod::Magnitude}});
   config.pruning.sparsity = sparsity.value_or(0.0);
   const bool is_snip = config.pruning.method == PruneMethod::Snip;
-  if (prune_samples_option_->count() > 0 && !is_snip) {
+  const bool has_samples = config.pruning.num_samples != 0;
+  if (has_samples && !is_snip) {
     throw ConfigError(fmt::format(
         "--prune-samples: --prune {} takes no gradients; leave it out, or use --prune snip",
         prune));
   }
-  if (!sparsity && prune_option_->count() + prune_samples_option_->count() > 0) {
+  if (!sparsity && (has_samples || !is_snip)) {
     throw ConfigError(fmt::format("--{} needs --sparsity X, the fraction that is held at 0",
-                                  prune_option_->count() > 0 ? "prune" : "prune-samples"));
+                                  has_samples ? "prune-samples" : "prune"));
   }
 }
 

@@ -45,9 +45,6 @@ struct RunOptions {
 
  private:
   void set_pruning(TrainingConfig& config) const;
-
-  CLI::Option* prune_option_ = nullptr;
-  CLI::Option* prune_samples_option_ = nullptr;
 };
 
 }  // namespace halfback::cli

@@ -564,10 +564,9 @@ def main(arguments):
     screenshots = pathlib.Path(arguments[1]) if len(arguments) > 1 else None
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        for name, rows in {"plain": make_rows(5), "costs": make_rows(3, costs=True), "trials": make_rows(4, 3)}.items():
-            path = write_page(program, folder, name, rows)
-            for dark in (False, True):
-                check_page(path, rows, dark, screenshots)
+        # Each begins light or dark, and changes to the other.
+        for name, rows, dark in (("plain", make_rows(5), False), ("costs", make_rows(3, costs=True), True), ("trials", make_rows(4, 3), False)):
+            check_page(write_page(program, folder, name, rows), rows, dark, screenshots)
         large = make_rows(25, 10, batches=(8, 16, 32, 64))
         check_quiet(write_page(program, folder, "large", large), lambda page: check_large(page, large))
         small = [make_rows(1)[0] | {"place": [], "status": "incomplete", "validation_accuracy": None}]
