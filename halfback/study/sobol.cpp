@@ -67,14 +67,14 @@ Directions directions_of(int dimension) {
 }
 
 const Directions& directions(int dimension) {
-  static const auto all = [] {
+  static const auto kAll = [] {
     std::array<Directions, kMaxSobolDimensions> tables{};
     for (int i = 0; i < kMaxSobolDimensions; ++i) {
       tables[static_cast<std::size_t>(i)] = directions_of(i);
     }
     return tables;
   }();
-  return all[static_cast<std::size_t>(dimension)];
+  return kAll[static_cast<std::size_t>(dimension)];
 }
 
 // Returns a coordinate as the binary digits behind the point.
@@ -106,6 +106,7 @@ std::vector<double> point(int num_dimensions, Digits digits_of) {
   HALFBACK_CHECK(num_dimensions >= 0 && num_dimensions <= kMaxSobolDimensions,
                  "the table has fewer dimensions");
   std::vector<double> coordinates;
+  coordinates.reserve(static_cast<std::size_t>(num_dimensions));
   for (int dimension = 0; dimension < num_dimensions; ++dimension) {
     coordinates.push_back(digits_of(dimension) * 0x1p-32);
   }

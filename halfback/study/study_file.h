@@ -20,11 +20,11 @@
 
 #include "halfback/study/range.h"
 
-#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace halfback {
@@ -34,7 +34,10 @@ struct Setting {
   std::string option;
   std::string value;
 
-  auto operator<=>(const Setting&) const = default;
+  bool operator==(const Setting&) const = default;
+  bool operator<(const Setting& other) const {
+    return std::tie(option, value) < std::tie(other.option, other.value);
+  }
 };
 
 // Returns "scheme greedy, seed 2".
