@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the figures of docs/two_stage_backpropagation.md and docs/local_updates.md from the last results of bench/two_stage.py and
-bench/studies.py."""
+"""Draws the figures of docs/two_stage_backpropagation.md and docs/local_updates.md and docs/batch_and_sparsity.md from
+the last results of bench/two_stage.py, bench/studies.py and bench/batch_sparsity.py."""
 
 import argparse
 import json
@@ -194,9 +194,34 @@ def draw_fronts(record):
     return figure
 
 
+def draw_steps(record):
+    """Steps to the result over the batch size, by sparsity, and the time of one process and two."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    for i, line in enumerate(line for line in record["lines"] if line["optimizer"] == "SGD"):
+        points = line["points"]
+        band(left, [point[0] for point in points], [point[1:4] for point in points], f"C{i}", f"sparsity {line['sparsity']}")
+        left.plot(points[0][0], points[0][2], color=f"C{i}", marker=".")
+    first = next(line for line in record["lines"] if (line["optimizer"], line["sparsity"]) == ("SGD", "0"))["points"]
+    left.plot([point[0] for point in first], [first[0][2] * first[0][0] / point[0] for point in first], color=UNIT, linestyle=":",
+              label="halves as the batch doubles")
+    for place, name in ((2, "1 process"), (3, "2 processes")):
+        times = [(row[0], row[place]) for row in record["times"] if row[place]]
+        right.plot(*zip(*times), marker=".", label=name)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("batch size")
+        axes.legend(frameon=False)
+    left.set_ylabel("steps to the accuracy")
+    right.set_ylabel("seconds to the accuracy")
+    figure.tight_layout()
+    return figure
+
+
 FIGURES = {"two_stage": {"gains": draw_gains, "memory": draw_memory, "scaling": draw_scaling, "effects": draw_effects,
                          "many_chunks": draw_many_chunks},
-           "studies": {"cosines": draw_cosines, "random_labels": draw_random_labels, "fronts": draw_fronts}}
+           "studies": {"cosines": draw_cosines, "random_labels": draw_random_labels, "fronts": draw_fronts},
+           "batch_sparsity": {"steps": draw_steps}}
 
 
 def main():

@@ -269,7 +269,7 @@ def render(trends):
 def read(folder):
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()][1:]
     with open(folder / "rows.csv", newline="") as file:
-        return {"rows": sorted(rows, key=lambda row: row["run"]), "csv": list(csv.DictReader(file)), "table": (folder / "table.txt").read_text()}
+        return {"rows": sorted(rows, key=lambda row: row["run"]), "csv": list(csv.DictReader(file)), "folder": folder}
 
 
 def shortened(path, folder):
@@ -278,8 +278,23 @@ def shortened(path, folder):
     text = re.sub(r"evaluate-every = \d+", "evaluate-every = 20", text)
     text = re.sub(r"^count = \d+", "count = 2", re.sub(r"^seed = .*", "seed = [1, 2]", text, flags=re.M), flags=re.M)
     copy = folder / path.name
-    copy.write_text(re.sub(r"^validation-accuracy = .*", "validation-accuracy = 0.3", text, flags=re.M))
+    copy.write_text(re.sub(r"^validation-accuracy = .*", "validation-accuracy = 0.15", text, flags=re.M))
     return copy
+
+
+def run_all(names, options):
+    """Runs studies, and reads what they have found, with the commands."""
+    folder = options.output / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name in names:
+        path = results.ROOT / "studies" / f"{name}.toml"
+        path = shortened(path, folder).resolve() if options.rounds else path.relative_to(results.ROOT)
+        command = [str(options.halfback.resolve()), "study", str(path), "--output", str(folder / name)]
+        if subprocess.run(command, cwd=results.ROOT, stdout=subprocess.DEVNULL).returncode != 0:
+            results.fail(f"{name}: the study ended early; its own message is above, and the same command continues")
+        found[name] = {"command": results.shown(command), **read(folder / name)}
+    return found
 
 
 def main():
@@ -290,21 +305,10 @@ def main():
     parser.add_argument("--rounds", type=int, help="of other parts; here: all studies with 40 steps and 2 seeds")
     options = parser.parse_args()
     results.require_program(options.halfback)
-    folder = options.output / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    machine, studies, commands = results.machine(), {}, []
-    for name in options.only or STUDIES:
-        path = results.ROOT / "studies" / f"{name}.toml"
-        if options.rounds:
-            path = shortened(path, folder)
-        command = [str(options.halfback.resolve()), "study", str(path.relative_to(results.ROOT) if path.is_relative_to(results.ROOT) else path),
-                   "--output", str(folder / name)]
-        if subprocess.run(command, cwd=results.ROOT, stdout=subprocess.DEVNULL).returncode != 0:
-            results.fail(f"{name}: the study ended early; its own message is above, and the same command continues")
-        commands.append(results.shown(command))
-        studies[name] = read(folder / name)
+    machine = results.machine()
+    studies = run_all(options.only or STUDIES, options)
     trends = find_trends(studies)
-    record = {"machine": machine, "trends": trends, "curves": curves(studies), "published": PUBLISHED, "commands": commands,
+    record = {"machine": machine, "trends": trends, "curves": curves(studies), "published": PUBLISHED, "commands": [study["command"] for study in studies.values()],
               "tables": {"trends": render(trends)}}
     results.write(options.output, "studies", record, render(trends))
 

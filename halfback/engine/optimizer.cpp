@@ -93,9 +93,11 @@ class Sgd final : public Optimizer {
   void step(const ParameterStore& store, const StepOptions& options) override {
     const std::optional<at::Tensor> divisor = divisor_tensor(options.gradient_divisor, store);
     for (const Group& group : groups(store, elements_, options_.weight_decay)) {
+      const auto momentum = part(momentum_, group, elements_.begin);
+      // The kernel refuses a buffer that it does not use.
       at::_fused_sgd_(part(store.values(), group, 0), part(store.gradients(), group, 0),
-                      part(momentum_, group, elements_.begin), group.weight_decay,
-                      options_.momentum, options.learning_rate,
+                      options_.momentum == 0.0 ? at::TensorList() : at::TensorList(momentum),
+                      group.weight_decay, options_.momentum, options.learning_rate,
                       /*dampening=*/0.0, options_.is_nesterov,
                       /*maximize=*/false,
                       /*is_first_step=*/false, divisor);

@@ -127,6 +127,13 @@ TEST(OptimizerTest, SgdFollowsItsPaper) {
   });
 }
 
+TEST(OptimizerTest, SgdWithoutMomentumFollowsTheGradient) {
+  const OptimizerOptions options{.kind = OptimizerKind::Sgd, .weight_decay = 0.05, .momentum = 0.0};
+  expect_updates(options, [&](Reference& one, double gradient, double decay, int) {
+    one.value -= 0.01 * (gradient + decay * one.value);
+  });
+}
+
 // Nesterov's step, as PyTorch writes it: the gradient at the place where momentum would lead.
 TEST(OptimizerTest, NesterovLooksAStepAhead) {
   const OptimizerOptions options{

@@ -87,6 +87,36 @@ TEST_F(StudyTest, RunsAllCombinationsAndMakesATable) {
   EXPECT_EQ(output_of(study("a")), text);
 }
 
+// Steps to a result belong to the batch size, the seed and the settings, and to no shape of the
+// run.
+TEST_F(StudyTest, StepsToTheTargetAreThoseOfOneRank) {
+  write_idx_images(directory_ / "images", 8, 8);
+  spit(directory_ / "a.toml",
+       "[run]\ndata = \"" + path("images") +
+           "\"\nmodel = \"mlp\"\nlayers = 2\nwidth = 16\ninputs = 64\nclasses = 8\n"
+           "batch-size = 8\nthreads = 1\ngradient-groups = 2\noptimizer = \"sgd\"\n"
+           "learning-rate = 0.05\nweight-decay = 0\nsteps = 200\nevaluate-every = 2\n"
+           "[grid]\nsparsity = [0, 0.6]\nshape = [\n"
+           "{name = \"one\", ranks = 1, schedule = \"gpipe\", micro-batches = 4},\n"
+           "{name = \"replicas\", ranks = 1, schedule = \"gpipe\", micro-batches = 2, "
+           "data-parallel = 2, shard-optimizer = true},\n"
+           "{name = \"stages\", ranks = 2, schedule = \"zb-h1\", micro-batches = 4}]\n"
+           "[target]\nvalidation-accuracy = 0.9\n");
+  output_of(study("a"));
+  const std::map<int, Json> found = rows("a");
+  ASSERT_EQ(found.size(), 6U);
+  for (const int first : {0, 3}) {
+    const Json& one = found.at(first);
+    EXPECT_EQ(one.at("status"), "complete") << one;
+    EXPECT_EQ(one.contains("sparse_flops"), first == 3);
+    for (const int other : {first + 1, first + 2}) {
+      EXPECT_EQ(found.at(other).at("steps"), one.at("steps"));
+      EXPECT_EQ(found.at(other).at("curve"), one.at("curve"));
+    }
+  }
+  EXPECT_NE(found.at(0).at("curve"), found.at(3).at("curve"));
+}
+
 TEST_F(StudyTest, KeepsFirstLayersOfImagesAndComparesThem) {
   write_idx_images(directory_ / "images", 8, 8);
   const std::string measure = "[measure]\nfirst-layer = true\n";
