@@ -49,9 +49,9 @@ std::unique_ptr<Dataset> open_text(const TrainingConfig& config,
                                    const TokenText::OnEncoded& on_encoded) {
   std::error_code ignored;
   if (std::filesystem::is_directory(config.data, ignored)) {
-    throw FileError(
-        fmt::format("{}: is a directory; {} takes a text file; images need --model resnet, cnn or mlp",
-                    config.data, model_name(config.model)));
+    throw FileError(fmt::format(
+        "{}: is a directory; {} takes a text file; images need --model resnet, cnn or mlp",
+        config.data, model_name(config.model)));
   }
   if (config.augmentation && config.augmentation->is_any()) {
     throw ConfigError(fmt::format("--augment {} changes images, and {} reads text; leave it out",
