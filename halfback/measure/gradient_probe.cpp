@@ -1,5 +1,6 @@
 #include "halfback/measure/gradient_probe.h"
 
+#include "halfback/engine/kept_statistics.h"
 #include "halfback/schedule/passes.h"
 
 #include <ATen/ops/dot.h>
@@ -88,15 +89,11 @@ std::vector<double> GradientProbe::cosines(Pipeline& pipeline,
                                            std::span<const MicroBatch> micro_batches) {
   const c10::InferenceMode no_graph;
   take_values(pipeline);
-  Tensors statistics;
-  for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
-    statistics.push_back(pipeline.stage(stage).store().statistics().clone());
-  }
+  const KeptStatistics kept(pipeline);
   pipeline.accumulate_gradients(micro_batches);
   backprop_.accumulate_gradients(micro_batches);
   std::vector<double> cosines;
   for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
-    pipeline.stage(stage).store().statistics().copy_(statistics[static_cast<std::size_t>(stage)]);
     cosines.push_back(
         cosine_of(parameters_of_layers(pipeline, stage), parameters_of_layers(backprop_, stage)));
   }

@@ -1,6 +1,7 @@
 #include "halfback/measure/smoothness_probe.h"
 
 #include "halfback/base/error.h"
+#include "halfback/engine/kept_statistics.h"
 
 #include <ATen/ops/lerp.h>
 #include <c10/core/InferenceMode.h>
@@ -15,11 +16,10 @@ namespace {
 
 constexpr int kNumPlaces = 9;
 
-std::vector<at::Tensor> copies(Pipeline& pipeline,
-                               const at::Tensor& (ParameterStore::*buffer)() const) {
+std::vector<at::Tensor> values_of(Pipeline& pipeline) {
   std::vector<at::Tensor> all;
   for (int stage = 0; stage < pipeline.num_stages(); ++stage) {
-    all.push_back((pipeline.stage(stage).store().*buffer)().clone());
+    all.push_back(pipeline.stage(stage).store().values().clone());
   }
   return all;
 }
@@ -43,7 +43,7 @@ SmoothnessProbe::SmoothnessProbe(Pipeline& pipeline, std::vector<std::vector<Mic
 
 void SmoothnessProbe::note_values() {
   const c10::InferenceMode no_graph;
-  before_ = copies(pipeline_, &ParameterStore::values);
+  before_ = values_of(pipeline_);
 }
 
 void SmoothnessProbe::set_values(double t) {
@@ -77,8 +77,8 @@ std::vector<at::Tensor> SmoothnessProbe::gradients() {
 double SmoothnessProbe::lipschitz() {
   const c10::InferenceMode no_graph;
   HALFBACK_CHECK(!before_.empty(), "the values before the update");
-  after_ = copies(pipeline_, &ParameterStore::values);
-  const std::vector<at::Tensor> statistics = copies(pipeline_, &ParameterStore::statistics);
+  after_ = values_of(pipeline_);
+  const KeptStatistics kept(pipeline_);
   const double length = distance(before_, after_);
   double largest = 0.0;
   if (length > 0.0) {
@@ -91,9 +91,7 @@ double SmoothnessProbe::lipschitz() {
     }
   }
   for (std::size_t stage = 0; stage < after_.size(); ++stage) {
-    ParameterStore& store = pipeline_.stage(static_cast<int>(stage)).store();
-    store.values().copy_(after_[stage]);
-    store.statistics().copy_(statistics[stage]);
+    pipeline_.stage(static_cast<int>(stage)).store().values().copy_(after_[stage]);
   }
   return largest;
 }

@@ -4,6 +4,7 @@
 #include "halfback/base/json.h"
 #include "halfback/base/keyed_random.h"
 #include "halfback/base/text.h"
+#include "halfback/engine/kept_statistics.h"
 #include "halfback/models/local_heads.h"
 
 #include <ATen/ops/cumsum.h>
@@ -62,19 +63,13 @@ at::Tensor flat(const at::Tensor& tensor) {
 // Gradients are added with their signs: SNIP differentiates the loss of all batches together.
 // Running statistics stay as they are.
 void add_gradients(Pipeline& pipeline, const PruneData& data, std::vector<Scored>& all) {
-  std::vector<at::Tensor> statistics;
-  for (const LocalStage& local : pipeline.local_stages()) {
-    statistics.push_back(local.stage->store().statistics().clone());
-  }
+  const KeptStatistics kept(pipeline);
   for (std::int64_t i = 1; i <= data.num_batches; ++i) {
     pipeline.accumulate_gradients(data.batch(i));
     for (Scored& one : all) {
       const at::Tensor gradient = flat(one.parameter->gradient);
       one.scores = one.scores.defined() ? one.scores.add_(gradient) : gradient;
     }
-  }
-  for (std::size_t i = 0; i < statistics.size(); ++i) {
-    pipeline.local_stages()[i].stage->store().statistics().copy_(statistics[i]);
   }
 }
 
