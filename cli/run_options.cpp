@@ -121,11 +121,6 @@ void RunOptions::set_pruning(TrainingConfig& config) const {
   config.pruning.sparsity = sparsity.value_or(0.0);
   const bool is_snip = config.pruning.method == PruneMethod::Snip;
   const bool has_samples = config.pruning.num_samples != 0;
-  if (has_samples && !is_snip) {
-    throw ConfigError(fmt::format(
-        "--prune-samples: --prune {} takes no gradients; leave it out, or use --prune snip",
-        prune));
-  }
   if (!sparsity && (has_samples || !is_snip)) {
     throw ConfigError(fmt::format("--{} needs --sparsity X, the fraction that is held at 0",
                                   has_samples ? "prune-samples" : "prune"));

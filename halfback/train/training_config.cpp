@@ -78,6 +78,11 @@ void check_pruning(const PruneOptions& pruning) {
   require_option(pruning.sparsity >= 0.0 && pruning.sparsity < 1.0, "sparsity", pruning.sparsity,
                  "0 to below 1");
   require_option(pruning.num_samples >= 0, "prune-samples", pruning.num_samples, "0 or more");
+  if (pruning.num_samples > 0 && pruning.method != PruneMethod::Snip) {
+    throw ConfigError(fmt::format(
+        "--prune-samples: --prune {} takes no gradients; leave it out, or use --prune snip",
+        to_string(pruning.method)));
+  }
 }
 
 void check_learning_rate(const LearningRate& rate) {

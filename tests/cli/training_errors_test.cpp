@@ -68,6 +68,10 @@ TEST_F(TrainErrorTest, TheLibraryRefusesWhatTheCommandLineRefuses) {
       {"--momentum 1", [](auto& c) { c.pipeline.stage.optimizer.momentum = 1.0; }},
       {"--nesterov", [](auto& c) { c.pipeline.stage.optimizer.is_nesterov = true; }},
       {"--sparsity 1", [](auto& c) { c.pruning.sparsity = 1.0; }},
+      {"--sparsity 0.5 --prune random --prune-samples 8",
+       [](auto& c) {
+         c.pruning = {.sparsity = 0.5, .method = PruneMethod::Random, .num_samples = 8};
+       }},
       {"--sparsity -0.1", [](auto& c) { c.pruning.sparsity = -0.1; }},
       {"--decay-steps -1", [](auto& c) { c.learning_rate.decay_steps = -1; }},
       {"--epsilon 0", [](auto& c) { c.pipeline.stage.optimizer.epsilon = 0.0; }},
