@@ -2,23 +2,22 @@
 
 #include <c10/util/Exception.h>
 
-#include <string_view>
+#include <regex>
 
 namespace halfback {
 
 namespace {
 
-// "[/pytorch/.../pair.cc:553] Connection closed by peer [127.0.0.1]:2449. This is typically ..."
-std::string first_sentence(std::string_view text) {
-  text = text.substr(0, text.find('\n'));
-  if (const auto place = text.find("] "); text.starts_with('[') && place != text.npos) {
-    text.remove_prefix(place + 2);
+// "Gloo connectFullMesh failed with [/pytorch/.../pair.cc:553] Connection closed by peer
+// [127.0.0.1]:2449. This is typically ..."
+std::string first_sentence(const std::string& text) {
+  static const std::regex kPlaces(R"(\[/[^\]]*\] )");
+  std::string first = std::regex_replace(text.substr(0, text.find('\n')), kPlaces, "");
+  first = first.substr(0, first.find(". "));
+  if (first.ends_with('.')) {
+    first.pop_back();
   }
-  text = text.substr(0, text.find(". "));
-  if (text.ends_with('.')) {
-    text.remove_suffix(1);
-  }
-  return std::string(text);
+  return first;
 }
 
 }  // namespace

@@ -57,12 +57,14 @@ ProcessesOptions options_for(int num_ranks) {
 // A run of this process: it meets the others, connects, and leaves with them at the end.
 struct Peer {
   explicit Peer(int num_ranks, int capacity = 4)
-      : processes(detect_world(), options_for(num_ranks)),
-        transport(make_c10d_network({.processes = processes,
+      : processes(detect_world(), options_for(num_ranks)), num_ranks_(num_ranks) {
+    // Another process may fail, and close its connections, while this one still connects.
+    telling_failures([&] {
+      transport = make_c10d_network({.processes = processes,
                                      .num_ranks = num_ranks,
                                      .capacity = capacity,
-                                     .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))})),
-        num_ranks_(num_ranks) {
+                                     .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))});
+    });
     processes.on_position([] { return std::string("rank 7: position 3, 1RECV_F3"); });
     processes.on_failure([this](const std::string&) { transport->stop(); });
   }
