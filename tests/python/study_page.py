@@ -13,6 +13,8 @@ import random
 import re
 import sys
 import tempfile
+import time
+import xml.etree.ElementTree
 
 import numpy
 from report_page import call, open_browser
@@ -448,6 +450,27 @@ def check_tips(page, rows):
         ActionChains(page.browser, duration=0).move_to_element(page.one("#title")).perform()
 
 
+def check_saving(page, folder):
+    """Each figure goes into a file that shows the same without the page: title, legend with n, and as many marks, lines and texts."""
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    for figure in (one.get_attribute("id") for one in page.all("figure:has(svg[role])") if one.is_displayed()):
+        page.one(f"#{figure} .save").click()
+        path, deadline = folder / f"{figure}.svg", time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(.05)
+        text = path.read_text()
+        path.unlink()  # the next page has the same names
+        root = xml.etree.ElementTree.fromstring(text)
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        shown = page.run("return [...document.querySelectorAll(`#${arguments[0]} h2, #${arguments[0]} .legend span, #${arguments[0]} .legend small, #${arguments[0]} svg text`)]"
+                         ".map(one => one.textContent)", figure)
+        check(sorted(texts) == sorted(shown) and any("n = " in one for one in texts), f"{figure}.svg has the texts {texts}")
+        paths = page.run("return [...document.querySelectorAll(`#${arguments[0]} svg path`)].map(path => path.getAttribute('d'))", figure)
+        found = [element.get("d") for element in root.iter("{http://www.w3.org/2000/svg}path")]
+        check(sorted(found) == sorted(paths), f"{figure}.svg has {len(found)} of {len(paths)} paths")
+        check(not re.search("class=|style=|var\\(|currentcolor", text, re.I), f"{figure}.svg needs the page")
+
+
 # ---- Colors -------------------------------------------------------------------------------------
 
 # Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009: what those without one kind of cone see, of linear RGB.
@@ -513,6 +536,7 @@ def check_page(path, rows, dark, screenshots):
         check_legends(page, rows, 4 * trials)
         check_filters(page, rows)
         check_tips(page, rows)
+        check_saving(page, path.parent)
         check_axes(page, rows)
         page.set("color", "batch-size")
         page.tick("seed", "2")

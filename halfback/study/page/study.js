@@ -274,6 +274,7 @@ document.title = data.title;
 byId("title").textContent = data.title;
 readAddress();
 addControls();
+addSaving();
 render();
 let drawnWidth = document.body.clientWidth;
 new ResizeObserver(() => {
