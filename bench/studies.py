@@ -11,12 +11,13 @@ import json
 import pathlib
 import random
 import re
+import shutil
 import statistics
 import subprocess
 
 import results
 
-STUDIES = ("cosines", "random_labels", "local", "local_batches")
+STUDIES = ("cosines", "random_labels", "local", "local_models", "local_batches")
 SAMPLES_OF_PIPELINE = 32  # of ideal time: a batch has as many pipelines side by side as it takes
 # Laskin et al., arXiv:2012.03837: cosine of the local gradient with the true one, by iteration and layer; training accuracy on random
 # labels by epoch.
@@ -260,6 +261,28 @@ def curves(studies):
     return found
 
 
+def models(rows):
+    """Of each model and scheme: losses and accuracy at the best learning rate, and the compute of a run."""
+    found = []
+    for model in dict.fromkeys(place(row)["model"] for row in rows):
+        number = {"loss": lambda row: final(row, "loss"), "validation": lambda row: row["validation_loss"],
+                  "error": lambda row: None if (value := row.get("validation_accuracy")) is None else 1 - value}
+        of = {name: best_rate(rows, value, model=model) for name, value in number.items()}
+        flops = {scheme: value[1] for scheme, value in by_scheme(rows, lambda row: row["flops"], model=model).items()}
+        found += [{"model": model, "scheme": scheme, "flops": flops[scheme], **{name: of[name].get(scheme) for name in number}} for scheme in of["loss"]]
+    return found
+
+
+def render_models(found):
+    lines = []
+    for one in found:
+        base = next(other for other in found if (other["model"], other["scheme"]) == (one["model"], "backprop"))
+        accuracy = results.spread([1 - value for value in one["error"][2::-1]]) if one["error"] else ""
+        lines.append([one["model"], one["scheme"], results.spread(one["loss"][:3]), f"{one['loss'][1] - base['loss'][1]:+.3f}",
+                      results.spread(one["validation"][:3]), accuracy, f"{one['flops'] / base['flops']:.2f}", one["loss"][3]])
+    return results.table(["model", "scheme", "training loss", "beside backprop", "validation loss", "accuracy", "FLOPs / backprop", "n"], lines)
+
+
 def render(trends):
     words = {True: "yes", False: "**no**"}
     return results.table(["", "trend", "found", "published", "holds"],
@@ -282,10 +305,22 @@ def shortened(path, folder):
     return copy
 
 
+def write_text():
+    """The King James Bible, a verse a line, where ./hb demo has it."""
+    path = results.ROOT / "build/data/kjv.txt"
+    if not path.exists():
+        if not shutil.which("bible"):
+            results.fail("the program bible is missing (Debian's bible-kjv); ./hb demo installs it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        verses = results.run(["bible", "-f", "gen1:1-rev22:21"]).splitlines(keepends=True)
+        path.write_text("".join(verse.partition(" ")[2] for verse in verses))  # without "Ge1:1 "
+
+
 def run_all(names, options):
     """Runs studies, and reads what they have found, with the commands."""
     folder = options.output / "studies"
     folder.mkdir(parents=True, exist_ok=True)
+    write_text()
     found = {}
     for name in names:
         path = results.ROOT / "studies" / f"{name}.toml"
@@ -308,9 +343,12 @@ def main():
     machine = results.machine()
     studies = run_all(options.only or STUDIES, options)
     trends = find_trends(studies)
-    record = {"machine": machine, "trends": trends, "curves": curves(studies), "published": PUBLISHED, "commands": [study["command"] for study in studies.values()],
-              "tables": {"trends": render(trends)}}
-    results.write(options.output, "studies", record, render(trends))
+    tables = {"trends": render(trends)}
+    if "local_models" in studies:
+        tables["models"] = render_models(models(studies["local_models"]["rows"]))
+    record = {"machine": machine, "trends": trends, "curves": curves(studies), "published": PUBLISHED,
+              "commands": [study["command"] for study in studies.values()], "tables": tables}
+    results.write(options.output, "studies", record, "\n".join(tables.values()))
 
 
 if __name__ == "__main__":
