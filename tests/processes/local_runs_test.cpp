@@ -35,8 +35,10 @@ class LocalRunsTest : public ProcessTrainingTest {
     run->wait_for("resumed: ", num_kills);
     run->send(SIGTERM);
     ASSERT_EQ(run->wait(), 130) << run->text();
+    // The first kill came after step 51, and so after the checkpoint of step 40. A slow run is
+    // killed again before it has the next one.
     const std::int64_t num_steps = read_training_state(path("killed")).step;
-    EXPECT_GT(num_steps, 50);
+    EXPECT_GE(num_steps, 40);
     output_of(train(options + path("straight") +
                     fmt::format(" --ranks 4 --layers 4 --steps {}", num_steps)));
     EXPECT_TRUE(tensors("killed") == tensors("straight")) << num_steps << " steps";
