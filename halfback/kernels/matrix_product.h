@@ -13,7 +13,7 @@ enum class Product {
 };
 
 // a is [M, K], b is [K, N], result is [M, N] and contiguous. The bits are the same for any number
-// of threads; for products that MKL computes, initialize_runtime() sees to it.
+// of threads.
 void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result, Product product);
 
 // Returns a b.

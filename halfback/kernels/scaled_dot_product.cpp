@@ -1,5 +1,7 @@
 #include "halfback/kernels/scaled_dot_product.h"
 
+#include "halfback/kernels/one_mkl_thread.h"
+
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/logsumexp.h>
@@ -75,6 +77,7 @@ Attended attend(const ScaledDotProduct& a) {
   if (!a.query.is_cpu()) {
     return generic::attend(a);
   }
+  const OneMklThread alone;  // where there is one head of one sample, and so no parallel loop
   auto [output, log_sum_exp] = at::_scaled_dot_product_flash_attention_for_cpu(
       a.query, a.key, a.value, kNoDropout, a.is_causal, a.mask);
   return {output, log_sum_exp};
@@ -84,6 +87,7 @@ AttentionGradients attend_backward(const ScaledDotProduct& a, const AttendBackwa
   if (!a.query.is_cpu()) {
     return generic::attend_backward(a, b);
   }
+  const OneMklThread alone;
   auto [query, key, value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
       b.grad_output, a.query, a.key, a.value, b.output, b.log_sum_exp, kNoDropout, a.is_causal,
       a.mask);

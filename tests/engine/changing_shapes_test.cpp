@@ -9,6 +9,7 @@
 #include "tests/support/small_model.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
@@ -105,8 +106,12 @@ std::vector<std::int64_t> predicted_peaks(const Schedule& schedule, int step) {
   return peaks;
 }
 
+// The plain run and an evaluation have two threads, and each rank has one: no bit depends on it.
 class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
  protected:
+  ChangingShapesTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(2); }
+  ~ChangingShapesTest() override { at::set_num_threads(previous_threads_); }
+
   static std::unique_ptr<Pipeline> make(const PipelineRequest& request,
                                         const PipelineOptions& options = parity_options()) {
     const Schedule schedule =
@@ -118,6 +123,9 @@ class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
     pipeline->initialize(kSeed);
     return pipeline;
   }
+
+ private:
+  int previous_threads_;
 };
 
 TEST_P(ChangingShapesTest, HasTheBitsOfThePlainRunAndThePredictedBytes) {

@@ -153,9 +153,28 @@ TEST_P(ModelsTest, HasThePredictedBytes) {
   expect_bytes({"1f1b", 2, kNumMicroBatches, true}, mixed_precision());
 }
 
-// ReLU, max-pool and norms over few samples bend too sharply for differences; convolutional
-// networks are held against autograd elsewhere.
+// All but convolutional networks: ReLU, max-pool and norms over few samples bend too sharply for
+// differences, so they are held against autograd elsewhere; and their bits depend on threads.
 class SmoothModelsTest : public ModelsTest {};
+
+TEST_P(SmoothModelsTest, HasItsBitsOnAnyNumberOfThreads) {
+  for (const PipelineOptions& options : {ModelsTest::options(), mixed_precision()}) {
+    PlainRun one = plain(options);
+    one.initialize(kSeed);
+    at::set_num_threads(1);
+    const auto expected = one.accumulate_gradients(batches(1));
+    for (const int threads : {2, 3, 4}) {
+      PlainRun several = plain(options);
+      several.initialize(kSeed);
+      at::set_num_threads(threads);
+      EXPECT_EQ(several.accumulate_gradients(batches(1)).loss, expected.loss) << threads;
+      EXPECT_TRUE(bytes_of(several.stage(), Buffer::Gradients) ==
+                  bytes_of(one.stage(), Buffer::Gradients))
+          << threads;
+    }
+    at::set_num_threads(1);
+  }
+}
 
 // Near what float32 gives and not it.
 TEST_P(SmoothModelsTest, RoundsOnlyProductsInMixedPrecision) {

@@ -22,9 +22,10 @@ struct ProductShape {
   std::int64_t columns;
 };
 const std::vector<ProductShape> kShapes = {
-    {3, 5, 2},       {31, 4000, 60},  {32, 4000, 60},  {33, 1536, 64},
-    {40, 1537, 47},  {64, 3072, 33},  {170, 2137, 55}, {349, 5883, 39},
-    {128, 128, 127}, {129, 130, 131}, {512, 256, 768}, {1, 4096, 600},
+    {3, 5, 2},       {31, 4000, 60},  {32, 4000, 60},  {33, 1536, 64},  {40, 1537, 47},
+    {64, 3072, 33},  {170, 2137, 55}, {349, 5883, 39}, {128, 128, 127}, {129, 130, 131},
+    {512, 256, 768}, {1, 4096, 600},  {3, 24, 31},     {4, 17, 15},     {3, 1001, 1001},
+    {31, 16, 2},     {17, 40, 1030},  {700, 33, 7},    {600, 20, 520},
 };
 
 class MatrixProductTest : public testing::TestWithParam<ProductShape> {
@@ -49,7 +50,7 @@ TEST_P(MatrixProductTest, EqualsTheProductInDoubleAndItsOwnBitsOnEveryNumberOfTh
       const at::Tensor product = at::mm(a.to(at::kDouble), b.to(at::kDouble));
       at::Tensor first;
       at::Tensor first_sum;
-      for (const int threads : {1, 2, 3}) {
+      for (const int threads : {1, 2, 3, 4}) {
         const Threads some(threads);
         const at::Tensor found =
             at::full({rows, columns}, std::numeric_limits<float>::quiet_NaN(), at::kFloat);
