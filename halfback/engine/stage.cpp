@@ -165,11 +165,12 @@ Tensors Stage::carry_through(InFlight& saved, std::size_t gradient, Tensors grad
     saved.copies[gradient] = copies_for_another_gradient(saved.layers);
   }
   std::vector<Saved>& layers = saved.layers_of(gradient);
+  Call call = saved.call;
   for (std::size_t i = layers_.layers.size(); i-- > 0;) {
     Layer& layer = *layers_.layers[i];
-    gradients = half == Half::Both
-                    ? layer.backward(std::move(gradients), layers[i], saved.call)
-                    : layer.backward_input(std::move(gradients), layers[i], saved.call);
+    call.needs_input = i > 0 || gradients_.all[gradient].continues;
+    gradients = half == Half::Both ? layer.backward(std::move(gradients), layers[i], call)
+                                   : layer.backward_input(std::move(gradients), layers[i], call);
   }
   if (!gradients_.all[gradient].is_taken) {
     layers.clear();

@@ -22,6 +22,7 @@ struct Carry {
 struct Call {
   std::uint64_t key = 0;     // of the micro-batch in its step; random masks are drawn from it
   bool is_training = true;   // false: no dropout, reads running statistics
+  bool needs_input = true;   // false: I may return an undefined gradient, since nobody takes it
   int slice = 0;             // of the sequence
   std::int64_t version = 0;  // of the weights: number of updates before
   Carry* carry = nullptr;    // in and out; null for whole sequences

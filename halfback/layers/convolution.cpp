@@ -78,9 +78,9 @@ at::Tensor Convolution::forward(const at::Tensor& input, Saved& saved, const Cal
 
 at::Tensor Convolution::backward_input(const at::Tensor& grad_output,
                                        Saved& saved,
-                                       const Call& /*call*/) {
+                                       const Call& call) {
   saved.until_weight.push_back(grad_output);
-  if (options_.has_data_input) {
+  if (options_.has_data_input || !call.needs_input) {
     return {};
   }
   const at::Tensor& weight = weight_.operand();
@@ -128,6 +128,7 @@ Flops Convolution::flops(const Shape& input_shape) const {
   const std::int64_t places = numel(output_shape(input_shape)) / options_.num_outputs;
   Flops flops = product_flops(places, {&weight_});
   flops.input = options_.has_data_input ? 0 : flops.input;
+  flops.spared_input = flops.input;
   return flops;
 }
 

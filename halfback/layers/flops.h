@@ -16,11 +16,16 @@ struct Flops {
   std::int64_t forward = 0;
   std::int64_t input = 0;   // I of one gradient
   std::int64_t weight = 0;  // W of one gradient
+  // What I, and W where it repeats I, do not do if nobody takes the gradient of the input.
+  std::int64_t spared_input = 0;
+  std::int64_t spared_weight = 0;
 
   Flops& operator+=(const Flops& other) {
     forward += other.forward;
     input += other.input;
     weight += other.weight;
+    spared_input += other.spared_input;
+    spared_weight += other.spared_weight;
     return *this;
   }
   bool operator==(const Flops&) const = default;

@@ -28,11 +28,9 @@ at::Tensor Linear::forward(const at::Tensor& input, Saved& saved, const Call& /*
   return output.view(output_shape(input.sizes().vec()));
 }
 
-at::Tensor Linear::backward_input(const at::Tensor& grad_output,
-                                  Saved& saved,
-                                  const Call& /*call*/) {
+at::Tensor Linear::backward_input(const at::Tensor& grad_output, Saved& saved, const Call& call) {
   saved.until_weight.push_back(grad_output);
-  if (options_.has_data_input) {
+  if (options_.has_data_input || !call.needs_input) {
     return {};
   }
   const at::Tensor& input = saved.until_weight.front();
@@ -57,6 +55,7 @@ SavedBytes Linear::saved_bytes(const Shape& input_shape, std::int64_t element_by
 Flops Linear::flops(const Shape& input_shape) const {
   Flops flops = product_flops(numel(input_shape) / options_.num_inputs, {&weight_});
   flops.input = options_.has_data_input ? 0 : flops.input;
+  flops.spared_input = flops.input;
   return flops;
 }
 

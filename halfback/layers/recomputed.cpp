@@ -90,6 +90,7 @@ Described Recomputed::describe(std::vector<Shape> shapes, std::int64_t element_b
   const std::int64_t again = policy_.recomputes_forward ? flops.forward : 0;
   if (policy_.recomputes_gradients) {
     flops.weight += again + flops.input;
+    flops.spared_weight += flops.spared_input;
   }
   flops.input += again;
   return inside;

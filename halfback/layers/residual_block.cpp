@@ -55,7 +55,7 @@ at::Tensor ResidualBlock::backward_input(const at::Tensor& grad_output,
   saved.until_input.clear();
   const Tensors main = main_.backward_input({gradient}, saved.members[kMain], call);
   const Tensors shortcut = shortcut_.backward_input({gradient}, saved.members[kShortcut], call);
-  return at::add(main.front(), shortcut.front());
+  return main.front().defined() ? at::add(main.front(), shortcut.front()) : at::Tensor();
 }
 
 void ResidualBlock::backward_weight(std::span<Saved*> saved) {

@@ -4,6 +4,16 @@
 
 namespace halfback {
 
+namespace {
+
+// All layers but the first need the gradient of their input.
+Call for_layer(std::size_t index, Call call) {
+  call.needs_input = call.needs_input || index > 0;
+  return call;
+}
+
+}  // namespace
+
 Sequence::Sequence(std::vector<std::unique_ptr<Layer>> layers) : layers_(std::move(layers)) {}
 
 std::vector<Parameter*> Sequence::parameters() {
@@ -34,14 +44,16 @@ Tensors Sequence::forward(Tensors inputs, Saved& saved, const Call& call) {
 
 Tensors Sequence::backward_input(Tensors grad_outputs, Saved& saved, const Call& call) {
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    grad_outputs = layers_[i]->backward_input(std::move(grad_outputs), saved.members[i], call);
+    grad_outputs =
+        layers_[i]->backward_input(std::move(grad_outputs), saved.members[i], for_layer(i, call));
   }
   return grad_outputs;
 }
 
 Tensors Sequence::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    grad_outputs = layers_[i]->backward(std::move(grad_outputs), saved.members[i], call);
+    grad_outputs =
+        layers_[i]->backward(std::move(grad_outputs), saved.members[i], for_layer(i, call));
   }
   saved.members.clear();
   return grad_outputs;
@@ -69,6 +81,9 @@ Described describe_in_turn(std::span<const std::unique_ptr<Layer>> layers,
     Described one = layer->describe(std::move(all.shapes), element_bytes);
     all.shapes = std::move(one.shapes);
     all.bytes += one.bytes;
+    if (&layer != &layers.front()) {
+      one.flops.spared_input = one.flops.spared_weight = 0;
+    }
     all.flops += one.flops;
   }
   return all;

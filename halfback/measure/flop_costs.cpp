@@ -12,16 +12,18 @@ StageCost cost_of(const StageFlops& flops, const StageGradients& gradients) {
   StageCost cost{.forward = static_cast<double>(flops.layers.forward + flops.head.forward),
                  .input = 0.0,
                  .weight = 0.0};
-  const auto through = static_cast<double>(flops.layers.input);
   for (const StageGradient& gradient : gradients.all) {
-    const double own = gradient.is_own ? static_cast<double>(flops.head.input) : 0.0;
-    const double input = own + (gradient.is_carried ? through : 0.0);
+    const bool is_spared = !gradient.continues;
+    const std::int64_t own = gradient.is_own ? flops.head.input : 0;
+    const std::int64_t through = flops.layers.input - (is_spared ? flops.layers.spared_input : 0);
+    const auto input = static_cast<double>(own + (gradient.is_carried ? through : 0));
     if (gradient.is_own && gradients.all.size() > 1) {
       cost.own_input = input;
     } else {
       cost.input = input;
     }
-    cost.weight += static_cast<double>((gradient.is_taken ? flops.layers.weight : 0) +
+    const std::int64_t weight = flops.layers.weight - (is_spared ? flops.layers.spared_weight : 0);
+    cost.weight += static_cast<double>((gradient.is_taken ? weight : 0) +
                                        (gradient.is_own ? flops.head.weight : 0));
   }
   return cost;

@@ -15,10 +15,13 @@
 #include "tests/support/local_runs.h"
 #include "tests/support/losses_through.h"
 
+#include <ATen/ops/ones.h>
 #include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 namespace halfback::testing {
 namespace {
@@ -480,6 +483,50 @@ Tensors copied_values(Pipeline& pipeline, int stage) {
 
 // They read running statistics and drop nothing, so that what is above trains on what it will see.
 // Nothing changes them, weight decay neither, and nothing is held for that.
+// Passes everything on, and keeps whether the gradient of its input was needed.
+class NeedsInput final : public OneTensorLayer {
+ public:
+  explicit NeedsInput(std::vector<bool>& needed) : needed_(needed) {}
+  at::Tensor forward(const at::Tensor& input, Saved&, const Call&) override {
+    return input.clone();
+  }
+  at::Tensor backward_input(const at::Tensor& gradient, Saved&, const Call& call) override {
+    needed_.push_back(call.needs_input);
+    return gradient.clone();
+  }
+  SavedBytes saved_bytes(const Shape&, std::int64_t) const override { return {}; }
+
+ private:
+  std::vector<bool>& needed_;
+};
+
+TEST_F(LocalLossesTest, TheFirstLayerIsToldWhetherItsGradientGoesOn) {
+  for (const int lowest : {0, 1}) {
+    std::vector<bool> needed;
+    StageLayers layers;
+    for (int i = 0; i < 2; ++i) {
+      layers.add(std::make_unique<NeedsInput>(needed));
+    }
+    const Losses losses(3, parse_losses(fmt::format("2:{}", lowest)).value());
+    const StageGradients gradients = gradients_of(losses, 3, 1);
+    const std::uint8_t loss = gradients.all.front().loss;
+    Stage stage(std::move(layers), {}, gradients);
+    for (const bool is_split : {true, false}) {
+      needed.clear();
+      stage.begin_step(1);
+      stage.forward(0, {at::ones({2})});
+      if (is_split) {
+        stage.backward_input({.micro_batch = 0, .loss = loss}, {at::ones({2})}, 1.0);
+        stage.backward_weight(std::array{0});
+      } else {
+        stage.backward(0, {at::ones({2})}, 1.0);
+      }
+      stage.finish_step(std::array{0});
+      EXPECT_EQ(needed, (std::vector<bool>{true, lowest == 0})) << lowest;
+    }
+  }
+}
+
 TEST_F(LocalLossesTest, StagesThatNoLossTrainsRunAsInEvaluation) {
   for (const char* name : {"Resnet", "Llama", "Mlp"}) {
     for (const char* losses : {"2:none", "0:none,2:none"}) {

@@ -166,6 +166,27 @@ TEST_P(LayerSplitTest, ConcatenatedWeightGradientsAddToEarlierOnes) {
   }
 }
 
+// Where nobody takes the gradient of the input, I may leave it out, in both forms of the backward.
+TEST_P(LayerSplitTest, WeightGradientsDoNotDependOnWhoNeedsThatOfTheInput) {
+  MicroBatch& one = micro_batches_[0];
+  const Results expected = run_layer(*layer_, one.input, one.grad_output);
+  const Call call{.needs_input = false};
+  for (const bool is_fused : {false, true}) {
+    forget_gradients(layer_->parameters());
+    act("F0");
+    const at::Tensor found = is_fused
+                                 ? layer_->backward({one.grad_output}, one.saved, call).front()
+                                 : input_gradient_of(*layer_, one.grad_output, one.saved, call);
+    if (!is_fused) {
+      act("W0");
+    }
+    EXPECT_TRUE(!found.defined() || same_bits(found, expected.grad_input)) << is_fused;
+    expect_same_bits(copy_gradients(layer_->parameters()), expected.grad_parameters,
+                     is_fused ? "B" : "W");
+    EXPECT_TRUE(one.saved.is_empty()) << is_fused;
+  }
+}
+
 TEST_P(LayerSplitTest, LeavesTensorsOfTheCallerAlone) {
   MicroBatch& one = micro_batches_[0];
   const at::Tensor input = one.input.clone();

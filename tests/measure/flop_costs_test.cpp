@@ -2,6 +2,8 @@
 // with PyTorch's counter.
 #include "halfback/measure/flop_costs.h"
 
+#include "halfback/layers/linear.h"
+#include "halfback/layers/recomputed.h"
 #include "halfback/models/local_heads.h"
 #include "halfback/models/model.h"
 #include "halfback/schedule/families.h"
@@ -44,18 +46,42 @@ TEST(FlopCostsTest, OfBackpropAreThreeForwards) {
             8.0 * 3.0 * (kLayer + kHead) + 3.0 * kLayer + 2.0 * 2.0 * kLayer + kLayer);
 }
 
-// Three heads more; and a step takes as long as the work of the longest stage.
+// Three heads more, and no gradient of the input of any stage; a step takes as long as the work of
+// the longest stage.
 TEST(FlopCostsTest, OfGreedyTrainingHaveAHeadForEachStage) {
   const StepFlops greedy = flops_of("local-greedy");
-  EXPECT_EQ(greedy.total, kBackpropStep + 8.0 * 3.0 * 3.0 * kHead);
-  EXPECT_EQ(greedy.parallel, 8.0 * 3.0 * (kLayer + kHead));
+  EXPECT_EQ(greedy.total, kBackpropStep + 8.0 * 3.0 * (3.0 * kHead - kLayer));
+  EXPECT_EQ(greedy.parallel, 8.0 * (2.0 * kLayer + 3.0 * kHead));
 }
 
-// Of three windows, two gradients pass each stage between the first and the last.
+// Of three windows, two gradients pass each stage between the first and the last; one gradient of
+// each window ends at the weights of its lowest stage.
 TEST(FlopCostsTest, OfOverlappingWindowsCountEachGradientThatPasses) {
   EXPECT_EQ(flops_of("local-overlapping", {.window = 2}).total,
             8.0 * (4.0 * kLayer + 3.0 * 3.0 * kHead +  // F, and the heads
-                   2.0 * (1.0 + 2.0 + 2.0 + 1.0) * kLayer - kLayer));
+                   2.0 * (1.0 + 2.0 + 2.0 + 1.0) * kLayer - 3.0 * kLayer));
+}
+
+TEST(FlopCostsTest, WithoutAGradientOfItsInputTheFirstLayerOfAListSparesAProduct) {
+  const auto of = [](int num_layers, const RecomputePolicy* policy) {
+    std::vector<std::unique_ptr<Layer>> layers;
+    for (int i = 0; i < num_layers; ++i) {
+      layers.push_back(std::make_unique<Linear>(
+          "layer", LinearOptions{.num_inputs = kWidth, .num_outputs = kWidth}));
+    }
+    const auto list = policy == nullptr ? std::make_unique<Sequence>(std::move(layers))
+                                        : std::make_unique<Recomputed>(std::move(layers), *policy);
+    return list->describe({{kSamples, kWidth}}, sizeof(float)).flops;
+  };
+  const auto layer = static_cast<std::int64_t>(kLayer);
+  const Flops plain = of(3, nullptr);
+  EXPECT_EQ(plain.input, 3 * layer);
+  EXPECT_EQ(plain.spared_input, layer);
+  EXPECT_EQ(plain.spared_weight, 0);
+  const RecomputePolicy gradients_too{.recomputes_forward = true, .recomputes_gradients = true};
+  const Flops again = of(3, &gradients_too);
+  EXPECT_EQ(again.spared_input, layer);
+  EXPECT_EQ(again.spared_weight, layer);
 }
 
 TEST(FlopCostsTest, RecomputingTakesMore) {

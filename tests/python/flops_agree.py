@@ -53,6 +53,22 @@ def mlp():
     return torch.nn.Sequential(*layers, torch.nn.Linear(24, CLASSES))
 
 
+class GreedyMlp(torch.nn.Module):
+    """Each layer has a head, and takes what is below it as data."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(inputs, 24) for inputs in (30, 24, 24, 24))
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(24, CLASSES) for _ in self.layers)
+
+    def forward(self, x):
+        losses = []
+        for layer, head in zip(self.layers, self.heads):
+            x = torch.relu(layer(x.detach()))
+            losses.append(head(x).sum())
+        return torch.stack(losses)
+
+
 def cnn():
     layers = []
     for inputs, outputs in ((1, 6), (6, 12)):
@@ -77,6 +93,7 @@ def models():
     mamba = transformers.MambaForCausalLM(transformers.MambaConfig(**sizes))
     yield "mamba", mamba, tokens, logits, True, (aten.mm, aten.addmm)
     yield "mlp", mlp(), torch.randn(SAMPLES, 30), torch.Tensor.sum, True, ()
+    yield "greedy mlp", GreedyMlp(), torch.randn(SAMPLES, 30), torch.Tensor.sum, False, ()
     yield "cnn", cnn(), torch.randn(SAMPLES, 1, 28, 28), torch.Tensor.sum, True, ()
     for name in ("resnet18", "resnet50"):
         yield name, getattr(torchvision.models, name)(num_classes=CLASSES), images, torch.Tensor.sum, True, ()
