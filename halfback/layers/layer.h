@@ -101,7 +101,7 @@ class LossLayer {
   // Returns the number of targets with the highest score in forward().
   virtual std::int64_t num_correct(const Saved& saved) const = 0;
 
-  // Returns the gradient of scale x loss with respect to the input.
+  // Returns the gradient of scale x loss with respect to the input, which is always needed.
   virtual at::Tensor backward_input(double scale, Saved& saved, const Call& call) = 0;
 
   // As that of Layer.

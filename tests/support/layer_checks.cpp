@@ -103,7 +103,9 @@ at::Tensor LossAsLayer::forward(const at::Tensor& input, Saved& saved, const Cal
 at::Tensor LossAsLayer::backward_input(const at::Tensor& grad_output,
                                        Saved& saved,
                                        const Call& call) {
-  return layer_->backward_input(grad_output.item<double>(), saved, call);
+  Call needed = call;
+  needed.needs_input = true;  // as for every loss
+  return layer_->backward_input(grad_output.item<double>(), saved, needed);
 }
 
 at::Tensor forward_of(Layer& layer, const at::Tensor& input, Saved& saved, const Call& call) {

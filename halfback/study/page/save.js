@@ -9,7 +9,7 @@ const paintOf = element => {
 };
 
 function createSvg(name, attributes, text = "") {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  const element = document.createElementNS(document.querySelector("svg").namespaceURI, name);
   for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
   element.textContent = text;
   return element;
