@@ -320,7 +320,8 @@ def run_all(names, options):
     """Runs studies, and reads what they have found, with the commands."""
     folder = options.output / "studies"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text()
+    if "local_models" in names:
+        write_text()
     found = {}
     for name in names:
         path = results.ROOT / "studies" / f"{name}.toml"

@@ -12,8 +12,8 @@ namespace halfback {
 void initialize_runtime() {
   static const bool is_done = [] {
     install_counting_allocator();
-    // MKL reads this at its first call: best instructions, and one order of sums for any thread
-    // count.
+    // MKL reads this at its first call: best instructions, and one order of sums for any alignment.
+    // For any number of threads it is not enough: kernels/one_mkl_thread.h.
     setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
     // cuBLAS reads this likewise: products of several streams have one order of sums.
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);

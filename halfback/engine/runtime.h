@@ -3,10 +3,10 @@
 
 namespace halfback {
 
-// Installs the counting allocator, makes results of the matrix libraries independent of the number
-// of threads or streams, and limits the calling thread to one compute thread, since ranks have
-// their own. Call it first in main; further calls do nothing. MKL_CBWR and CUBLAS_WORKSPACE_CONFIG
-// are not changed if the user has set them.
+// Installs the counting allocator, makes results of the matrix libraries independent of alignment
+// and of the number of streams, and limits the calling thread to one compute thread, since ranks
+// have their own. Call it first in main; further calls do nothing. MKL_CBWR and
+// CUBLAS_WORKSPACE_CONFIG are not changed if the user has set them.
 void initialize_runtime();
 
 // Returns how many cores this process may use.

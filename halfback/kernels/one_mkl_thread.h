@@ -1,6 +1,6 @@
-// Lets MKL compute on the calling thread alone. Its order of sums depends on the number of its
-// threads on processors that are not Intel's, although MKL_CBWR=AUTO,STRICT says otherwise: of thin
-// products (31 x 24 with 24 x 3), every tenth has other bits on two threads than on one.
+// Lets MKL compute on the calling thread alone. On processors that are not Intel's its order of
+// sums depends on the number of its threads, although MKL_CBWR=AUTO,STRICT says otherwise: some
+// thin products (3 x 24 with 24 x 31) have other bits on two threads than on one.
 #pragma once
 
 namespace halfback {

@@ -7,9 +7,9 @@
 #include "halfback/schedule/families.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/small_model.h"
+#include "tests/support/threads.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
@@ -109,9 +109,6 @@ std::vector<std::int64_t> predicted_peaks(const Schedule& schedule, int step) {
 // The plain run and an evaluation have two threads, and each rank has one: no bit depends on it.
 class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
  protected:
-  ChangingShapesTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(2); }
-  ~ChangingShapesTest() override { at::set_num_threads(previous_threads_); }
-
   static std::unique_ptr<Pipeline> make(const PipelineRequest& request,
                                         const PipelineOptions& options = parity_options()) {
     const Schedule schedule =
@@ -125,7 +122,7 @@ class ChangingShapesTest : public ::testing::TestWithParam<PipelineRequest> {
   }
 
  private:
-  int previous_threads_;
+  const Threads two_{2};
 };
 
 TEST_P(ChangingShapesTest, HasTheBitsOfThePlainRunAndThePredictedBytes) {

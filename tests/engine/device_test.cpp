@@ -13,8 +13,8 @@
 #include "tests/support/errors.h"
 #include "tests/support/models.h"
 #include "tests/support/other_device.h"
+#include "tests/support/threads.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -44,9 +44,6 @@ std::vector<at::Device> devices() {
 
 class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedModel>> {
  protected:
-  DeviceTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(1); }
-  ~DeviceTest() override { at::set_num_threads(previous_threads_); }
-
   at::Device device() const { return std::get<0>(GetParam()); }
   const NamedModel& model() const { return std::get<1>(GetParam()); }
 
@@ -113,7 +110,7 @@ class DeviceTest : public ::testing::TestWithParam<std::tuple<at::Device, NamedM
   }
 
  private:
-  int previous_threads_;
+  const Threads one_{1};
 };
 
 TEST_P(DeviceTest, HasTheBitsOfThePlainRun) {

@@ -11,9 +11,9 @@
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_model.h"
+#include "tests/support/threads.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
@@ -75,9 +75,6 @@ std::vector<MicroBatch> make_images(int num_micro_batches, int step) {
 // ATen's convolutions choose by the number of threads among algorithms with other roundings.
 class ImageModelsTest : public ::testing::Test {
  protected:
-  ImageModelsTest() : previous_(at::get_num_threads()) { at::set_num_threads(1); }
-  ~ImageModelsTest() override { at::set_num_threads(previous_); }
-
   static std::vector<PipelineRequest> requests() {
     return {{"naive", 2, 1, true},  {"gpipe", 1, 3, true},  {"gpipe", 3, 4, true},
             {"1f1b", 2, 4, false},  {"1f1b", 3, 5, true},   {"1f1b-1", 3, 3, true},
@@ -97,7 +94,7 @@ class ImageModelsTest : public ::testing::Test {
   }
 
  private:
-  int previous_;
+  const Threads one_{1};
 };
 
 TEST_F(ImageModelsTest, EveryScheduleHasTheBitsOfThePlainRun) {

@@ -8,8 +8,8 @@
 #include "halfback/models/model.h"
 #include "halfback/simulate/memory_model.h"
 #include "tests/support/small_model.h"
+#include "tests/support/threads.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -24,10 +24,6 @@ constexpr int kNumMicroBatches = 4;
 
 class ModelsTest : public ::testing::TestWithParam<NamedModel> {
  protected:
-  // ATen's convolutions choose by the number of threads among algorithms with other roundings.
-  ModelsTest() : previous_threads_(at::get_num_threads()) { at::set_num_threads(1); }
-  ~ModelsTest() override { at::set_num_threads(previous_threads_); }
-
   const ModelConfig& config() const { return GetParam().config; }
 
   static PipelineOptions options() {
@@ -122,7 +118,8 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
   }
 
  private:
-  int previous_threads_;
+  // ATen's convolutions choose by the number of threads among algorithms with other roundings.
+  const Threads one_{1};
 };
 
 TEST_P(ModelsTest, HasTheBitsOfThePlainRunOnEverySchedule) {
@@ -161,18 +158,16 @@ TEST_P(SmoothModelsTest, HasItsBitsOnAnyNumberOfThreads) {
   for (const PipelineOptions& options : {ModelsTest::options(), mixed_precision()}) {
     PlainRun one = plain(options);
     one.initialize(kSeed);
-    at::set_num_threads(1);
     const auto expected = one.accumulate_gradients(batches(1));
     for (const int threads : {2, 3, 4}) {
       PlainRun several = plain(options);
       several.initialize(kSeed);
-      at::set_num_threads(threads);
+      const Threads some(threads);
       EXPECT_EQ(several.accumulate_gradients(batches(1)).loss, expected.loss) << threads;
       EXPECT_TRUE(bytes_of(several.stage(), Buffer::Gradients) ==
                   bytes_of(one.stage(), Buffer::Gradients))
           << threads;
     }
-    at::set_num_threads(1);
   }
 }
 

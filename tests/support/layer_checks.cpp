@@ -3,7 +3,6 @@
 #include "halfback/engine/memory.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/rand.h>
@@ -193,9 +192,5 @@ bool same_bits(const at::Tensor& actual, const at::Tensor& expected) {
   const at::Tensor b = expected.contiguous();
   return a.numel() == 0 || std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
 }
-
-Threads::Threads(int count) : previous_(at::get_num_threads()) { at::set_num_threads(count); }
-
-Threads::~Threads() { at::set_num_threads(previous_); }
 
 }  // namespace halfback

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "halfback/layers/layer.h"
+#include "tests/support/threads.h"
 
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
@@ -105,17 +106,5 @@ double relative_error(const at::Tensor& actual, const at::Tensor& expected);
 
 // Same type, shape and bits.
 bool same_bits(const at::Tensor& actual, const at::Tensor& expected);
-
-// Runs ATen on this many threads while it lives.
-class Threads {
- public:
-  explicit Threads(int count);
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-  ~Threads();
-
- private:
-  int previous_;
-};
 
 }  // namespace halfback

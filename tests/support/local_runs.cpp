@@ -4,8 +4,6 @@
 #include "halfback/models/cut.h"
 #include "halfback/schedule/families.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 namespace halfback::testing {
@@ -65,11 +63,5 @@ PipelineOptions local_options(OptimizerKind kind) {
   options.update = {.clip_norm = 0.5, .clip_scope = ClipScope::Stage};
   return options;
 }
-
-OneThreadTest::OneThreadTest() : previous_threads_(at::get_num_threads()) {
-  at::set_num_threads(1);
-}
-
-OneThreadTest::~OneThreadTest() { at::set_num_threads(previous_threads_); }
 
 }  // namespace halfback::testing

@@ -7,6 +7,7 @@
 #include "halfback/models/local_heads.h"
 #include "halfback/schedule/builders.h"
 #include "tests/support/models.h"
+#include "tests/support/threads.h"
 
 #include <gtest/gtest.h>
 
@@ -45,12 +46,7 @@ bool same_values(const at::Tensor& found, const at::Tensor& expected);
 
 // ATen's convolutions choose by the number of threads among algorithms with other roundings.
 class OneThreadTest : public ::testing::Test {
- protected:
-  OneThreadTest();
-  ~OneThreadTest() override;
-
- private:
-  int previous_threads_;
+  const Threads one_{1};
 };
 
 }  // namespace halfback::testing
