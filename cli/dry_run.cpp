@@ -15,6 +15,7 @@
 #include "halfback/simulate/simulator.h"
 #include "halfback/train/progress.h"
 #include "halfback/train/training_data.h"
+#include "halfback/views/headline.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

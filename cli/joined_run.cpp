@@ -8,6 +8,7 @@
 #include "halfback/launch/launcher.h"
 #include "halfback/schedule/csv.h"
 #include "halfback/transport/world.h"
+#include "halfback/views/headline.h"
 
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>

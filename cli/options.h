@@ -87,8 +87,4 @@ Value chosen(const std::string& option,
   throw_unknown_choice(option, name, names);
 }
 
-// Returns "1f1b-1: 4 ranks, 4 stages, 4 micro-batches, split backward", with the number of replicas
-// if there are several.
-std::string headline(const Schedule& schedule);
-
 }  // namespace halfback::cli

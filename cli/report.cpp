@@ -1,6 +1,5 @@
 #include "cli/report.h"
 
-#include "cli/page.h"
 #include "halfback/base/error.h"
 #include "halfback/base/quantiles.h"
 #include "halfback/base/text.h"
@@ -9,6 +8,7 @@
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/statistics.h"
 #include "halfback/train/progress.h"
+#include "halfback/views/page.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

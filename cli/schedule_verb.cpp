@@ -8,6 +8,7 @@
 #include "halfback/schedule/families.h"
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/text_grid.h"
+#include "halfback/views/headline.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

@@ -1,23 +1,19 @@
 // halfback simulate NAME or FILE: when a schedule would run, and what it would hold.
 #include "cli/options.h"
-#include "cli/page.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "halfback/base/error.h"
-#include "halfback/schedule/communication.h"
-#include "halfback/schedule/passes.h"
 #include "halfback/simulate/cost_file.h"
-#include "halfback/simulate/memory_model.h"
-#include "halfback/simulate/simulator.h"
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/report/svg.h"
-#include "halfback/timeline/statistics.h"
 #include "halfback/timeline/text_grid.h"
+#include "halfback/views/headline.h"
+#include "halfback/views/page.h"
+#include "halfback/views/simulation.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -40,21 +36,6 @@ struct Options {
   std::optional<int> repeat;
 };
 
-// What is simulated, and the results.
-struct Simulation {
-  Schedule schedule;
-  bool messages_added = false;
-  CostModel costs;
-  SimulateOptions simulate_options;
-  std::optional<MemoryModel> memory;
-  SimulationResult result;
-  Statistics statistics;  // with reductions only
-  std::vector<double> activation_peaks;
-  std::vector<StateBytes> constant;
-  MemoryPrediction prediction;
-  std::optional<SteadyStep> steady;  // of repeated steps
-};
-
 // Returns the given costs. If all stages of any schedule have the same, they are those of a share.
 CostFile given_costs(const Options& options) {
   if (!options.cost.empty() && !options.cost_file.empty()) {
@@ -71,85 +52,25 @@ CostFile given_costs(const Options& options) {
   } else {
     file = load_cost_file(options.cost_file);
   }
-  file.costs.latency = options.latency.value_or(file.costs.latency);
-  file.costs.bandwidth = options.bandwidth.value_or(file.costs.bandwidth);
   return file;
-}
-
-// Fits the costs to a schedule.
-CostFile costs_of(const Options& options, CostFile file, const Schedule& schedule) {
-  if (options.cost_file.empty()) {
-    file.costs.stages = uniform_costs(file.costs.stages.front(), schedule).stages;
-  }
-  if (!options.memory_file.empty()) {
-    file.memory = load_memory_file(options.memory_file);
-    take_bytes(file.costs, *file.memory);
-  }
-  return file;
-}
-
-void require_bytes(const Options& options, const CostModel& costs) {
-  const bool have_bytes =
-      std::any_of(costs.stages.begin(), costs.stages.end(), [](const StageCost& cost) {
-        return cost.activation_bytes > 0.0 || cost.gradient_bytes > 0.0 || cost.reduce_bytes > 0.0;
-      });
-  if (options.bandwidth && !have_bytes) {
-    throw ConfigError(
-        "simulate: --bandwidth without the bytes of messages; give them in --cost-file "
-        "(activation_bytes, gradient_bytes, reduce_bytes) or --memory-file");
-  }
-}
-
-// Traces and tables have no room for more.
-void require_finite(double makespan) {
-  constexpr double kLongest = 1e12;
-  if (!(makespan <= kLongest)) {
-    throw ConfigError(
-        fmt::format("simulate: a step takes {:g}; expected {:g} or less; use smaller costs or more "
-                    "bandwidth",
-                    makespan, kLongest));
-  }
-}
-
-// Returns true if replicas are reduced and that takes time.
-bool reduces(const Simulation& done) {
-  const std::vector<StageCost>& stages = done.costs.stages;
-  return done.schedule.placement.num_replicas() > 1 &&
-         std::any_of(stages.begin(), stages.end(),
-                     [](const StageCost& cost) { return cost.has_reduction(); });
 }
 
 Simulation simulate_request(const Options& options) {
-  const CostFile given = given_costs(options);
-  const ShareTimes times =
-      share_times(given.costs, options.schedule.request.num_ranks.value_or(kDefaultRanks));
-  Simulation done{.schedule = options.schedule.load(true, times)};
-  CostFile file = costs_of(options, given, done.schedule);
-  require_bytes(options, file.costs);
-  const ChannelRule channel = parse_channel_rule(options.channel);
-  done.messages_added =
-      !has_messages(done.schedule) && (channel != kBuffered || file.costs.occupies_sender);
-  if (done.messages_added) {
-    done.schedule = add_communication(done.schedule, channel);
+  SimulationRequest request{.costs = given_costs(options),
+                            .costs_are_share = options.cost_file.empty(),
+                            .latency = options.latency,
+                            .bandwidth = options.bandwidth,
+                            .channel = parse_channel_rule(options.channel),
+                            .repeat = options.repeat,
+                            .keeps_timeline = options.format.name() != "json"};
+  CostModel times = request.costs.costs;
+  times.latency = options.latency.value_or(times.latency);
+  const Schedule schedule = options.schedule.load(
+      true, share_times(times, options.schedule.request.num_ranks.value_or(kDefaultRanks)));
+  if (!options.memory_file.empty()) {
+    request.memory = load_memory_file(options.memory_file);
   }
-  done.costs = std::move(file.costs);
-  done.simulate_options = {.channel = channel,
-                           .validates = false,  // a file is validated when it is loaded
-                           .keeps_timeline = options.format.name() != "json" || reduces(done)};
-  if (options.repeat) {
-    done.steady = steady_step(done.schedule, done.costs, *options.repeat, done.simulate_options);
-    done.schedule = repeat_steps(done.schedule, *options.repeat);
-  }
-  done.result = simulate(done.schedule, done.costs, done.simulate_options);
-  require_finite(done.result.makespan);
-  done.statistics = statistics(done.result.timeline);
-  done.activation_peaks = activation_peaks(done.schedule);
-  done.memory = std::move(file.memory);
-  if (done.memory) {
-    done.prediction = predict_memory(done.schedule, *done.memory);
-    done.constant = constant_memory(done.schedule, *done.memory);
-  }
-  return done;
+  return simulate_all(schedule, request);
 }
 
 void print_times(const Simulation& done) {
@@ -162,7 +83,7 @@ void print_times(const Simulation& done) {
     std::cout << fmt::format("steady step {:.6g}, bubble fraction {:.3f}\n", done.steady->period,
                              done.steady->bubble_fraction);
   }
-  const bool with_reductions = reduces(done);
+  const bool with_reductions = done.reduces();
   std::cout << fmt::format("\n{:>4} {:>12} {:>9} {:>9} {:>10} {:>9}{}\n", "rank", "busy", "until I",
                            "until W", "gradients", "M_B",
                            with_reductions ? "  reducing   exposed" : "");
@@ -240,7 +161,7 @@ void print_json(const Simulation& done) {
              {"held_until_weight", held.until_weight},
              {"held_gradients", held.gradients},
              {"activation_peak", done.activation_peaks[rank]}};
-    if (reduces(done)) {
+    if (done.reduces()) {
       entry["reduction"] = done.statistics.reduction_seconds[rank];
       entry["exposed_reduction"] = done.statistics.exposed_reduction_seconds[rank];
     }
@@ -274,8 +195,7 @@ void run(const Options& options) {
   } else if (format == "svg") {
     std::cout << to_svg(done.result.timeline, headline(done.schedule));
   } else if (format == "html") {
-    std::cout << to_html(
-        simulated_page(done.schedule, done.costs, done.simulate_options, done.memory));
+    std::cout << to_html(simulated_page(done.schedule, done.costs, done.options, done.memory));
   } else if (format == "json") {
     print_json(done);
   } else {

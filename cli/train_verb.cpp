@@ -14,6 +14,7 @@
 #include "halfback/launch/process_team.h"
 #include "halfback/train/progress.h"
 #include "halfback/transport/world.h"
+#include "halfback/views/headline.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

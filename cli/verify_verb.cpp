@@ -4,15 +4,12 @@
 #include "halfback/base/error.h"
 #include "halfback/schedule/communication.h"
 #include "halfback/schedule/csv.h"
-#include "halfback/schedule/torch_rules.h"
 #include "halfback/schedule/validate.h"
-#include "halfback/simulate/held_peaks.h"
-#include "halfback/simulate/simulator.h"
+#include "halfback/views/findings.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -31,31 +28,12 @@ struct Options {
   bool json = false;
 };
 
-// What PyTorch would do with the file; times are makespans for F = I = W = 1.
-struct TorchFindings {
-  std::vector<TorchFinding> faults;
-  double step = 0.0;
-  double step_there = 0.0;
-};
-
 struct Findings {
   Schedule schedule;
   ChannelRule channel;
-  std::optional<int> smallest_capacity;  // none: only streams let it run
-  bool runs_nccl = false;
-  bool runs_nccl_pair = false;
-  std::int64_t num_messages = 0;  // sends
+  ChannelFindings channels;  // with the messages added that it may lack
   std::optional<TorchFindings> torch;
 };
-
-std::int64_t count_sends(const Schedule& schedule) {
-  std::int64_t count = 0;
-  for (const auto& list : schedule.ranks) {
-    count += std::count_if(list.begin(), list.end(),
-                           [](const Action& action) { return is_send(action.kind); });
-  }
-  return count;
-}
 
 // Returns the schedule with messages, validated under the channel rule.
 Schedule validated(const Options& options, const Schedule& schedule, ChannelRule channel) {
@@ -65,19 +43,6 @@ Schedule validated(const Options& options, const Schedule& schedule, ChannelRule
   return with_messages(schedule, channel);
 }
 
-// In PyTorch, stage 0 does nothing in I, and its whole backward in W.
-TorchFindings check_torch(const std::string& text, const Schedule& schedule) {
-  CostModel costs = uniform_costs({}, schedule);
-  const double step = simulate(schedule, costs, {.validates = false}).makespan;
-  costs.stages.resize(static_cast<std::size_t>(schedule.num_stages()), costs.stages.front());
-  StageCost& first = costs.stages.front();
-  first.weight += first.input;
-  first.input = 0.0;
-  return {.faults = check_for_torch(schedule, text),
-          .step = step,
-          .step_there = simulate(schedule, costs, {.validates = false}).makespan};
-}
-
 Findings verify(const Options& options) {
   if (!options.reader.empty()) {
     require_choice("--for", options.reader, {"torch"});
@@ -85,30 +50,18 @@ Findings verify(const Options& options) {
   const std::string text = read_schedule_text(options.file);
   Findings findings{.schedule = parse_schedule(text, options.file),
                     .channel = parse_channel_rule(options.channel)};
-  const Schedule lowered = validated(options, findings.schedule, findings.channel);
-  const auto runs = [&](ChannelRule rule) { return dry_run(lowered, rule).finished; };
-  if (findings.channel.streams == Streams::None || runs(kBuffered)) {
-    findings.smallest_capacity = smallest_channel_capacity(lowered);
-  }
-  findings.runs_nccl = runs(kNccl);
-  findings.runs_nccl_pair = runs(kNcclPair);
-  findings.num_messages = count_sends(findings.schedule);
+  findings.channels = find_channels(validated(options, findings.schedule, findings.channel));
   if (options.reader == "torch") {
-    findings.torch = check_torch(text, findings.schedule);
+    findings.torch = find_for_torch(findings.schedule, text);
   }
   return findings;
 }
 
-std::string describe_capacity(const Findings& findings) {
-  if (!findings.smallest_capacity) {
+std::string describe_capacity(std::optional<int> smallest) {
+  if (!smallest) {
     return "none: receives stand too early, and only streams let it run";
   }
-  return *findings.smallest_capacity == 0 ? "0 (rendezvous)"
-                                          : fmt::format("{}", *findings.smallest_capacity);
-}
-
-std::string_view name_of(TorchFinding::Kind kind) {
-  return kind == TorchFinding::Kind::Refused ? "refused" : "wrong";
+  return *smallest == 0 ? "0 (rendezvous)" : fmt::format("{}", *smallest);
 }
 
 void print_torch(const TorchFindings& torch) {
@@ -120,12 +73,6 @@ void print_torch(const TorchFindings& torch) {
   std::cout << fmt::format(
       "  step for F = I = W = 1: {:.6g}; there {:.6g}, since stage 0 does all at its W\n",
       torch.step, torch.step_there);
-}
-
-// In M_B, for the rank that holds most until W.
-double most_held(const Schedule& schedule) {
-  const std::vector<double> peaks = activation_peaks(schedule);
-  return *std::max_element(peaks.begin(), peaks.end());
 }
 
 void print_text(const Options& options, const Findings& findings) {
@@ -145,20 +92,21 @@ void print_text(const Options& options, const Findings& findings) {
   print("actions", num_actions(schedule));
   print("split backward", is_two_stage(schedule) ? "yes" : "no");
   print("messages", has_messages(schedule)
-                        ? fmt::format("{}", findings.num_messages)
+                        ? fmt::format("{}", count_sends(schedule))
                         : fmt::format("none in the file; here as added for the rule {}",
                                       to_string(findings.channel)));
   print("channels checked", to_string(findings.channel));
-  print("smallest channel capacity", describe_capacity(findings));
-  print("runs under nccl, nccl-pair", fmt::format("{}, {}", findings.runs_nccl ? "yes" : "no",
-                                                  findings.runs_nccl_pair ? "yes" : "no"));
+  print("smallest channel capacity", describe_capacity(findings.channels.smallest_capacity));
+  print("runs under nccl, nccl-pair",
+        fmt::format("{}, {}", findings.channels.runs_nccl ? "yes" : "no",
+                    findings.channels.runs_nccl_pair ? "yes" : "no"));
   if (!schedule.losses.is_backprop()) {
     print("losses and their reach", brief_losses(schedule.losses));
     print("weights take", to_string(schedule.losses.weight_rule()));
   }
   print("updates", has_updates(schedule) ? "each stage after its own weight gradients"
                                          : "all stages after the last action");
-  print("most activations held", fmt::format("{:.6g} M_B", most_held(schedule)));
+  print("most activations held", fmt::format("{:.6g} M_B", most_activations_held(schedule)));
   print("weight gradients ascend",
         weight_gradients_ascend(schedule) ? "yes" : "no: gradients equal to rounding only");
   if (findings.torch) {
@@ -181,16 +129,16 @@ void print_json(const Options& options, const Findings& findings) {
       {"losses", losses_text(schedule.losses)},
       {"weights", to_string(schedule.losses.weight_rule())},
       {"stage_updates", has_updates(schedule)},
-      {"messages", findings.num_messages},
+      {"messages", count_sends(schedule)},
       {"channel", to_string(findings.channel)},
-      {"activation_peak", most_held(schedule)},
-      {"runs_under_nccl", findings.runs_nccl},
-      {"runs_under_nccl_pair", findings.runs_nccl_pair},
+      {"activation_peak", most_activations_held(schedule)},
+      {"runs_under_nccl", findings.channels.runs_nccl},
+      {"runs_under_nccl_pair", findings.channels.runs_nccl_pair},
       {"weight_gradients_ascend", weight_gradients_ascend(schedule)},
   };
   document["smallest_channel_capacity"] = nullptr;
-  if (findings.smallest_capacity) {
-    document["smallest_channel_capacity"] = *findings.smallest_capacity;
+  if (const auto smallest = findings.channels.smallest_capacity) {
+    document["smallest_channel_capacity"] = *smallest;
   }
   if (findings.torch) {
     nlohmann::json faults = nlohmann::json::array();

@@ -218,21 +218,20 @@ void throw_deadlock(const Schedule& schedule,
   const Deadlock deadlock(schedule, stopped_at, channel);
   const std::vector<int> cycle = deadlock.cycle();
   const Position first = deadlock.position(cycle.front());
-  std::string text = fmt::format(
-      "{}: rank {}, position {}: {} waits forever: {} ranks wait for each other ({})\n", where,
-      first.rank, first.index, deadlock.name(first.rank), cycle.size(), to_string(channel));
+  std::string text = fmt::format("{} waits forever: {} ranks wait for each other ({})",
+                                 deadlock.name(first.rank), cycle.size(), to_string(channel));
   for (std::size_t i = 0; i < cycle.size() && i < kMaxSentences; ++i) {
-    text += fmt::format("  {}\n", deadlock.sentence(cycle[i]));
+    text += fmt::format("\n  {}", deadlock.sentence(cycle[i]));
   }
   if (cycle.size() > kMaxSentences) {
-    text += fmt::format("  and {} ranks more of this cycle\n", cycle.size() - kMaxSentences);
+    text += fmt::format("\n  and {} ranks more of this cycle", cycle.size() - kMaxSentences);
   }
   const int num_behind = deadlock.num_blocked() - static_cast<int>(cycle.size());
   if (num_behind > 0) {
-    text += fmt::format("  {} {} for one of these, or for one that does\n", num_behind,
+    text += fmt::format("\n  {} {} for one of these, or for one that does", num_behind,
                         num_behind == 1 ? "other rank waits" : "other ranks wait");
   }
-  throw ScheduleError(text + draw_lists(schedule, {.marked = first}));
+  throw_fault(schedule, where, first, text);
 }
 
 }  // namespace halfback::detail

@@ -40,6 +40,7 @@ AREAS = {
     "halfback/schedule/families": "Families of schedules",
     "halfback/schedule/search": "Searched schedules",
     "halfback/simulate": "Costs and simulation",
+    "halfback/views": "What simulations show",
     "halfback/models": "Models",
     "halfback/layers": "Layers and your own modules",
     "halfback/engine": "Running a step",

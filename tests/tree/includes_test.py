@@ -18,6 +18,7 @@ ARROWS = {
     "schedule": "base",
     "timeline": "schedule base",
     "simulate": "timeline schedule base",
+    "views": "simulate timeline schedule base",
     "plan": "simulate timeline schedule base",
     "kernels": "",
     "layers": "kernels base",
@@ -33,7 +34,7 @@ ARROWS = {
 }
 ARROWS = {folder: set(targets.split()) for folder, targets in ARROWS.items()}
 ARROWS["cli"] = set(ARROWS)
-TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "plan", "study"}
+TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "views", "plan", "study"}
 TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 WHOLE_TORCH = {"torch/torch.h", "torch/nn.h"}  # half a minute a file
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)')

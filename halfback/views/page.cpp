@@ -1,10 +1,10 @@
-#include "cli/page.h"
+#include "halfback/views/page.h"
 
-#include "cli/options.h"
+#include "halfback/views/headline.h"
 
 #include <utility>
 
-namespace halfback::cli {
+namespace halfback {
 
 namespace {
 
@@ -34,11 +34,18 @@ ReportTrack predicted_track(const Schedule& schedule,
                             const CostModel& costs,
                             const SimulateOptions& options) {
   ReportTrack track{.name = "predicted", .timeline = simulate(schedule, costs, options).timeline};
-  track.critical = spans_at(track.timeline, critical_path(schedule, costs, options));
+  track.critical = critical_spans(track.timeline, schedule, costs, options);
   return track;
 }
 
 }  // namespace
+
+std::vector<std::size_t> critical_spans(const Timeline& timeline,
+                                        const Schedule& schedule,
+                                        const CostModel& costs,
+                                        const SimulateOptions& options) {
+  return spans_at(timeline, critical_path(schedule, costs, options));
+}
 
 Report simulated_page(const Schedule& schedule,
                       const CostModel& costs,
@@ -72,4 +79,4 @@ Report measured_page(const Schedule& schedule,
           .tracks = {std::move(predicted), std::move(ran)}};
 }
 
-}  // namespace halfback::cli
+}  // namespace halfback

@@ -5,9 +5,17 @@
 #include "halfback/simulate/simulator.h"
 #include "halfback/timeline/report/report.h"
 
+#include <cstddef>
 #include <optional>
+#include <vector>
 
-namespace halfback::cli {
+namespace halfback {
+
+// Returns the spans of a simulated timeline that determined its makespan, in order of time.
+std::vector<std::size_t> critical_spans(const Timeline& timeline,
+                                        const Schedule& schedule,
+                                        const CostModel& costs,
+                                        const SimulateOptions& options);
 
 // Returns the page of a schedule that was only simulated, in units of time. With the bytes of its
 // stages, what ranks hold is shown in bytes.
@@ -20,4 +28,4 @@ Report simulated_page(const Schedule& schedule,
 // its actions. `schedule` is the one that ran, with its messages.
 Report measured_page(const Schedule& schedule, const Timeline& measured, const MemoryModel& memory);
 
-}  // namespace halfback::cli
+}  // namespace halfback
