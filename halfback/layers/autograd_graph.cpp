@@ -57,9 +57,16 @@ bool has_hooks(Node& node) {
          node.tensor_post_acc_grad_hooks() != nullptr;
 }
 
+// Functions of users compute all their gradients at once. Those of Python, compiled modules among
+// them, are PyNodes, whose type this library does not know.
 bool is_custom_function(const Node& node) {
-  return std::string_view(typeid(node).name()).find("CppNode") != std::string_view::npos;
+  const std::string_view type = typeid(node).name();
+  return type.find("CppNode") != std::string_view::npos ||
+         type.find("PyNode") != std::string_view::npos;
 }
+
+// What the gradient of a leaf is, to see whether it changes.
+using LeafGradient = std::pair<const void*, std::uint32_t>;
 
 }  // namespace
 
@@ -70,6 +77,15 @@ struct GraphLeaves::State {
   edge_list edges;
   std::unordered_map<const Node*, std::size_t> index;
 
+  std::vector<LeafGradient> gradients() const {
+    std::vector<LeafGradient> all;
+    for (const at::Tensor& leaf : tensors) {
+      const at::Tensor& gradient = leaf.grad();
+      all.emplace_back(gradient.unsafeGetTensorImpl(),
+                       gradient.defined() ? gradient._version() : 0);
+    }
+    return all;
+  }
   [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
     throw ConfigError(fmt::format("module {}: {}; {}", module, found, remedy));
   }
@@ -104,8 +120,8 @@ struct AutogradGraph::State {
 
   std::shared_ptr<const GraphLeaves::State> leaves;
   Halves halves = Halves::Split;
-  NodePtr entry;
-  Edge root;
+  NodePtr entry;                                       // of all inputs
+  edge_list roots;                                     // by output
   std::vector<Found> nodes;                            // each after the nodes that it leads to
   std::unordered_map<const Node*, std::size_t> place;  // in `nodes`
   std::vector<Start> frontier;
@@ -124,11 +140,13 @@ struct AutogradGraph::State {
   bool runs_whole(const Node& node) const;
   void close_inside();
   void forget_nodes();
+  void start_weights(const Edge& edge, const at::Tensor& gradient);
   enum class Afterwards { KeepsGraph, FreesGraph };
   Tensors run(Afterwards afterwards,
-              const edge_list& roots,
+              const edge_list& from,
               const Tensors& arriving,
               const edge_list& wanted) const;
+  Tensors run_inputs(Afterwards afterwards, const edge_list& from, const Tensors& arriving);
   void append_leaves(bool early, edge_list& edges) const;
   void take_gradients(bool early, Tensors::iterator found);
 };
@@ -146,16 +164,18 @@ void AutogradGraph::State::walk() {
       stack.push_back({edge.function});
     }
   };
-  visit(root);
-  while (!stack.empty()) {
-    Visit& top = stack.back();
-    if (top.next < top.node->next_edges().size()) {
-      const Edge& edge = top.node->next_edges()[top.next++];
-      visit(edge);
-      continue;
+  for (const Edge& root : roots) {
+    visit(root);
+    while (!stack.empty()) {
+      Visit& top = stack.back();
+      if (top.next < top.node->next_edges().size()) {
+        const Edge& edge = top.node->next_edges()[top.next++];
+        visit(edge);
+        continue;
+      }
+      add(top.node);
+      stack.pop_back();
     }
-    add(top.node);
-    stack.pop_back();
   }
 }
 
@@ -217,7 +237,7 @@ void AutogradGraph::State::place_halves(Found& found) {
                                  "function knows which "
                                  "half makes which",
                                  found.node->name()),
-                     "give its layer Halves::Together");
+                     "compute its halves together (Halves::Together)");
     }
     found.is_frontier = true;
     frontier.push_back({found.node, Tensors(found.node->num_inputs())});
@@ -252,22 +272,36 @@ void AutogradGraph::State::close_inside() {
   }
 }
 
+// W starts from an output that does not depend on the inputs, too. One tensor may be several
+// outputs.
+void AutogradGraph::State::start_weights(const Edge& edge, const at::Tensor& gradient) {
+  auto start = std::find_if(frontier.begin(), frontier.end(),
+                            [&](const Start& one) { return one.node == edge.function; });
+  if (start == frontier.end()) {
+    start = frontier.insert(start, {edge.function, Tensors(edge.function->num_inputs())});
+  }
+  at::Tensor& sum = start->gradients[edge.input_nr];
+  sum = sum.defined() ? sum + gradient : gradient;
+}
+
 void AutogradGraph::State::forget_nodes() {
-  root = {};
+  roots.clear();
   nodes.clear();
   place.clear();
 }
 
 Tensors AutogradGraph::State::run(Afterwards afterwards,
-                                  const edge_list& roots,
+                                  const edge_list& from,
                                   const Tensors& arriving,
                                   const edge_list& wanted) const {
+  const std::vector<LeafGradient> before = leaves->gradients();
   Tensors found = torch::autograd::Engine::get_default_engine().execute(
-      roots, arriving, /*keep_graph=*/afterwards == Afterwards::KeepsGraph, /*create_graph=*/false,
+      from, arriving, /*keep_graph=*/afterwards == Afterwards::KeepsGraph, /*create_graph=*/false,
       /*accumulate_grad=*/false, wanted);
   // A backward inside the backward writes gradients that were not requested here.
-  for (std::size_t i = 0; i < leaves->tensors.size(); ++i) {
-    if (leaves->tensors[i].grad().defined()) {
+  const std::vector<LeafGradient> after = leaves->gradients();
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (after[i] != before[i]) {
       leaves->tensors[i].mutable_grad().reset();
       leaves->refuse("its backward wrote the gradient of " + leaves->names[i] +
                          " by itself, as torch's checkpoint does, which runs a backward of its own",
@@ -293,34 +327,73 @@ void AutogradGraph::State::take_gradients(bool early, Tensors::iterator found) {
   }
 }
 
-AutogradGraph::AutogradGraph(const GraphLeaves& leaves, Halves halves)
-    : state_(std::make_unique<State>()) {
-  const std::size_t count = leaves.state_->edges.size();
+// Returns the gradients of the inputs, and takes those that arrive at the frontier and at early
+// leaves.
+Tensors AutogradGraph::State::run_inputs(Afterwards afterwards,
+                                         const edge_list& from,
+                                         const Tensors& arriving) {
+  const std::uint32_t num_inputs = entry ? entry->num_inputs() : 0;
+  edge_list wanted;
+  for (std::uint32_t input = 0; input < num_inputs; ++input) {
+    wanted.emplace_back(entry, input);
+  }
+  for (const Start& start : frontier) {
+    for (std::uint32_t input = 0; input < start.node->num_inputs(); ++input) {
+      wanted.emplace_back(start.node, input);
+    }
+  }
+  append_leaves(/*early=*/true, wanted);
+  Tensors result(num_inputs);
+  if (!from.empty() && !wanted.empty()) {
+    Tensors found = run(afterwards, from, arriving, wanted);
+    auto next = found.begin() + num_inputs;
+    std::move(found.begin(), next, result.begin());
+    for (Start& start : frontier) {
+      for (at::Tensor& gradient : start.gradients) {
+        gradient = std::move(*next++);
+      }
+    }
+    take_gradients(/*early=*/true, next);
+  }
+  for (std::uint32_t input = 0; input < num_inputs; ++input) {
+    if (!result[input].defined()) {
+      result[input] = entry->input_metadata(input).zeros_like();
+    }
+  }
+  return result;
+}
+
+AutogradGraph::AutogradGraph(const GraphLeaves& leaves) : state_(std::make_unique<State>()) {
   state_->leaves = leaves.state_;
-  state_->halves = halves;
-  state_->is_early.assign(count, halves == Halves::Together);
-  state_->gradients.resize(count);
+  state_->gradients.resize(leaves.state_->edges.size());
 }
 
 AutogradGraph::~AutogradGraph() = default;
 
-void AutogradGraph::begin(const at::Tensor& input) {
+void AutogradGraph::begin(const Tensors& inputs) {
+  if (inputs.empty()) {
+    return;
+  }
   state_->entry = make_entry<NodePtr>();
-  at::Tensor entering = input;
-  torch::autograd::create_gradient_edge(entering, state_->entry);
+  for (at::Tensor input : inputs) {
+    torch::autograd::create_gradient_edge(input, state_->entry);
+  }
 }
 
-void AutogradGraph::end(const at::Tensor& output) {
+void AutogradGraph::end(const Tensors& outputs, Halves halves) {
   State& state = *state_;
-  if (output.requires_grad()) {
-    state.root = torch::autograd::impl::gradient_edge(output);
+  state.halves = state.entry ? halves : Halves::Split;
+  state.is_early.assign(state.gradients.size(), state.halves == Halves::Together);
+  for (const at::Tensor& output : outputs) {
+    const bool has_graph = output.defined() && output.requires_grad();
+    state.roots.push_back(has_graph ? torch::autograd::impl::gradient_edge(output) : Edge());
   }
   state.walk();
   if (!state.entry) {
-    state.is_early.assign(state.is_early.size(), false);
     return;
   }
-  if (!state.is_inside(state.root)) {
+  if (std::none_of(state.roots.begin(), state.roots.end(),
+                   [&](const Edge& root) { return state.is_inside(root); })) {
     state.leaves->refuse("no gradient leads from its output to its input",
                          "if it is the first of a model, say that its input is data or ids");
   }
@@ -333,38 +406,29 @@ void AutogradGraph::end(const at::Tensor& output) {
   }
 }
 
-at::Tensor AutogradGraph::backward_input(const at::Tensor& grad_output) {
+Tensors AutogradGraph::backward_input(const Tensors& grad_outputs) {
   State& state = *state_;
-  if (!state.entry) {
-    if (state.root.is_valid()) {
-      state.frontier.push_back({state.root.function, Tensors(state.root.function->num_inputs())});
-      state.frontier.back().gradients[state.root.input_nr] = grad_output;
-    }
-    state.forget_nodes();
-    return {};
-  }
-  edge_list wanted = {{state.entry, 0}};
-  for (const State::Start& start : state.frontier) {
-    for (std::uint32_t input = 0; input < start.node->num_inputs(); ++input) {
-      wanted.emplace_back(start.node, input);
+  edge_list from;
+  Tensors arriving;
+  std::vector<std::size_t> outside;  // outputs that depend on parameters only
+  for (std::size_t i = 0; i < state.roots.size(); ++i) {
+    if (state.roots[i].is_valid() && grad_outputs[i].defined()) {
+      from.push_back(state.roots[i]);
+      arriving.push_back(grad_outputs[i]);
+      if (state.halves == Halves::Split && !state.is_inside(state.roots[i])) {
+        outside.push_back(i);
+      }
     }
   }
-  state.append_leaves(/*early=*/true, wanted);
-  using Afterwards = State::Afterwards;
-  Tensors found =
-      state.run(state.frontier.empty() ? Afterwards::FreesGraph : Afterwards::KeepsGraph,
-                {state.root}, {grad_output}, wanted);
-  auto next = found.begin() + 1;
-  for (State::Start& start : state.frontier) {
-    for (at::Tensor& gradient : start.gradients) {
-      gradient = std::move(*next++);
-    }
+  const bool is_last = state.frontier.empty() && outside.empty();
+  Tensors result = state.run_inputs(
+      is_last ? State::Afterwards::FreesGraph : State::Afterwards::KeepsGraph, from, arriving);
+  for (const std::size_t i : outside) {
+    state.start_weights(state.roots[i], grad_outputs[i]);
   }
-  state.take_gradients(/*early=*/true, next);
   state.close_inside();
   state.forget_nodes();
-  at::Tensor& gradient = found.front();
-  return gradient.defined() ? gradient : state.entry->input_metadata(0).zeros_like();
+  return result;
 }
 
 Tensors AutogradGraph::backward_weight() {
@@ -409,12 +473,11 @@ void test_halves() {
   weight.mutable_grad().reset();
   bias.mutable_grad().reset();
 
-  AutogradGraph graph(GraphLeaves("test", {"weight", "bias"}, {weight, bias}),
-                      AutogradGraph::Halves::Split);
+  AutogradGraph graph(GraphLeaves("test", {"weight", "bias"}, {weight, bias}));
   const at::Tensor input = leaf.detach().clone();
-  graph.begin(input);
-  graph.end(module(input));
-  Tensors found = {graph.backward_input(grad_output)};
+  graph.begin({input});
+  graph.end({module(input)});
+  Tensors found = graph.backward_input({grad_output});
   for (at::Tensor& gradient : graph.backward_weight()) {
     found.push_back(std::move(gradient));
   }

@@ -39,23 +39,25 @@ class GraphLeaves {
 // outside inference mode.
 class AutogradGraph {
  public:
-  // Not split: I runs the whole backward, and the gradients of the parameters wait for W.
+  // Together: I runs the whole backward, and the gradients of the parameters wait for W.
   enum class Halves { Split, Together };
 
-  AutogradGraph(const GraphLeaves& leaves, Halves halves);
+  explicit AutogradGraph(const GraphLeaves& leaves);
   AutogradGraph(const AutogradGraph&) = delete;
   AutogradGraph& operator=(const AutogradGraph&) = delete;
   ~AutogradGraph();
 
-  // Makes the graph begin at `input`. Without it, I has no result and W does everything.
-  void begin(const at::Tensor& input);
+  // Makes the graph begin at these inputs. Without any, I has no result and W does everything.
+  void begin(const Tensors& inputs);
 
-  // Walks the graph of `output`, which the caller may drop afterwards. Throws ConfigError for a
-  // graph that cannot be split.
-  void end(const at::Tensor& output);
+  // Walks the graphs of the outputs, which the caller may drop afterwards. Outputs that require no
+  // gradient, and undefined ones, are left out. Throws ConfigError for a graph that cannot be
+  // split.
+  void end(const Tensors& outputs, Halves halves = Halves::Split);
 
-  // I: returns the gradient of the input.
-  at::Tensor backward_input(const at::Tensor& grad_output);
+  // I: takes a gradient for each output, undefined for those without one, and returns that of each
+  // input; zeros for an input that no output depends on.
+  Tensors backward_input(const Tensors& grad_outputs);
 
   // W: returns the gradients of the leaves, undefined where there is none. Keeps nothing.
   Tensors backward_weight();

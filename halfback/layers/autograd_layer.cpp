@@ -301,13 +301,13 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Ca
     entering.push_back(shared(input));
     versions.push_back(entering.back()._version());
   }
-  saved.graph = std::make_shared<AutogradGraph>(*leaves_, options_.halves);
+  saved.graph = std::make_shared<AutogradGraph>(*leaves_);
   if (options_.input == Input::Activations) {
-    saved.graph->begin(entering.front());
+    saved.graph->begin({entering.front()});
   }
   Tensors outputs = checked_run(entering, call);
   require_unwritten(entering, versions);
-  saved.graph->end(outputs.front());
+  saved.graph->end({outputs.front()}, options_.halves);
   saved.until_weight.clear();
   for (const Tied& one : statistics_) {
     saved.until_weight.push_back(one.tensor.variable_data().clone());
@@ -336,9 +336,9 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   use_memory_of_engine();  // a saved leaf shows its current memory
   const c10::InferenceMode normal(false);
   Tensors gradients(grad_outputs.size());
-  gradients.front() = saved.graph->backward_input(shared(grad_outputs.front()));
-  if (gradients.front().defined()) {
-    gradients.front() = owned(std::exchange(gradients.front(), {}));
+  Tensors found = saved.graph->backward_input({shared(grad_outputs.front())});
+  if (!found.empty()) {
+    gradients.front() = owned(std::exchange(found.front(), {}));
   }
   return gradients;
 }

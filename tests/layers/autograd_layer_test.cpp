@@ -321,7 +321,7 @@ TEST(AutogradLayerTest, RunsCustomFunctionsTogetherOnly) {
   };
   const std::string text = refusal(function);
   EXPECT_TRUE(contains(text, "UsersLinear")) << text;
-  EXPECT_TRUE(contains(text, "give its layer Halves::Together")) << text;
+  EXPECT_TRUE(contains(text, "compute its halves together")) << text;
   const auto whole = layer_of(function, {.halves = kTogether});
   const auto plain = layer_of(linear);
   const Results found = run_layer(*whole, some(), some());
