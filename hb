@@ -11,6 +11,7 @@ build_packages=(g++ cmake ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev
   libsentencepiece-dev libicu-dev libpcre2-dev libgloo-dev python3-venv)
 demo_packages=(bible-kjv)
 study_packages=(dataset-fashion-mnist)
+package_packages=(g++ cmake ninja-build python3-venv python3-dev)
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
                chromium chromium-driver iproute2)
 
@@ -20,6 +21,7 @@ usage: ./hb COMMAND
 
   demo              trains a small LLaMA on the King James Bible over 4 pipeline stages, with a report
   study demo        backprop beside local updates on Fashion-MNIST: compute against time, and the gradients; minutes
+  python            builds the Python packages and installs them in build/python/venv
   test [ARGS]       builds and runs all tests; with ARGS (ctest's, as in -R Llama) only those of build/dev
   build [PRESET]    builds a preset: release (default), dev, asan, tsan, fuzz
   lint              checks the format of all C++ files and lints the folders without torch
@@ -112,7 +114,7 @@ find_torch() { # sets $torch
   torch=$(torch_of .venv/bin/python) || fail 1 "the torch in .venv has no C++ headers"
 }
 
-set_up() { # build, demo, study or test; sets $torch
+set_up() { # build, demo, study, test; sets $torch
   local stamp=build/.setup/$1 key packages=("${build_packages[@]}")
   key="$(sha256sum <"$self") ${HALFBACK_TORCH:-}"
   if [[ -f $stamp && $(<"$stamp") == "$key" && ($1 != test || -x .venv/bin/python) ]]; then
@@ -176,6 +178,63 @@ prepare() { # build, demo, study or test; PRESET...
 
 prepare_lint() { set_up test; configure fuzz; }
 
+# Whether a file is newer than what was built of it, or there is nothing yet.
+is_stale() { # STAMP PATH...
+  [[ ! -f $1 || -n $(find "${@:2}" -type f -newer "$1" -print -quit) ]]
+}
+
+# The requirements of a build, as pip takes them.
+build_requirements() { # PYTHON PYPROJECT
+  "$1" -c '
+import ast, re, sys
+wanted = ast.literal_eval(re.search(r"^requires = (\[.*\])", open(sys.argv[1]).read(), re.M)[1])
+print(*[one for one in wanted if not one.startswith("torch")], sep="\n")' "$2"
+}
+
+# Both wheels in build/python/wheels, and a new build/python/venv that has them, the torch they are built for, and what their
+# tests import.
+build_packages() {
+  local work=build/python tools=build/python/tools/bin/python venv=build/python/venv
+  local core=(pyproject.toml CMakeLists.txt LICENSE cmake python/{CMakeLists.txt,README.md,stubs.pat,halfback,src}
+    halfback/{base,schedule,timeline,simulate,views})
+  local split=(python/torch halfback/base/error.{h,cpp} halfback/layers)
+  mkdir -p "$work/wheels"
+  if is_stale "$work/.tools" pyproject.toml python/torch/pyproject.toml; then
+    say "making the Python environment build/python/tools"
+    quietly "$work/tools.log" python3 -m venv --clear "$work/tools"
+    build_requirements "$tools" pyproject.toml >"$work/requirements.txt"
+    build_requirements "$tools" python/torch/pyproject.toml >>"$work/requirements.txt"
+    quietly "$work/tools.log" "$tools" -m pip --disable-pip-version-check install -r "$work/requirements.txt"
+    touch "$work/.tools"
+  fi
+  build_wheel halfback . "${core[@]}"
+  build_wheel halfback_torch python/torch -C cmake.define.HALFBACK_TORCH="$torch" "${split[@]}"
+  is_stale "$work/.venv" "$work/wheels" tests/package/requirements.txt || return 0
+  say "making the Python environment build/python/venv with the packages"
+  quietly "$work/venv.log" python3 -m venv --clear "$venv"
+  printf '%s\n' "${torch%/*}" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch.pth"
+  quietly "$work/venv.log" "$venv/bin/python" -m pip --disable-pip-version-check install -r tests/package/requirements.txt
+  quietly "$work/venv.log" "$venv/bin/python" -m pip --disable-pip-version-check install --no-deps "$work"/wheels/*.whl
+  touch "$work/.venv"
+}
+
+build_wheel() { # NAME FOLDER [-C SETTING] SOURCE...
+  local name=$1 folder=$2 setting=()
+  [[ $3 != -C ]] || setting=("${@:3:2}")
+  is_stale "build/python/.$name" "${@:3+${#setting[@]}}" || return 0
+  say "building the Python package of $folder"
+  rm -f "build/python/wheels/$name"-*.whl
+  quietly "build/python/$name.log" build/python/tools/bin/python -m pip --disable-pip-version-check wheel --no-build-isolation \
+    --no-deps "${setting[@]}" --wheel-dir build/python/wheels "./$folder"
+  touch "build/python/.$name"
+}
+
+prepare_packages() {
+  install_packages "${package_packages[@]}"
+  find_torch
+  build_packages
+}
+
 demo() {
   local halfback=build/release/cli/halfback text=build/data/kjv.txt out=build/demo
   locked prepare demo release
@@ -209,15 +268,25 @@ run_tests() { # CTEST-ARGS
   local fuzz=(fuzz)
   [[ $# -eq 0 ]] || fuzz=()
   locked prepare test dev "${fuzz[@]}"
+  [[ $# -gt 0 ]] || locked prepare_packages
   cd "$root"
   [[ $# -gt 0 ]] || ctest --preset fuzz -j "$(nproc)"
   ctest --preset dev -j "$(nproc)" "$@"
+  [[ $# -eq 0 ]] || return 0
+  say "testing the Python packages"
+  HALFBACK_PROGRAM=$root/build/dev/cli/halfback build/python/venv/bin/python -m pytest -q -p no:cacheprovider tests/package
+}
+
+install_packages_of_python() {
+  locked prepare_packages
+  printf 'halfback and halfback.torch are in %s\ntheir wheels are in %s\n' "$root/build/python/venv" "$root/build/python/wheels"
 }
 
 [[ -z ${HALFBACK_TORCH:-} ]] || HALFBACK_TORCH=$(realpath -m "$HALFBACK_TORCH")
 case ${1:-}:${2:-} in
   demo:*) demo ;;
   study:demo) study_demo ;;
+  python:*) install_packages_of_python ;;
   test:*) run_tests "${@:2}" ;;
   build: | build:release) locked prepare build release ;;
   build:dev | build:asan | build:tsan | build:fuzz) locked prepare test "$2" ;;

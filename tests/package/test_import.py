@@ -37,4 +37,15 @@ def test_the_wheel_is_typed_and_small():
     for name in hb.__all__:
         if name not in ("ConfigError", "Error", "FileError", "ScheduleError"):
             assert name in stub, name
-    assert sum(path.stat().st_size for path in folder.rglob("*.so")) < 2_000_000
+    (binary,) = folder.glob("_core*.so")
+    assert binary.stat().st_size < 2_000_000
+
+
+def test_types_are_those_of_the_objects():
+    use = pathlib.Path(__file__).with_name("typed_use.py")
+    for arguments, expected in (([use], 0), (["-c", "import halfback\nhalfback.build('1f1b', rank=4)"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "/dev/null", *arguments],
+            capture_output=True, text=True, timeout=300, check=False,
+        )
+        assert done.returncode == expected, done.stdout + done.stderr
