@@ -94,17 +94,14 @@ def check(name, make_stage, make_block, plan, rank):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("families", nargs="+")
-    parser.add_argument("--stage", choices=["ours", "torch"], default="ours")
-    parser.add_argument("--block", choices=["block", "streams"], default="block")
+    parser.add_argument("runs", nargs="+", help="FAMILY, or FAMILY:STAGE:BLOCK with ours or torch, and block or streams")
     arguments = parser.parse_args()
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
-    make_block = {"block": Block, "streams": Streams}[arguments.block]
-    make_stage = {"ours": SplitStage, "torch": PipelineStage}[arguments.stage]
-    for name in arguments.families:
+    for run in arguments.runs:
+        name, stage, block = run.split(":") if ":" in run else (run, "ours", "block")
         plan = hb.build(name, ranks=world, micro_batches=None if name in NATURAL else 8)
-        check(name, make_stage, make_block, plan, rank)
+        check(run, {"ours": SplitStage, "torch": PipelineStage}[stage], {"block": Block, "streams": Streams}[block], plan, rank)
     dist.barrier()
     dist.destroy_process_group()
 

@@ -49,26 +49,23 @@ def expect_done(done, names, processes):
             assert f"done {name} on rank {rank}" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_every_family_has_the_bits_of_eager(processes):
-    names = families(processes)
+def test_every_family_has_the_bits_of_eager_on_two_processes():
+    """Several tensors travel too, and plans run with the stages of torch, too."""
+    names = families(2)
     assert len(names) > 15
-    expect_done(torchrun(processes, *names), names, processes)
+    names += [f"{name}:ours:streams" for name in ("1f1b", "zb-h1", "zb-v")]
+    names += [f"{name}:torch:streams" for name in ("1f1b", "interleaved-1f1b")]
+    expect_done(torchrun(2, *names), names, 2)
 
 
-def test_several_tensors_travel():
-    names = ["1f1b", "zb-h1", "zb-v"]
-    expect_done(torchrun(2, *names, "--block", "streams"), names, 2)
-
-
-def test_plans_run_with_the_stages_of_torch_too():
-    names = ["1f1b", "interleaved-1f1b"]
-    expect_done(torchrun(2, *names, "--stage", "torch", "--block", "streams"), names, 2)
+def test_every_family_has_the_bits_of_eager_on_four_processes():
+    names = families(4)
+    expect_done(torchrun(4, *names), names, 4)
 
 
 def test_a_view_as_output_is_what_the_halves_of_torch_refuse():
     """So the stages of the test of every family, whose blocks end in nn.Linear with a bias, run with ours only."""
-    done = torchrun(2, "interleaved-1f1b", "--stage", "torch")
+    done = torchrun(2, "interleaved-1f1b:torch:block")
     assert done.returncode != 0
     assert "Can't detach views in-place" in done.stderr
 
