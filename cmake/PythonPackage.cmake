@@ -14,7 +14,3 @@ target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
-
-# Wheels are built whole: several files at once take a third of the time.
-set(CMAKE_UNITY_BUILD ON)
-set(CMAKE_UNITY_BUILD_BATCH_SIZE 12)

@@ -287,7 +287,8 @@ TEST_F(CommandLineTest, SimulatesChannelsAndLinks) {
   const std::string met = "simulate 1f1b --ranks 2 --json --channel ";
   EXPECT_EQ(nlohmann::json::parse(run_halfback(met + "rendezvous").output).at("makespan"),
             nlohmann::json::parse(run_halfback(met + "buffered").output).at("makespan"));
-  expect_error("simulate naive --bandwidth 8", 2, "simulate: bandwidth without the bytes of messages");
+  expect_error("simulate naive --bandwidth 8", 2,
+               "simulate: bandwidth without the bytes of messages");
   expect_error("simulate naive --cost 1e300,1,1 --format trace", 2,
                "; expected 1e+12 or less; use smaller costs or more bandwidth");
   expect_error("simulate naive --channel full", 2, "'full' is not a rule");

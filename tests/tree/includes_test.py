@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks which folder includes which, and where torch headers may stand.
 
-    includes_test.py ROOT         checks halfback/ and cli/ under ROOT; prints one line a fault, exits 1 if any
+    includes_test.py ROOT         checks halfback/, cli/ and python/ under ROOT; prints one line a fault, exits 1 if any
     includes_test.py --self-test  plants each kind of fault in a temporary tree and checks that it is found
 """
 
@@ -34,7 +34,9 @@ ARROWS = {
 }
 ARROWS = {folder: set(targets.split()) for folder, targets in ARROWS.items()}
 ARROWS["cli"] = set(ARROWS)
-TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "views", "plan", "study"}
+ARROWS["python"] = set("views simulate timeline schedule base".split())
+ARROWS["python/torch"] = set("layers base".split())
+TORCH_FREE = {"base", "launch", "schedule", "timeline", "simulate", "views", "plan", "study", "python"}
 TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 WHOLE_TORCH = {"torch/torch.h", "torch/nn.h"}  # half a minute a file
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)')
@@ -51,8 +53,8 @@ def fault_of(folder, quote, header):
     top, _, rest = header.partition("/")
     if top == "halfback" and "/" in rest:
         target = rest.split("/")[0]
-    elif top == "cli":
-        target = "cli"
+    elif top in ("cli", "python"):
+        target = top
     elif quote == '"':
         return 'quotes are for paths from the root: "halfback/..." or "cli/..."'
     else:
@@ -63,13 +65,20 @@ def fault_of(folder, quote, header):
     return None
 
 
+def folder_of(place):
+    """The folder whose arrows a file has."""
+    if place.parts[0] == "halfback":
+        return place.parts[1]
+    return "python/torch" if place.parts[:2] == ("python", "torch") else place.parts[0]
+
+
 def faults(root):
     """Lists the faults of a tree as "file:line: include: reason"."""
     found = []
-    sources = [p for top in ("halfback", "cli") for p in sorted((root / top).rglob("*")) if p.is_file()]
+    sources = [p for top in ("halfback", "cli", "python") for p in sorted((root / top).rglob("*")) if p.is_file()]
     for path in sources:
         place = path.relative_to(root)
-        folder = "cli" if place.parts[0] == "cli" else place.parts[1]
+        folder = folder_of(place)
         if path.suffix not in (".h", ".cpp"):
             continue
         if folder not in ARROWS:
@@ -89,6 +98,8 @@ SOUND = {
     "halfback/base/error.h": '#include <string>\n// #include "halfback/train/run.h"\n',
     "halfback/simulate/simulator.cpp": '#include "halfback/simulate/simulator.h"\n#include "halfback/timeline/timeline.h"\n',
     "halfback/layers/linear.cpp": '#include <ATen/ops/mm.h>\n#include <torch/csrc/autograd/engine.h>\n',
+    "python/src/core/run.cpp": '#include "python/src/core/bindings.h"\n#include "halfback/views/page.h"\n',
+    "python/torch/src/split.cpp": '#include "halfback/layers/autograd_graph.h"\n#include <torch/csrc/utils/pybind.h>\n',
     "cli/main.cpp": '#include "cli/verbs.h"\n#include "halfback/train/run.h"\n#include <CLI/CLI.hpp>\n',
 }
 PLANTED = [
@@ -104,6 +115,11 @@ PLANTED = [
     ("halfback/base/a.cpp", "#include <caffe2/serialize/versions.h>", "base may include no torch header"),
     ("halfback/layers/a.cpp", "#include <torch/torch.h>", "too slow to compile"),
     ("cli/a.cpp", "#include <torch/nn.h>", "too slow to compile"),
+    ("halfback/views/a.cpp", '#include "python/src/core/bindings.h"', "views may not include python"),
+    ("cli/a.cpp", '#include "python/src/core/bindings.h"', "cli may not include python"),
+    ("python/src/core/a.cpp", '#include "halfback/layers/layer.h"', "python may not include layers"),
+    ("python/src/core/a.cpp", "#include <ATen/core/Tensor.h>", "python may include no torch header"),
+    ("python/torch/src/a.cpp", '#include "halfback/engine/stage.h"', "python/torch may not include engine"),
     ("halfback/engine/a.cpp", '#include "stage.h"', "quotes are for paths from the root"),
     ("halfback/engine/a.cpp", '#include "../simulate/cost.h"', "quotes are for paths from the root"),
     ("halfback/attic/a.cpp", "", "no arrows are listed for the folder attic"),
