@@ -208,7 +208,7 @@ build_packages() {
     touch "$work/.tools"
   fi
   build_wheel halfback . "${core[@]}"
-  build_wheel halfback_torch python/torch -C cmake.define.HALFBACK_TORCH="$torch" "${split[@]}"
+  build_wheel halfback_torch python/torch -C "build-dir=$PWD/$work/torch" -C "cmake.define.HALFBACK_TORCH=$torch" "${split[@]}"
   is_stale "$work/.venv" "$work/wheels" tests/package/requirements.txt || return 0
   say "making the Python environment build/python/venv with the packages"
   quietly "$work/venv.log" python3 -m venv --clear "$venv"
@@ -218,14 +218,15 @@ build_packages() {
   touch "$work/.venv"
 }
 
-build_wheel() { # NAME FOLDER [-C SETTING] SOURCE...
-  local name=$1 folder=$2 setting=()
-  [[ $3 != -C ]] || setting=("${@:3:2}")
-  is_stale "build/python/.$name" "${@:3+${#setting[@]}}" || return 0
+build_wheel() { # NAME FOLDER [-C SETTING]... SOURCE...
+  local name=$1 folder=$2 settings=()
+  shift 2
+  while [[ $1 == -C ]]; do settings+=("$1" "$2") && shift 2; done
+  is_stale "build/python/.$name" "$@" || return 0
   say "building the Python package of $folder"
   rm -f "build/python/wheels/$name"-*.whl
   quietly "build/python/$name.log" build/python/tools/bin/python -m pip --disable-pip-version-check wheel --no-build-isolation \
-    --no-deps "${setting[@]}" --wheel-dir build/python/wheels "./$folder"
+    --no-deps "${settings[@]}" --wheel-dir build/python/wheels "./$folder"
   touch "build/python/.$name"
 }
 

@@ -15,7 +15,8 @@ import results
 MISSING = "Not measured yet: `bench/run`.\n"
 # Parts with tables of their own: the document, and what the names of their markers begin with.
 FILLED = {"two_stage": ("two_stage_backpropagation.md", ""), "processes": ("running.md", ""), "local": ("local_updates.md", ""),
-          "studies": ("local_updates.md", "studies_"), "batch_sparsity": ("batch_and_sparsity.md", "")}
+          "studies": ("local_updates.md", "studies_"), "batch_sparsity": ("batch_and_sparsity.md", ""),
+          "python_packages": ("python.md", "python-")}
 PARTS = ("peers", "matrix_products", "predictions", "split_cost", "schedule_scale", "fashion_mnist")
 
 

@@ -1,5 +1,4 @@
 # What the stub of _core imports besides what nanobind finds.
-__prefix__:
-    import pandas
+_core.__prefix__:
     from .types import Costs, Memory
     __version__: str

@@ -21,6 +21,7 @@ if memory is not None:
 texts: list[str] = [finding.text for finding in plan.check_for_torch()]
 names: list[str] = [family.name for family in hb.families()]
 table = run.to_pandas()
+drawing: str = plan.svg() + run.html()
 try:
     hb.load("plan.csv")
 except hb.ScheduleError as error:

@@ -68,8 +68,9 @@ std::optional<Value> take(nb::dict& arguments, const char* name, const char* typ
 }
 
 constexpr const char* kArguments[][2] = {
-    {"ranks", "int"},  {"micro_batches", "int"}, {"two_stage", "bool"}, {"data_parallel", "int"},
-    {"losses", "str"}, {"loss_weights", "str"},  {"queue", "str"},      {"cost", "Costs"}};
+    {"ranks", "int"},         {"micro_batches", "int"}, {"two_stage", "bool"},
+    {"data_parallel", "int"}, {"losses", "str"},        {"loss_weights", "str"},
+    {"queue", "str"},         {"cost", "Costs"},        {"latency", "float"}};
 
 [[noreturn]] void refuse(const nb::dict& unknown) {
   std::vector<std::string> known;

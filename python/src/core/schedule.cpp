@@ -199,6 +199,23 @@ void bind_facts(nb::class_<BoundSchedule>& type) {
       "The rank of each stage, for each replica of the weights.");
 }
 
+// Binds what a run shows for a run with costs of 1.
+void bind_pictures(nb::class_<BoundSchedule>& type) {
+  const auto picture = [&](const char* name, const char* signature, const char* text) {
+    type.def(
+        name,
+        [name](const BoundSchedule& bound) {
+          return nb::cast(simulate_plainly(bound)).attr(name)();
+        },
+        nb::sig(signature), text);
+  };
+  picture("svg", "def svg(self) -> str", "Returns the drawing of a run with F = I = W = 1.");
+  picture("html", "def html(self) -> str", "Returns the page of that run.");
+  picture("trace", "def trace(self) -> str", "Returns the JSON of that run for Perfetto.");
+  picture("to_pandas", "def to_pandas(self) -> pandas.DataFrame", "Returns the table of that run.");
+  picture("_repr_svg_", "def _repr_svg_(self) -> str", "");
+}
+
 constexpr const char* kScheduleHelp =
     "A valid schedule: a list of actions for each rank. It never changes; passes return others.\n\n"
     "Questions about channels are about its messages or, if its lists have none, about those that\n"
@@ -323,11 +340,7 @@ void bind_schedule(nb::module_& module) {
            [](BoundSchedule& bound, const std::pair<std::string, std::string>& state) {
              new (&bound) BoundSchedule{parse_schedule(state.first, "pickle"), state.second};
            });
-  for (const char* name : {"svg", "html", "trace", "to_pandas", "_repr_svg_"}) {
-    type.def(name, [name](const BoundSchedule& bound) {
-      return nb::cast(simulate_plainly(bound)).attr(name)();
-    });
-  }
+  bind_pictures(type);
 
   module.def("load", &load, "path"_a,
              "Reads a schedule file, ours or PyTorch's, with or without messages.\n\n"

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import importlib.metadata
 import subprocess
 import sys
 import weakref
@@ -453,3 +454,7 @@ def test_another_torch_is_refused(tmp_path):
     assert done.returncode == 1
     assert "halfback.torch was built for torch" in done.stderr
     assert "2.99.1 is installed; install torch==" in done.stderr
+
+
+def test_both_packages_have_one_version():
+    assert importlib.metadata.version("halfback-torch") == hb.__version__

@@ -71,7 +71,7 @@ class Split:
         self._key: tuple[Any, ...] = ()
         self._leaves: _split.Leaves | None = None
 
-    def leaves(self) -> "_split.Leaves":
+    def _current_leaves(self) -> _split.Leaves:
         """The parameters that are trained now; made again after a conversion."""
         trained = [(name, one) for name, one in self.module.named_parameters() if one.requires_grad]
         key = tuple((id(one), one.dtype, one.device) for _, one in trained)
@@ -87,7 +87,7 @@ class Split:
         Returns:
             Its outputs without their graph, and the graph.
         """
-        graph = _split.Graph(self.leaves())
+        graph = _split.Graph(self._current_leaves())
         args, kwargs = begin(graph, args, kwargs)
         with torch.enable_grad():
             outputs = self.module(*args, **kwargs)

@@ -61,7 +61,7 @@ class SplitStage(PipelineStage):
     def forward_maybe_with_nosync(self, *args: Any, **kwargs: Any) -> Any:
         if self._chunk is None or not self.has_backward or not torch.is_grad_enabled():
             return self.submod(*args, **kwargs)
-        graph = _split.Graph(self._split.leaves())
+        graph = _split.Graph(self._split._current_leaves())
         args, _ = begin(graph, args, {})
         output = self.submod(*args, **kwargs)
         self._graphs[self._chunk] = graph
