@@ -56,8 +56,7 @@ def torch_halves(module, x, grad):
     return {"f": f, "i": i, "w": w}
 
 
-def our_halves(module, x, grad):
-    split = Split(module)
+def our_halves(split, x, grad):
     x = x.detach().requires_grad_()
     f, (_, graph) = seconds_of(lambda: split.forward(x))
     i, _ = seconds_of(lambda: graph.backward_input(grad))
@@ -91,8 +90,7 @@ def held_by_torch(module, x, grad):
     return after_f - size(y), after_f - size(y) + change - size(grad_x)
 
 
-def held_by_us(module, x, grad):
-    split = Split(module)
+def held_by_us(split, x, grad):
     x = x.detach().requires_grad_()
     after_f, (y, graph) = bytes_of(lambda: split.forward(x))
     change, (grad_x,) = bytes_of(lambda: graph.backward_input(grad))
@@ -102,16 +100,16 @@ def held_by_us(module, x, grad):
 def measure(width, length, blocks, rounds, warmup):
     torch.manual_seed(0)
     module = Stage(width, length, blocks)
-    contestants = {"eager": (eager, module), "torch": (torch_halves, copy.deepcopy(module)), "ours": (our_halves, copy.deepcopy(module))}
+    contestants = {"eager": (eager, module), "torch": (torch_halves, copy.deepcopy(module)), "ours": (our_halves, Split(copy.deepcopy(module)))}
     x, grad = torch.randn(BATCH, length, width), torch.randn(BATCH, length, width)
     seconds = {name: [] for name in contestants}
     for number in range(warmup + rounds):
         for name, (run, own) in contestants.items():
-            own.zero_grad()
+            getattr(own, "module", own).zero_grad()
             found = run(own, x, grad)
             if number >= warmup:
                 seconds[name].append(found)
-    for one, other in zip(contestants["ours"][1].parameters(), contestants["eager"][1].parameters(), strict=True):
+    for one, other in zip(contestants["ours"][1].module.parameters(), contestants["eager"][1].parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
     kept, theirs = held_by_torch(contestants["torch"][1], x, grad)
     our_kept, ours = held_by_us(contestants["ours"][1], x, grad)
