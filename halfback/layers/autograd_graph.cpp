@@ -3,19 +3,16 @@
 #include "halfback/base/error.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/linspace.h>
-#include <ATen/ops/relu.h>
-#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/functions/tensor.h>
 #include <torch/csrc/autograd/variable.h>
-#include <torch/version.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <string_view>
 #include <type_traits>
 #include <typeinfo>
@@ -65,8 +62,11 @@ bool is_custom_function(const Node& node) {
          type.find("PyNode") != std::string_view::npos;
 }
 
-// What the gradient of a leaf is, to see whether it changes.
-using LeafGradient = std::pair<const void*, std::uint32_t>;
+// What identifies the gradient of a leaf, to see whether it changes.
+std::pair<const void*, std::uint32_t> gradient_of(const at::Tensor& leaf) {
+  const at::Tensor& gradient = leaf.grad();
+  return {gradient.unsafeGetTensorImpl(), gradient.defined() ? gradient._version() : 0};
+}
 
 }  // namespace
 
@@ -77,15 +77,6 @@ struct GraphLeaves::State {
   edge_list edges;
   std::unordered_map<const Node*, std::size_t> index;
 
-  std::vector<LeafGradient> gradients() const {
-    std::vector<LeafGradient> all;
-    for (const at::Tensor& leaf : tensors) {
-      const at::Tensor& gradient = leaf.grad();
-      all.emplace_back(gradient.unsafeGetTensorImpl(),
-                       gradient.defined() ? gradient._version() : 0);
-    }
-    return all;
-  }
   [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
     throw ConfigError(fmt::format("module {}: {}; {}", module, found, remedy));
   }
@@ -294,14 +285,15 @@ Tensors AutogradGraph::State::run(Afterwards afterwards,
                                   const edge_list& from,
                                   const Tensors& arriving,
                                   const edge_list& wanted) const {
-  const std::vector<LeafGradient> before = leaves->gradients();
+  std::vector<std::pair<const void*, std::uint32_t>> before;
+  std::transform(leaves->tensors.begin(), leaves->tensors.end(), std::back_inserter(before),
+                 gradient_of);
   Tensors found = torch::autograd::Engine::get_default_engine().execute(
       from, arriving, /*keep_graph=*/afterwards == Afterwards::KeepsGraph, /*create_graph=*/false,
       /*accumulate_grad=*/false, wanted);
   // A backward inside the backward writes gradients that were not requested here.
-  const std::vector<LeafGradient> after = leaves->gradients();
-  for (std::size_t i = 0; i < after.size(); ++i) {
-    if (after[i] != before[i]) {
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (gradient_of(leaves->tensors[i]) != before[i]) {
       leaves->tensors[i].mutable_grad().reset();
       leaves->refuse("its backward wrote the gradient of " + leaves->names[i] +
                          " by itself, as torch's checkpoint does, which runs a backward of its own",
@@ -451,55 +443,6 @@ Tensors AutogradGraph::backward_weight() {
     state.take_gradients(/*early=*/false, found.begin());
   }
   return std::move(state.gradients);
-}
-
-namespace {
-
-// Uses affine maps that share a weight, a node that saves its output, and a sum.
-void test_halves() {
-  const auto numbers = [](double from, double to) {
-    return at::linspace(from, to, 9, at::kDouble).view({3, 3}).clone();
-  };
-  const at::Tensor weight = numbers(-1.0, 1.5).set_requires_grad(true);
-  const at::Tensor bias = at::linspace(0.5, 0.1, 3, at::kDouble).set_requires_grad(true);
-  const at::Tensor grad_output = numbers(1.0, -2.0);
-  const auto module = [&](const at::Tensor& x) {
-    return at::linear(at::relu(at::linear(x, weight, bias)), weight) + x;
-  };
-
-  const at::Tensor leaf = numbers(-0.7, 0.9).set_requires_grad(true);
-  module(leaf).backward(grad_output);
-  const Tensors expected = {leaf.grad(), weight.grad(), bias.grad()};
-  weight.mutable_grad().reset();
-  bias.mutable_grad().reset();
-
-  AutogradGraph graph(GraphLeaves("test", {"weight", "bias"}, {weight, bias}));
-  const at::Tensor input = leaf.detach().clone();
-  graph.begin({input});
-  graph.end({module(input)});
-  Tensors found = graph.backward_input({grad_output});
-  for (at::Tensor& gradient : graph.backward_weight()) {
-    found.push_back(std::move(gradient));
-  }
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (!found[i].defined() || !found[i].equal(expected[i])) {
-      throw Error(fmt::format(
-          "autograd: a split backward has other gradients than a whole one with libtorch "
-          "{}; expected the same bits; use a libtorch from 2.6 to 2.13",
-          TORCH_VERSION));
-    }
-  }
-}
-
-}  // namespace
-
-void require_known_autograd() {
-  static const bool is_tested = [] {
-    const c10::InferenceMode normal(false);
-    test_halves();
-    return true;
-  }();
-  static_cast<void>(is_tested);
 }
 
 }  // namespace halfback

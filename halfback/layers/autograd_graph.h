@@ -19,10 +19,6 @@
 
 namespace halfback {
 
-// Runs a small graph split and whole, once per process. Throws Error if, with this libtorch, I and
-// W differ from the backward.
-void require_known_autograd();
-
 // The tensors at which a module's graphs end. All graphs of a module share them.
 class GraphLeaves {
  public:

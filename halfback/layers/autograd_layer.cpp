@@ -1,6 +1,7 @@
 #include "halfback/layers/autograd_layer.h"
 
 #include "halfback/base/error.h"
+#include "halfback/layers/known_autograd.h"
 #include "halfback/layers/products.h"
 #include "halfback/layers/storage_watch.h"
 

@@ -1,6 +1,7 @@
 // halfback.torch._split: the graph of halfback/layers/autograd_graph.h for Python.
 #include "halfback/base/error.h"
 #include "halfback/layers/autograd_graph.h"
+#include "halfback/layers/known_autograd.h"
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -124,7 +125,7 @@ PYBIND11_MODULE(_split, module) {
   py::class_<Leaves>(module, "Leaves")
       .def(py::init<std::string, std::vector<std::string>, Tensors>());
   py::class_<Graph>(module, "Graph")
-      .def(py::init<const Leaves&>(), py::keep_alive<1, 2>())
+      .def(py::init<const Leaves&>())
       .def("begin", &Graph::begin)
       .def("end", &Graph::end)
       .def("backward_input", &Graph::backward_input)
