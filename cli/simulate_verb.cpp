@@ -65,12 +65,12 @@ Simulation simulate_request(const Options& options) {
                             .keeps_timeline = options.format.name() != "json"};
   CostModel times = request.costs.costs;
   times.latency = options.latency.value_or(times.latency);
-  const Schedule schedule = options.schedule.load(
+  Schedule schedule = options.schedule.load(
       true, share_times(times, options.schedule.request.num_ranks.value_or(kDefaultRanks)));
   if (!options.memory_file.empty()) {
     request.memory = load_memory_file(options.memory_file);
   }
-  return simulate_all(schedule, request);
+  return simulate_all(std::move(schedule), request);
 }
 
 void print_times(const Simulation& done) {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace halfback {
 
@@ -58,13 +59,13 @@ bool Simulation::reduces() const {
                              [](const StageCost& cost) { return cost.has_reduction(); });
 }
 
-Simulation simulate_all(const Schedule& schedule, const SimulationRequest& request) {
+Simulation simulate_all(Schedule schedule, const SimulationRequest& request) {
   CostFile file = fitted_costs(request, schedule);
-  Simulation done{.schedule = schedule};
+  Simulation done{.schedule = std::move(schedule)};
   done.messages_added =
-      !has_messages(schedule) && (request.channel != kBuffered || file.costs.occupies_sender);
+      !has_messages(done.schedule) && (request.channel != kBuffered || file.costs.occupies_sender);
   if (done.messages_added) {
-    done.schedule = add_communication(schedule, request.channel);
+    done.schedule = add_communication(done.schedule, request.channel);
   }
   done.costs = std::move(file.costs);
   done.options = {.channel = request.channel,

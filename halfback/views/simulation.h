@@ -42,6 +42,6 @@ struct Simulation {
 // Simulates a valid schedule. Throws as simulate(), take_bytes(), predict_memory() and
 // steady_step(); ConfigError also for a bandwidth if no message has bytes, and for a step that
 // takes longer than drawings can show.
-Simulation simulate_all(const Schedule& schedule, const SimulationRequest& request);
+Simulation simulate_all(Schedule schedule, const SimulationRequest& request);
 
 }  // namespace halfback

@@ -170,6 +170,8 @@ def test_passes_return_others():
 def test_torch_reads_what_is_saved_for_it(tmp_path):
     plan = hb.build("zb-v", ranks=4, micro_batches=8)
     assert plan.check_for_torch() == []
+    assert plan.with_messages().check_for_torch() == []
+    assert len(hb.build("local-greedy").with_messages().check_for_torch()) == len(hb.build("local-greedy").check_for_torch())
     plan.save(tmp_path / "ours.csv")
     (finding,) = hb.load(tmp_path / "ours.csv").check_for_torch()
     assert finding.kind == "refused"

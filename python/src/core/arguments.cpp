@@ -3,11 +3,11 @@
 #include "halfback/base/error.h"
 
 #include <fmt/format.h>
-
-#include <filesystem>
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+
+#include <filesystem>
 #include <string>
 #include <vector>
 

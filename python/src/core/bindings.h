@@ -5,6 +5,7 @@
 #include "halfback/views/simulation.h"
 
 #include <nanobind/nanobind.h>
+
 #include <string>
 
 namespace halfback::python {
@@ -13,11 +14,6 @@ namespace halfback::python {
 struct BoundSchedule {
   Schedule schedule;
   std::string text = "";  // of the file that it comes from, if any: PyTorch may read it differently
-};
-
-// A simulation in Python.
-struct Run {
-  Simulation done;
 };
 
 // Calls a function that takes time, while other threads of Python run.

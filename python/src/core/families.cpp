@@ -1,17 +1,16 @@
 #include "halfback/schedule/families.h"
 
+#include "halfback/base/text.h"
+#include "halfback/schedule/source.h"
 #include "python/src/core/arguments.h"
 #include "python/src/core/bindings.h"
 
-#include "halfback/base/text.h"
-#include "halfback/schedule/source.h"
-
 #include <fmt/format.h>
-
-#include <algorithm>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+
+#include <algorithm>
 #include <optional>
 #include <type_traits>
 #include <utility>

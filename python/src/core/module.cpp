@@ -1,7 +1,6 @@
+#include "halfback/schedule/kind.h"
 #include "python/src/core/bindings.h"
 #include "python/src/core/errors.h"
-
-#include "halfback/schedule/kind.h"
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>

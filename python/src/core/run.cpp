@@ -1,20 +1,19 @@
-#include "python/src/core/bindings.h"
-
 #include "halfback/timeline/chrome_trace.h"
 #include "halfback/timeline/report/report.h"
 #include "halfback/timeline/report/svg.h"
 #include "halfback/timeline/text_grid.h"
 #include "halfback/views/headline.h"
 #include "halfback/views/page.h"
+#include "python/src/core/bindings.h"
 
 #include <fmt/format.h>
-
-#include <cstdint>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
+
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -32,13 +31,13 @@ struct RankMemory {
   std::int64_t total() const { return constant.total() + at_peak.total(); }
 };
 
-std::optional<std::vector<RankMemory>> memory_of(const Run& run) {
-  if (!run.done.memory) {
+std::optional<std::vector<RankMemory>> memory_of(const Simulation& run) {
+  if (!run.memory) {
     return std::nullopt;
   }
   std::vector<RankMemory> memory;
-  for (std::size_t rank = 0; rank < run.done.constant.size(); ++rank) {
-    memory.push_back({run.done.constant[rank], run.done.prediction.at_peak[rank]});
+  for (std::size_t rank = 0; rank < run.constant.size(); ++rank) {
+    memory.push_back({run.constant[rank], run.prediction.at_peak[rank]});
   }
   return memory;
 }
@@ -48,8 +47,8 @@ using Column = nb::ndarray<nb::numpy, const Value, nb::ndim<1>>;
 
 // Returns a view of a member of all spans, as a column of a table. It keeps the run alive.
 template <typename Value, typename Member>
-Column<Value> column(nb::handle_t<Run> run, Member member) {
-  const std::vector<Span>& spans = nb::cast<const Run&>(run).done.result.timeline.spans;
+Column<Value> column(nb::handle_t<Simulation> run, Member member) {
+  const std::vector<Span>& spans = nb::cast<const Simulation&>(run).result.timeline.spans;
   static const Span kNoSpan;
   const auto* first =
       reinterpret_cast<const Value*>(&member(spans.empty() ? kNoSpan : spans.front()));
@@ -60,42 +59,39 @@ Column<Value> column(nb::handle_t<Run> run, Member member) {
 
 // Binds such a column as a property.
 template <typename Value, typename Member>
-void bind_column(nb::class_<Run>& type, const char* name, Member member, const char* text) {
+void bind_column(nb::class_<Simulation>& type, const char* name, Member member, const char* text) {
   type.def_prop_ro(
-      name, [member](nb::handle_t<Run> run) { return column<Value>(run, member); }, text);
+      name, [member](nb::handle_t<Simulation> run) { return column<Value>(run, member); }, text);
 }
 
-std::string title_of(const Run& run) { return headline(run.done.schedule); }
+std::string title_of(const Simulation& run) { return headline(run.schedule); }
 
-std::string svg_of(const Run& run) {
-  return without_gil([&] { return to_svg(run.done.result.timeline, title_of(run)); });
+std::string svg_of(const Simulation& run) {
+  return without_gil([&] { return to_svg(run.result.timeline, title_of(run)); });
 }
 
-std::string html_of(const Run& run) {
-  const Simulation& done = run.done;
-  return without_gil([&] {
-    return to_html(simulated_page(done.schedule, done.costs, done.options, done.memory));
-  });
+std::string html_of(const Simulation& run) {
+  return without_gil(
+      [&] { return to_html(simulated_page(run.schedule, run.costs, run.options, run.memory)); });
 }
 
-std::string trace_of(const Run& run) {
-  return without_gil([&] { return to_chrome_trace(run.done.result.timeline); });
+std::string trace_of(const Simulation& run) {
+  return without_gil([&] { return to_chrome_trace(run.result.timeline); });
 }
 
-std::vector<Span> critical_path_of(const Run& run) {
-  const Simulation& done = run.done;
+std::vector<Span> critical_path_of(const Simulation& run) {
   return without_gil([&] {
     std::vector<Span> spans;
     for (const std::size_t index :
-         critical_spans(done.result.timeline, done.schedule, done.costs, done.options)) {
-      spans.push_back(done.result.timeline.spans[index]);
+         critical_spans(run.result.timeline, run.schedule, run.costs, run.options)) {
+      spans.push_back(run.result.timeline.spans[index]);
     }
     return spans;
   });
 }
 
 // One row for each action.
-nb::object to_pandas(nb::handle_t<Run> run) {
+nb::object to_pandas(nb::handle_t<Simulation> run) {
   nb::dict columns;
   constexpr const char* kColumns[][2] = {{"rank", "ranks"},
                                          {"stage", "stages"},
@@ -107,7 +103,7 @@ nb::object to_pandas(nb::handle_t<Run> run) {
   }
   nb::list kinds;
   nb::list actions;
-  for (const Span& span : nb::cast<const Run&>(run).done.result.timeline.spans) {
+  for (const Span& span : nb::cast<const Simulation&>(run).result.timeline.spans) {
     kinds.append(std::string(letters(span.action.kind)));
     actions.append(to_string(span.action));
   }
@@ -176,13 +172,12 @@ void bind_parts(nb::module_& module) {
 
 void bind_run(nb::module_& module) {
   bind_parts(module);
-  nb::class_<Run> type(
+  nb::class_<Simulation> type(
       module, "Run",
       "A simulated step. Times are in the unit of the costs. Fractions are 1 - busy\n"
       "of all ranks / (ranks x period). In a notebook it is drawn.");
   const auto number = [&](const char* name, auto function, const char* text) {
-    type.def_prop_ro(
-        name, [function](const Run& run) { return function(run.done); }, text);
+    type.def_prop_ro(name, function, text);
   };
   using S = const Simulation&;
   number(
@@ -218,12 +213,12 @@ void bind_run(nb::module_& module) {
       "exposed_reducing", [](S s) { return s.statistics.exposed_reduction_seconds; },
       "By rank, the part of it in which the rank computes nothing.");
   type.def_prop_ro(
-          "schedule", [](const Run& run) { return BoundSchedule{run.done.schedule}; },
+          "schedule", [](const Simulation& run) { return BoundSchedule{run.schedule}; },
           nb::sig("def schedule(self) -> Schedule"),
           "As simulated: with the messages that were added, and with repeated steps.")
       .def_prop_ro("memory", &memory_of, "By rank, its bytes; None if those of stages are unknown.")
       .def(
-          "spans", [](const Run& run) { return run.done.result.timeline.spans; },
+          "spans", [](const Simulation& run) { return run.result.timeline.spans; },
           "Returns when each action ran; those of a rank are in the order of its list.")
       .def("critical_path", &critical_path_of,
            "Returns the actions that determine the makespan, in order of time.")
@@ -234,13 +229,12 @@ void bind_run(nb::module_& module) {
       .def("to_pandas", &to_pandas, "Returns a DataFrame with a row for each action.",
            nb::sig("def to_pandas(self) -> pandas.DataFrame"))
       .def("__str__",
-           [](const Run& run) {
-             return title_of(run) + '\n' + draw_timeline(run.done.result.timeline);
+           [](const Simulation& run) {
+             return title_of(run) + '\n' + draw_timeline(run.result.timeline);
            })
-      .def("__repr__", [](const Run& run) {
+      .def("__repr__", [](const Simulation& run) {
         return fmt::format("<halfback.Run {}; makespan {:.6g}, bubble fraction {:.3f}>",
-                           title_of(run), run.done.result.makespan,
-                           run.done.result.bubble_fraction);
+                           title_of(run), run.result.makespan, run.result.bubble_fraction);
       });
   bind_column<int>(
       type, "ranks", [](const Span& s) -> const int& { return s.rank; },

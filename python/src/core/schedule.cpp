@@ -1,8 +1,5 @@
 #include "halfback/schedule/schedule.h"
 
-#include "python/src/core/arguments.h"
-#include "python/src/core/bindings.h"
-
 #include "halfback/base/error.h"
 #include "halfback/base/file.h"
 #include "halfback/base/text.h"
@@ -14,10 +11,10 @@
 #include "halfback/timeline/text_grid.h"
 #include "halfback/views/findings.h"
 #include "halfback/views/headline.h"
+#include "python/src/core/arguments.h"
+#include "python/src/core/bindings.h"
 
 #include <fmt/format.h>
-
-#include <filesystem>
 #include <nanobind/operators.h>
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
@@ -25,6 +22,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
+
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -83,15 +82,17 @@ std::string csv_of(const BoundSchedule& bound, const std::string& dialect) {
   return to_csv(bound.schedule, dialect_of(dialect));
 }
 
-// What the dialect cannot express is a finding too.
+// Of its own file, or of the one that it would be saved to. What has no such file is refused for
+// what it is.
 std::vector<TorchFinding> find_torch_faults(const BoundSchedule& bound) {
   if (!bound.text.empty()) {
     return check_for_torch(bound.schedule, bound.text);
   }
-  std::vector<TorchFinding> findings = check_for_torch(bound.schedule, "");
-  return findings.empty()
-             ? check_for_torch(bound.schedule, to_csv(bound.schedule, CsvDialect::Torch))
-             : findings;
+  try {
+    return check_for_torch(bound.schedule, to_csv(bound.schedule, CsvDialect::Torch));
+  } catch (const ConfigError&) {
+    return check_for_torch(remove_communication(bound.schedule), "");
+  }
 }
 
 std::vector<std::vector<std::string>> lists_of(const BoundSchedule& bound) {
@@ -118,14 +119,14 @@ std::optional<int> smallest_channel(const BoundSchedule& bound) {
   return without_gil([&] { return find_channels(lowered(bound)).smallest_capacity; });
 }
 
-Run simulate_bound(const BoundSchedule& bound,
-                   nb::handle cost,
-                   std::optional<double> latency,
-                   std::optional<double> bandwidth,
-                   const std::string& channel,
-                   double reduce_cost,
-                   nb::handle memory,
-                   std::optional<int> repeat) {
+Simulation simulate_bound(const BoundSchedule& bound,
+                          nb::handle cost,
+                          std::optional<double> latency,
+                          std::optional<double> bandwidth,
+                          const std::string& channel,
+                          double reduce_cost,
+                          nb::handle memory,
+                          std::optional<int> repeat) {
   SimulationRequest request = read_costs(cost);
   if (request.costs_are_share) {
     request.costs.costs.stages.front().reduce = reduce_cost;
@@ -141,11 +142,11 @@ Run simulate_bound(const BoundSchedule& bound,
   if (!memory.is_none()) {
     request.memory = read_memory(memory);
   }
-  return without_gil([&] { return Run{simulate_all(bound.schedule, request)}; });
+  return without_gil([&] { return simulate_all(bound.schedule, request); });
 }
 
-Run simulate_plainly(const BoundSchedule& bound) {
-  return without_gil([&] { return Run{simulate_all(bound.schedule, {})}; });
+Simulation simulate_plainly(const BoundSchedule& bound) {
+  return without_gil([&] { return simulate_all(bound.schedule, {}); });
 }
 
 // Binds a pass without arguments.
@@ -332,7 +333,7 @@ void bind_schedule(nb::module_& module) {
       .def("__str__",
            [](const BoundSchedule& bound) {
              return headline(bound.schedule) + '\n' +
-                    draw_timeline(simulate_plainly(bound).done.result.timeline);
+                    draw_timeline(simulate_plainly(bound).result.timeline);
            })
       .def("__getstate__",
            [](const BoundSchedule& bound) { return std::pair(to_csv(bound.schedule), bound.text); })

@@ -7,28 +7,20 @@ import sys
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from attention import WIDTH, Attention
 from torch import nn
 from torch.distributed.pipelining import PipelineStage
 
 import halfback as hb
 from halfback.torch import SplitStage, runtime
 
-WIDTH, BATCH = 16, 16
+BATCH = 16
 NATURAL = ("naive", "1f1b-1", "1f1b-2", "1f1b-2-flush", "1f1b-2-capped")  # their names say how many micro-batches
 
 
-class Block(nn.Module):
-    """Ends in a view, as nn.Linear with a bias on three dimensions does; has norms, attention and a residual connection."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.out = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x):
-        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        return self.out(x + F.scaled_dot_product_attention(q, k, v, is_causal=True))
+def make_block():
+    """Ends in a view, as nn.Linear with a bias on three dimensions does; has a norm, attention and a residual connection."""
+    return nn.Sequential(Attention(), nn.Linear(WIDTH, WIDTH))
 
 
 class Streams(nn.Module):
@@ -101,7 +93,7 @@ def main():
     for run in arguments.runs:
         name, stage, block = run.split(":") if ":" in run else (run, "ours", "block")
         plan = hb.build(name, ranks=world, micro_batches=None if name in NATURAL else 8)
-        check(run, {"ours": SplitStage, "torch": PipelineStage}[stage], {"block": Block, "streams": Streams}[block], plan, rank)
+        check(run, {"ours": SplitStage, "torch": PipelineStage}[stage], {"block": make_block, "streams": Streams}[block], plan, rank)
     dist.barrier()
     dist.destroy_process_group()
 

@@ -11,6 +11,7 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from attention import WIDTH, Attention
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPT2Config, LlamaConfig, T5Config, T5ForConditionalGeneration
@@ -18,7 +19,6 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPT2Config
 import halfback as hb
 from halfback.torch import Split
 
-WIDTH = 16
 MICRO_BATCHES = 3
 
 
@@ -32,18 +32,6 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return x + self.function(x, *self.parts)
-
-
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.out = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x):
-        q, k, v = (one.unflatten(-1, (4, 4)).transpose(1, 2) for one in self.qkv(self.norm(x)).chunk(3, -1))
-        return x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
 
 
 class LoRA(nn.Module):

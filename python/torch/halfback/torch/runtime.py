@@ -46,11 +46,11 @@ def runtime(
         raise hb.ConfigError(f"runtime: rank {first.group_rank} has the stages {found}; in the plan it has {expected}; make those")
     lowered = plan.with_messages(channel)
     lowered.verify(channel)
-    text = lowered.to_csv(dialect="torch")
-    faults = hb.parse(text, plan.name).check_for_torch()
+    faults = lowered.check_for_torch()
     if faults:
         raise hb.ConfigError("runtime: PyTorch does not run the plan as it should: " + "; ".join(one.text for one in faults))
     made = _PipelineScheduleRuntime(list(stages), plan.num_micro_batches, loss_fn=loss, **options)
+    text = lowered.to_csv(dialect="torch")
     actions = {rank: [_Action.from_str(cell) for cell in row.split(",")] for rank, row in enumerate(text.splitlines())}
     made._prepare_schedule_with_comms(actions, format="compute_comms")
     return made

@@ -77,12 +77,11 @@ class SplitStage(PipelineStage):
         graph = self._graphs.pop(bwd_chunk_id)
         if self.is_last:
             assert loss is not None
-            graph.end([loss], _split.Halves.Together if full_backward else self._halves)
-            found = iter(graph.backward_input([torch.ones_like(loss)]))
+            ends, gradients = [loss], [torch.ones_like(loss)]
         else:
-            gradients = self._retrieve_recv_grads(bwd_chunk_id)
-            graph.end(list(outputs), _split.Halves.Together if full_backward else self._halves)
-            found = iter(graph.backward_input(list(gradients)))
+            ends, gradients = list(outputs), list(self._retrieve_recv_grads(bwd_chunk_id))
+        graph.end(ends, _split.Halves.Together if full_backward else self._halves)
+        found = iter(graph.backward_input(gradients))
         if full_backward:
             graph.backward_weight()
         else:
