@@ -2,6 +2,7 @@
 
 #include "halfback/base/error.h"
 #include "halfback/engine/memory.h"
+#include "halfback/transport/gloo_group.h"
 #include "halfback/transport/refusal.h"
 
 #include <ATen/ops/empty.h>
@@ -40,6 +41,7 @@ ProcessRun::~ProcessRun() { processes_.on_position({}); }
 ProcessRun::Connection ProcessRun::connect() {
   std::unique_ptr<C10dNetwork> network =
       make_c10d_network({.processes = processes_,
+                         .group = make_gloo_group(processes_),
                          .num_ranks = options_.num_ranks,
                          .capacity = options_.channel_capacity,
                          .timeout = seconds(options_.timeout_seconds + kHeadStartSeconds),

@@ -117,7 +117,7 @@ ProcessNetwork::ProcessNetwork(const C10dOptions& options)
       threads_(make_in_process_network({.num_ranks = options.num_ranks,
                                         .capacity = options.capacity,
                                         .timeout = options.timeout})),
-      peers_(options.processes, options.timeout) {}
+      peers_(options.processes, options.group, options.timeout) {}
 
 ProcessNetwork::~ProcessNetwork() { stop(); }
 
@@ -235,9 +235,9 @@ ClockOffset ProcessNetwork::clock_offset() { return peers_.clock_offset(); }
 std::unique_ptr<C10dNetwork> make_c10d_network(const C10dOptions& options) {
   const int count = options.processes.count();
   HALFBACK_CHECK(count >= 2 && options.num_ranks >= count && options.num_ranks % count == 0 &&
-                     options.capacity >= 1,
-                 fmt::format("{} processes, {} ranks, capacity {}", count, options.num_ranks,
-                             options.capacity));
+                     options.capacity >= 1 && options.group != nullptr,
+                 fmt::format("{} processes, {} ranks, capacity {}, group {}", count,
+                             options.num_ranks, options.capacity, options.group != nullptr));
   return std::make_unique<ProcessNetwork>(options);
 }
 

@@ -1,5 +1,5 @@
 // Connects ranks that are spread over processes in blocks: rank r of R is in process r * P / R.
-// Messages inside a process go through in_process.h, all others through c10d's Gloo
+// Messages inside a process go through in_process.h, all others through a group of c10d's
 // (gloo_channel.h).
 //
 // Gloo listens for the other processes at one address, and continues to. A stranger who connects
@@ -10,6 +10,7 @@
 #include "halfback/transport/gloo_channel.h"
 #include "halfback/transport/gloo_peers.h"
 #include "halfback/transport/processes.h"
+#include "halfback/transport/transfer_group.h"
 
 #include <chrono>
 #include <memory>
@@ -17,9 +18,10 @@
 namespace halfback {
 
 struct C10dOptions {
-  Processes& processes;  // at least two; must outlive the network
-  int num_ranks = 1;     // a multiple of the number of processes
-  int capacity = 16;     // messages that a channel holds before a send waits; at least 1
+  Processes& processes;                  // at least two; must outlive the network
+  std::shared_ptr<TransferGroup> group;  // of these: gloo_group.h's, or process_group.h's
+  int num_ranks = 1;                     // a multiple of the number of processes
+  int capacity = 16;  // messages that a channel holds before a send waits; at least 1
   std::chrono::duration<double> timeout{60};
 
   // Allocates the tensors that arrive from other processes; at::empty if it is not set. Called on
@@ -37,7 +39,7 @@ class C10dNetwork : public Network {
   virtual ClockOffset clock_offset() = 0;
 };
 
-// Connects with all other processes. Throws TransportError.
+// All processes must call it. Throws TransportError.
 std::unique_ptr<C10dNetwork> make_c10d_network(const C10dOptions& options);
 
 }  // namespace halfback

@@ -20,21 +20,22 @@ using Clock = Waits::Clock;
 constexpr int kWatchTag = 0;
 constexpr int kClockTag = 1;
 
-GlooOptions options_of(const Processes& processes) {
-  return {.process = processes.index(),
-          .num_processes = processes.count(),
-          .store_host = processes.world().store_host,
-          .store_port = processes.world().store_port,
-          .key_prefix = processes.place().key_prefix + "gloo",
-          .listens_at = processes.place().listens_at,
-          .interface = processes.place().interface,
-          .timeout = processes.timeout()};
+void check(const TransferGroup& group, const Processes& processes) {
+  if (group.count() != processes.count() || group.index() != processes.index()) {
+    throw TransportError(fmt::format(
+        "transport: this is process {} of {} in the process group, and process {} of {} in the "
+        "run; give a group of all processes of the run, in their order",
+        group.index(), group.count(), processes.index(), processes.count()));
+  }
 }
 
 }  // namespace
 
-GlooPeers::GlooPeers(Processes& processes, std::chrono::duration<double> timeout)
-    : processes_(processes), timeout_(timeout), group_(options_of(processes)) {
+GlooPeers::GlooPeers(Processes& processes,
+                     std::shared_ptr<TransferGroup> group,
+                     std::chrono::duration<double> timeout)
+    : processes_(processes), timeout_(timeout), group_(std::move(group)) {
+  check(*group_, processes_);
   const int next = (processes_.index() + 1) % processes_.count();
   watched_ = receive(tensor_over(std::span(nothing_)), next, kWatchTag);
   watcher_ = std::thread([this] { watch_next(); });
@@ -65,11 +66,11 @@ auto GlooPeers::naming(int process, Call&& call) {
 }
 
 std::unique_ptr<Transfer> GlooPeers::send(const at::Tensor& tensor, int to, int tag) {
-  return naming(to, [&] { return group_.send(tensor, to, tag); });
+  return naming(to, [&] { return group_->send(tensor, to, tag); });
 }
 
 std::unique_ptr<Transfer> GlooPeers::receive(const at::Tensor& tensor, int from, int tag) {
-  return naming(from, [&] { return group_.receive(tensor, from, tag); });
+  return naming(from, [&] { return group_->receive(tensor, from, tag); });
 }
 
 bool GlooPeers::wait(Transfer& transfer, int process, Clock::time_point deadline) {

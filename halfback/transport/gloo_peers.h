@@ -1,9 +1,9 @@
-// The other processes of a run, reached through Gloo: transfers with deadlines and with names in
-// errors, the offset of clocks, and a watch for the end of a process.
+// The other processes of a run, reached through a Gloo group: transfers with deadlines and with
+// names in errors, the offset of clocks, and a watch for the end of a process.
 #pragma once
 
-#include "halfback/transport/gloo_group.h"
 #include "halfback/transport/processes.h"
+#include "halfback/transport/transfer_group.h"
 #include "halfback/transport/waits.h"
 
 #include <chrono>
@@ -24,8 +24,10 @@ struct ClockOffset {
 
 class GlooPeers {
  public:
-  // Connects with all other processes. Throws TransportError.
-  GlooPeers(Processes& processes, std::chrono::duration<double> timeout);
+  // Throws TransportError if the group's processes are not those of the run, in their order.
+  GlooPeers(Processes& processes,
+            std::shared_ptr<TransferGroup> group,
+            std::chrono::duration<double> timeout);
   ~GlooPeers();
 
   // Tags up to this one are taken.
@@ -60,7 +62,7 @@ class GlooPeers {
 
   Processes& processes_;
   const std::chrono::duration<double> timeout_;
-  GlooGroup group_;
+  const std::shared_ptr<TransferGroup> group_;
   Waits waits_;
   std::vector<std::int64_t> nothing_;
   std::unique_ptr<Transfer> watched_;  // a tensor that the next process never sends

@@ -6,7 +6,7 @@
 // ends the waits that are due.
 #pragma once
 
-#include "halfback/transport/gloo_group.h"
+#include "halfback/transport/transfer_group.h"
 
 #include <chrono>
 #include <condition_variable>

@@ -1,9 +1,12 @@
-// What the processes of c10d_test.cpp and processes_test.cpp run: peer SCENARIO [RANKS].
+// What the processes of this folder's tests run: peer SCENARIO [RANKS]. They make their group, or
+// are given one (PEER_GIVEN).
 // Ends with 0 when all was as it should be.
 #include "halfback/base/error.h"
 #include "halfback/group/group.h"
 #include "halfback/transport/c10d.h"
+#include "halfback/transport/gloo_group.h"
 #include "halfback/transport/processes.h"
+#include "tests/transport/given_group.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -54,6 +57,17 @@ ProcessesOptions options_for(int num_ranks) {
           .note_after = Seconds(seconds_of("PEER_NOTE", 30.0))};
 }
 
+std::shared_ptr<TransferGroup> group_for(const Processes& processes) {
+  using testing::Given;
+  static const std::map<std::string, Given> kGiven = {
+      {"right", Given::Right},          {"reversed", Given::Reversed},
+      {"too small", Given::TooSmall},   {"other backend", Given::OtherBackend},
+      {"no backend", Given::NoBackend}, {"twice", Given::Twice}};
+  const char* const given = std::getenv("PEER_GIVEN");
+  return given == nullptr ? make_gloo_group(processes)
+                          : testing::given_group(processes, kGiven.at(given));
+}
+
 // A run of this process: it meets the others, connects, and leaves with them at the end.
 struct Peer {
   explicit Peer(int num_ranks, int capacity = 4)
@@ -61,6 +75,7 @@ struct Peer {
     // Another process may fail, and close its connections, while this one still connects.
     telling_failures([&] {
       transport = make_c10d_network({.processes = processes,
+                                     .group = group_for(processes),
                                      .num_ranks = num_ranks,
                                      .capacity = capacity,
                                      .timeout = Seconds(seconds_of("PEER_WAIT", 30.0))});
@@ -353,8 +368,8 @@ void refusals(int num_ranks) {
     return std::string("nothing");
   };
   if (peer.rank() == 1) {
-    require(text_of() ==
-                fmt::format("waited 0.5 s for 0SEND_F3 from rank 0 in {}", peer.processes.name(0)),
+    require(text_of() == fmt::format("waited {:g} s for 0SEND_F3 from rank 0 in {}",
+                                     seconds_of("PEER_WAIT", 0.0), peer.processes.name(0)),
             "a deadline");
   }
   peer.processes.gather("waited", "");

@@ -22,7 +22,7 @@ OWN_WORDS = re.compile("expected|cannot|must|is missing|known|at least|waited|no
 # Files that throw errors of others again, whole or with the place in front.
 PASSED_ON = set("""cli/joined_run.cpp cli/study_runs.cpp halfback/launch/launcher.cpp halfback/engine/pipeline_rank.cpp
 halfback/checkpoint/config_reader.h halfback/checkpoint/kept_checkpoints.cpp halfback/checkpoint/peers.cpp
-halfback/train/process_run.cpp halfback/transport/gloo_channel.cpp halfback/transport/gloo_group.cpp
+halfback/train/process_run.cpp halfback/transport/gloo_channel.cpp halfback/transport/process_group.cpp
 halfback/transport/processes.cpp halfback/transport/refusal.cpp""".split())
 TOKEN = re.compile(r"""
     (?P<skip>\s+|//[^\n]*|/\*.*?\*/|\#[^\n]*(?:\\\n[^\n]*)*) |
