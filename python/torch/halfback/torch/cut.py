@@ -94,7 +94,7 @@ def cut_chain(root: nn.Module, stages: int | Sequence[str], spread: bool) -> lis
     parts: list[Part] = []
     for index, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
         own = units[start:stop]
-        parts.append(ChainPart(chain_copy(root, "", own, {}), index, len(bounds) - 1, own, spread))
+        parts.append(ChainPart(chain_copy(root, "", own, {}), len(bounds) - 1, own, Run(index), spread))
     return parts
 
 
@@ -196,7 +196,7 @@ def cut_loop(root: nn.Module, stages: int | Sequence[str], blocks: str, both: Se
             block = copy.get_submodule(units[number])
             block.register_forward_pre_hook(Enter(run, number, units[number]), with_kwargs=True, prepend=True)
             block.register_forward_hook(Leave(run, number), with_kwargs=True)
-        parts.append(LoopPart(copy, index, len(bounds) - 1, units[start:stop], run, inputs))
+        parts.append(LoopPart(copy, len(bounds) - 1, units[start:stop], run, inputs))
     return parts
 
 

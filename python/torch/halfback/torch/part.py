@@ -28,9 +28,9 @@ class Part(nn.Module):
             copy belongs to the gradient of the original, and its values have to follow those of the original.
     """
 
-    def __init__(self, model: nn.Module, index: int, num_stages: int, units: list[str], run: Run):
+    def __init__(self, model: nn.Module, num_stages: int, units: list[str], run: Run):
         super().__init__()
-        self.model, self.index, self.num_stages, self.units = model, index, num_stages, units
+        self.model, self.index, self.num_stages, self.units = model, run.stage, num_stages, units
         self.copies: dict[str, str] = {}
         self._run = run
 
@@ -58,8 +58,8 @@ class Part(nn.Module):
 class ChainPart(Part):
     """Runs entries of an ``nn.Sequential`` one after another. ``spread``: a tuple becomes several arguments."""
 
-    def __init__(self, model: nn.Module, index: int, num_stages: int, units: list[str], spread: bool):
-        super().__init__(model, index, num_stages, units, Run(index))
+    def __init__(self, model: nn.Module, num_stages: int, units: list[str], run: Run, spread: bool):
+        super().__init__(model, num_stages, units, run)
         self.spread = spread
 
     def forward(self, *tensors: Any) -> Any:
@@ -74,8 +74,8 @@ class ChainPart(Part):
 class LoopPart(Part):
     """Runs the model's own forward, from one block to another."""
 
-    def __init__(self, model: nn.Module, index: int, num_stages: int, units: list[str], run: Run, inputs: list[str]):
-        super().__init__(model, index, num_stages, units, run)
+    def __init__(self, model: nn.Module, num_stages: int, units: list[str], run: Run, inputs: list[str]):
+        super().__init__(model, num_stages, units, run)
         self._inputs = inputs  # the parameters of forward
 
     def forward(self, *tensors: Any, **inputs: Any) -> Any:
