@@ -79,7 +79,9 @@ Pipeline::Pipeline(const BuildStages& build,
       updates_in_lists_(has_updates(schedule_)) {
   check(options);
   check_updates(schedule_, options.update);
-  initialize_runtime();
+  if (options.owns_process) {
+    initialize_runtime();
+  }
   choose_gradient_groups();
   std::vector<StageLayers> first = build();
   HALFBACK_CHECK(
@@ -178,7 +180,10 @@ void Pipeline::make_ranks(std::vector<StageLayers> first, const BuildStages& bui
     first_ranks.push_back(rank);
   }
   first_ranks_ = ranks_.at(local.front())->world.split(first_ranks);
-  threads_ = std::make_unique<RankThreads>(local, options_.threads_per_rank);
+  const bool is_caller = !options_.owns_process && local.size() == 1;
+  threads_ = std::make_unique<RankThreads>(
+      local, options_.threads_per_rank,
+      is_caller ? RankThreads::Where::Caller : RankThreads::Where::Threads);
   const int num_replicas = schedule_.placement.num_replicas();
   for (int replica = 0; replica < num_replicas; ++replica) {
     const auto& rank_of_stage = schedule_.placement.replicas[static_cast<std::size_t>(replica)];

@@ -48,6 +48,12 @@ struct PipelineOptions {
   // step.
   double timeout_seconds = 60.0;
 
+  // False for a library in somebody else's process: it changes nothing of the process, so bytes are
+  // not counted and initialize_runtime() is left to the caller, and one rank runs on the thread
+  // that waits for its steps, as code of the caller that it calls may expect. More ranks have
+  // threads.
+  bool owns_process = true;
+
   // What to add to now_seconds() here to get that of the first process. Only spans and reports use
   // it.
   double clock_offset_seconds = 0.0;

@@ -95,13 +95,13 @@ void Pipeline::Rank::run(Step& step) {
     throw;
   } catch (const TransportError& error) {
     const std::string others = pipeline.positions();
-    throw TransportError(fmt::format("{}; {}", stop_with(error.what()), others));
+    std::throw_with_nested(TransportError(fmt::format("{}; {}", stop_with(error.what()), others)));
   } catch (const ScheduleError& error) {
-    throw ScheduleError(stop_with(error.what()));
+    std::throw_with_nested(ScheduleError(stop_with(error.what())));
   } catch (const c10::Error& error) {
-    throw Error(stop_with(error.what_without_backtrace()));
+    std::throw_with_nested(Error(stop_with(error.what_without_backtrace())));
   } catch (const std::exception& error) {
-    throw Error(stop_with(error.what()));
+    std::throw_with_nested(Error(stop_with(error.what())));
   }
 }
 

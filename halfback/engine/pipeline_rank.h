@@ -46,8 +46,8 @@ struct Pipeline::Rank {
         executor(rank_number, runner, *pipeline.network_, device) {}
 
   // Runs the list of a step or an evaluation and the update after it, and reports. An error stops
-  // all ranks and is thrown with the place in the list in front, or as StoppedError if another
-  // rank has stopped this one.
+  // all ranks and is thrown with the place in the list in front and the error itself nested in it,
+  // or as StoppedError if another rank has stopped this one.
   void run(Step& step);
 
   // Returns "rank 0 is at position 3, 1F0". Call it with running_mutex_ locked.

@@ -68,13 +68,12 @@ int Pipeline::most_begun() const {
 StepContext Pipeline::context_of(std::span<const MicroBatch> micro_batches) const {
   HALFBACK_CHECK(static_cast<int>(micro_batches.size()) == num_micro_batches(),
                  fmt::format("{} micro-batches", micro_batches.size()));
-  return {
-      .schedule = &schedule_,
-      .loss_scale = update_.loss_scale().value() / static_cast<double>(num_targets(micro_batches)),
-      .group_ends = group_ends_,
-      .updates_in_lists = updates_in_lists_,
-      .update = {.number = 0},
-      .origin_seconds = now_seconds()};
+  return {.schedule = &schedule_,
+          .loss_scale = update_.loss_scale().value() / loss_divisor(micro_batches),
+          .group_ends = group_ends_,
+          .updates_in_lists = updates_in_lists_,
+          .update = {.number = 0},
+          .origin_seconds = now_seconds()};
 }
 
 void Pipeline::begin(std::unique_ptr<Step> step) {
@@ -165,7 +164,7 @@ StepResult Pipeline::finish_step() {
   auto [step, reports, totals] = finish();
   StepResult result;
   result.loss_scale = update_.loss_scale().value();
-  result.losses = over(totals.losses, static_cast<double>(num_targets(step->micro_batches)));
+  result.losses = over(totals.losses, loss_divisor(step->micro_batches));
   result.loss = result.losses.back();
   result.gradient_norm = std::sqrt(totals.squared_norm);
   if (step->context.updates && update_.loss_scale().is_dynamic()) {
@@ -204,7 +203,7 @@ Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
       .micro_batches = {micro_batches.begin(), micro_batches.end()},
       .context = {.schedule = &forward_, .is_training = false, .origin_seconds = now_seconds()}}));
   const StepTotals::Sums totals = finish().totals;
-  const auto count = static_cast<double>(num_targets(micro_batches));
+  const double count = loss_divisor(micro_batches);
   Evaluation found{.losses = over(totals.losses, count),
                    .accuracies = over(totals.num_correct, count)};
   found.loss = found.losses.back();

@@ -43,7 +43,7 @@ void PlainRun::initialize(std::uint64_t seed) {
 PlainRun::Result PlainRun::accumulate_gradients(std::span<const MicroBatch> micro_batches,
                                                 std::int64_t number) {
   const c10::InferenceMode no_graph;
-  const auto targets = static_cast<double>(num_targets(micro_batches));
+  const double targets = loss_divisor(micro_batches);
   stage_.begin_step(number);
   const double scale = loss_scale_.value() / targets;
   double loss = 0.0;

@@ -53,6 +53,11 @@ Tensors RankStages::forward(const Action& action, Tensors inputs) {
   if (action.stage == 0) {
     inputs = batch.inputs;
   }
+  const auto number = static_cast<std::size_t>(action.stage);
+  if (number < batch.stage_inputs.size()) {
+    const Tensors& own = batch.stage_inputs[number];
+    inputs.insert(inputs.end(), own.begin(), own.end());
+  }
   Stage::Outputs outputs = context_->is_training
                                ? stage.forward(action.micro_batch, std::move(inputs), batch.targets)
                                : stage.infer(std::move(inputs), batch.targets);

@@ -35,6 +35,7 @@ struct RankThreads::State {
   std::optional<std::uint64_t> failed;  // the first work in which a rank has failed
   std::exception_ptr error;             // the first; none if all ranks were stopped from outside
   bool is_ending = false;
+  Where where = Where::Threads;
   std::vector<std::thread> threads;
 
   void serve(int rank) {
@@ -48,18 +49,34 @@ struct RankThreads::State {
       if (own.empty()) {
         return;
       }
-      Begun& next = *own.front();
-      if (failed && *failed < next.number) {
-        next.is_whole = false;
-      } else {
-        lock.unlock();
-        const std::exception_ptr thrown = thrown_by(next.work, rank);
-        lock.lock();
-        note(thrown, next);
-      }
-      --next.num_running;
-      own.pop_front();
+      do_next(rank, lock);
       changed.notify_all();
+    }
+  }
+
+  // Does the oldest work of a rank, or leaves it out if an earlier one has failed.
+  void do_next(int rank, std::unique_lock<std::mutex>& lock) {
+    auto& own = works.at(rank);
+    Begun& next = *own.front();
+    if (failed && *failed < next.number) {
+      next.is_whole = false;
+    } else {
+      lock.unlock();
+      const std::exception_ptr thrown = thrown_by(next.work, rank);
+      lock.lock();
+      note(thrown, next);
+    }
+    --next.num_running;
+    own.pop_front();
+  }
+
+  // Does what was begun up to this work, or all of it after a failure.
+  void work_until(const Begun& begun, std::unique_lock<std::mutex>& lock) {
+    const auto& [rank, own] = *works.begin();
+    const MemoryOwner owner(rank);
+    const c10::InferenceMode no_graph;
+    while (!own.empty() && (begun.num_running > 0 || failed)) {
+      do_next(rank, lock);
     }
   }
 
@@ -94,11 +111,16 @@ struct RankThreads::State {
   }
 };
 
-RankThreads::RankThreads(const std::vector<int>& ranks, int threads_per_rank)
+RankThreads::RankThreads(const std::vector<int>& ranks, int threads_per_rank, Where where)
     : state_(std::make_unique<State>()) {
+  HALFBACK_CHECK(where == Where::Threads || ranks.size() == 1, "one rank on the caller's thread");
   state_->threads_per_rank = threads_per_rank;
+  state_->where = where;
   for (const int rank : ranks) {
     state_->works[rank];
+  }
+  if (where == Where::Caller) {
+    return;
   }
   for (const int rank : ranks) {
     state_->threads.emplace_back([state = state_.get(), rank] { state->serve(rank); });
@@ -129,6 +151,9 @@ std::shared_ptr<RankThreads::Begun> RankThreads::begin(Work work) {
 
 void RankThreads::wait(const Begun& begun) {
   std::unique_lock lock(state_->mutex);
+  if (state_->where == Where::Caller) {
+    state_->work_until(begun, lock);
+  }
   state_->changed.wait(lock, [&] { return begun.num_running == 0; });
   if (begun.is_whole) {
     return;

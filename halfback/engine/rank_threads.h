@@ -1,6 +1,6 @@
 // One thread for each rank of this process. They live as long as the pipeline, so that thread pools
 // and caches stay warm. A rank does its works one after the other and waits for no other rank
-// between them.
+// between them. A single rank may also work on the thread that waits for it.
 #pragma once
 
 #include <functional>
@@ -11,11 +11,13 @@ namespace halfback {
 
 class RankThreads {
  public:
+  // Caller: the only rank works inside wait(), and how many threads operators use stays as it is.
+  enum class Where { Threads, Caller };
   // `threads_per_rank` is how many ATen may use inside an operator; the same on every rank.
-  RankThreads(const std::vector<int>& ranks, int threads_per_rank);
+  RankThreads(const std::vector<int>& ranks, int threads_per_rank, Where where = Where::Threads);
   RankThreads(const RankThreads&) = delete;
   RankThreads& operator=(const RankThreads&) = delete;
-  // Waits for everything that was begun.
+  // Waits for everything that was begun; on the caller's thread, nothing more of it runs.
   ~RankThreads();
 
   using Work = std::function<void(int rank)>;

@@ -100,7 +100,7 @@ MicroBatch ReplayRun::read(const ReplayTick& tick) const {
 double ReplayRun::run(const ReplayTick& tick, double learning_rate) {
   const c10::InferenceMode no_graph;
   MicroBatch batch = read(tick);
-  const auto targets = static_cast<double>(num_targets({&batch, 1}));
+  const double targets = loss_divisor({&batch, 1});
   const auto stage = static_cast<std::size_t>(tick.stage);
   Stage& trained = *stages_[stage];
   trained.begin_step(tick.update);

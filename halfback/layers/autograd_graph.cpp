@@ -3,6 +3,7 @@
 #include "halfback/base/error.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/engine.h>
@@ -81,6 +82,11 @@ struct GraphLeaves::State {
     throw ConfigError(fmt::format("module {}: {}; {}", module, found, remedy));
   }
 };
+
+at::Tensor savable(const at::Tensor& tensor) {
+  return at::empty({0}, tensor.options())
+      .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+}
 
 GraphLeaves::GraphLeaves(std::string module,
                          std::vector<std::string> names,

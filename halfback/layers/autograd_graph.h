@@ -19,6 +19,10 @@
 
 namespace halfback {
 
+// Returns the same memory as a tensor that autograd can save. Tensors made in inference mode cannot
+// be saved. Call it outside that mode.
+at::Tensor savable(const at::Tensor& tensor);
+
 // The tensors at which a module's graphs end. All graphs of a module share them.
 class GraphLeaves {
  public:

@@ -7,7 +7,6 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
@@ -23,13 +22,6 @@ namespace halfback {
 namespace {
 
 using Input = AutogradLayer::Options::Input;
-
-// Returns the same memory as a tensor that autograd can save. Tensors made in inference mode cannot
-// be saved.
-at::Tensor shared(const at::Tensor& tensor) {
-  return at::empty({0}, tensor.options())
-      .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
-}
 
 // Returns the tensor in memory that nothing else uses and that it fills: what leaves a layer must
 // not share memory.
@@ -71,6 +63,10 @@ class AutogradLayer::Core {
   };
   const Probe& probe(const Shape& shape, std::int64_t element_bytes);
 
+  void use_memory_of_engine();
+  void show_statistics();
+  void take_statistics();
+
  private:
   // One of the module's tensors, and its parameter in the engine.
   struct Tied {
@@ -87,7 +83,6 @@ class AutogradLayer::Core {
   void add_parameter(const ForeignTensor& foreign);
   void add_statistic(const RunningStatistic& foreign);
   void renew_leaves();
-  void use_memory_of_engine();
   void convert(at::ScalarType dtype);
   Tensors run(const Tensors& inputs, const Call& call);
   Tensors checked_run(const Tensors& inputs, const Call& call);
@@ -118,7 +113,7 @@ AutogradLayer::Core::Core(ForeignModule module, Options options)
 }
 
 void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
-  const auto& [name, tensor] = foreign;
+  const auto& [name, tensor, copy_of] = foreign;
   if (!tensor.requires_grad() || !tensor.is_leaf()) {
     refuse(fmt::format("parameter {} {}", name,
                        tensor.is_leaf() ? "requires no gradient" : "is computed from others"),
@@ -128,13 +123,14 @@ void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
                   [&](const Tied& other) { return other.tensor.is_same(tensor); })) {
     refuse(fmt::format("parameter {} is there twice", name), "name each tensor once");
   }
-  trained_.push_back(
-      {.tensor = tensor,
-       .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(name),
-                                                          .shape = tensor.sizes().vec(),
-                                                          .init = {.draw = Draw::Given},
-                                                          .decays = tensor.dim() > 1,
-                                                          .given = tensor.variable_data()})});
+  trained_.push_back({.tensor = tensor,
+                      .parameter = std::make_unique<Parameter>(
+                          Parameter{.name = copy_of.empty() ? full_name(name) : copy_of,
+                                    .shape = tensor.sizes().vec(),
+                                    .init = {.draw = Draw::Given},
+                                    .decays = tensor.dim() > 1,
+                                    .is_copy = !copy_of.empty(),
+                                    .given = tensor.variable_data()})});
 }
 
 void AutogradLayer::Core::add_statistic(const RunningStatistic& foreign) {
@@ -191,7 +187,7 @@ void AutogradLayer::Core::use_memory_of_engine() {
              "wrap each tensor in one layer, and let the layer alone set its data");
     }
     const c10::InferenceMode normal(false);
-    one.tensor.set_data(shared(value));
+    one.tensor.set_data(savable(value));
     one.memory = value.const_data_ptr();
     is_changed = true;
   }
@@ -211,6 +207,19 @@ void AutogradLayer::Core::convert(at::ScalarType dtype) {
     }
   }
   renew_leaves();
+}
+
+void AutogradLayer::Core::show_statistics() {
+  for (Tied& one : statistics_) {
+    one.tensor.variable_data().copy_(one.parameter->value);
+  }
+}
+
+void AutogradLayer::Core::take_statistics() {
+  const c10::InferenceMode no_graph;
+  for (Tied& one : statistics_) {
+    one.parameter->value.copy_(one.tensor.variable_data());
+  }
 }
 
 // Writes statistics without their version counters, because graphs in flight have saved but never
@@ -240,9 +249,9 @@ Tensors AutogradLayer::Core::checked_run(const Tensors& inputs, const Call& call
   for (const ForeignTensor& buffer : module_.buffers) {
     before.push_back(buffer.tensor.clone());
   }
-  const at::Tensor generator = state_of_global_generator();
+  const at::Tensor generator = module_.keys_draws ? at::Tensor() : state_of_global_generator();
   Tensors outputs = run(inputs, call);
-  if (!state_of_global_generator().equal(generator)) {
+  if (generator.defined() && !state_of_global_generator().equal(generator)) {
     refuse(
         "it draws from libtorch's global generator in training, as dropout does, which gives each "
         "schedule different numbers",
@@ -299,7 +308,7 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Ca
   Tensors entering;
   std::vector<std::int64_t> versions;
   for (const at::Tensor& input : inputs) {
-    entering.push_back(shared(input));
+    entering.push_back(savable(input));
     versions.push_back(entering.back()._version());
   }
   saved.graph = std::make_shared<AutogradGraph>(*leaves_);
@@ -337,7 +346,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   use_memory_of_engine();  // a saved leaf shows its current memory
   const c10::InferenceMode normal(false);
   Tensors gradients(grad_outputs.size());
-  Tensors found = saved.graph->backward_input({shared(grad_outputs.front())});
+  Tensors found = saved.graph->backward_input({savable(grad_outputs.front())});
   if (!found.empty()) {
     gradients.front() = owned(std::exchange(found.front(), {}));
   }
@@ -419,6 +428,10 @@ AutogradLayer::AutogradLayer(ForeignModule module) : AutogradLayer(std::move(mod
 AutogradLayer::~AutogradLayer() = default;
 
 std::vector<Parameter*> AutogradLayer::parameters() { return core_->parameters(); }
+
+void AutogradLayer::use_memory_of_engine() { core_->use_memory_of_engine(); }
+void AutogradLayer::show_statistics() { core_->show_statistics(); }
+void AutogradLayer::take_statistics() { core_->take_statistics(); }
 
 Tensors AutogradLayer::forward(Tensors inputs, Saved& saved, const Call& call) {
   return core_->forward(inputs, saved, call);

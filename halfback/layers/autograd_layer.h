@@ -25,11 +25,14 @@ namespace halfback {
 struct ForeignTensor {
   std::string name;
   at::Tensor tensor;
+  // The full name, "module.name", of the parameter of an earlier layer that this one always equals,
+  // such as tied weights. The two are different tensors.
+  std::string copy_of = {};
 };
 
 // A tensor that the function updates in training, r = kept r + change, and reads only in
 // evaluation. F computes the change from r = 0, and W adds it, so each micro-batch counts once and
-// in order. The engine owns r; the tensor has it only during evaluation.
+// in order. The engine owns r; the tensor has it only in evaluation, and after show_statistics().
 struct RunningStatistic {
   std::string name;
   at::Tensor tensor;
@@ -42,6 +45,9 @@ struct ForeignModule {
   std::vector<ForeignTensor> parameters = {};  // leaves that require a gradient
   std::vector<RunningStatistic> statistics = {};
   std::vector<ForeignTensor> buffers = {};  // the function must not change these
+  // The function draws all its random numbers from Call::key. It is then not checked for draws from
+  // the global generator, which other threads may use.
+  bool keys_draws = false;
 };
 
 class AutogradLayer final : public Layer {
@@ -60,6 +66,15 @@ class AutogradLayer final : public Layer {
   ~AutogradLayer() override;
 
   std::vector<Parameter*> parameters() override;
+
+  // Moves the function's parameters into the engine's memory now, and not at the next call: from
+  // then on, who writes to them writes to the engine's values.
+  void use_memory_of_engine();
+
+  // Between two steps: copy the statistics that the engine owns to the function's tensors, and back
+  // after somebody has changed them.
+  void show_statistics();
+  void take_statistics();
 
   // The function takes and returns all tensors that travel. Only the first output has a gradient.
   // Throws ConfigError for a function that breaks a rule of docs/split_backward.md, "Any module".

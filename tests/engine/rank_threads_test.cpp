@@ -37,6 +37,28 @@ TEST(RankThreadsTest, AnErrorComesOutOnceAllAreDoneAndTheThreadsLiveOn) {
   EXPECT_NO_THROW(threads.run([](int) {}));
 }
 
+TEST(RankThreadsTest, ASingleRankCanWorkWhereItIsWaitedFor) {
+  RankThreads threads({3}, 1, RankThreads::Where::Caller);
+  std::vector<int> order;
+  std::vector<std::shared_ptr<RankThreads::Begun>> begun;
+  for (int i = 0; i < 4; ++i) {
+    begun.push_back(threads.begin([&, i](int rank) {
+      order.push_back(i);
+      if (i == 1) {
+        throw std::runtime_error("no memory");
+      }
+      EXPECT_EQ(rank, 3);
+    }));
+  }
+  EXPECT_TRUE(order.empty());
+  threads.wait(*begun[0]);
+  EXPECT_EQ(order, (std::vector<int>{0}));
+  EXPECT_THROW(threads.wait(*begun[1]), std::runtime_error);
+  EXPECT_EQ(order, (std::vector<int>{0, 1}));  // what was begun behind it is left out
+  threads.run([&](int) { order.push_back(9); });
+  EXPECT_EQ(order.back(), 9);
+}
+
 TEST(RankThreadsTest, ARankDoesNotWaitForOthersBetweenWorks) {
   RankThreads threads({0, 1}, 1);
   std::latch last(1);
