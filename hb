@@ -197,7 +197,7 @@ build_packages() {
   local work=build/python tools=build/python/tools/bin/python venv=build/python/venv
   local core=(pyproject.toml CMakeLists.txt LICENSE cmake python/{CMakeLists.txt,README.md,stubs.pat,halfback,src}
     halfback/{base,schedule,timeline,simulate,views})
-  local split=(python/torch halfback/base/error.{h,cpp} halfback/layers)
+  local split=(python/torch halfback/{base,schedule,timeline,kernels,group,layers,transport,engine,data/micro_batch.{h,cpp}})
   mkdir -p "$work/wheels"
   if is_stale "$work/.tools" pyproject.toml python/torch/pyproject.toml; then
     say "making the Python environment build/python/tools"

@@ -20,7 +20,8 @@ HEAD = """# Reference of the Python packages
 """
 SECTIONS = (  # heading, package, files in their order, and names that come first
     ("halfback", "halfback", ("_core.pyi", "errors.py", "types.py"), ("build", "load", "parse", "families", "Schedule", "Run")),
-    ("halfback.torch", "halfback.torch", ("split.py", "stage.py", "runtime.py"), ("Split", "Graph", "SplitStage", "runtime")),
+    ("halfback.torch", "halfback.torch", ("split.py", "stage.py", "runtime.py", "cut.py", "part.py", "pipeline.py"),
+     ("Split", "Graph", "SplitStage", "runtime", "cut", "Part", "Pipeline", "Step", "Evaluation")),
 )
 
 

@@ -115,8 +115,10 @@ class Pipeline {
   // A step from begin to end. No other may be begun, here and below.
   StepResult train_step(std::span<const MicroBatch> micro_batches, const StepOptions& options);
 
-  // Accumulates gradients without updating; for tests and tools.
-  StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches);
+  // Accumulates gradients without updating, for whoever updates otherwise. Random masks are those
+  // of step `number`.
+  StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches,
+                                  std::int64_t number = 0);
 
   // Runs the same stages forward only. Takes any number of micro-batches, which may differ in size.
   Evaluation evaluate(std::span<const MicroBatch> micro_batches);
@@ -133,6 +135,8 @@ class Pipeline {
   int num_stages() const { return schedule_.num_stages(); }
   // Returns a stage of the first replica of the weights, which must be in this process.
   Stage& stage(int number);
+  // Returns the ranks whose work this process does, ascending.
+  std::vector<int> local_ranks() const { return network_->local_ranks(); }
   // Returns all stages of this process, by replica and number.
   std::vector<LocalStage> local_stages();
   int gradient_groups() const { return gradient_groups_; }

@@ -189,10 +189,13 @@ StepResult Pipeline::train_step(std::span<const MicroBatch> micro_batches,
   return finish_step();
 }
 
-StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches) {
+StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batches,
+                                          std::int64_t number) {
   HALFBACK_CHECK(begun_.empty(), "no step was begun");
-  begin(std::make_unique<Step>(Step{.micro_batches = {micro_batches.begin(), micro_batches.end()},
-                                    .context = context_of(micro_batches)}));
+  StepContext context = context_of(micro_batches);
+  context.update.number = number;
+  begin(std::make_unique<Step>(
+      Step{.micro_batches = {micro_batches.begin(), micro_batches.end()}, .context = context}));
   return finish_step();
 }
 

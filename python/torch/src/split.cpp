@@ -2,6 +2,7 @@
 #include "halfback/base/error.h"
 #include "halfback/layers/autograd_graph.h"
 #include "halfback/layers/known_autograd.h"
+#include "python/torch/src/calls.h"
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -9,7 +10,6 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <cstdint>
-#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -100,25 +100,10 @@ class Graph {
   std::vector<std::int64_t> versions_;
 };
 
-void raise(const char* name, const char* text) {
-  const py::object error = py::module_::import("halfback.errors").attr(name);
-  PyErr_SetString(error.ptr(), text);
-}
-
-void translate(std::exception_ptr thrown) {
-  try {
-    std::rethrow_exception(std::move(thrown));
-  } catch (const ConfigError& error) {
-    raise("ConfigError", error.what());
-  } catch (const Error& error) {
-    raise("Error", error.what());
-  }
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_split, module) {
-  py::register_exception_translator(translate);
+  register_errors();
   py::enum_<AutogradGraph::Halves>(module, "Halves")
       .value("Split", AutogradGraph::Halves::Split)
       .value("Together", AutogradGraph::Halves::Together);

@@ -38,13 +38,13 @@ def gpt2(layers=4, dropout=0.0, tied=True):
     ))
 
 
-def bert(layers=4, head=True):
+def bert(layers=4, head=True, tied=True):
     from transformers import BertConfig, BertForMaskedLM, BertModel
 
     torch.manual_seed(4)
     config = BertConfig(
         vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=24, num_hidden_layers=layers, num_attention_heads=4,
-        max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, tie_word_embeddings=tied,
     )
     return BertForMaskedLM(config) if head else BertModel(config, add_pooling_layer=False)
 

@@ -1,0 +1,299 @@
+"""A model in training over the stages of a schedule. Experimental: names may change."""
+
+import contextlib
+import dataclasses
+import os
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+import halfback as hb
+
+from . import _engine
+from .part import Part
+from .stage_call import TENSOR, StageCall, Surroundings
+
+__all__ = ["Pipeline", "Step"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step has found; the same on every rank.
+
+    Attributes:
+        loss: the summed loss of all micro-batches over the number of targets.
+        gradient_norm: of all gradients of the model, before clipping.
+        seconds: from the first action to the last.
+        spans: rank, action, start and end in seconds of every action that ran.
+    """
+
+    loss: float
+    gradient_norm: float
+    seconds: float
+    spans: list[tuple[int, str, float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation has found.
+
+    Attributes:
+        loss: as that of a step; the same on every rank.
+        outputs: what the last stage returned, in the process that has it; ``None`` elsewhere.
+    """
+
+    loss: float
+    outputs: torch.Tensor | None
+
+
+def number_of_targets(target: torch.Tensor) -> int:
+    """Integers of at least 0, as ``cross_entropy`` ignores those below; of other types all elements."""
+    if target.is_floating_point() or target.is_complex():
+        return target.numel()
+    return int((target >= 0).sum())
+
+
+class Pipeline:
+    """A model in training: a step runs forward and backward of all micro-batches as a schedule says.
+
+        parts = cut(model, plan.num_stages)
+        with Pipeline(parts, plan, loss) as pipeline:
+            optimizer = torch.optim.AdamW(pipeline.parameters(), 3e-3)
+            for x, y in batches:
+                step = pipeline.step(x, target=y)
+                pipeline.clip_grad_norm_(1.0)
+                optimizer.step()
+
+    Gradients are those of ``loss(model(x), y).sum() / count`` with the micro-batches in order, to the bit. Each step
+    starts from zero: there is nothing to clear. All ranks are threads of this process, or, under ``torchrun``, each
+    process has as many ranks as there are ranks for a process. All processes have the whole model, make the same
+    calls with the same inputs, and keep memory for their own stages only.
+
+    The caller's process keeps its settings: operators use as many threads as before, except on threads of ranks.
+    One rank in a process runs on the caller's thread.
+
+    Args:
+        parts: a module for each stage: ``cut(model, plan.num_stages)``, or modules of your own, each of which takes
+            what the one before returns.
+        plan: the schedule, which is verified.
+        loss: ``loss(output, target)`` of a micro-batch, summed over its targets.
+        count: how many targets a tensor of targets has, which the loss of a step is divided by. By default the
+            integers of at least 0, or all numbers.
+        seed: of dropout. Random numbers depend on it, the step, the micro-batch and the unit of the model, and not on
+            the schedule or the number of ranks.
+        threads: of operators, for ranks with threads of their own; 0 for an equal share of the cores.
+        timeout: seconds that a rank may wait for another.
+
+    Raises:
+        halfback.ConfigError: for parts that do not fit the plan or cannot be trained so.
+        halfback.ScheduleError: for a plan that does not run.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[nn.Module],
+        plan: hb.Schedule,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        *,
+        count: Callable[[torch.Tensor], int] = number_of_targets,
+        seed: int = 0,
+        threads: int = 0,
+        timeout: float = 60.0,
+    ):
+        if len(parts) != plan.num_stages:
+            raise hb.ConfigError(f"parts: there are {len(parts)}, and the plan has {plan.num_stages} stages; give one for each")
+        self._plan, self._loss, self._count = plan, loss, count
+        self._surroundings = Surroundings()
+        self._outputs: list[torch.Tensor] | None = None
+        self._calls = [StageCall(part, i, self._surroundings) for i, part in enumerate(parts)]
+        self._norms = [call.norms() for call in self._calls]
+        originals = full_names(self._calls)
+        made = [call.part(originals) for call in self._calls]
+        self._group = process_group(plan.num_ranks)
+        self._engine = _engine.Engine(plan.to_csv(), made, self._call_loss, timeout, threads, seed, self._group)
+        del made  # whoever is dropped below must have no other owner
+        self._close = weakref.finalize(self, self._engine.close)
+        self._step = Step(0.0, 0.0, 0.0, [])
+        self._parts = {stage: parts[stage] for stage in self._engine.local_stages}
+        if self._group is not None:
+            drop_memory([part for stage, part in enumerate(parts) if stage not in self._parts])
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the pipeline, once all processes have called it. The end of the interpreter does too."""
+        self._close()
+
+    @property
+    def parts(self) -> dict[int, nn.Module]:
+        """The stages of this process, by number."""
+        return self._parts
+
+    def step(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Step:
+        """Runs forward and backward; afterwards every parameter of this process has its ``grad``.
+
+        Args:
+            inputs: of the first stage, whole batches: each is split along its first dimension into micro-batches.
+            target: likewise, for the loss.
+            keywords: inputs that every stage takes by keyword. Tensors of as many entries as the batch are split; all
+                else is given to each micro-batch as it is.
+        """
+        self._require_norms()
+        given = self._split(inputs, target, keywords)
+        result = self._engine.step(given)
+        self._step = Step(result.loss, result.gradient_norm, result.seconds, result.spans)
+        return self._step
+
+    def evaluate(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Evaluation:
+        """Runs forward only, with all modules in ``eval()`` mode."""
+        given = self._split(inputs, target, keywords)
+        self._outputs = []
+        with evaluating(self._parts.values()):
+            loss = self._engine.evaluate(given)
+        outputs, self._outputs = self._outputs, None
+        return Evaluation(loss, torch.cat(outputs) if outputs else None)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of this process's stages; those that the engine trains, and frozen ones."""
+        return (one for _, one in self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """With their names in the model. A parameter that stages share is there once for each of them."""
+        for part in self._parts.values():
+            names = names_of(part)
+            for name, one in part.named_parameters():
+                yield names[name], one
+
+    def clip_grad_norm_(self, max_norm: float) -> float:
+        """Scales the gradients as ``torch.nn.utils.clip_grad_norm_`` does, by the norm over the whole model."""
+        norm = self._step.gradient_norm
+        factor = min(max_norm / (norm + 1e-6), 1.0)
+        gradients = [one.grad for one in self.parameters() if one.grad is not None]
+        if gradients and factor < 1.0:
+            torch._foreach_mul_(gradients, factor)
+        return norm
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters and buffers of this process's stages, by their names in the model."""
+        state: dict[str, torch.Tensor] = {}
+        for part in self._parts.values():
+            names = names_of(part)
+            for name, tensor in part.state_dict(keep_vars=True).items():
+                state.setdefault(names.get(name, name), tensor.detach().clone())
+        return state
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Copies the values of this process's stages out of a state of the whole model, or of more."""
+        for part in self._parts.values():
+            names = names_of(part)
+            missing = [names[name] for name in part.state_dict() if names[name] not in state]
+            if missing:
+                raise hb.ConfigError(f"state: {missing[0]} is missing; give the state of the whole model")
+            part.load_state_dict({name: state[names[name]] for name in part.state_dict()})
+
+    def _call_loss(self, output: torch.Tensor, target: torch.Tensor, is_training: bool) -> torch.Tensor:
+        if not is_training and self._outputs is not None:
+            self._outputs.append(output.detach().clone())
+        with self._surroundings.entered():
+            return self._loss(output, target)
+
+    def _split(self, inputs: Sequence[torch.Tensor], target: torch.Tensor, keywords: dict[str, Any]) -> "list[_engine.Given]":
+        """What each micro-batch takes."""
+        number = self._plan.num_micro_batches
+        size = inputs[0].size(0) if inputs and inputs[0].dim() else 0
+        if size < number or target.dim() == 0 or target.size(0) != size:
+            raise hb.ConfigError(
+                f"step: {size} samples and {target.size(0) if target.dim() else 0} targets for {number} micro-batches; "
+                "expected a target for each sample, and a sample for each micro-batch at least"
+            )
+        flat, structure = pytree.tree_flatten(keywords)
+        surroundings = self._surroundings
+        surroundings.structure = structure if keywords else None
+        surroundings.others = [TENSOR if isinstance(one, torch.Tensor) else one for one in flat]
+        surroundings.autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        positional = [one.tensor_split(number) for one in inputs]
+        further = [
+            one.tensor_split(number) if one.dim() and one.size(0) == size else (one,) * number
+            for one in flat
+            if isinstance(one, torch.Tensor)
+        ]
+        targets = target.tensor_split(number)
+        return [
+            (
+                [one[i] for one in positional],
+                targets[i],
+                [[one[i] for one in further]] * self._plan.num_stages,
+                self._count(targets[i]),
+            )
+            for i in range(number)
+        ]
+
+    def _require_norms(self) -> None:
+        for stage in self._parts:
+            if [name for name, _ in self._calls[stage].norms()] != [name for name, _ in self._norms[stage]]:
+                raise hb.ConfigError(
+                    f"stage {stage}: other normalizations are in training mode than when the pipeline was made; set modes before"
+                )
+
+
+def names_of(part: nn.Module) -> dict[str, str]:
+    """The names in the model of what a part has."""
+    if isinstance(part, Part):
+        return part.model_names
+    return {name: name for name in part.state_dict(keep_vars=True)}
+
+
+def full_names(calls: Sequence[StageCall]) -> dict[str, str]:
+    """By the names of parameters in the model, what the engine calls them."""
+    found: dict[str, str] = {}
+    for call in calls:
+        copies = getattr(call.module, "copies", {})
+        names = names_of(call.module)
+        for name, _ in call.module.named_parameters():
+            if name not in copies:
+                found[names[name]] = f"{call.name}.{name}"
+    return found
+
+
+def process_group(num_ranks: int) -> torch.distributed.ProcessGroup | None:
+    """A process group for the messages of one pipeline, if there are several processes."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count < 2:
+        return None
+    if num_ranks % count:
+        raise hb.ConfigError(
+            f"{count} processes and {num_ranks} ranks in the plan; each process has as many ranks as the others, so start "
+            f"{num_ranks} processes, or a number that divides it"
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    group: torch.distributed.ProcessGroup = torch.distributed.new_group(backend="gloo")
+    return group
+
+
+def drop_memory(parts: Sequence[nn.Module]) -> None:
+    """Puts the parameters and buffers of stages of other processes on the meta device, where they have no memory."""
+    for part in parts:
+        for one in part.parameters():
+            torch.utils.swap_tensors(one, nn.Parameter(torch.empty_like(one, device="meta"), one.requires_grad))  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def evaluating(parts: Any) -> Iterator[None]:
+    """Puts all modules into evaluation mode, and back into the modes that they had."""
+    modes = [(module, module.training) for part in parts for module in part.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,276 @@
+"""Pipeline: the bits of eager for every family, in threads and over processes; what users meet besides."""
+
+import gc
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import models
+import pipelines
+import pytest
+import torch
+import torch.nn.functional as F
+from test_stages import torchrun
+from torch import nn
+
+import halfback as hb
+from halfback.torch import Pipeline, cut
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def plan_of(name="1f1b", ranks=2):
+    return hb.build(name, ranks=ranks, micro_batches=pipelines.MICRO_BATCHES)
+
+
+# Their names say how many micro-batches they have; some are for an even number of ranks.
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_every_family_has_the_bits_of_eager(ranks):
+    tried, refused = [], []
+    for family in hb.families():
+        try:
+            plan = plan_of(family.name, ranks)
+        except hb.ConfigError:
+            continue
+        try:
+            assert list(pipelines.differences("linears", plan, steps=2, threads=1)) == [], family.name
+            tried.append(family.name)
+        except hb.ConfigError as error:
+            assert "replicas of the weights" in str(error) or "train parts of the model" in str(error)
+            refused.append(family.name)
+    assert len(tried) >= (12 if ranks in (2, 4) else 7), (tried, refused)
+
+
+@pytest.mark.parametrize("case", ["resnet", "blocks", "llama", "gpt2", "bert"])
+@pytest.mark.parametrize(("name", "ranks"), [("1f1b", 1), ("zb-h1", 2), ("zb-v", 2), ("1f1b", 4)])
+def test_models_have_the_bits_of_eager_for_five_steps(case, name, ranks):
+    assert list(pipelines.differences(case, plan_of(name, ranks), steps=5, threads=1)) == []
+
+
+def test_processes_have_the_bits_of_eager():
+    for processes, ranks, case in ((2, 2, "llama"), (2, 4, "resnet"), (4, 4, "blocks")):
+        names = ["1f1b", "zb-h1"] if ranks == 4 else ["1f1b", "zb-v"]
+        done = torchrun(processes, "--ranks", str(ranks), "--case", case, *names, program=HERE / "pipelines.py")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "differs" not in done.stdout, done.stdout
+        for name in names:
+            assert done.stdout.count(f"done {name}") == processes, done.stdout
+
+
+def test_dropout_is_the_same_on_any_number_of_ranks():
+    found = [pipelines.with_dropout(plan_of(name, ranks)) for name, ranks in (("1f1b", 1), ("1f1b", 2), ("zb-v", 2), ("1f1b", 4))]
+    assert all(one == found[0] for one in found)
+    losses, evaluation = found[0]
+    assert len({*losses, evaluation}) == 4
+    done = torchrun(2, "--ranks", "2", "--case", "dropout", "1f1b", program=HERE / "pipelines.py")
+    assert done.stdout.count(f"dropout {found[0]}") == 2, done.stdout + done.stderr
+
+
+def test_dropout_leaves_the_generator_of_the_caller_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    pipelines.with_dropout(plan_of("1f1b", 2))
+    model, *_ = pipelines.make("linears")  # makes the generator start again
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_tied_weights_get_the_sum_of_both_gradients_and_stay_equal():
+    for ranks in (2, 4):
+        model, x, y, further = pipelines.words_of(models.llama(tied=True))
+        untied = models.llama(tied=True)
+        untied.lm_head.weight = nn.Parameter(untied.lm_head.weight.detach().clone())
+        with Pipeline(cut(model, ranks), plan_of("1f1b", ranks), pipelines.next_word, threads=1) as pipeline:
+            pipeline.step(x, target=y, **further)
+            pipelines.eager_step(untied, x, y, further, pipelines.next_word)
+            expected = untied.model.embed_tokens.weight.grad + untied.lm_head.weight.grad
+            assert torch.equal(model.model.embed_tokens.weight.grad, expected)
+            optimizer = torch.optim.AdamW(pipeline.parameters(), 1e-2)
+            for _ in range(2):
+                optimizer.step()
+                pipeline.step(x, target=y, **further)
+            tables = [one for name, one in pipeline.named_parameters() if one.shape == model.lm_head.weight.shape]
+            assert len(tables) == 2 and torch.equal(*tables)
+
+
+def simple(loss=None, parts=None, **options):
+    parts = parts or cut(models.linears(), 2)
+    return Pipeline(parts, plan_of(), loss or (lambda y, t: F.mse_loss(y, t, reduction="sum")), **options)
+
+
+def batch():
+    return torch.randn(pipelines.BATCH, models.WIDTH), torch.randn(pipelines.BATCH, models.WIDTH)
+
+
+def test_evaluation_runs_in_eval_mode_and_returns_outputs():
+    model, x, y, _, loss = pipelines.make("resnet")
+    with Pipeline(cut(model, 2), plan_of(), loss) as pipeline:
+        pipeline.step(x, target=y)
+        found = pipeline.evaluate(x, target=y)
+        twin = models.resnet()
+        twin.load_state_dict(pipeline.state_dict())
+        twin.eval()
+        with torch.no_grad():
+            outputs = torch.cat([twin(one) for one in x.tensor_split(8)])
+        assert torch.equal(found.outputs, outputs)
+        assert found.loss == pytest.approx(F.cross_entropy(outputs, y).item(), rel=1e-6)
+        assert all(one.training for one in model.modules())
+
+
+def test_clipping_is_that_of_torch():
+    model, x, y, further, loss = pipelines.make("linears")
+    eager, *_ = pipelines.make("linears")
+    pipelines.eager_step(eager, x, y, further, loss)
+    norm = torch.nn.utils.clip_grad_norm_(eager.parameters(), 0.1)
+    with Pipeline(cut(model, 2), plan_of(), loss) as pipeline:
+        pipeline.step(x, target=y)
+        assert pipeline.clip_grad_norm_(0.1) == pytest.approx(norm.item(), rel=1e-5)
+        for mine, theirs in zip(model.parameters(), eager.parameters()):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-8)
+
+
+def test_a_state_goes_out_and_in():
+    x, y = batch()
+    with simple() as pipeline:
+        first = pipeline.step(x, target=y).loss
+        state = pipeline.state_dict()
+        assert state.keys() == models.linears().state_dict().keys()
+        with torch.no_grad():
+            for one in pipeline.parameters():
+                one.zero_()
+        assert pipeline.step(x, target=y).loss != first
+        pipeline.load_state_dict(state)
+        assert pipeline.step(x, target=y).loss == first
+        with pytest.raises(hb.ConfigError, match="is missing; give the state of the whole model"):
+            pipeline.load_state_dict({})
+
+
+def test_autocast_of_the_caller_counts_on_every_rank():
+    x, y = batch()
+    seen = []
+
+    class Watch(nn.Linear):
+        def forward(self, x):
+            seen.append(super().forward(x).dtype)
+            return super().forward(x).float()
+
+    def loss(y, t):
+        return F.mse_loss(y.float(), t, reduction="sum")
+
+    parts = [Watch(models.WIDTH, models.WIDTH) for _ in range(2)]
+    with simple(loss, parts) as pipeline, torch.autocast("cpu", dtype=torch.bfloat16):
+        pipeline.step(x, target=y)
+    assert set(seen) == {torch.bfloat16}
+
+
+class Failing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(models.WIDTH, models.WIDTH)
+
+    def forward(self, x):
+        raise ValueError("no such row")
+
+
+class Interrupting(nn.Linear):
+    """As Ctrl-C, while a micro-batch is in forward."""
+
+    def forward(self, x):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(1)  # Python's handler runs on the main thread, soon
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_error_in_forward_says_where_and_keeps_its_traceback(ranks):
+    x, y = batch()
+    parts = [nn.Linear(models.WIDTH, models.WIDTH) for _ in range(ranks - 1)] + [Failing()]
+    with Pipeline(parts, plan_of("1f1b", ranks), lambda y, t: F.mse_loss(y, t, reduction="sum"), timeout=20) as pipeline:
+        with pytest.raises(hb.Error) as raised:
+            pipeline.step(x, target=y)
+        assert re.fullmatch(rf"rank {ranks - 1}, position \d, {ranks - 1}F0: ValueError: no such row", str(raised.value))
+        assert isinstance(raised.value.__cause__, ValueError)
+        assert "in forward" in "".join(traceback.format_exception(raised.value.__cause__))
+        with pytest.raises(hb.Error, match="failed before; make a new one"):
+            pipeline.step(x, target=y)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_interrupt_ends_a_step(ranks):
+    x, y = batch()
+    parts = [Interrupting(models.WIDTH, models.WIDTH) for _ in range(ranks)]
+    with Pipeline(parts, plan_of("1f1b", ranks), lambda y, t: F.mse_loss(y, t, reduction="sum"), timeout=20) as pipeline:
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.step(x, target=y)
+
+
+def test_the_settings_of_the_process_stay():
+    x, y = batch()
+    torch.set_num_threads(2)
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
+    with simple() as pipeline:
+        pipeline.step(x, target=y)
+    assert before == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled())
+
+
+def test_one_rank_runs_on_the_thread_of_the_caller():
+    x, y = batch()
+    seen = set()
+
+    class Watch(nn.Linear):
+        def forward(self, x):
+            seen.add(threading.get_ident())
+            return super().forward(x)
+
+    loss = lambda y, t: F.mse_loss(y, t, reduction="sum")  # noqa: E731
+    with Pipeline([Watch(models.WIDTH, models.WIDTH)], plan_of("1f1b", 1), loss) as pipeline:
+        pipeline.step(x, target=y)
+    assert seen == {threading.get_ident()}
+
+
+def test_a_pipeline_that_is_dropped_ends():
+    x, y = batch()
+    for _ in range(3):
+        pipeline = simple()
+        pipeline.step(x, target=y)
+        del pipeline
+        gc.collect()
+    program = (
+        "import torch, halfback as hb, torch.nn.functional as F; from halfback.torch import Pipeline\n"
+        "parts = [torch.nn.Linear(4, 4) for _ in range(2)]\n"
+        "p = Pipeline(parts, hb.build('1f1b', ranks=2, micro_batches=4), lambda y, t: F.mse_loss(y, t, reduction='sum'))\n"
+        "print(p.step(torch.ones(4, 4), target=torch.ones(4, 4)).loss)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: Pipeline(cut(models.linears(), 3), plan_of(), F.mse_loss), "there are 3, and the plan has 2 stages"),
+        (lambda: simple().step(torch.ones(4, 16), target=torch.ones(4, 16)), "4 samples and 4 targets for 8 micro-batches"),
+        (lambda: simple().step(torch.ones(16, 16), target=torch.ones(9, 16)), "16 samples and 9 targets"),
+        (lambda: simple(F.mse_loss).step(*[torch.ones(16, 16)], target=torch.ones(16, 16), mask=torch.ones(16)), "unexpected keyword"),
+        (lambda: simple(lambda y, t: y.sum(0)).step(torch.ones(16, 16), target=torch.ones(16, 16)), "a tensor of 16 elements"),
+        (lambda: simple(parts=[nn.Linear(16, 16), nn.Linear(16, 16).double()]), "the parameters of a pipeline have one type"),
+        (lambda: simple(parts=[nn.BatchNorm1d(16, momentum=None), nn.Linear(16, 16)]), "give it a momentum"),
+        (lambda: simple(timeout=-1), "timeout"),
+    ],
+)
+def test_what_cannot_be_says_so(call, text):
+    with pytest.raises(hb.Error, match=re.escape(text)):
+        call()
