@@ -175,7 +175,9 @@ def draw_random_labels(record):
 
 
 def draw_fronts(record):
-    """Steps over the batch size, and compute against ideal time, to one accuracy."""
+    """Steps over the batch size, and compute against ideal time, to one accuracy; None if that study has not ended."""
+    if "scaling" not in record["curves"]:
+        return None
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
     for i, (scheme, points) in enumerate(record["curves"]["scaling"].items()):
         batches = [int(point[0]) for point in points]
@@ -234,7 +236,8 @@ def main():
         if path.exists():
             record = json.loads(path.read_text())
             for name, draw in figures.items():
-                save(draw(record), options.output, f"{part}_{name}")
+                if figure := draw(record):
+                    save(figure, options.output, f"{part}_{name}")
 
 
 if __name__ == "__main__":

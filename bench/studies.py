@@ -18,6 +18,7 @@ import subprocess
 import results
 
 STUDIES = ("cosines", "random_labels", "local", "local_models", "local_batches")
+MEMORIZED_IMAGES = 10000  # training-images of studies/random_labels.toml
 SAMPLES_OF_PIPELINE = 32  # of ideal time: a batch has as many pipelines side by side as it takes
 # Laskin et al., arXiv:2012.03837: cosine of the local gradient with the true one, by iteration and layer; training accuracy on random
 # labels by epoch.
@@ -106,7 +107,7 @@ def trend_2(studies):
     rows = studies["random_labels"]["rows"]
     found = {scheme: [1 - value for value in (high, middle, low)] + [n]
              for scheme, (low, middle, high, n) in best_rate(rows, lambda row: 1 - final(row)).items()}
-    epoch = rows[0]["curve"]["step"][-1] * rows[0]["samples_per_step"] / 5000
+    epoch = rows[0]["curve"]["step"][-1] * rows[0]["samples_per_step"] / MEMORIZED_IMAGES
     text = "; ".join(f"{scheme} {results.spread(value[:3], 2)}" for scheme, value in found.items())
     return {"what": "random labels: backprop memorizes more than losses on each layer",
             "found": f"accuracy on the training images after {epoch:.0f} epochs: {text}; n = {found['backprop'][3]}",
@@ -255,7 +256,7 @@ def curves(studies):
         losses = {one: by_scheme(rows, lambda row: 1 - final(row), **{"learning-rate": one}) for one in rate}
         best = {scheme: min(rate, key=lambda one: losses[one][scheme][1]) for scheme in dict.fromkeys(place(row)["scheme"] for row in rows)}
         found["random_labels"] = {scheme: accuracy_curves(rows, scheme, one) for scheme, one in best.items()}
-        found["epoch_steps"] = 5000 / rows[0]["samples_per_step"]
+        found["epoch_steps"] = MEMORIZED_IMAGES / rows[0]["samples_per_step"]
     if "local_batches" in studies:
         found["scaling"], found["costs"] = scaling(studies), costs(studies)
     return found

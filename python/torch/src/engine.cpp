@@ -197,6 +197,7 @@ void Engine::watch() {
 }
 
 // What one process throws, all throw: the first with everything that is known about the others.
+// What a user can mend is the same in all of them, and stays as it is.
 template <typename Work>
 void Engine::guarded(Work work) {
   try {
@@ -204,6 +205,10 @@ void Engine::guarded(Work work) {
   } catch (const std::exception& error) {
     has_failed_ = true;
     if (!processes_) {
+      throw;
+    }
+    if (dynamic_cast<const ConfigError*>(&error) != nullptr) {
+      processes_->fail(error.what());
       throw;
     }
     const std::string first = processes_->fail(error.what());

@@ -131,6 +131,16 @@ def test_evaluation_runs_in_eval_mode_and_returns_outputs():
         assert all(one.training for one in model.modules())
 
 
+def test_a_step_tells_when_every_action_ran():
+    x, y = batch()
+    with simple() as pipeline:
+        spans = pipeline.step(x, target=y).spans
+    for rank, row in enumerate(plan_of().to_csv(dialect="torch").splitlines()):
+        ran = [action for at, action, _, _ in spans if at == rank]
+        assert [one for one in ran if "SEND" not in one and "RECV" not in one] == row.split(",")
+    assert all(0 <= start <= end for _, _, start, end in spans)
+
+
 def test_clipping_is_that_of_torch():
     model, x, y, further, loss = pipelines.make("linears")
     eager, *_ = pipelines.make("linears")
@@ -256,6 +266,13 @@ def test_a_pipeline_that_is_dropped_ends():
         "print(p.step(torch.ones(4, 4), target=torch.ones(4, 4)).loss)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_processes_without_the_variables_of_torchrun_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(hb.ConfigError, match="torch.distributed has 2 processes, and WORLD_SIZE is not set; start them with torchrun"):
+        simple()
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,17 @@ class Step:
         loss: the summed loss of all micro-batches over the number of targets.
         gradient_norm: of all gradients of the model, before clipping.
         seconds: from the first action to the last.
-        spans: rank, action, start and end in seconds of every action that ran.
     """
 
     loss: float
     gradient_norm: float
     seconds: float
-    spans: list[tuple[int, str, float, float]]
+    _result: _engine.Result | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def spans(self) -> list[tuple[int, str, float, float]]:
+        """Rank, action, start and end in seconds of every action that ran, rank by rank."""
+        return self._result.spans if self._result else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Pipeline:
         self._engine = _engine.Engine(plan.to_csv(), made, self._call_loss, timeout, threads, seed, self._group)
         del made  # whoever is dropped below must have no other owner
         self._close = weakref.finalize(self, self._engine.close)
-        self._step = Step(0.0, 0.0, 0.0, [])
+        self._step = Step(0.0, 0.0, 0.0)
         self._parts = {stage: parts[stage] for stage in self._engine.local_stages}
         if self._group is not None:
             drop_memory([part for stage, part in enumerate(parts) if stage not in self._parts])
@@ -149,7 +153,7 @@ class Pipeline:
         self._require_norms()
         given = self._split(inputs, target, keywords)
         result = self._engine.step(given)
-        self._step = Step(result.loss, result.gradient_norm, result.seconds, result.spans)
+        self._step = Step(result.loss, result.gradient_norm, result.seconds, result)
         return self._step
 
     def evaluate(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Evaluation:
@@ -266,6 +270,12 @@ def full_names(calls: Sequence[StageCall]) -> dict[str, str]:
 def process_group(num_ranks: int) -> torch.distributed.ProcessGroup | None:
     """A process group for the messages of one pipeline, if there are several processes."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
+    known = torch.distributed.get_world_size() if torch.distributed.is_initialized() else count
+    if known != count:
+        raise hb.ConfigError(
+            f"torch.distributed has {known} processes, and WORLD_SIZE is {os.environ.get('WORLD_SIZE', 'not set')}; start them "
+            "with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT as it does"
+        )
     if count < 2:
         return None
     if num_ranks % count:
