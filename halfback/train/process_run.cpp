@@ -15,9 +15,6 @@ namespace {
 
 std::chrono::duration<double> seconds(double count) { return std::chrono::duration<double>(count); }
 
-// Leaves time to report that a process hangs before the waits for its messages end.
-constexpr double kHeadStartSeconds = 2.0;
-
 // Messages in transit are counted to no rank.
 at::Tensor allocate(at::IntArrayRef sizes, at::ScalarType dtype) {
   const MemoryOwner on_its_way(kNoRank);
@@ -44,7 +41,7 @@ ProcessRun::Connection ProcessRun::connect() {
                          .group = make_gloo_group(processes_),
                          .num_ranks = options_.num_ranks,
                          .capacity = options_.channel_capacity,
-                         .timeout = seconds(options_.timeout_seconds + kHeadStartSeconds),
+                         .timeout = seconds(options_.timeout_seconds) + kHeadStart,
                          .allocate = allocate});
   const ClockOffset clock = network->clock_offset();
   return {.network = std::move(network), .clock = clock};

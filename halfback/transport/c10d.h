@@ -17,6 +17,10 @@
 
 namespace halfback {
 
+// What a network's timeout is above that of its processes, so that there is time to report that one
+// hangs before the waits for its messages end.
+inline constexpr std::chrono::seconds kHeadStart{2};
+
 struct C10dOptions {
   Processes& processes;                  // at least two; must outlive the network
   std::shared_ptr<TransferGroup> group;  // of these: gloo_group.h's, or process_group.h's

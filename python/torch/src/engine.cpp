@@ -21,8 +21,6 @@ namespace py = pybind11;
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenSignals{50};
-// Leaves time to report that a process hangs before the waits for its messages end.
-constexpr double kHeadStartSeconds = 2.0;
 
 PipelineOptions options_of(const EngineOptions& options, at::ScalarType dtype) {
   PipelineOptions made;
@@ -176,7 +174,7 @@ void Engine::join(const RunnableSchedule& schedule,
                                 .group = transfers_over(group),
                                 .num_ranks = schedule->num_ranks(),
                                 .capacity = schedule.channel_capacity(),
-                                .timeout = Seconds(options.timeout_seconds + kHeadStartSeconds),
+                                .timeout = Seconds(options.timeout_seconds) + kHeadStart,
                                 .allocate = {}});
 }
 
@@ -217,12 +215,19 @@ void Engine::guarded(Work work) {
   }
 }
 
-// Ranks with threads of their own leave this one to Python's signals.
+// Whoever has changed statistics since the last run is heard. Ranks with threads of their own leave
+// this one to Python's signals.
 template <typename Work>
 void Engine::run(Work work) {
   const py::gil_scoped_release release;
   if (has_failed_) {
     throw Error("the pipeline has failed before; make a new one");
+  }
+  if (!pipeline_) {
+    throw Error("the pipeline is closed; make a new one");
+  }
+  for (const Module& module : modules_) {
+    module.layer->take_statistics();
   }
   guarded([&] {
     if (pipeline_->local_ranks().size() == 1) {
@@ -269,24 +274,14 @@ void Engine::give_gradients() {
 
 StepResult Engine::step(const std::vector<MicroBatch>& micro_batches) {
   StepResult result;
-  run([&] {
-    for (const Module& module : modules_) {
-      module.layer->take_statistics();
-    }
-    result = pipeline_->accumulate_gradients(micro_batches, ++num_steps_);
-  });
+  run([&] { result = pipeline_->accumulate_gradients(micro_batches, ++num_steps_); });
   give_gradients();
   return result;
 }
 
 double Engine::evaluate(const std::vector<MicroBatch>& micro_batches) {
   double loss = 0.0;
-  run([&] {
-    for (const Module& module : modules_) {
-      module.layer->take_statistics();
-    }
-    loss = pipeline_->evaluate(micro_batches).loss;
-  });
+  run([&] { loss = pipeline_->evaluate(micro_batches).loss; });
   return loss;
 }
 

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import pathlib
 import sys
 
 import models
@@ -125,7 +124,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--ranks", type=int, required=True)
     parser.add_argument("--case", default="llama")
-    parser.add_argument("--plan", type=pathlib.Path)
     parser.add_argument("families", nargs="*")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -80,13 +80,11 @@ def test_dropout_is_the_same_on_any_number_of_ranks():
 
 
 def test_dropout_leaves_the_generator_of_the_caller_alone():
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    pipelines.with_dropout(plan_of("1f1b", 2))
-    model, *_ = pipelines.make("linears")  # makes the generator start again
-    torch.manual_seed(5)
-    assert torch.equal(torch.rand(3), expected)
+    model, x, y, further, loss = pipelines.make("dropout")
+    with Pipeline(cut(model, 2), plan_of(), loss) as pipeline:
+        before = torch.get_rng_state()
+        pipeline.step(x, target=y, **further)
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_tied_weights_get_the_sum_of_both_gradients_and_stay_equal():
@@ -167,6 +165,19 @@ def test_a_state_goes_out_and_in():
         assert pipeline.step(x, target=y).loss == first
         with pytest.raises(hb.ConfigError, match="is missing; give the state of the whole model"):
             pipeline.load_state_dict({})
+
+
+def test_the_state_of_modules_of_ones_own_is_that_of_a_sequential():
+    x, y = batch()
+    parts = [nn.Linear(models.WIDTH, models.WIDTH) for _ in range(2)]
+    with simple(parts=parts) as pipeline:
+        pipeline.step(x, target=y)
+        state = pipeline.state_dict()
+        whole = nn.Sequential(*parts).state_dict()
+        assert state.keys() == whole.keys() and all(torch.equal(state[name], whole[name]) for name in state)
+        assert [name for name, _ in pipeline.named_parameters()] == list(whole)
+        pipeline.load_state_dict({name: torch.full_like(one, int(name[0])) for name, one in state.items()})
+        assert all(torch.equal(one, torch.full_like(one, int(name[0]))) for name, one in pipeline.named_parameters())
 
 
 def test_autocast_of_the_caller_counts_on_every_rank():
@@ -250,6 +261,15 @@ def test_one_rank_runs_on_the_thread_of_the_caller():
     with Pipeline([Watch(models.WIDTH, models.WIDTH)], plan_of("1f1b", 1), loss) as pipeline:
         pipeline.step(x, target=y)
     assert seen == {threading.get_ident()}
+
+
+def test_a_closed_pipeline_says_so():
+    x, y = batch()
+    with simple() as pipeline:
+        pipeline.step(x, target=y)
+    pipeline.close()
+    with pytest.raises(hb.Error, match="the pipeline is closed; make a new one"):
+        pipeline.step(x, target=y)
 
 
 def test_a_pipeline_that_is_dropped_ends():

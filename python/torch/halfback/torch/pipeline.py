@@ -171,8 +171,8 @@ class Pipeline:
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """With their names in the model. A parameter that stages share is there once for each of them."""
-        for part in self._parts.values():
-            names = names_of(part)
+        for stage, part in self._parts.items():
+            names = names_of(part, stage)
             for name, one in part.named_parameters():
                 yield names[name], one
 
@@ -188,16 +188,16 @@ class Pipeline:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Copies of the parameters and buffers of this process's stages, by their names in the model."""
         state: dict[str, torch.Tensor] = {}
-        for part in self._parts.values():
-            names = names_of(part)
+        for stage, part in self._parts.items():
+            names = names_of(part, stage)
             for name, tensor in part.state_dict(keep_vars=True).items():
                 state.setdefault(names.get(name, name), tensor.detach().clone())
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Copies the values of this process's stages out of a state of the whole model, or of more."""
-        for part in self._parts.values():
-            names = names_of(part)
+        for stage, part in self._parts.items():
+            names = names_of(part, stage)
             missing = [names[name] for name in part.state_dict() if names[name] not in state]
             if missing:
                 raise hb.ConfigError(f"state: {missing[0]} is missing; give the state of the whole model")
@@ -248,11 +248,11 @@ class Pipeline:
                 )
 
 
-def names_of(part: nn.Module) -> dict[str, str]:
-    """The names in the model of what a part has."""
+def names_of(part: nn.Module, stage: int) -> dict[str, str]:
+    """The names in the model of what a part has; modules of the user's own are the entries of an ``nn.Sequential``."""
     if isinstance(part, Part):
         return part.model_names
-    return {name: name for name in part.state_dict(keep_vars=True)}
+    return {name: f"{stage}.{name}" for name in part.state_dict(keep_vars=True)}
 
 
 def full_names(calls: Sequence[StageCall]) -> dict[str, str]:
@@ -260,7 +260,7 @@ def full_names(calls: Sequence[StageCall]) -> dict[str, str]:
     found: dict[str, str] = {}
     for call in calls:
         copies = getattr(call.module, "copies", {})
-        names = names_of(call.module)
+        names = names_of(call.module, call.number)
         for name, _ in call.module.named_parameters():
             if name not in copies:
                 found[names[name]] = f"{call.name}.{name}"

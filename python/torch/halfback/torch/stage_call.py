@@ -26,7 +26,7 @@ class Surroundings:
     """What all stages of a step have in common."""
 
     structure: pytree.TreeSpec | None = None  # of the keyword inputs
-    others: list[Any] = dataclasses.field(default_factory=list)  # their entries that are no tensors; None in place of one
+    others: list[Any] = dataclasses.field(default_factory=list)  # their entries; TENSOR in place of a tensor
     autocast: torch.dtype | None = None
 
     def keywords(self, tensors: list[torch.Tensor]) -> dict[str, Any]:
