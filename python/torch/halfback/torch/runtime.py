@@ -50,7 +50,9 @@ def runtime(
     if faults:
         raise hb.ConfigError("runtime: PyTorch does not run the plan as it should: " + "; ".join(one.text for one in faults))
     made = _PipelineScheduleRuntime(list(stages), plan.num_micro_batches, loss_fn=loss, **options)
-    text = lowered.to_csv(dialect="torch")
-    actions = {rank: [_Action.from_str(cell) for cell in row.split(",")] for rank, row in enumerate(text.splitlines())}
+    rows = lowered.to_csv(dialect="torch").splitlines()
+    if lowered.num_messages == 0:  # of one rank: PyTorch scales gradients in an action that only lists with messages have
+        rows = [",".join([row, *(f"{stage}REDUCE_GRAD" for stage in expected)]) for row in rows]
+    actions = {rank: [_Action.from_str(cell) for cell in row.split(",")] for rank, row in enumerate(rows)}
     made._prepare_schedule_with_comms(actions, format="compute_comms")
     return made

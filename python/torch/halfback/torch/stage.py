@@ -98,6 +98,10 @@ class SplitStage(PipelineStage):
         if self.has_backward:
             self._waiting.pop(bwd_chunk_id).backward_weight()
 
+    def perform_reduce_grad(self, grad_scale_factor: int) -> None:
+        if self.has_backward:  # in an evaluation PyTorch's would scale the gradients of the step before once more
+            super().perform_reduce_grad(grad_scale_factor)
+
     def clear_runtime_states(self) -> None:
         super().clear_runtime_states()
         self._graphs.clear()
