@@ -1,12 +1,14 @@
 """Models through halfback.torch.Pipeline and by eager PyTorch. Under torchrun it prints what differs."""
 
-import argparse
 import functools
+import pathlib
 import sys
+import tempfile
 
 import models
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import halfback as hb
 from halfback.torch import Pipeline, cut
@@ -46,7 +48,7 @@ def images():
 def blocks():
     model, x, y, _ = words_of(models.Meta())
     for one in model.modules():
-        if isinstance(one, torch.nn.Dropout):
+        if isinstance(one, nn.Dropout):
             one.p = 0.0
     return model, x, y, {}
 
@@ -56,10 +58,42 @@ CASES = {
     "resnet": (images, functools.partial(F.cross_entropy, reduction="sum")),
     "blocks": (blocks, next_word),
     "llama": (lambda: words_of(models.llama(tied=False)), next_word),
+    "llama-tied": (lambda: words_of(models.llama(tied=True)), next_word),
     "gpt2": (lambda: words_of(models.gpt2(tied=False)), next_word),
+    "gpt2-tied": (lambda: words_of(models.gpt2()), next_word),
     "dropout": (lambda: words_of(models.gpt2(tied=False, dropout=0.1)), next_word),
     "bert": (lambda: words_of(models.bert(tied=False)), same_word),
+    "bert-tied": (lambda: words_of(models.bert()), same_word),
 }
+
+
+def build(name, ranks):
+    """Some families say themselves how many micro-batches they have."""
+    try:
+        return hb.build(name, ranks=ranks, micro_batches=MICRO_BATCHES)
+    except hb.ConfigError:
+        return hb.build(name, ranks=ranks)
+
+
+def families(ranks):
+    """The plans for so many ranks of the families that train a whole model once, by name."""
+    found = {}
+    for family in hb.families():
+        try:
+            plan = build(family.name, ranks)
+        except hb.ConfigError:  # for another number of ranks
+            continue
+        if plan.num_replicas == 1 and not plan.losses:
+            found[family.name] = plan
+    return found
+
+
+def through_file(plan, dialect):
+    """The plan, written and read again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "plan.csv"
+        plan.save(path, dialect=dialect)
+        return hb.load(path)
 
 
 def make(case):
@@ -68,19 +102,29 @@ def make(case):
     return (*build(), loss)
 
 
-def eager_step(model, x, y, further, loss):
+def eager_step(model, x, y, further, loss, number=MICRO_BATCHES):
     """Gradients of the micro-batches in order, of the sum over all targets divided by their number."""
     count = y.numel()
     model.zero_grad()
     total = 0.0
-    masks = [dict(zip(further, parts)) for parts in zip(*(one.tensor_split(MICRO_BATCHES) for one in further.values()))]
-    pairs = zip(x.tensor_split(MICRO_BATCHES), y.tensor_split(MICRO_BATCHES), masks or [{}] * MICRO_BATCHES)
+    masks = [dict(zip(further, parts)) for parts in zip(*(one.tensor_split(number) for one in further.values()))]
+    pairs = zip(x.tensor_split(number), y.tensor_split(number), masks or [{}] * number)
     for inputs, target, mask in pairs:
         output = model(inputs, **mask)
         value = loss(getattr(output, "logits", output), target)
         total += value.item()
         (value / count).backward()
     return total / count
+
+
+def untie(model, parts):
+    """Gives a model a parameter of its own wherever a part has a copy; yields the names of it and of the original."""
+    pairs = [(part.model_names[name], original) for part in parts for name, original in part.copies.items()]
+    for name, _ in pairs:
+        path, _, key = name.rpartition(".")
+        module = model.get_submodule(path)
+        setattr(module, key, nn.Parameter(getattr(module, key).detach().clone()))
+    return pairs
 
 
 def same(one, other):
@@ -91,25 +135,29 @@ def differences(case, plan, steps=1, **options):
     """Trains by AdamW both ways; yields what has other bits than eager in this process."""
     model, x, y, further, loss = make(case)
     eager, *_ = make(case)
+    parts = cut(model, plan.num_stages)
+    pairs = untie(eager, parts)
+    theirs = dict(eager.named_parameters(remove_duplicate=False))
     twin = torch.optim.AdamW(eager.parameters(), RATE)
-    with Pipeline(cut(model, plan.num_stages), plan, loss, **options) as pipeline:
+    with Pipeline(parts, plan, loss, **options) as pipeline:
         optimizer = torch.optim.AdamW(pipeline.parameters(), RATE)
         for step in range(steps):
             found = pipeline.step(x, target=y, **further)
-            expected = eager_step(eager, x, y, further, loss)
+            expected = eager_step(eager, x, y, further, loss, plan.num_micro_batches)
+            for name, original in pairs:
+                theirs[name].grad = theirs[original].grad = theirs[original].grad + theirs[name].grad
             if found.loss != expected:
                 yield f"step {step}: loss {found.loss}, eager {expected}"
-            theirs = dict(eager.named_parameters(remove_duplicate=False))
             for name, one in pipeline.named_parameters():
                 if not same(one.grad, theirs[name].grad):
                     yield f"step {step}: gradient of {name}"
             optimizer.step()
             twin.step()
-        state, wanted = pipeline.state_dict(), eager.state_dict()
-        for name, tensor in state.items():
-            is_statistic = "running" in name  # which the engine sums from zero
-            if not (torch.allclose(tensor, wanted[name], atol=1e-6) if is_statistic else torch.equal(tensor, wanted[name])):
-                yield f"{name} after {steps} steps"
+            wanted = eager.state_dict()
+            for name, tensor in pipeline.state_dict().items():
+                is_statistic = "running" in name  # which the engine sums from zero
+                if not (torch.allclose(tensor, wanted[name], atol=1e-6) if is_statistic else torch.equal(tensor, wanted[name])):
+                    yield f"step {step}: {name} in the state"
 
 
 def with_dropout(plan):
@@ -121,20 +169,19 @@ def with_dropout(plan):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--ranks", type=int, required=True)
-    parser.add_argument("--case", default="llama")
-    parser.add_argument("families", nargs="*")
-    options = parser.parse_args()
+    """Arguments: CASE:RANKS:FAMILY, or CASE:RANKS:FAMILY:DIALECT for a plan that went through a file."""
     torch.set_num_threads(1)
-    for name in options.families:
-        plan = hb.build(name, ranks=options.ranks, micro_batches=MICRO_BATCHES)
-        if options.case == "dropout":
-            print(f"dropout {with_dropout(plan)}", flush=True)
-            continue
-        for one in differences(options.case, plan, steps=2):
-            print(f"{name} differs: {one}", flush=True)
-        print(f"done {name}", flush=True)
+    for run in sys.argv[1:]:
+        case, ranks, name, *dialect = run.split(":")
+        plan = build(name, int(ranks))
+        if dialect:
+            plan = through_file(plan, *dialect)
+        if case == "dropout":
+            print(f"found {with_dropout(plan)}", flush=True)
+        else:
+            for one in differences(case, plan, steps=2):
+                print(f"{run} differs: {one}", flush=True)
+        print(f"done {run}.", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Pipeline: the bits of eager for every family, in threads and over processes; what users meet besides."""
+"""Pipeline: what users meet besides the bits, which test_families.py compares."""
 
 import gc
-import pathlib
 import re
 import signal
 import subprocess
@@ -15,68 +14,16 @@ import pipelines
 import pytest
 import torch
 import torch.nn.functional as F
-from test_stages import torchrun
 from torch import nn
 
 import halfback as hb
 from halfback.torch import Pipeline, cut
 
-HERE = pathlib.Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def plan_of(name="1f1b", ranks=2):
     return hb.build(name, ranks=ranks, micro_batches=pipelines.MICRO_BATCHES)
-
-
-# Their names say how many micro-batches they have; some are for an even number of ranks.
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_every_family_has_the_bits_of_eager(ranks):
-    tried, refused = [], []
-    for family in hb.families():
-        try:
-            plan = plan_of(family.name, ranks)
-        except hb.ConfigError:
-            continue
-        try:
-            assert list(pipelines.differences("linears", plan, steps=2, threads=1)) == [], family.name
-            tried.append(family.name)
-        except hb.ConfigError as error:
-            assert "replicas of the weights" in str(error) or "train parts of the model" in str(error)
-            refused.append(family.name)
-    assert len(tried) >= (12 if ranks in (2, 4) else 7), (tried, refused)
-
-
-@pytest.mark.parametrize("case", ["resnet", "blocks", "llama", "gpt2", "bert"])
-@pytest.mark.parametrize(("name", "ranks"), [("1f1b", 1), ("zb-h1", 2), ("zb-v", 2), ("1f1b", 4)])
-def test_models_have_the_bits_of_eager_for_five_steps(case, name, ranks):
-    assert list(pipelines.differences(case, plan_of(name, ranks), steps=5, threads=1)) == []
-
-
-def test_processes_have_the_bits_of_eager():
-    for processes, ranks, case in ((2, 2, "llama"), (2, 4, "resnet"), (4, 4, "blocks")):
-        names = ["1f1b", "zb-h1"] if ranks == 4 else ["1f1b", "zb-v"]
-        done = torchrun(processes, "--ranks", str(ranks), "--case", case, *names, program=HERE / "pipelines.py")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "differs" not in done.stdout, done.stdout
-        for name in names:
-            assert done.stdout.count(f"done {name}") == processes, done.stdout
-
-
-def test_dropout_is_the_same_on_any_number_of_ranks():
-    found = [pipelines.with_dropout(plan_of(name, ranks)) for name, ranks in (("1f1b", 1), ("1f1b", 2), ("zb-v", 2), ("1f1b", 4))]
-    assert all(one == found[0] for one in found)
-    losses, evaluation = found[0]
-    assert len({*losses, evaluation}) == 4
-    done = torchrun(2, "--ranks", "2", "--case", "dropout", "1f1b", program=HERE / "pipelines.py")
-    assert done.stdout.count(f"dropout {found[0]}") == 2, done.stdout + done.stderr
 
 
 def test_dropout_leaves_the_generator_of_the_caller_alone():
@@ -85,24 +32,6 @@ def test_dropout_leaves_the_generator_of_the_caller_alone():
         before = torch.get_rng_state()
         pipeline.step(x, target=y, **further)
         assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_tied_weights_get_the_sum_of_both_gradients_and_stay_equal():
-    for ranks in (2, 4):
-        model, x, y, further = pipelines.words_of(models.llama(tied=True))
-        untied = models.llama(tied=True)
-        untied.lm_head.weight = nn.Parameter(untied.lm_head.weight.detach().clone())
-        with Pipeline(cut(model, ranks), plan_of("1f1b", ranks), pipelines.next_word, threads=1) as pipeline:
-            pipeline.step(x, target=y, **further)
-            pipelines.eager_step(untied, x, y, further, pipelines.next_word)
-            expected = untied.model.embed_tokens.weight.grad + untied.lm_head.weight.grad
-            assert torch.equal(model.model.embed_tokens.weight.grad, expected)
-            optimizer = torch.optim.AdamW(pipeline.parameters(), 1e-2)
-            for _ in range(2):
-                optimizer.step()
-                pipeline.step(x, target=y, **further)
-            tables = [one for name, one in pipeline.named_parameters() if one.shape == model.lm_head.weight.shape]
-            assert len(tables) == 2 and torch.equal(*tables)
 
 
 def simple(loss=None, parts=None, **options):
