@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures halfback.torch beside PyTorch's pipelining: the halves of a backward alone, and steps of its runtime over two processes."""
+"""Measures halfback.torch beside PyTorch's pipelining: the halves of a backward alone, steps of its runtime, and whole models."""
 
 import argparse
 import json
@@ -16,6 +16,10 @@ def ratio(part, ours, others):
 
 def kibibytes(count):
     return f"{count / 1024:.0f}"
+
+
+def milliseconds(steps):
+    return results.spread(results.quartiles([one["wall"] * 1e3 for one in steps]), 1)
 
 
 def halves_table(record):
@@ -37,10 +41,32 @@ def stages_table(record):
     rows = []
     for row in record["rows"]:
         theirs, ours = row["steps"]["torch"], row["steps"]["ours"]
-        milliseconds = lambda steps: results.spread(results.quartiles([one["wall"] * 1e3 for one in steps]), 1)  # noqa: E731
         rows.append([row["family"], row["width"], milliseconds(theirs), milliseconds(ours),
                      ratio(lambda one: one["wall"], ours, theirs), ratio(lambda one: sum(one["cpu"]), ours, theirs)])
     return results.table(["schedule", "width", "PipelineStage, ms", "SplitStage, ms", "wall, ratio", "CPU, ratio"], rows)
+
+
+def fastest(steps):
+    """The schedule whose median step is the shortest."""
+    return min(steps, key=lambda name: results.quartiles([one["wall"] for one in steps[name]])[1])
+
+
+def pipelines_table(record):
+    """Ratios are PyTorch's times over ours: above 1, ours is faster."""
+    rows = []
+    for row in record["rows"]:
+        torch, kinds = row["steps"]["torch"], (row["steps"]["processes"], row["steps"]["threads"])
+        best = [fastest(steps) for steps in (torch, *kinds)]
+        chosen = [(name, [name if name in torch else None, name, name]) for name in kinds[0]]
+        for title, (their_name, *our_names) in [*chosen, (f"fastest: {', '.join(best)}", best)]:
+            theirs = torch.get(their_name)
+            cells = [row["width"], title, milliseconds(theirs) if theirs else "-"]
+            for steps, name in zip(kinds, our_names, strict=True):
+                cells += [milliseconds(steps[name]), ratio(lambda one: one["wall"], theirs, steps[name]) if theirs else "-",
+                          ratio(lambda one: sum(one["cpu"]), theirs, steps[name]) if theirs else "-"]
+            rows.append(cells)
+    return results.table(["width", "schedule", "PyTorch, ms", "Pipeline, ms", "wall, PyTorch / Pipeline", "CPU, PyTorch / Pipeline",
+                          "threads, ms", "wall, PyTorch / threads", "CPU, PyTorch / threads"], rows)
 
 
 def main():
@@ -57,15 +83,17 @@ def main():
     os.environ["OMP_NUM_THREADS"] = "1"
     peers = results.ROOT / "bench/peers"
     alone = [str(options.python), str(peers / "halves.py"), "--rounds", str(options.rounds)]
-    together = [str(options.python), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(peers / "stages.py"),
-                "--rounds", str(max(1, options.rounds // 2))]
-    halves, stages = json.loads(results.run(alone)), json.loads(results.run(together))
+    half = ["--rounds", str(max(1, options.rounds // 2))]
+    together = [str(options.python), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    halves = json.loads(results.run(alone))
+    stages, pipelines = (json.loads(results.run([*together, str(peers / name), *half])) for name in ("stages.py", "pipelines.py"))
     commands = [f"bench/run {pathlib.Path(__file__).stem}"]
     record = {"machine": machine, "commands": commands, "torch": halves["torch"], "rounds": halves["rounds"],
               "warmup_rounds": halves["warmup_rounds"], "halves": halves["rows"], "stages": stages["rows"],
-              "tables": {"halves": halves_table(halves), "stages": stages_table(stages)}}
+              "pipelines": pipelines["rows"],
+              "tables": {"halves": halves_table(halves), "stages": stages_table(stages), "pipelines": pipelines_table(pipelines)}}
     results.write(options.output, "python_packages", record,
-                  f"{results.describe(record)}\n\n{record['tables']['halves']}\n{record['tables']['stages']}")
+                  "\n".join([results.describe(record) + "\n", *record["tables"].values()]))
 
 
 if __name__ == "__main__":
