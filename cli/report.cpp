@@ -187,7 +187,7 @@ void RunReport::finish(const TrainingConfig& config, const Timeline& timeline) {
         stage_bytes(build_stages(config),
                     {.input_shape = input_shape(config.model, samples_that_pass(config))});
     const Schedule& ran = *config.schedule;
-    Report page = measured_page(ran, timeline, {.stages = bytes});
+    Report page = measured_page(ran, timeline, MemoryModel{.stages = bytes});
     page.charts = curves_.charts();
     files_.write(kPageFile, to_html(page));
   }

@@ -33,10 +33,11 @@ void hand_over_all(const Tensors& tensors, int rank) {
 
 }  // namespace
 
-Executor::Executor(int rank, ActionRunner& runner, Transport& transport, const RankDevice& device)
-    : rank_(rank), runner_(runner), transport_(transport), device_(device) {}
+Executor::Executor(int rank, Transport& transport, const RankDevice& device)
+    : rank_(rank), transport_(transport), device_(device) {}
 
-void Executor::run(const Schedule& schedule, double origin_seconds) {
+void Executor::run(ActionRunner& runner, const Schedule& schedule, double origin_seconds) {
+  runner_ = &runner;
   schedule_ = &schedule;
   origin_seconds_ = origin_seconds;
   const auto count = static_cast<std::size_t>(schedule.num_micro_batches);
@@ -122,7 +123,7 @@ void Executor::run_action(const Action& action) {
     case ActionKind::RecvBackward:
       return receive(action);
     case ActionKind::Update:
-      return runner_.update(action);
+      return runner_->update(action);
     case ActionKind::BackwardWeight:
     case ActionKind::ReduceGradient:
       break;
@@ -155,19 +156,19 @@ Tensors& Executor::outgoing(const Action& action) {
 }
 
 void Executor::compute(const Action& action) {
-  deliver(action, runner_.compute(action, taken_by(action)));
+  deliver(action, runner_->compute(action, taken_by(action)));
 }
 
 // Its span covers the whole sum, so it is filled in when the sum ends.
 void Executor::begin_reduction(const Action& action) {
-  runner_.begin_reduction(action);
+  runner_->begin_reduction(action);
   reductions_[action.stage] = spans_.size();
   spans_.push_back({.rank = rank_, .action = action});
 }
 
 // The wait belongs to the sum, not to the update.
 void Executor::finish_sum(const Action& update) {
-  if (const std::optional<Span> sum = runner_.finish_sum(update)) {
+  if (const std::optional<Span> sum = runner_->finish_sum(update)) {
     add_reductions(std::span(&*sum, 1));
   }
 }
@@ -191,8 +192,8 @@ std::size_t Executor::run_weights(const std::vector<Action>& list, std::size_t b
     return action.kind != first->kind || action.stage != first->stage;
   });
   const std::span<const Action> together(first, last);
-  const std::span<const Action> joined = together.first(runner_.num_joined(together));
-  timed(*first, [&] { runner_.compute_weights(joined); });
+  const std::span<const Action> joined = together.first(runner_->num_joined(together));
+  timed(*first, [&] { runner_->compute_weights(joined); });
   // One product did several actions: each gets an equal share of its time.
   Span whole = spans_.back();
   spans_.pop_back();

@@ -1,4 +1,4 @@
-// Walks one rank's list of actions: has its stages compute, sends and receives through the
+// Walks one rank's list of actions: has a runner compute, sends and receives through the
 // transport, and records a span per action. It never reorders, drops or invents an action.
 #pragma once
 
@@ -21,12 +21,12 @@ namespace halfback {
 class Executor {
  public:
   // All must outlive it.
-  Executor(int rank, ActionRunner& runner, Transport& transport, const RankDevice& device);
+  Executor(int rank, Transport& transport, const RankDevice& device);
 
-  // Runs the whole list of the schedule, which must outlive the calls below. Spans count from
-  // `origin_seconds` of now_seconds(). Throws what an action throws; position() is then that of the
-  // action.
-  void run(const Schedule& schedule, double origin_seconds);
+  // Runs the whole list of the schedule. It and the runner must outlive the calls below. Spans
+  // count from `origin_seconds` of now_seconds(). Throws what an action throws; position() is then
+  // that of the action.
+  void run(ActionRunner& runner, const Schedule& schedule, double origin_seconds);
 
   // Runs an action after the list, such as an update that had to wait for all ranks.
   void run_behind(const Action& action);
@@ -77,7 +77,7 @@ class Executor {
   void timed(const Action& action, Work work);
 
   int rank_;
-  ActionRunner& runner_;
+  ActionRunner* runner_ = nullptr;
   Transport& transport_;
   const RankDevice& device_;
   const Schedule* schedule_ = nullptr;

@@ -120,6 +120,11 @@ class Pipeline {
   StepResult accumulate_gradients(std::span<const MicroBatch> micro_batches,
                                   std::int64_t number = 0);
 
+  // Returns what each stage keeps of such a micro-batch, by running it once: for layers that have
+  // no formulas. Backprop and one replica of the weights only. Values and running statistics stay;
+  // gradients become its own.
+  std::vector<StageBytes> measure_bytes(const MicroBatch& micro_batch);
+
   // Runs the same stages forward only. Takes any number of micro-batches, which may differ in size.
   Evaluation evaluate(std::span<const MicroBatch> micro_batches);
 
@@ -178,7 +183,7 @@ class Pipeline {
   std::vector<GroupEnd> group_ends_;            // by micro-batch
   std::map<int, std::unique_ptr<Rank>> ranks_;  // of this process
   mutable std::mutex running_mutex_;
-  Schedule forward_;                         // of the last evaluation
+  Schedule other_;                           // of the last evaluation or measurement
   std::optional<Group> first_ranks_;         // of each process: reports go from one to all
   std::deque<std::unique_ptr<Step>> begun_;  // oldest first
   double last_end_seconds_ = 0.0;            // of the last step, on the clock of the first process

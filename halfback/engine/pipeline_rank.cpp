@@ -1,6 +1,7 @@
 #include "halfback/engine/pipeline_rank.h"
 
 #include "halfback/base/error.h"
+#include "halfback/engine/byte_probe.h"
 #include "halfback/engine/clock.h"
 
 #include <c10/util/Exception.h>
@@ -38,8 +39,11 @@ void Pipeline::Rank::run_list(Step& step) {
   if (context.refreshes_copies) {
     output_copies.refresh();
   }
+  if (step.probes) {
+    return probe(step);
+  }
   runner.begin(context);
-  executor.run(*context.schedule, context.origin_seconds);
+  executor.run(runner, *context.schedule, context.origin_seconds);
   runner.end_list();
   if (context.is_training) {
     executor.add_reductions(runner.finish_gradients());
@@ -48,6 +52,23 @@ void Pipeline::Rank::run_list(Step& step) {
     update_stages(context);
   }
   replicas.finish_shares();
+}
+
+// Leaves no trace but gradients.
+void Pipeline::Rank::probe(Step& step) {
+  Tensors statistics;
+  for (const auto& [stage_number, stage] : stages) {
+    statistics.push_back(stage->store().statistics().clone());
+  }
+  runner.begin(step.context);
+  ByteProbe probing(runner);
+  executor.run(probing, *step.context.schedule, step.context.origin_seconds);
+  runner.end_list();
+  step.reports.at(number).stages = probing.found();
+  auto before = statistics.begin();
+  for (const auto& [stage_number, stage] : stages) {
+    stage->store().statistics().copy_(*before++);
+  }
 }
 
 // After the list. Waits for the other ranks only if the update needs the norm of the whole model.

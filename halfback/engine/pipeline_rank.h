@@ -19,6 +19,7 @@ struct Pipeline::Step {
   StepContext context;
   const std::atomic<bool>* stop = nullptr;
   bool runs_ahead = false;            // a step before it was not finished when it began
+  bool probes = false;                // counts the bytes of stages
   std::map<int, RankReport> reports;  // by rank of this process, each from its own thread
   std::shared_ptr<RankThreads::Begun> begun = {};
 };
@@ -43,7 +44,7 @@ struct Pipeline::Rank {
                        .world = world,
                        .device = device}),
         runner(rank_number, stages, replicas, pipeline.update_),
-        executor(rank_number, runner, *pipeline.network_, device) {}
+        executor(rank_number, *pipeline.network_, device) {}
 
   // Runs the list of a step or an evaluation and the update after it, and reports. An error stops
   // all ranks and is thrown with the place in the list in front and the error itself nested in it,
@@ -76,6 +77,7 @@ struct Pipeline::Rank {
 
  private:
   void run_list(Step& step);
+  void probe(Step& step);
   void update_stages(const StepContext& context);
   void report(Step& step);
 };

@@ -1,4 +1,5 @@
 #include "halfback/base/error.h"
+#include "halfback/engine/byte_probe.h"
 #include "halfback/engine/clock.h"
 #include "halfback/engine/pipeline_rank.h"
 #include "halfback/schedule/passes.h"
@@ -199,12 +200,32 @@ StepResult Pipeline::accumulate_gradients(std::span<const MicroBatch> micro_batc
   return finish_step();
 }
 
+std::vector<StageBytes> Pipeline::measure_bytes(const MicroBatch& micro_batch) {
+  HALFBACK_CHECK(
+      begun_.empty() && schedule_.losses.is_backprop() && schedule_.placement.num_replicas() == 1,
+      "no step was begun, and one loss trains one replica of the weights");
+  other_ = probe_schedule(schedule_);
+  const std::span batch(&micro_batch, 1);
+  begin(std::make_unique<Step>(Step{.micro_batches = {micro_batch},
+                                    .context = {.schedule = &other_,
+                                                .loss_scale = 1.0 / loss_divisor(batch),
+                                                .origin_seconds = now_seconds()},
+                                    .probes = true}));
+  std::vector<StageBytes> all(static_cast<std::size_t>(num_stages()));
+  for (const RankReport& report : finish().reports) {
+    for (const auto& [stage, bytes] : report.stages) {
+      all[static_cast<std::size_t>(stage)] = bytes;
+    }
+  }
+  return all;
+}
+
 Evaluation Pipeline::evaluate(std::span<const MicroBatch> micro_batches) {
   HALFBACK_CHECK(!micro_batches.empty() && begun_.empty(), "micro-batches, and no step was begun");
-  forward_ = forward_only(schedule_, static_cast<int>(micro_batches.size()));
+  other_ = forward_only(schedule_, static_cast<int>(micro_batches.size()));
   begin(std::make_unique<Step>(Step{
       .micro_batches = {micro_batches.begin(), micro_batches.end()},
-      .context = {.schedule = &forward_, .is_training = false, .origin_seconds = now_seconds()}}));
+      .context = {.schedule = &other_, .is_training = false, .origin_seconds = now_seconds()}}));
   const StepTotals::Sums totals = finish().totals;
   const double count = loss_divisor(micro_batches);
   Evaluation found{.losses = over(totals.losses, count),

@@ -9,8 +9,9 @@ namespace halfback {
 
 namespace {
 
-constexpr std::size_t kHead = 10;  // numbers before the totals; the last: the links, the totals
+constexpr std::size_t kHead = 11;  // numbers before the totals; the last: stages, links, totals
 constexpr std::size_t kOfLink = 4;
+constexpr std::size_t kOfStage = 6;
 constexpr std::size_t kOfSpan = 8;
 
 }  // namespace
@@ -20,11 +21,12 @@ std::vector<double> to_numbers(const RankReport& report) {
   std::vector<double> numbers = {report.is_stop_asked ? 1.0 : 0.0, report.origin_seconds,
                                  report.end_seconds};
   numbers.reserve(kHead + report.totals.size() + kOfLink * report.links.size() +
-                  kOfSpan * report.spans.size());
+                  kOfStage * report.stages.size() + kOfSpan * report.spans.size());
   for (const std::int64_t bytes : {memory.parameters, memory.gradients, memory.optimizer_state,
                                    memory.activations, memory.peak}) {
     numbers.push_back(static_cast<double>(bytes));
   }
+  numbers.push_back(static_cast<double>(report.stages.size()));
   numbers.push_back(static_cast<double>(report.links.size()));
   numbers.push_back(static_cast<double>(report.totals.size()));
   numbers.insert(numbers.end(), report.totals.begin(), report.totals.end());
@@ -32,6 +34,13 @@ std::vector<double> to_numbers(const RankReport& report) {
     const std::array all = {static_cast<double>(link.to), static_cast<double>(link.messages),
                             static_cast<double>(link.bytes), link.seconds};
     numbers.insert(numbers.end(), all.begin(), all.end());
+  }
+  for (const auto& [stage, bytes] : report.stages) {
+    for (const std::int64_t one :
+         {std::int64_t{stage}, bytes.until_input, bytes.until_weight, bytes.gradients,
+          bytes.activation_message, bytes.gradient_message}) {
+      numbers.push_back(static_cast<double>(one));
+    }
   }
   for (const Span& span : report.spans) {
     const std::array all = {static_cast<double>(span.action.kind),
@@ -52,7 +61,8 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
   const auto bytes = [&](std::size_t i) { return static_cast<std::int64_t>(numbers[i]); };
   const auto count = [&](std::size_t i) { return static_cast<std::size_t>(numbers[i]); };
   const std::size_t links_begin = kHead + count(kHead - 1);
-  const std::size_t spans_begin = links_begin + kOfLink * count(kHead - 2);
+  const std::size_t stages_begin = links_begin + kOfLink * count(kHead - 2);
+  const std::size_t spans_begin = stages_begin + kOfStage * count(kHead - 3);
   HALFBACK_CHECK(spans_begin <= numbers.size() && (numbers.size() - spans_begin) % kOfSpan == 0,
                  "a report of a rank");
   const std::span<const double> totals = numbers.subspan(kHead, links_begin - kHead);
@@ -66,13 +76,21 @@ RankReport rank_report_of(int rank, std::span<const double> numbers) {
                                .peak = bytes(7)},
                     .totals = {totals.begin(), totals.end()},
                     .links = {},
+                    .stages = {},
                     .spans = {}};
-  for (std::size_t i = links_begin; i < spans_begin; i += kOfLink) {
+  for (std::size_t i = links_begin; i < stages_begin; i += kOfLink) {
     report.links.push_back({.from = rank,
                             .to = static_cast<int>(numbers[i]),
                             .messages = bytes(i + 1),
                             .bytes = bytes(i + 2),
                             .seconds = numbers[i + 3]});
+  }
+  for (std::size_t i = stages_begin; i < spans_begin; i += kOfStage) {
+    report.stages[static_cast<int>(numbers[i])] = {.until_input = bytes(i + 1),
+                                                   .until_weight = bytes(i + 2),
+                                                   .gradients = bytes(i + 3),
+                                                   .activation_message = bytes(i + 4),
+                                                   .gradient_message = bytes(i + 5)};
   }
   for (std::size_t i = spans_begin; i < numbers.size(); i += kOfSpan) {
     Action action{static_cast<ActionKind>(static_cast<int>(numbers[i])),

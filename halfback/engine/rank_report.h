@@ -1,9 +1,11 @@
 // What a rank reports about a step, in the form that is sent between processes.
 #pragma once
 
+#include "halfback/base/stage_bytes.h"
 #include "halfback/timeline/timeline.h"
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -24,8 +26,9 @@ struct RankReport {
   double origin_seconds = 0.0;  // what its times count from, on the clock of the first rank
   double end_seconds = 0.0;     // when the rank was through with the step
   RankMemory memory;
-  std::vector<double> totals;  // losses and norms, as StepTotals has them
-  std::vector<Link> links;     // out of this rank, in this step
+  std::vector<double> totals;        // losses and norms, as StepTotals has them
+  std::vector<Link> links;           // out of this rank, in this step
+  std::map<int, StageBytes> stages;  // what its stages keep, where that was measured
   std::vector<Span> spans;
 };
 

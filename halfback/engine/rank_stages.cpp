@@ -54,13 +54,11 @@ Tensors RankStages::forward(const Action& action, Tensors inputs) {
     inputs = batch.inputs;
   }
   const auto number = static_cast<std::size_t>(action.stage);
-  if (number < batch.stage_inputs.size()) {
-    const Tensors& own = batch.stage_inputs[number];
-    inputs.insert(inputs.end(), own.begin(), own.end());
-  }
-  Stage::Outputs outputs = context_->is_training
-                               ? stage.forward(action.micro_batch, std::move(inputs), batch.targets)
-                               : stage.infer(std::move(inputs), batch.targets);
+  const Tensors own = number < batch.stage_inputs.size() ? batch.stage_inputs[number] : Tensors();
+  Stage::Outputs outputs =
+      context_->is_training
+          ? stage.forward(action.micro_batch, std::move(inputs), batch.targets, own)
+          : stage.infer(std::move(inputs), batch.targets, own);
   if (stage.has_loss()) {
     std::vector<double>& losses = losses_.at(action.stage);
     losses[index] = outputs.loss;

@@ -25,7 +25,9 @@ std::int64_t bytes_of(const at::Tensor& tensor) {
 // Both this stage and the next, which may be elsewhere, hold side inputs: each has its own copy.
 Tensors with_own_side_inputs(Tensors outputs) {
   for (std::size_t i = 1; i < outputs.size(); ++i) {
-    outputs[i] = outputs[i].clone();
+    if (outputs[i].use_count() > 1 || outputs[i].storage().use_count() > 1) {
+      outputs[i] = outputs[i].clone();
+    }
   }
   return outputs;
 }
@@ -137,7 +139,11 @@ Stage::Outputs Stage::hand_out(Tensors outputs,
   return result;
 }
 
-Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor& targets) {
+Stage::Outputs Stage::forward(int micro_batch,
+                              Tensors inputs,
+                              const at::Tensor& targets,
+                              const Tensors& own_inputs) {
+  inputs.insert(inputs.end(), own_inputs.begin(), own_inputs.end());
   InFlight& saved = advance(micro_batch, Phase::Empty,
                             gradients_.all.empty() ? Phase::Done : Phase::AfterForward);
   saved.num_carried = 0;
@@ -150,10 +156,12 @@ Stage::Outputs Stage::forward(int micro_batch, Tensors inputs, const at::Tensor&
   // What does not train is the same in training as it is in evaluation.
   Call call = saved.call;
   call.is_training = is_kept;
+  call.num_stage_inputs = own_inputs.size();
   for (std::size_t i = 0; i < layers_.layers.size(); ++i) {
     Saved dropped;
     inputs =
         layers_.layers[i]->forward(std::move(inputs), is_kept ? saved.layers[i] : dropped, call);
+    call.num_stage_inputs = 0;
   }
   return hand_out(std::move(inputs), targets, saved.loss, saved.call);
 }
@@ -275,7 +283,8 @@ void Stage::finish_step(std::span<const int> micro_batches) {
   }
 }
 
-Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets) {
+Stage::Outputs Stage::infer(Tensors inputs, const at::Tensor& targets, const Tensors& own_inputs) {
+  inputs.insert(inputs.end(), own_inputs.begin(), own_inputs.end());
   inputs = on_device(std::move(inputs));
   for (const auto& layer : layers_.layers) {
     Saved dropped;

@@ -78,9 +78,13 @@ class Stage {
     double loss = 0.0;             // summed
     std::int64_t num_correct = 0;  // targets with the highest score, of infer()
   };
-  // F. Takes the inputs of a micro-batch, and its targets if the stage has a loss. The activations
-  // share no memory with what this stage keeps.
-  Outputs forward(int micro_batch, Tensors inputs, const at::Tensor& targets = {});
+  // F. Takes the inputs of a micro-batch, its targets if the stage has a loss, and what the first
+  // layer takes besides (MicroBatch::stage_inputs). The activations share no memory with what this
+  // stage keeps.
+  Outputs forward(int micro_batch,
+                  Tensors inputs,
+                  const at::Tensor& targets = {},
+                  const Tensors& own_inputs = {});
 
   // A gradient of a micro-batch; its loss as an Action names it.
   struct GradientName {
@@ -103,7 +107,7 @@ class Stage {
   void finish_gradients();
 
   // Forward without keeping anything.
-  Outputs infer(Tensors inputs, const at::Tensor& targets = {});
+  Outputs infer(Tensors inputs, const at::Tensor& targets = {}, const Tensors& own_inputs = {});
 
   // Returns the first of these micro-batches that is not through with its backward, or nothing.
   std::optional<int> first_unfinished(std::span<const int> micro_batches) const;

@@ -117,7 +117,8 @@ struct AutogradGraph::State {
 
   std::shared_ptr<const GraphLeaves::State> leaves;
   Halves halves = Halves::Split;
-  NodePtr entry;                                       // of all inputs
+  NodePtr entry;                                       // of all inputs with a gradient
+  std::vector<bool> has_gradient;                      // by input
   edge_list roots;                                     // by output
   std::vector<Found> nodes;                            // each after the nodes that it leads to
   std::unordered_map<const Node*, std::size_t> place;  // in `nodes`
@@ -369,12 +370,14 @@ AutogradGraph::AutogradGraph(const GraphLeaves& leaves) : state_(std::make_uniqu
 AutogradGraph::~AutogradGraph() = default;
 
 void AutogradGraph::begin(const Tensors& inputs) {
-  if (inputs.empty()) {
-    return;
-  }
-  state_->entry = make_entry<NodePtr>();
   for (at::Tensor input : inputs) {
-    torch::autograd::create_gradient_edge(input, state_->entry);
+    state_->has_gradient.push_back(input.defined());
+    if (input.defined()) {
+      if (!state_->entry) {
+        state_->entry = make_entry<NodePtr>();
+      }
+      torch::autograd::create_gradient_edge(input, state_->entry);
+    }
   }
 }
 
@@ -409,7 +412,7 @@ Tensors AutogradGraph::backward_input(const Tensors& grad_outputs) {
   edge_list from;
   Tensors arriving;
   std::vector<std::size_t> outside;  // outputs that depend on parameters only
-  for (std::size_t i = 0; i < state.roots.size(); ++i) {
+  for (std::size_t i = 0; i < std::min(state.roots.size(), grad_outputs.size()); ++i) {
     if (state.roots[i].is_valid() && grad_outputs[i].defined()) {
       from.push_back(state.roots[i]);
       arriving.push_back(grad_outputs[i]);
@@ -419,13 +422,18 @@ Tensors AutogradGraph::backward_input(const Tensors& grad_outputs) {
     }
   }
   const bool is_last = state.frontier.empty() && outside.empty();
-  Tensors result = state.run_inputs(
+  Tensors found = state.run_inputs(
       is_last ? State::Afterwards::FreesGraph : State::Afterwards::KeepsGraph, from, arriving);
   for (const std::size_t i : outside) {
     state.start_weights(state.roots[i], grad_outputs[i]);
   }
   state.close_inside();
   state.forget_nodes();
+  auto next = found.begin();
+  Tensors result;
+  for (const bool has_gradient : state.has_gradient) {
+    result.push_back(has_gradient ? std::move(*next++) : at::Tensor());
+  }
   return result;
 }
 

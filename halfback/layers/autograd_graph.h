@@ -47,7 +47,8 @@ class AutogradGraph {
   AutogradGraph& operator=(const AutogradGraph&) = delete;
   ~AutogradGraph();
 
-  // Makes the graph begin at these inputs. Without any, I has no result and W does everything.
+  // Makes the graph begin at these inputs. Undefined ones have no gradient. Without any that has
+  // one, W does everything.
   void begin(const Tensors& inputs);
 
   // Walks the graphs of the outputs, which the caller may drop afterwards. Outputs that require no
@@ -55,8 +56,8 @@ class AutogradGraph {
   // split.
   void end(const Tensors& outputs, Halves halves = Halves::Split);
 
-  // I: takes a gradient for each output, undefined for those without one, and returns that of each
-  // input; zeros for an input that no output depends on.
+  // I: takes a gradient for each output, undefined or missing for those without one, and returns
+  // that of each input: zeros if no output depends on it, and undefined if it has none.
   Tensors backward_input(const Tensors& grad_outputs);
 
   // W: returns the gradients of the leaves, undefined where there is none. Keeps nothing.

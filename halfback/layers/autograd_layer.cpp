@@ -22,6 +22,7 @@ namespace halfback {
 namespace {
 
 using Input = AutogradLayer::Options::Input;
+using Gradients = AutogradLayer::Options::Gradients;
 
 // Returns the tensor in memory that nothing else uses and that it fills: what leaves a layer must
 // not share memory.
@@ -56,12 +57,14 @@ class AutogradLayer::Core {
   Tensors backward_input(const Tensors& grad_outputs, Saved& saved);
   void backward_weight(Saved& saved);
 
-  // The output shape and the kept bytes for one shape of the first input.
+  // The output shapes and the kept bytes for inputs of some shapes. Side inputs have one of their
+  // own for a shape of the first input, and are left out.
   struct Probe {
-    Shape shape;
+    std::vector<Shape> shapes;
     SavedBytes bytes;
   };
-  const Probe& probe(const Shape& shape, std::int64_t element_bytes);
+  const Probe& probe(std::vector<Shape> shapes, std::int64_t element_bytes);
+  bool has_one_gradient() const { return options_.gradients == Gradients::First; }
 
   void use_memory_of_engine();
   void show_statistics();
@@ -88,9 +91,10 @@ class AutogradLayer::Core {
   Tensors checked_run(const Tensors& inputs, const Call& call);
   Tensors train(const Tensors& inputs, Saved& saved, const Call& call);
   void require_unwritten(const Tensors& entering, const std::vector<std::int64_t>& versions) const;
+  bool has_gradient(const at::Tensor& input, std::size_t index) const;
   Tensors leave(Tensors outputs, Tensors entering, const Tensors& inputs) const;
   Tensors evaluate(const Tensors& inputs, const Call& call);
-  Probe measure(const Shape& shape, at::ScalarType dtype);
+  Probe measure(const std::vector<Shape>& shapes, at::ScalarType dtype);
 
   ForeignModule module_;
   Options options_;
@@ -98,7 +102,7 @@ class AutogradLayer::Core {
   std::vector<Tied> statistics_;
   std::optional<GraphLeaves> leaves_;
   bool is_checked_ = false;
-  std::map<std::pair<Shape, at::ScalarType>, Probe> probes_;
+  std::map<std::pair<std::vector<Shape>, at::ScalarType>, Probe> probes_;
 };
 
 AutogradLayer::Core::Core(ForeignModule module, Options options)
@@ -168,7 +172,6 @@ std::vector<Parameter*> AutogradLayer::Core::parameters() const {
 void AutogradLayer::Core::use_memory_of_engine() {
   bool is_changed = false;
   for (Tied& one : trained_) {
-    one.tensor.mutable_grad().reset();  // left by a backward of the module without the engine
     const at::Tensor& value = one.parameter->value;
     if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
       continue;
@@ -187,6 +190,7 @@ void AutogradLayer::Core::use_memory_of_engine() {
              "wrap each tensor in one layer, and let the layer alone set its data");
     }
     const c10::InferenceMode normal(false);
+    one.tensor.mutable_grad().reset();  // it is of the other memory
     one.tensor.set_data(savable(value));
     one.memory = value.const_data_ptr();
     is_changed = true;
@@ -202,6 +206,7 @@ void AutogradLayer::Core::convert(at::ScalarType dtype) {
   for (auto* const some : {&trained_, &statistics_}) {
     for (Tied& one : *some) {
       if (one.tensor.is_floating_point() && one.tensor.scalar_type() != dtype) {
+        one.tensor.mutable_grad().reset();
         one.tensor.set_data(one.tensor.variable_data().to(dtype));
       }
     }
@@ -278,18 +283,24 @@ void AutogradLayer::Core::require_unwritten(const Tensors& entering,
   }
 }
 
+bool AutogradLayer::Core::has_gradient(const at::Tensor& input, std::size_t index) const {
+  return options_.input == Input::Activations &&
+         (has_one_gradient() ? index == 0 : input.is_floating_point());
+}
+
 // Returns the outputs without their graph; inputs that are passed on stay the caller's tensors.
 Tensors AutogradLayer::Core::leave(Tensors outputs, Tensors entering, const Tensors& inputs) const {
   std::vector<bool> passes_by(outputs.size(), false);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const auto place = std::find_if(entering.begin(), entering.end(),
                                     [&](const at::Tensor& one) { return one.is_same(outputs[i]); });
-    passes_by[i] = place != entering.end();
+    // The stage keeps its side inputs, so what becomes the first tensor is a copy.
+    passes_by[i] = place != entering.end() && (i > 0 || place == entering.begin());
     if (passes_by[i]) {
       outputs[i] = inputs[static_cast<std::size_t>(place - entering.begin())];
-    } else if (i > 0 && outputs[i].requires_grad()) {
+    } else if (i > 0 && has_one_gradient() && outputs[i].requires_grad()) {
       refuse(fmt::format("output {} has a gradient, which only the first can have", i),
-             "return detach() of it, or one tensor");
+             "return detach() of it, or one tensor, or ask for Gradients::Floating");
     } else {
       outputs[i] = outputs[i].variable_data();
     }
@@ -311,13 +322,21 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Ca
     entering.push_back(savable(input));
     versions.push_back(entering.back()._version());
   }
-  saved.graph = std::make_shared<AutogradGraph>(*leaves_);
-  if (options_.input == Input::Activations) {
-    saved.graph->begin({entering.front()});
+  Tensors beginning(inputs.size() - call.num_stage_inputs);
+  for (std::size_t i = 0; i < beginning.size(); ++i) {
+    if (has_gradient(entering[i], i)) {
+      beginning[i] = entering[i];
+    }
   }
+  for (const Tied& one : trained_) {
+    one.tensor.mutable_grad().reset();  // of a step before, or of a backward without the engine
+  }
+  saved.graph = std::make_shared<AutogradGraph>(*leaves_);
+  saved.graph->begin(beginning);
+  beginning.clear();
   Tensors outputs = checked_run(entering, call);
   require_unwritten(entering, versions);
-  saved.graph->end({outputs.front()}, options_.halves);
+  saved.graph->end(has_one_gradient() ? Tensors{outputs.front()} : outputs, options_.halves);
   saved.until_weight.clear();
   for (const Tied& one : statistics_) {
     saved.until_weight.push_back(one.tensor.variable_data().clone());
@@ -328,7 +347,9 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Ca
 Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Call& call) {
   const c10::InferenceMode no_graph(true);
   Tensors outputs = run(inputs, call);
-  outputs.front() = outputs.front().contiguous();
+  for (at::Tensor& one : outputs) {
+    one = one.contiguous();
+  }
   return outputs;
 }
 
@@ -340,15 +361,21 @@ Tensors AutogradLayer::Core::forward(const Tensors& inputs, Saved& saved, const 
 Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& saved) {
   const bool has_more = std::any_of(grad_outputs.begin() + 1, grad_outputs.end(),
                                     [](const at::Tensor& one) { return one.defined(); });
-  if (has_more) {
+  if (has_more && has_one_gradient()) {
     refuse("a side input has a gradient", "give it to a layer that passes it on");
   }
   use_memory_of_engine();  // a saved leaf shows its current memory
   const c10::InferenceMode normal(false);
-  Tensors gradients(grad_outputs.size());
-  Tensors found = saved.graph->backward_input({savable(grad_outputs.front())});
-  if (!found.empty()) {
-    gradients.front() = owned(std::exchange(found.front(), {}));
+  Tensors arriving;
+  for (const at::Tensor& one : grad_outputs) {
+    arriving.push_back(one.defined() ? savable(one) : at::Tensor());
+  }
+  Tensors gradients = saved.graph->backward_input(arriving);
+  arriving.clear();
+  for (at::Tensor& one : gradients) {
+    if (one.defined()) {
+      one = owned(std::exchange(one, {}));
+    }
   }
   return gradients;
 }
@@ -371,36 +398,51 @@ void AutogradLayer::Core::backward_weight(Saved& saved) {
   saved.until_weight.clear();
 }
 
-const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(const Shape& shape,
+const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(std::vector<Shape> shapes,
                                                              std::int64_t element_bytes) {
+  if (has_one_gradient()) {
+    shapes.resize(1);
+  }
   const at::ScalarType own = trained_.empty() ? at::kFloat : trained_.front().tensor.scalar_type();
-  const std::pair key(shape, type_of_size(element_bytes, own));
+  const std::pair key(std::move(shapes), type_of_size(element_bytes, own));
   const auto found = probes_.find(key);
-  return found != probes_.end() ? found->second : probes_[key] = measure(shape, key.second);
+  return found != probes_.end() ? found->second : probes_[key] = measure(key.first, key.second);
 }
 
-AutogradLayer::Core::Probe AutogradLayer::Core::measure(const Shape& shape, at::ScalarType dtype) {
+AutogradLayer::Core::Probe AutogradLayer::Core::measure(const std::vector<Shape>& shapes,
+                                                        at::ScalarType dtype) {
   const bool has_memory = !trained_.empty() && trained_.front().parameter->value.defined();
   if (!has_memory) {
     convert(dtype);
   }
   const c10::InferenceMode normal(false);
-  const Tensors side_inputs = options_.side_inputs ? options_.side_inputs(shape) : Tensors();
+  const Tensors side_inputs =
+      options_.side_inputs ? options_.side_inputs(shapes.front()) : Tensors();
   const bool is_data = options_.input != Input::Activations;
   const at::Tensor data =
-      is_data ? at::zeros(shape, options_.input == Input::Ids ? at::kLong : dtype) : at::Tensor();
+      is_data ? at::zeros(shapes.front(), options_.input == Input::Ids ? at::kLong : dtype)
+              : at::Tensor();
 
   const StorageWatch watch;
   Saved saved;
-  Tensors tensors = {is_data ? data : at::zeros(shape, dtype)};
+  Tensors tensors = {is_data ? data : at::zeros(shapes.front(), dtype)};
+  for (std::size_t i = 1; i < shapes.size(); ++i) {
+    tensors.push_back(at::zeros(shapes[i], dtype));
+  }
   tensors.insert(tensors.end(), side_inputs.begin(), side_inputs.end());
   tensors = forward(tensors, saved, {});
-  Probe probe{.shape = tensors.front().sizes().vec(), .bytes = {}};
-  const at::TensorOptions output_options = tensors.front().options();
+  Probe probe;
+  std::vector<at::TensorOptions> options;
+  for (const at::Tensor& one : tensors) {
+    probe.shapes.push_back(one.sizes().vec());
+    options.push_back(one.options());
+  }
   // The outputs are not kept by the layer, so they must be gone before the count.
   std::fill(tensors.begin(), tensors.end(), at::Tensor());
   const StorageWatch::Alive after_forward = watch.alive();
-  tensors.front() = at::zeros(probe.shape, output_options);
+  for (std::size_t i = 0; i < (has_one_gradient() ? 1 : tensors.size()); ++i) {
+    tensors[i] = at::zeros(probe.shapes[i], options[i]);
+  }
   tensors = backward_input(tensors, saved);
   tensors.clear();
   const StorageWatch::Alive after_input = watch.alive();
@@ -448,8 +490,12 @@ void AutogradLayer::backward_weight(std::span<Saved*> saved) {
 }
 
 Described AutogradLayer::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
-  const Core::Probe& probe = core_->probe(shapes.front(), element_bytes);
-  shapes.front() = probe.shape;
+  const Core::Probe& probe = core_->probe(shapes, element_bytes);
+  if (core_->has_one_gradient()) {
+    shapes.front() = probe.shapes.front();
+  } else {
+    shapes = probe.shapes;
+  }
   return {.shapes = std::move(shapes), .bytes = probe.bytes};
 }
 

@@ -55,6 +55,8 @@ class AutogradLayer final : public Layer {
   struct Options {
     // Activations have a gradient; the data or ids of a model's first layer have none.
     enum class Input { Activations, Data, Ids } input = Input::Activations;
+    // Which of the tensors that travel have a gradient: the first, or all of a floating-point type.
+    enum class Gradients { First, Floating } gradients = Gradients::First;
     AutogradGraph::Halves halves = AutogradGraph::Halves::Split;
     // Makes the side inputs, if any, for an input of this shape, to count bytes.
     std::function<Tensors(at::IntArrayRef)> side_inputs = {};
@@ -76,8 +78,8 @@ class AutogradLayer final : public Layer {
   void show_statistics();
   void take_statistics();
 
-  // The function takes and returns all tensors that travel. Only the first output has a gradient.
-  // Throws ConfigError for a function that breaks a rule of docs/split_backward.md, "Any module".
+  // The function takes and returns all tensors that travel. Throws ConfigError for a function that
+  // breaks a rule of docs/split_backward.md, "Any module".
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
   Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;

@@ -48,7 +48,7 @@ StorageWatch::~StorageWatch() {
 }
 
 void StorageWatch::note(const at::Tensor& tensor) {
-  if (tensor.defined() && tensor.has_storage()) {
+  if (tensor.defined() && tensor.has_storage() && !tensor.is_meta()) {
     const c10::Storage& storage = tensor.storage();
     seen_.try_emplace(storage.unsafeGetStorageImpl(), storage.getWeakStorageImpl());
   }

@@ -2,7 +2,9 @@
 
 #include "halfback/views/headline.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace halfback {
 
@@ -29,6 +31,15 @@ std::vector<std::size_t> spans_at(const Timeline& timeline,
   return spans;
 }
 
+std::vector<std::vector<MemoryPoint>> curves(const Timeline& timeline,
+                                             const Schedule& schedule,
+                                             const std::optional<MemoryModel>& memory) {
+  return memory ? memory_curves(timeline, predict_memory(schedule, *memory).curve)
+                : activation_curves(timeline, share_of(schedule));
+}
+
+std::string unit_of(const std::optional<MemoryModel>& memory) { return memory ? "bytes" : "M_B"; }
+
 // How the schedule would run, with its critical path.
 ReportTrack predicted_track(const Schedule& schedule,
                             const CostModel& costs,
@@ -52,30 +63,29 @@ Report simulated_page(const Schedule& schedule,
                       const SimulateOptions& options,
                       const std::optional<MemoryModel>& memory) {
   ReportTrack track = predicted_track(schedule, costs, options);
-  track.memory = memory ? memory_curves(track.timeline, predict_memory(schedule, *memory).curve)
-                        : activation_curves(track.timeline, share_of(schedule));
+  track.memory = curves(track.timeline, schedule, memory);
   return {.title = schedule.name,
           .subtitle = headline(schedule),
-          .memory_unit = memory ? "bytes" : "M_B",
+          .memory_unit = unit_of(memory),
           .tracks = {std::move(track)}};
 }
 
 Report measured_page(const Schedule& schedule,
                      const Timeline& measured,
-                     const MemoryModel& memory) {
+                     const std::optional<MemoryModel>& memory) {
   CostModel costs;
   costs.stages.assign(static_cast<std::size_t>(schedule.num_stages()), StageCost{0.0, 0.0, 0.0});
   take_measured_costs(costs, measured, SpanClock::Wall);
-  const auto held = predict_memory(schedule, memory).curve;
   ReportTrack predicted = predicted_track(schedule, costs, {.validates = false});
-  predicted.memory = memory_curves(predicted.timeline, held);
   ReportTrack ran{.name = "measured", .timeline = measured};
-  ran.memory = memory_curves(measured, held);
+  for (ReportTrack* const track : {&predicted, &ran}) {
+    track->memory = curves(track->timeline, schedule, memory);
+  }
   return {.title = schedule.name,
           .subtitle = headline(schedule) +
                       "; the last step, above it the prediction from the medians of its actions",
           .time_unit = "s",
-          .memory_unit = "bytes",
+          .memory_unit = unit_of(memory),
           .tracks = {std::move(predicted), std::move(ran)}};
 }
 

@@ -25,7 +25,9 @@ Report simulated_page(const Schedule& schedule,
                       const std::optional<MemoryModel>& memory);
 
 // Returns the page of a step that has run, below the same step simulated with the median costs of
-// its actions. `schedule` is the one that ran, with its messages.
-Report measured_page(const Schedule& schedule, const Timeline& measured, const MemoryModel& memory);
+// its actions. `schedule` is the one that ran, with its messages. Memory as above.
+Report measured_page(const Schedule& schedule,
+                     const Timeline& measured,
+                     const std::optional<MemoryModel>& memory);
 
 }  // namespace halfback

@@ -129,12 +129,12 @@ class NullRun {
                                .device = device});
       RankStages runner(rank, stages, replicas, update_);
       MeetingStages meeting(rank, runner, schedule_.placement, transport_);
-      Executor executor(rank, meeting, transport_, device);
+      Executor executor(rank, transport_, device);
       const StepContext context{.schedule = &schedule_,
                                 .micro_batches = batches_,
                                 .updates_in_lists = has_updates(schedule_)};
       runner.begin(context);
-      executor.run(schedule_, 0.0);
+      executor.run(meeting, schedule_, 0.0);
       runner.end_list();
     } catch (const StoppedError&) {
       // Another rank has the error.

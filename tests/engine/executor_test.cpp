@@ -46,14 +46,14 @@ class ExecutorTest : public testing::Test {
  protected:
   void run(const std::string& text) {
     schedule_ = parse_schedule(text, "x.csv");
-    executor_.run(schedule_, 0.0);
+    executor_.run(runner_, schedule_, 0.0);
   }
 
   Schedule schedule_;
   NotingRunner runner_;
   std::unique_ptr<Transport> transport_ = make_in_process_network({.num_ranks = 1});
   RankDevice device_{0, at::kCPU};
-  Executor executor_{0, runner_, *transport_, device_};
+  Executor executor_{0, *transport_, device_};
 };
 
 TEST_F(ExecutorTest, HasTheListDoneInItsOrderWithWhatTheNeighborsGave) {

@@ -13,6 +13,7 @@
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tanh.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -155,6 +156,74 @@ TEST(LibraryTest, EachStageTakesItsOwnInputs) {
   }
   EXPECT_EQ(losses[1], expected / 9.0);
   EXPECT_NE(losses[0], losses[1]);
+}
+
+// Stages 0, 1, 2 and 3: (x) -> (h, h), (h, s) -> (h', s + h'), (h, s) -> (s, h'), (h, s) -> h' s,
+// where h' = tanh(h w). Two tensors with gradients pass each boundary.
+at::Tensor with_skips(int stage, Tensors& tensors, const at::Tensor& weight) {
+  at::Tensor h = at::tanh(at::linear(tensors[0], weight));
+  switch (stage) {
+    case 0:
+      tensors = {h, h};
+      break;
+    case 1:
+      tensors = {h, tensors[1] + h};
+      break;
+    case 2:
+      tensors = {tensors[1], h};
+      break;
+    default:
+      h = h * tensors[1];
+      tensors = {h};
+  }
+  return h;
+}
+
+TEST(LibraryTest, SeveralTensorsWithGradientsPassBetweenStages) {
+  constexpr int kStages = 4;
+  Tensors initial;
+  for (int i = 0; i < kStages; ++i) {
+    initial.push_back(drawn({kWidth, kWidth}, static_cast<std::uint64_t>(i)));
+  }
+  const std::vector<MicroBatch> batches = numbers(4);
+  for (const MicroBatch& one : batches) {
+    Tensors tensors = one.inputs;
+    for (int i = 0; i < kStages; ++i) {
+      with_skips(i, tensors, initial[static_cast<std::size_t>(i)]);
+    }
+    (at::mse_loss(tensors[0], one.targets, at::Reduction::Sum) / 12.0).backward();
+  }
+  for (const auto& [family, ranks] : {std::pair{"1f1b", 4}, {"zb-h1", 4}, {"zb-v", 2}}) {
+    Tensors weights;
+    std::vector<StageLayers> stages(kStages);
+    for (int i = 0; i < kStages; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      weights.push_back(initial[index].detach().clone().requires_grad_());
+      ForeignModule module{.name = "stage " + std::to_string(i),
+                           .forward = [i, w = weights[index]](Tensors tensors, const Call&) {
+                             with_skips(i, tensors, w);
+                             return tensors;
+                           }};
+      module.parameters = {{"weight", weights[index]}};
+      using Options = AutogradLayer::Options;
+      stages[index].add(std::make_unique<AutogradLayer>(
+          std::move(module),
+          Options{.input = i == 0 ? Options::Input::Data : Options::Input::Activations,
+                  .gradients = Options::Gradients::Floating}));
+    }
+    stages.back().loss = squares();
+    const RunnableSchedule schedule =
+        make_runnable(build_schedule(family, {.num_ranks = ranks, .num_micro_batches = 4}));
+    Pipeline pipeline(std::move(stages), schedule, guest_options());
+    pipeline.initialize(1);
+    pipeline.accumulate_gradients(batches);
+    for (int i = 0; i < kStages; ++i) {
+      EXPECT_TRUE(pipeline.stage(i).store().parameters()[0]->gradient.equal(
+          initial[static_cast<std::size_t>(i)].grad()))
+          << family << " " << i;
+      EXPECT_TRUE(pipeline.stage(i).is_idle());
+    }
+  }
 }
 
 // The table of embedding and head, each stage with a tensor of its own.

@@ -99,10 +99,40 @@ class ModelsTest : public ::testing::TestWithParam<NamedModel> {
     const auto stages =
         build_model(config(), equal_cut(num_blocks(config()), schedule.num_stages()),
                     {.recompute = GetParam().recompute});
-    const MemoryPrediction predicted =
-        predict_memory(found->schedule(), {.stages = stage_bytes(stages, shape)});
+    const std::vector<StageBytes> bytes = stage_bytes(stages, shape);
+    const MemoryPrediction predicted = predict_memory(found->schedule(), {.stages = bytes});
     for (std::size_t rank = 0; rank < result.memory.size(); ++rank) {
       EXPECT_EQ(result.memory[rank].activations, predicted.peak[rank]) << "rank " << rank;
+    }
+    expect_measured(*found, all.front(), bytes);
+  }
+
+  // Counted while one micro-batch runs, they are those of the formulas. What I runs F again for
+  // counts as until W, where formulas have it until I and as gradients.
+  static void expect_measured(Pipeline& found,
+                              const MicroBatch& batch,
+                              const std::vector<StageBytes>& formulas) {
+    Tensors statistics;
+    for (const LocalStage& local : found.local_stages()) {
+      statistics.push_back(local.stage->store().statistics().clone());
+    }
+    const std::string values = bytes_of(found, Buffer::Values);
+    const std::vector<StageBytes> measured = found.measure_bytes(batch);
+    EXPECT_EQ(bytes_of(found, Buffer::Values), values);
+    for (const LocalStage& local : found.local_stages()) {
+      EXPECT_TRUE(local.stage->store().statistics().equal(
+          statistics[static_cast<std::size_t>(local.number)]));
+    }
+    for (std::size_t stage = 0; stage < measured.size(); ++stage) {
+      const StageBytes& one = measured[stage];
+      const StageBytes& other = formulas[stage];
+      EXPECT_EQ(one.until_input + one.until_weight, other.until_input + other.until_weight);
+      EXPECT_EQ(one.until_weight + one.gradients, other.until_weight + other.gradients);
+      EXPECT_EQ(one.activation_message, other.activation_message);
+      EXPECT_EQ(one.gradient_message, other.gradient_message);
+      if (GetParam().recompute == Recompute{}) {
+        EXPECT_EQ(one.until_input, other.until_input);
+      }
     }
   }
 

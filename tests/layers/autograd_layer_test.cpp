@@ -431,6 +431,81 @@ TEST(AutogradLayerTest, RefusesASecondOutputWithAGradient) {
                        "output 1 has a gradient"));
 }
 
+// (x, s, ids, mask) -> (s x, w x + s, ids): x and s have gradients; the mask is the stage's own.
+TEST(AutogradLayerTest, GivesAllFloatingTensorsTheirGradients) {
+  ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});
+  const at::Tensor weight = module.parameters[0].tensor;
+  const auto function = [](const Tensors& inputs, const at::Tensor& w) {
+    return Tensors{inputs[1] * inputs[0] * inputs[3], at::linear(inputs[0], w) + inputs[1]};
+  };
+  module.forward = [&](const Tensors& inputs, const Call&) {
+    Tensors outputs = function(inputs, weight);
+    outputs.push_back(inputs[2]);
+    return outputs;
+  };
+  AutogradLayer layer(module, {.gradients = AutogradLayer::Options::Gradients::Floating});
+  Random random;
+  give_memory(layer.parameters(), at::kFloat, random);
+  const at::Tensor ids = at::ones({3}, at::kLong);
+  const at::Tensor mask = some();
+  Tensors leaves = {some().requires_grad_(), (some() + 1).requires_grad_(), ids, mask};
+  const at::Tensor w = layer.parameters()[0]->value.clone().requires_grad_();
+  const Tensors expected = function(leaves, w);
+  const at::Tensor arriving = some() * 3;
+  for (const bool has_both : {true, false}) {  // the second output may have no gradient
+    at::Tensor sum = (expected[0] * arriving).sum();
+    if (has_both) {
+      sum = sum + (expected[1] * arriving).sum();
+    }
+    leaves[0].mutable_grad().reset();
+    leaves[1].mutable_grad().reset();
+    sum.backward({}, /*retain_graph=*/true);
+    Saved saved;
+    Tensors inputs;
+    for (const at::Tensor& leaf : leaves) {
+      inputs.push_back(leaf.detach().clone());
+    }
+    const Tensors outputs = layer.forward(inputs, saved, {.num_stage_inputs = 1});
+    ASSERT_EQ(outputs.size(), 3U);
+    EXPECT_TRUE(same_bits(outputs[0], expected[0].detach()));
+    EXPECT_TRUE(same_bits(outputs[1], expected[1].detach()));
+    EXPECT_TRUE(outputs[2].equal(ids));
+    const Tensors gradients =
+        layer.backward_input({arriving, has_both ? arriving : at::Tensor(), {}}, saved, {});
+    ASSERT_EQ(gradients.size(), 3U);
+    EXPECT_TRUE(same_bits(gradients[0], leaves[0].grad()));
+    EXPECT_TRUE(same_bits(gradients[1], leaves[1].grad()));
+    EXPECT_FALSE(gradients[2].defined());
+    weight_gradients_of(layer, saved);
+    EXPECT_TRUE(saved.is_empty());
+  }
+  EXPECT_TRUE(same_bits(layer.parameters()[0]->gradient, w.grad()));
+}
+
+// The second input is passed on and becomes the first: it has no memory in common with its input.
+TEST(AutogradLayerTest, PassesFloatingTensorsOn) {
+  ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});
+  const at::Tensor weight = module.parameters[0].tensor;
+  module.forward = [weight](const Tensors& inputs, const Call&) {
+    return Tensors{inputs[1], at::linear(inputs[0], weight)};
+  };
+  AutogradLayer layer(module, {.gradients = AutogradLayer::Options::Gradients::Floating});
+  Random random;
+  give_memory(layer.parameters(), at::kFloat, random);
+  const Described described = layer.describe({{3, 4}, {2, 4}}, 4);
+  EXPECT_EQ(described.shapes, (std::vector<Shape>{{2, 4}, {3, 4}}));
+  EXPECT_EQ(described.bytes, (SavedBytes{.until_input = 0, .until_weight = 48, .gradients = 48}));
+  Saved saved;
+  const at::Tensor second = some({2, 4});
+  const Tensors outputs = layer.forward({some(), second}, saved, {});
+  EXPECT_TRUE(same_bits(outputs[0], second));
+  EXPECT_NE(outputs[0].const_data_ptr(), second.const_data_ptr());
+  const at::Tensor arriving = some({2, 4}) * 2;
+  const Tensors gradients = layer.backward_input({arriving, some()}, saved, {});
+  EXPECT_TRUE(same_bits(gradients[1], arriving));
+  weight_gradients_of(layer, saved);
+}
+
 // r = 0.9 r + 0.1 mean(x), moved by W in its order.
 TEST(AutogradLayerTest, MovesRunningStatisticsInW) {
   ForeignModule module = make_module("m", {.shapes = {{4, 4}}, .function = {}});

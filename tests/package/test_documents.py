@@ -17,8 +17,8 @@ def test_programs_of_the_document_print_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs/python.md").read_text()
     programs = re.findall(r"```python\n(.*?)```(?:\n\nprints\n\n```\n(.*?)```)?", text, re.DOTALL)
-    assert len(programs) == 4
-    assert sum(bool(printed) for _, printed in programs) == 1
+    assert len(programs) == 5
+    assert sum(bool(printed) for _, printed in programs) == 2
     for program, printed in programs:
         output = io.StringIO()
         with contextlib.redirect_stdout(output):

@@ -26,5 +26,6 @@ auto without_gil(Function function) {
 void bind_families(nanobind::module_& module);
 void bind_schedule(nanobind::module_& module);
 void bind_run(nanobind::module_& module);
+void bind_measured(nanobind::class_<BoundSchedule>& type);
 
 }  // namespace halfback::python

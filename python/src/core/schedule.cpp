@@ -261,6 +261,7 @@ void bind_schedule(nb::module_& module) {
   static const std::string simulate_help = std::string(kSimulateHelp) + kCostHelp + kSimulateRest;
   nb::class_<BoundSchedule> type(module, "Schedule", kScheduleHelp);
   bind_facts(type);
+  bind_measured(type);
   type.def_prop_ro("lists", &lists_of, "The actions of each rank as text.")
       .def_prop_ro("smallest_channel", &smallest_channel,
                    "The smallest number of messages that a channel has to hold; 0 is rendezvous.\n"

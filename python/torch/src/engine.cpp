@@ -103,14 +103,16 @@ BuildStages Engine::builder(std::vector<PartOfModel> parts, py::object loss) {
   auto stages = std::make_shared<std::vector<StageLayers>>();
   for (PartOfModel& part : parts) {
     using Input = AutogradLayer::Options::Input;
+    using Gradients = AutogradLayer::Options::Gradients;
     const Input input = stages->empty() ? Input::Data : Input::Activations;
     Module& module = modules_.emplace_back();
     module.stage = static_cast<int>(stages->size());
     for (const ForeignTensor& one : part.parameters) {
       module.parameters.push_back(one.tensor);
     }
-    auto layer = std::make_unique<AutogradLayer>(module_of(std::move(part)),
-                                                 AutogradLayer::Options{.input = input});
+    auto layer = std::make_unique<AutogradLayer>(
+        module_of(std::move(part)),
+        AutogradLayer::Options{.input = input, .gradients = Gradients::Floating});
     module.layer = layer.get();
     stages->emplace_back().add(std::move(layer));
   }
@@ -260,6 +262,15 @@ std::vector<int> Engine::local_stages() {
   return all;
 }
 
+void Engine::drop_gradients() {
+  for (const Module& module : modules_) {
+    for (const at::Tensor& one : module.parameters) {
+      one.mutable_grad().reset();
+    }
+    module.layer->show_statistics();
+  }
+}
+
 void Engine::give_gradients() {
   const c10::InferenceMode normal(false);
   for (const Module& module : modules_) {
@@ -284,6 +295,15 @@ double Engine::evaluate(const std::vector<MicroBatch>& micro_batches) {
   run([&] { loss = pipeline_->evaluate(micro_batches).loss; });
   return loss;
 }
+
+std::vector<StageBytes> Engine::measure_bytes(const MicroBatch& micro_batch) {
+  std::vector<StageBytes> bytes;
+  run([&] { bytes = pipeline_->measure_bytes(micro_batch); });
+  drop_gradients();
+  return bytes;
+}
+
+std::string Engine::schedule() const { return to_csv(pipeline_->schedule(), CsvDialect::Halfback); }
 
 void Engine::close() {
   if (processes_ && !has_failed_) {

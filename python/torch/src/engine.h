@@ -51,6 +51,13 @@ class Engine {
   StepResult step(const std::vector<MicroBatch>& micro_batches);
   double evaluate(const std::vector<MicroBatch>& micro_batches);
 
+  // Runs one micro-batch to count what each stage keeps. Afterwards the parameters have no
+  // gradients.
+  std::vector<StageBytes> measure_bytes(const MicroBatch& micro_batch);
+
+  // Returns the schedule as it runs, with its messages, in Halfback's dialect.
+  std::string schedule() const;
+
   // Waits for the other processes, and ends the threads. Call it once, without the GIL.
   void close();
 
@@ -66,6 +73,7 @@ class Engine {
   template <typename Work>
   void run(Work work);
   void give_gradients();
+  void drop_gradients();
 
   std::unique_ptr<Processes> processes_;
   std::unique_ptr<Network> network_;

@@ -1,5 +1,8 @@
 // halfback.torch._engine.
+#include "halfback/engine/memory.h"
 #include "python/torch/src/engine.h"
+
+#include <map>
 
 namespace halfback {
 
@@ -39,6 +42,27 @@ std::vector<MicroBatch> batches_of(std::vector<Given> given) {
   return all;
 }
 
+// The keys of a memory file (halfback/simulate/cost_file.h).
+std::vector<std::map<std::string, std::int64_t>> bytes_of(const std::vector<StageBytes>& stages) {
+  std::vector<std::map<std::string, std::int64_t>> all;
+  for (const StageBytes& one : stages) {
+    all.push_back({{"until_input", one.until_input},
+                   {"until_weight", one.until_weight},
+                   {"gradients", one.gradients},
+                   {"activation_message", one.activation_message},
+                   {"gradient_message", one.gradient_message}});
+  }
+  return all;
+}
+
+std::vector<std::int64_t> activations_of(const StepResult& result) {
+  std::vector<std::int64_t> all;
+  for (const RankMemory& one : result.memory) {
+    all.push_back(one.activations);
+  }
+  return all;
+}
+
 std::vector<SpanOfPython> spans_of(const StepResult& result) {
   std::vector<SpanOfPython> spans;
   for (const Span& span : result.timeline.spans) {
@@ -57,7 +81,9 @@ PYBIND11_MODULE(_engine, module) {
       .def_readonly("loss", &StepResult::loss)
       .def_readonly("gradient_norm", &StepResult::gradient_norm)
       .def_readonly("seconds", &StepResult::seconds)
+      .def_property_readonly("activations", &activations_of)
       .def_property_readonly("spans", &spans_of);
+  module.def("count_bytes", &install_counting_allocator);
   py::class_<Engine>(module, "Engine")
       .def(py::init([](const std::string& schedule, const std::vector<PartOfModel>& parts,
                        py::object loss, double timeout, int threads, std::uint64_t seed,
@@ -68,6 +94,11 @@ PYBIND11_MODULE(_engine, module) {
             group);
       }))
       .def_property_readonly("local_stages", &Engine::local_stages)
+      .def_property_readonly("schedule", &Engine::schedule)
+      .def("measure_bytes",
+           [](Engine& engine, Given given) {
+             return bytes_of(engine.measure_bytes(batches_of({std::move(given)}).front()));
+           })
       .def("step",
            [](Engine& engine, std::vector<Given> given) {
              return engine.step(batches_of(std::move(given)));

@@ -17,7 +17,10 @@ class Result:
     loss: float
     gradient_norm: float
     seconds: float
+    activations: list[int]
     spans: list[tuple[int, str, float, float]]
+
+def count_bytes() -> None: ...
 
 Given = tuple[list[torch.Tensor], torch.Tensor, list[list[torch.Tensor]], int]
 
@@ -33,6 +36,8 @@ class Engine:
         group: torch.distributed.ProcessGroup | None,
     ) -> None: ...
     local_stages: list[int]
+    schedule: str
+    def measure_bytes(self, micro_batch: Given) -> list[dict[str, int]]: ...
     def step(self, micro_batches: Sequence[Given]) -> Result: ...
     def evaluate(self, micro_batches: Sequence[Given]) -> float: ...
     def close(self) -> None: ...

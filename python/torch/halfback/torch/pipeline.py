@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import halfback as hb
+from halfback.types import Memory
 
 from . import _engine
 from .part import Part
@@ -28,17 +29,36 @@ class Step:
         loss: the summed loss of all micro-batches over the number of targets.
         gradient_norm: of all gradients of the model, before clipping.
         seconds: from the first action to the last.
+        schedule: the plan as it ran, with its messages.
     """
 
     loss: float
     gradient_norm: float
     seconds: float
-    _result: _engine.Result | None = dataclasses.field(default=None, repr=False, compare=False)
+    schedule: hb.Schedule = dataclasses.field(repr=False)
+    _result: _engine.Result = dataclasses.field(repr=False, compare=False)
 
     @property
     def spans(self) -> list[tuple[int, str, float, float]]:
         """Rank, action, start and end in seconds of every action that ran, rank by rank."""
-        return self._result.spans if self._result else []
+        return self._result.spans
+
+    @property
+    def activations(self) -> list[int]:
+        """By rank, the most bytes that it kept or had in transit between two actions; zeros without ``count_bytes``."""
+        return self._result.activations
+
+    def html(self, memory: Memory | None = None) -> str:
+        """The page of this step, below the same step simulated with its costs.
+
+        Args:
+            memory: what ``measure_memory`` has returned, for the bytes that ranks hold.
+        """
+        return self.schedule.step_html(self.spans, memory)
+
+    def costs(self) -> dict[str, Any]:
+        """The median costs of each stage's actions, for ``simulate()`` of any plan with as many stages."""
+        return self.schedule.step_costs(self.spans)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +111,8 @@ class Pipeline:
             the schedule or the number of ranks.
         threads: of operators, for ranks with threads of their own; 0 for an equal share of the cores.
         timeout: seconds that a rank may wait for another.
+        count_bytes: counts the bytes of each rank, for ``Step.activations``. The allocator that does it becomes that of
+            all CPU tensors of the process, for good; PyTorch's own memory profiler then sees none of them.
 
     Raises:
         halfback.ConfigError: for parts that do not fit the plan or cannot be trained so.
@@ -107,9 +129,12 @@ class Pipeline:
         seed: int = 0,
         threads: int = 0,
         timeout: float = 60.0,
+        count_bytes: bool = False,
     ):
         if len(parts) != plan.num_stages:
             raise hb.ConfigError(f"parts: there are {len(parts)}, and the plan has {plan.num_stages} stages; give one for each")
+        if count_bytes:
+            _engine.count_bytes()
         self._plan, self._loss, self._count = plan, loss, count
         self._surroundings = Surroundings()
         self._outputs: list[torch.Tensor] | None = None
@@ -121,7 +146,9 @@ class Pipeline:
         self._engine = _engine.Engine(plan.to_csv(), made, self._call_loss, timeout, threads, seed, self._group)
         del made  # whoever is dropped below must have no other owner
         self._close = weakref.finalize(self, self._engine.close)
-        self._step = Step(0.0, 0.0, 0.0)
+        self._schedule = hb.parse(self._engine.schedule)
+        self._norm: float | None = None
+        self._constant = [constant_bytes(part) for part in parts]
         self._parts = {stage: parts[stage] for stage in self._engine.local_stages}
         if self._group is not None:
             drop_memory([part for stage, part in enumerate(parts) if stage not in self._parts])
@@ -153,8 +180,27 @@ class Pipeline:
         self._require_norms()
         given = self._split(inputs, target, keywords)
         result = self._engine.step(given)
-        self._step = Step(result.loss, result.gradient_norm, result.seconds, result)
-        return self._step
+        self._norm = result.gradient_norm
+        return Step(result.loss, result.gradient_norm, result.seconds, self._schedule, result)
+
+    def measure_memory(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> dict[str, Any]:
+        """Counts what each stage keeps of a micro-batch, by running the first one of this batch.
+
+            memory = pipeline.measure_memory(x, target=y)
+            plan.simulate(memory=memory).memory           # of each rank, to the byte, before a step has run
+            hb.build("zb-h1", ...).simulate(memory=memory)    # of any plan with as many stages
+
+        Parameters and statistics stay as they are, and gradients become ``None``.
+
+        Args: as those of a step.
+
+        Returns:
+            The bytes of each stage, in the form of a memory file, on every rank. Without those of an optimizer.
+        """
+        self._require_norms()
+        self._norm = None
+        kept = self._engine.measure_bytes(self._split(inputs, target, keywords)[0])
+        return {"stages": [one | constant for one, constant in zip(kept, self._constant, strict=True)]}
 
     def evaluate(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Evaluation:
         """Runs forward only, with all modules in ``eval()`` mode."""
@@ -178,7 +224,9 @@ class Pipeline:
 
     def clip_grad_norm_(self, max_norm: float) -> float:
         """Scales the gradients as ``torch.nn.utils.clip_grad_norm_`` does, by the norm over the whole model."""
-        norm = self._step.gradient_norm
+        norm = self._norm
+        if norm is None:
+            raise hb.ConfigError("clip_grad_norm_: there are no gradients yet; call it after a step")
         factor = min(max_norm / (norm + 1e-6), 1.0)
         gradients = [one.grad for one in self.parameters() if one.grad is not None]
         if gradients and factor < 1.0:
@@ -253,6 +301,15 @@ def names_of(part: nn.Module, stage: int) -> dict[str, str]:
     if isinstance(part, Part):
         return part.model_names
     return {name: f"{stage}.{name}" for name in part.state_dict(keep_vars=True)}
+
+
+def constant_bytes(part: nn.Module) -> dict[str, int]:
+    """What a stage always holds, in the words of a memory file."""
+    parameters = list(part.parameters())
+    return {
+        "parameters": sum(one.nbytes for one in [*parameters, *part.buffers()]),
+        "parameter_gradients": sum(one.nbytes for one in parameters if one.requires_grad),
+    }
 
 
 def full_names(calls: Sequence[StageCall]) -> dict[str, str]:
