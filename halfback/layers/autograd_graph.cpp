@@ -437,6 +437,12 @@ Tensors AutogradGraph::backward_input(const Tensors& grad_outputs) {
   return result;
 }
 
+void AutogradGraph::join_halves() {
+  state_->halves = Halves::Together;
+  state_->is_early.assign(state_->gradients.size(), true);
+  state_->frontier.clear();
+}
+
 Tensors AutogradGraph::backward_weight() {
   State& state = *state_;
   edge_list roots;

@@ -60,6 +60,10 @@ class AutogradGraph {
   // that of each input: zeros if no output depends on it, and undefined if it has none.
   Tensors backward_input(const Tensors& grad_outputs);
 
+  // Before I: has it run the whole backward, as for Halves::Together. What end() has split is then
+  // one run through the graph, which is cheaper than two.
+  void join_halves();
+
   // W: returns the gradients of the leaves, undefined where there is none. Keeps nothing.
   Tensors backward_weight();
 

@@ -489,6 +489,13 @@ void AutogradLayer::backward_weight(std::span<Saved*> saved) {
   }
 }
 
+Tensors AutogradLayer::backward(Tensors grad_outputs, Saved& saved, const Call& call) {
+  saved.graph->join_halves();
+  Tensors gradients = backward_input(std::move(grad_outputs), saved, call);
+  core_->backward_weight(saved);
+  return gradients;
+}
+
 Described AutogradLayer::describe(std::vector<Shape> shapes, std::int64_t element_bytes) const {
   const Core::Probe& probe = core_->probe(shapes, element_bytes);
   if (core_->has_one_gradient()) {

@@ -83,6 +83,8 @@ class AutogradLayer final : public Layer {
   Tensors forward(Tensors inputs, Saved& saved, const Call& call) override;
   Tensors backward_input(Tensors grad_outputs, Saved& saved, const Call& call) override;
   void backward_weight(std::span<Saved*> saved) override;
+  // One run through the graph, as a backward of libtorch is.
+  Tensors backward(Tensors grad_outputs, Saved& saved, const Call& call) override;
 
   // Runs F and I on zeros, once for each shape, and counts the bytes. No other thread may use the
   // layer meanwhile.

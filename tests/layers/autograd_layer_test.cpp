@@ -82,6 +82,22 @@ TEST_P(AutogradBitsTest, AreThoseOfAutogradOnTheWholeGraph) {
   }
 }
 
+TEST_P(AutogradBitsTest, AreTheSameWhenBothHalvesRunAtOnce) {
+  const at::Tensor input = case_.input(dtype_, random_);
+  const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
+  const Results expected = run_autograd(case_.reference, layer_->parameters(), input, grad_output);
+  forget_gradients(layer_->parameters());
+  Saved saved;
+  forward_of(*layer_, input, saved);
+  const Tensors found = layer_->backward({grad_output}, saved, {});
+  EXPECT_TRUE(saved.is_empty());
+  EXPECT_TRUE(!found[0].defined() || same_bits(found[0], expected.grad_input));
+  const std::vector<at::Tensor> gradients = copy_gradients(layer_->parameters());
+  for (std::size_t i = 0; i < expected.grad_parameters.size(); ++i) {
+    EXPECT_TRUE(same_bits(gradients[i], expected.grad_parameters[i])) << i;
+  }
+}
+
 TEST_P(AutogradBitsTest, AreTheSameInInferenceMode) {
   const at::Tensor input = case_.input(dtype_, random_);
   const at::Tensor grad_output = case_.grad_output(*layer_, dtype_, random_);
