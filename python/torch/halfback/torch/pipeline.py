@@ -74,6 +74,22 @@ class Evaluation:
     outputs: torch.Tensor | None
 
 
+def require_tensors(named: Sequence[tuple[str, Any]]) -> None:
+    for name, one in named:
+        if not isinstance(one, torch.Tensor):
+            raise hb.ConfigError(f"step: {name} is of type {type(one).__name__}; give a tensor")
+
+
+def require_no_graph(tensors: Sequence[Any]) -> None:
+    """What computes an input outside of the stages would not be trained, and would not show it."""
+    for one in tensors:
+        if isinstance(one, torch.Tensor) and one.requires_grad:
+            raise hb.ConfigError(
+                f"step: a tensor of shape {list(one.shape)} among inputs, target and keywords requires a gradient, and a "
+                "step returns none for it; move what computes it into a stage, or give its detach()"
+            )
+
+
 def number_of_targets(target: torch.Tensor) -> int:
     """Integers of at least 0, as ``cross_entropy`` ignores those below; of other types all elements."""
     if target.is_floating_point() or target.is_complex():
@@ -178,6 +194,7 @@ class Pipeline:
                 else is given to each micro-batch as it is.
         """
         self._require_norms()
+        require_no_graph([*inputs, target, *pytree.tree_leaves(keywords)])
         given = self._split(inputs, target, keywords)
         result = self._engine.step(given)
         self._norm = result.gradient_norm
@@ -260,12 +277,19 @@ class Pipeline:
     def _split(self, inputs: Sequence[torch.Tensor], target: torch.Tensor, keywords: dict[str, Any]) -> "list[_engine.Given]":
         """What each micro-batch takes."""
         number = self._plan.num_micro_batches
+        require_tensors([*((f"input {i}", one) for i, one in enumerate(inputs)), ("target", target)])
         size = inputs[0].size(0) if inputs and inputs[0].dim() else 0
         if size < number or target.dim() == 0 or target.size(0) != size:
             raise hb.ConfigError(
                 f"step: {size} samples and {target.size(0) if target.dim() else 0} targets for {number} micro-batches; "
                 "expected a target for each sample, and a sample for each micro-batch at least"
             )
+        for i, one in enumerate(inputs):
+            if one.dim() == 0 or one.size(0) != size:
+                raise hb.ConfigError(
+                    f"step: input {i} has shape {list(one.shape)}, and input 0 {size} samples; give each input a row for each "
+                    "sample, and by keyword what has none"
+                )
         flat, structure = pytree.tree_flatten(keywords)
         surroundings = self._surroundings
         surroundings.structure = structure if keywords else None
