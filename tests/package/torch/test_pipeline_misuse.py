@@ -69,3 +69,56 @@ def test_inputs_and_targets_are_tensors(given):
             pipeline.step(x, target=given)
         with pytest.raises(hb.ConfigError, match=f"step: input 0 is of type {type(given).__name__}; give a tensor"):
             pipeline.evaluate(given, target=y)
+
+
+def test_clipping_twice_is_clipping_once():
+    x, y = batch()
+    with simple() as pipeline:
+        norm = pipeline.step(x, target=y).gradient_norm
+        assert pipeline.clip_grad_norm_(0.1) == norm
+        once = [one.grad.clone() for one in pipeline.parameters()]
+        assert pipeline.clip_grad_norm_(0.1) == pytest.approx(0.1, rel=1e-4)
+        assert all(torch.allclose(one, two.grad, rtol=1e-4) for one, two in zip(once, pipeline.parameters(), strict=True))
+        assert pipeline.clip_grad_norm_(0.01) == pytest.approx(0.1, rel=1e-4)
+        found = torch.cat([one.grad.flatten() for one in pipeline.parameters()]).norm()
+        assert found.item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("begins", ["in training mode", "in evaluation mode", "with a rate of 0", "measured in evaluation mode"])
+def test_dropout_that_is_turned_on_later_has_the_numbers_of_the_seed(begins):
+    """It would draw from the generator of the process, in no order."""
+    x, y = batch()
+    torch.manual_seed(5)
+    parts = [nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(0.5)) for _ in range(2)]
+    with simple(parts) as pipeline:
+        for part in parts:
+            part.train("evaluation" not in begins)
+            part[1].p = 0.0 if "rate" in begins else 0.5
+        (pipeline.measure_memory if "measured" in begins else pipeline.step)(x, target=y)
+        if "measured" in begins:
+            pipeline.step(x, target=y)
+        for part in parts:
+            part.train()
+            part[1].p = 0.5
+        before = torch.get_rng_state()
+        found = pipeline.step(x, target=y).loss
+        assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    parts = [nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(0.5)) for _ in range(2)]
+    with simple(parts) as pipeline:
+        pipeline.step(x, target=y)
+        assert pipeline.step(x, target=y).loss == found
+
+
+def test_a_loss_takes_one_tensor():
+    """The second, as an auxiliary loss, would be left out."""
+
+    class Two(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            return y, y.square().mean()
+
+    x, y = batch()
+    with simple([nn.Linear(WIDTH, WIDTH), Two(WIDTH, WIDTH)]) as pipeline:
+        with pytest.raises(hb.Error, match="1F0: ConfigError: stage 1 returns 2 tensors, and a loss takes one"):
+            pipeline.step(x, target=y)

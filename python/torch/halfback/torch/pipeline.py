@@ -154,7 +154,7 @@ class Pipeline:
         self._plan, self._loss, self._count = plan, loss, count
         self._surroundings = Surroundings()
         self._outputs: list[torch.Tensor] | None = None
-        self._calls = [StageCall(part, i, self._surroundings) for i, part in enumerate(parts)]
+        self._calls = [StageCall(part, i, self._surroundings, i + 1 == len(parts)) for i, part in enumerate(parts)]
         self._norms = [call.norms() for call in self._calls]
         originals = full_names(self._calls)
         made = [call.part(originals) for call in self._calls]
@@ -246,8 +246,10 @@ class Pipeline:
             raise hb.ConfigError("clip_grad_norm_: there are no gradients yet; call it after a step")
         factor = min(max_norm / (norm + 1e-6), 1.0)
         gradients = [one.grad for one in self.parameters() if one.grad is not None]
-        if gradients and factor < 1.0:
-            torch._foreach_mul_(gradients, factor)
+        if factor < 1.0:
+            self._norm = norm * factor
+            if gradients:
+                torch._foreach_mul_(gradients, factor)
         return norm
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -314,6 +316,7 @@ class Pipeline:
 
     def _require_norms(self) -> None:
         for stage in self._parts:
+            self._calls[stage].notice_settings()
             if [name for name, _ in self._calls[stage].norms()] != [name for name, _ in self._norms[stage]]:
                 raise hb.ConfigError(
                     f"stage {stage}: other normalizations are in training mode than when the pipeline was made; set modes before"

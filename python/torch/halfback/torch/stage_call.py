@@ -64,9 +64,10 @@ def seed_of(key: int, unit: str) -> int:
 class StageCall:
     """A stage as a function of tensors. Random numbers depend on the step, the micro-batch and the unit alone."""
 
-    def __init__(self, module: nn.Module, number: int, surroundings: Surroundings):
-        self.module, self.number, self.surroundings = module, number, surroundings
+    def __init__(self, module: nn.Module, number: int, surroundings: Surroundings, is_last: bool = False):
+        self.module, self.number, self.surroundings, self.is_last = module, number, surroundings, is_last
         self.draws: bool | None = None  # unknown before the first call in training
+        self._settings: list[tuple[object, ...]] = []
 
     @property
     def name(self) -> str:
@@ -78,6 +79,15 @@ class StageCall:
                 return self._run(inputs)
             with _drawing:
                 return self._draw(inputs, key)
+
+    def notice_settings(self) -> None:
+        """Before a step: with other modes or rates of its modules, a stage may begin to draw."""
+        settings = [
+            (one.training, *(value for value in one.__dict__.values() if isinstance(value, float)))
+            for one in self.module.modules()
+        ]
+        if settings != self._settings:
+            self.draws, self._settings = None, settings
 
     def _draw(self, inputs: list[torch.Tensor], key: int) -> list[torch.Tensor]:
         """Runs the stage with the generator seeded for each of its units; finds out whether it draws at all."""
@@ -111,6 +121,11 @@ class StageCall:
         if isinstance(outputs, torch.Tensor):
             return [outputs]
         if isinstance(outputs, (tuple, list)) and outputs and all(isinstance(one, torch.Tensor) for one in outputs):
+            if self.is_last and len(outputs) > 1:
+                raise ConfigError(
+                    f"{self.name} returns {len(outputs)} tensors, and a loss takes one; return one, which the last stage may make "
+                    "of several, as by torch.cat"
+                )
             return list(outputs)
         raise ConfigError(f"{self.name} returns {type(outputs).__name__}; return a tensor, or a tuple of tensors")
 
