@@ -122,3 +122,43 @@ def test_a_loss_takes_one_tensor():
     with simple([nn.Linear(WIDTH, WIDTH), Two(WIDTH, WIDTH)]) as pipeline:
         with pytest.raises(hb.Error, match="1F0: ConfigError: stage 1 returns 2 tensors, and a loss takes one"):
             pipeline.step(x, target=y)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(7)
+        self.table = nn.Embedding(10, WIDTH)
+        self.blocks = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in range(4)])
+        self.head = nn.Linear(WIDTH, 10, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids):
+        h = self.table(ids)
+        for block in self.blocks:
+            h = torch.tanh(block(h))
+        return self.head(h)
+
+
+def test_an_optimizer_and_a_state_of_the_model_reach_tied_weights_too():
+    """Later stages have copies of them, which the model does not have."""
+    def loss(y, t):
+        return F.cross_entropy(y.flatten(0, 1), t.flatten(), reduction="sum")
+
+    model, eager = Tied(), Tied()
+    optimizer, twin = (torch.optim.AdamW(one.parameters(), 1e-2) for one in (model, eager))
+    ids = torch.randint(0, 10, (16, 3))
+    with Pipeline(cut(model, 2), plan_of(), loss) as pipeline:
+        for _ in range(3):
+            found = pipeline.step(ids, target=ids).loss
+            twin.zero_grad()
+            value = loss(eager(ids), ids) / ids.numel()
+            value.backward()
+            assert found == pytest.approx(value.item(), rel=1e-5)
+            optimizer.step()
+            twin.step()
+        state = pipeline.state_dict()
+        assert all(torch.equal(one, state[name]) for name, one in model.state_dict().items())
+        model.load_state_dict(Tied().state_dict())
+        assert pipeline.evaluate(ids, target=ids).loss == pytest.approx((loss(Tied()(ids), ids) / ids.numel()).item(), rel=1e-5)
+        assert all(torch.equal(one, model.table.weight) for name, one in pipeline.named_parameters() if "table" in name or "head" in name)

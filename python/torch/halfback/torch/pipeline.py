@@ -156,6 +156,7 @@ class Pipeline:
         self._outputs: list[torch.Tensor] | None = None
         self._calls = [StageCall(part, i, self._surroundings, i + 1 == len(parts)) for i, part in enumerate(parts)]
         self._norms = [call.norms() for call in self._calls]
+        self._copies = copies_of(parts)
         originals = full_names(self._calls)
         made = [call.part(originals) for call in self._calls]
         self._group = process_group(plan.num_ranks)
@@ -164,6 +165,8 @@ class Pipeline:
         self._close = weakref.finalize(self, self._engine.close)
         self._schedule = hb.parse(self._engine.schedule)
         self._norm: float | None = None
+        if self._group is not None:
+            self._copies = []  # the originals are in other processes
         self._constant = [constant_bytes(part) for part in parts]
         self._parts = {stage: parts[stage] for stage in self._engine.local_stages}
         if self._group is not None:
@@ -254,6 +257,7 @@ class Pipeline:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Copies of the parameters and buffers of this process's stages, by their names in the model."""
+        self._update_copies()
         state: dict[str, torch.Tensor] = {}
         for stage, part in self._parts.items():
             names = names_of(part, stage)
@@ -279,6 +283,7 @@ class Pipeline:
     def _split(self, inputs: Sequence[torch.Tensor], target: torch.Tensor, keywords: dict[str, Any]) -> "list[_engine.Given]":
         """What each micro-batch takes."""
         number = self._plan.num_micro_batches
+        self._update_copies()
         require_tensors([*((f"input {i}", one) for i, one in enumerate(inputs)), ("target", target)])
         size = inputs[0].size(0) if inputs and inputs[0].dim() else 0
         if size < number or target.dim() == 0 or target.size(0) != size:
@@ -314,6 +319,12 @@ class Pipeline:
             for i in range(number)
         ]
 
+    def _update_copies(self) -> None:
+        """An optimizer of the model, or whoever loads a state into it, knows the originals only."""
+        with torch.no_grad():
+            for copy, original in self._copies:
+                copy.copy_(original)
+
     def _require_norms(self) -> None:
         for stage in self._parts:
             self._calls[stage].notice_settings()
@@ -328,6 +339,20 @@ def names_of(part: nn.Module, stage: int) -> dict[str, str]:
     if isinstance(part, Part):
         return part.model_names
     return {name: f"{stage}.{name}" for name in part.state_dict(keep_vars=True)}
+
+
+def copies_of(parts: Sequence[nn.Module]) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """The parameters of stages that are copies, each with its original."""
+    originals: dict[str, nn.Parameter] = {}
+    found = []
+    for stage, part in enumerate(parts):
+        copies, names = getattr(part, "copies", {}), names_of(part, stage)
+        for name, one in part.named_parameters():
+            if name in copies:
+                found.append((one, originals[copies[name]]))
+            else:
+                originals[names[name]] = one
+    return found
 
 
 def constant_bytes(part: nn.Module) -> dict[str, int]:
