@@ -11,6 +11,7 @@ from torch import nn
 
 import halfback as hb
 from halfback.torch import Pipeline, cut
+from halfback.torch.pipeline import drop_memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -162,3 +163,45 @@ def test_an_optimizer_and_a_state_of_the_model_reach_tied_weights_too():
         model.load_state_dict(Tied().state_dict())
         assert pipeline.evaluate(ids, target=ids).loss == pytest.approx((loss(Tied()(ids), ids) / ids.numel()).item(), rel=1e-5)
         assert all(torch.equal(one, model.table.weight) for name, one in pipeline.named_parameters() if "table" in name or "head" in name)
+
+
+def test_a_parameter_that_is_trained_later_needs_a_new_pipeline():
+    x, y = batch()
+    model = models.linears()
+    model[0].requires_grad_(False)
+    parts = cut(model, 2)
+    with simple(parts) as pipeline:
+        pipeline.step(x, target=y)
+        model[0].requires_grad_(True)
+        with pytest.raises(hb.ConfigError, match=r"stage 0: model\.0\.weight requires a gradient, and did not when"):
+            pipeline.step(x, target=y)
+    with simple(parts) as pipeline:
+        pipeline.step(x, target=y)
+        assert model[0].weight.grad is not None
+
+
+def test_one_thread_runs_a_pipeline_at_a_time():
+    x, y = batch()
+    found = []
+
+    class Calling(nn.Linear):
+        def forward(self, x):
+            if not found:
+                with pytest.raises(hb.Error, match="another thread runs this pipeline"):
+                    pipeline.step(*batch()[:1], target=y)
+                found.append(True)
+            return super().forward(x)
+
+    with simple([Calling(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)]) as pipeline:
+        assert pipeline.step(x, target=y).loss == pipeline.step(x, target=y).loss
+    assert found
+
+
+def test_a_parameter_that_a_graph_holds_cannot_leave_the_process():
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
+    output = model(torch.randn(2, WIDTH))
+    with pytest.raises(hb.ConfigError, match=r"1\.weight of a stage of another process is still in use"):
+        drop_memory([model])
+    del output
+    drop_memory([model])
+    assert all(one.is_meta for one in model.parameters())

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -163,6 +164,8 @@ class Pipeline:
         self._engine = _engine.Engine(plan.to_csv(), made, self._call_loss, timeout, threads, seed, self._group)
         del made  # whoever is dropped below must have no other owner
         self._close = weakref.finalize(self, self._engine.close)
+        self._running = threading.Lock()
+        self._trained = [{name for name, one in part.named_parameters() if one.requires_grad} for part in parts]
         self._schedule = hb.parse(self._engine.schedule)
         self._norm: float | None = None
         if self._group is not None:
@@ -198,8 +201,8 @@ class Pipeline:
         """
         self._require_norms()
         require_no_graph([*inputs, target, *pytree.tree_leaves(keywords)])
-        given = self._split(inputs, target, keywords)
-        result = self._engine.step(given)
+        with self._alone():
+            result = self._engine.step(self._split(inputs, target, keywords))
         self._norm = result.gradient_norm
         return Step(result.loss, result.gradient_norm, result.seconds, self._schedule, result)
 
@@ -219,16 +222,17 @@ class Pipeline:
         """
         self._require_norms()
         self._norm = None
-        kept = self._engine.measure_bytes(self._split(inputs, target, keywords)[0])
+        with self._alone():
+            kept = self._engine.measure_bytes(self._split(inputs, target, keywords)[0])
         return {"stages": [one | constant for one, constant in zip(kept, self._constant, strict=True)]}
 
     def evaluate(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Evaluation:
         """Runs forward only, with all modules in ``eval()`` mode."""
-        given = self._split(inputs, target, keywords)
-        self._outputs = []
-        with evaluating(self._parts.values()):
+        with self._alone(), evaluating(self._parts.values()):
+            given = self._split(inputs, target, keywords)
+            self._outputs = []
             loss = self._engine.evaluate(given)
-        outputs, self._outputs = self._outputs, None
+            outputs, self._outputs = self._outputs, None
         return Evaluation(loss, torch.cat(outputs) if outputs else None)
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -319,6 +323,15 @@ class Pipeline:
             for i in range(number)
         ]
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._running.acquire(blocking=False):
+            raise hb.Error("another thread runs this pipeline; make one for each thread, or wait for the other")
+        try:
+            yield
+        finally:
+            self._running.release()
+
     def _update_copies(self) -> None:
         """An optimizer of the model, or whoever loads a state into it, knows the originals only."""
         with torch.no_grad():
@@ -326,8 +339,14 @@ class Pipeline:
                 copy.copy_(original)
 
     def _require_norms(self) -> None:
-        for stage in self._parts:
+        for stage, part in self._parts.items():
             self._calls[stage].notice_settings()
+            for name, one in part.named_parameters():
+                if one.requires_grad and name not in self._trained[stage]:
+                    raise hb.ConfigError(
+                        f"stage {stage}: {name} requires a gradient, and did not when the pipeline was made; close it, and make a "
+                        "new one of the same parts"
+                    )
             if [name for name, _ in self._calls[stage].norms()] != [name for name, _ in self._norms[stage]]:
                 raise hb.ConfigError(
                     f"stage {stage}: other normalizations are in training mode than when the pipeline was made; set modes before"
@@ -401,8 +420,15 @@ def process_group(num_ranks: int) -> torch.distributed.ProcessGroup | None:
 def drop_memory(parts: Sequence[nn.Module]) -> None:
     """Puts the parameters and buffers of stages of other processes on the meta device, where they have no memory."""
     for part in parts:
-        for one in part.parameters():
-            torch.utils.swap_tensors(one, nn.Parameter(torch.empty_like(one, device="meta"), one.requires_grad))  # type: ignore[no-untyped-call]
+        for name, one in part.named_parameters():
+            empty = nn.Parameter(torch.empty_like(one, device="meta"), one.requires_grad)
+            try:
+                torch.utils.swap_tensors(one, empty)  # type: ignore[no-untyped-call]
+            except RuntimeError as error:
+                raise hb.ConfigError(
+                    f"{name} of a stage of another process is still in use, as by an output of the model that has a graph; drop "
+                    "it, or make the pipeline before"
+                ) from error
 
 
 @contextlib.contextmanager
