@@ -1,6 +1,7 @@
 """Pipeline: what would train something else than the user means, and does not show it."""
 
 import re
+import weakref
 
 import models
 import pipelines
@@ -205,3 +206,18 @@ def test_a_parameter_that_a_graph_holds_cannot_leave_the_process():
     del output
     drop_memory([model])
     assert all(one.is_meta for one in model.parameters())
+
+
+def test_an_error_of_one_process_does_not_wait_for_the_others(monkeypatch):
+    """Its end would be that of all, so it came only after the timeout, and as the error of that."""
+    x, y = batch()
+    pipeline = simple()
+    pipeline.step(x, target=y)
+    monkeypatch.setattr(pipeline, "_group", "of several processes")
+    ended = weakref.ref(pipeline._engine)
+    with pytest.raises(ValueError, match="a broken file"), pipeline:
+        raise ValueError("a broken file")
+    assert ended() is None
+    pipeline.close()
+    with pytest.raises(hb.Error, match="the pipeline is closed; make a new one"):
+        pipeline.step(x, target=y)

@@ -178,8 +178,12 @@ class Pipeline:
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        if raised is None or self._group is None:
+            self.close()
+        else:  # the other processes do not come here: they hear that this one is gone
+            self._close.detach()
+            self.__dict__.pop("_engine", None)
 
     def close(self) -> None:
         """Ends the pipeline, once all processes have called it. The end of the interpreter does too."""
@@ -325,6 +329,8 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
+        if not hasattr(self, "_engine"):
+            raise hb.Error("the pipeline is closed; make a new one")
         if not self._running.acquire(blocking=False):
             raise hb.Error("another thread runs this pipeline; make one for each thread, or wait for the other")
         try:
