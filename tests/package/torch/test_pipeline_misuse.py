@@ -221,3 +221,41 @@ def test_an_error_of_one_process_does_not_wait_for_the_others(monkeypatch):
     pipeline.close()
     with pytest.raises(hb.Error, match="the pipeline is closed; make a new one"):
         pipeline.step(x, target=y)
+
+
+@pytest.mark.parametrize("value", [None, 1.0, (torch.ones(()), 1)])
+def test_a_loss_is_a_tensor(value):
+    x, y = batch()
+    with simple(loss=lambda y, t: value) as pipeline:
+        with pytest.raises(hb.Error, match=rf"1F0: ConfigError: the loss returns {type(value).__name__}; return the sum"):
+            pipeline.step(x, target=y)
+
+
+def test_a_number_of_targets_is_whole():
+    x, y = batch()
+    with simple(count=lambda t: 2.5) as pipeline:
+        with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+            pipeline.step(x, target=y)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_for_autocast(dtype):
+    model = models.linears().to(dtype)
+    with pytest.raises(hb.ConfigError, match=rf"stage 0: 0\.weight has type {dtype}, and a pipeline trains float32 and float64"):
+        simple(cut(model, 2))
+    model.requires_grad_(False)
+    last = nn.Linear(WIDTH, WIDTH)
+    x, y = batch()
+    with simple([nn.Sequential(model[0], *[nn.Identity()] * 2), last], lambda y, t: squares(y.float(), t)) as pipeline, \
+            torch.autocast("cpu", torch.bfloat16):
+        pipeline.step(x.to(dtype), target=y)
+    assert last.weight.grad.dtype == torch.float32
+
+
+def test_modules_of_ones_own_do_not_share_parameters():
+    one = nn.Linear(WIDTH, WIDTH)
+    with pytest.raises(hb.ConfigError, match=re.escape("stage 1: 1.0.weight is the parameter 0.weight of another stage; cut() the")):
+        simple([one, nn.Sequential(one, nn.ReLU())])
+    x, y = batch()
+    with simple(cut([one, nn.Sequential(one, nn.ReLU())], 2)) as pipeline:
+        assert pipeline.step(x, target=y).loss > 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import operator
 import os
 import threading
 import weakref
@@ -156,6 +157,7 @@ class Pipeline:
         self._surroundings = Surroundings()
         self._outputs: list[torch.Tensor] | None = None
         self._calls = [StageCall(part, i, self._surroundings, i + 1 == len(parts)) for i, part in enumerate(parts)]
+        require_parameters(parts)
         self._norms = [call.norms() for call in self._calls]
         self._copies = copies_of(parts)
         originals = full_names(self._calls)
@@ -255,7 +257,7 @@ class Pipeline:
         norm = self._norm
         if norm is None:
             raise hb.ConfigError("clip_grad_norm_: there are no gradients yet; call it after a step")
-        factor = min(max_norm / (norm + 1e-6), 1.0)
+        factor = min(float(max_norm) / (norm + 1e-6), 1.0)
         gradients = [one.grad for one in self.parameters() if one.grad is not None]
         if factor < 1.0:
             self._norm = norm * factor
@@ -286,7 +288,10 @@ class Pipeline:
         if not is_training and self._outputs is not None:
             self._outputs.append(output.detach().clone())
         with self._surroundings.entered():
-            return self._loss(output, target)
+            loss = self._loss(output, target)
+        if not isinstance(loss, torch.Tensor):
+            raise hb.ConfigError(f"the loss returns {type(loss).__name__}; return the sum over the targets, a tensor of one number")
+        return loss
 
     def _split(self, inputs: Sequence[torch.Tensor], target: torch.Tensor, keywords: dict[str, Any]) -> "list[_engine.Given]":
         """What each micro-batch takes."""
@@ -322,7 +327,7 @@ class Pipeline:
                 [one[i] for one in positional],
                 targets[i],
                 [[one[i] for one in further]] * self._plan.num_stages,
-                self._count(targets[i]),
+                operator.index(self._count(targets[i])),
             )
             for i in range(number)
         ]
@@ -378,6 +383,24 @@ def copies_of(parts: Sequence[nn.Module]) -> list[tuple[nn.Parameter, nn.Paramet
             else:
                 originals[names[name]] = one
     return found
+
+
+def require_parameters(parts: Sequence[nn.Module]) -> None:
+    owners: dict[int, str] = {}
+    for stage, part in enumerate(parts):
+        names = names_of(part, stage)
+        for name, one in part.named_parameters():
+            owner = owners.setdefault(id(one), names[name])
+            if owner != names[name]:
+                raise hb.ConfigError(
+                    f"stage {stage}: {names[name]} is the parameter {owner} of another stage; cut() the list of all modules, "
+                    "which gives later stages copies of what they share"
+                )
+            if one.requires_grad and one.dtype not in (torch.float32, torch.float64):
+                raise hb.ConfigError(
+                    f"stage {stage}: {names[name]} has type {one.dtype}, and a pipeline trains float32 and float64; convert the "
+                    "model with float(), and run steps under torch.autocast for products of that type"
+                )
 
 
 def constant_bytes(part: nn.Module) -> dict[str, int]:
