@@ -12,7 +12,7 @@ from torch import nn
 
 import halfback as hb
 from halfback.torch import Pipeline, cut
-from halfback.torch.pipeline import drop_memory
+from halfback.torch.pipeline import copies_of, drop_memory, fingerprint, give_originals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -259,3 +259,44 @@ def test_modules_of_ones_own_do_not_share_parameters():
     x, y = batch()
     with simple(cut([one, nn.Sequential(one, nn.ReLU())], 2)) as pipeline:
         assert pipeline.step(x, target=y).loss > 0
+
+
+@pytest.mark.parametrize("tensor", [torch.randn(3, 2), torch.tensor(3), torch.tensor([True, False]), torch.rand(5).bfloat16(), torch.empty(0, 2)])
+def test_other_values_and_shapes_have_another_fingerprint(tensor):
+    assert fingerprint([tensor, tensor]) == fingerprint([tensor.clone(), tensor])
+    assert fingerprint([tensor]) != fingerprint([tensor[None]])
+    if tensor.numel():
+        assert fingerprint([tensor]) != fingerprint([tensor.new_zeros(tensor.shape)])
+
+
+def test_processes_with_other_batches_are_refused(monkeypatch):
+    """As those of a DistributedSampler: one has the inputs, and another the targets."""
+    class Group:
+        def size(self):
+            return 2
+
+    class Done:
+        def wait(self, timeout):
+            assert timeout.total_seconds() == 20
+
+    def all_gather(found, mine, group, async_op):
+        for i, one in enumerate(found):
+            one.copy_(mine + i)
+        return Done()
+
+    x, y = batch()
+    pipeline = simple(timeout=20)
+    pipeline._group = Group()
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    with pytest.raises(hb.ConfigError, match="are not the same in all processes; each takes the whole batch"), pipeline:
+        pipeline.step(x, target=y)
+
+
+def test_copies_have_the_values_of_the_process_of_their_original(one_process):
+    """Without one seed for all processes a tied head had other values than the table."""
+    first, second = cut(Tied(), 2)
+    (pair,) = copies_of([first, second])
+    copy, original = pair
+    torch.nn.init.zeros_(copy)
+    give_originals([pair], [first], torch.distributed.group.WORLD)
+    assert torch.equal(copy, original) and original.any()

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import datetime
+import hashlib
 import operator
 import os
 import threading
@@ -76,16 +78,33 @@ class Evaluation:
     outputs: torch.Tensor | None
 
 
+def fingerprint(tensors: Sequence[torch.Tensor]) -> int:
+    """Depends on types, shapes and values."""
+    text = [f"{one.dtype} {list(one.shape)} {torch.hash_tensor(one).view(torch.int64).item() if one.numel() else 0}" for one in tensors]
+    return int.from_bytes(hashlib.blake2b(" ".join(text).encode(), digest_size=8).digest(), "little") >> 1
+
+
+def give_originals(
+    copies: Sequence[tuple[nn.Parameter, nn.Parameter]], local: Sequence[nn.Module], group: torch.distributed.ProcessGroup
+) -> None:
+    """Processes that have not the same seed have other values of the same parameter; those of its stage count."""
+    own = {id(one) for part in local for one in part.parameters()}
+    for copy, original in copies:
+        value = original.detach().clone() if id(original) in own else torch.zeros_like(original)
+        torch.distributed.all_reduce(value, group=group)
+        copy.detach().copy_(value)
+
+
 def require_tensors(named: Sequence[tuple[str, Any]]) -> None:
     for name, one in named:
         if not isinstance(one, torch.Tensor):
             raise hb.ConfigError(f"step: {name} is of type {type(one).__name__}; give a tensor")
 
 
-def require_no_graph(tensors: Sequence[Any]) -> None:
+def require_no_graph(tensors: Sequence[torch.Tensor]) -> None:
     """What computes an input outside of the stages would not be trained, and would not show it."""
     for one in tensors:
-        if isinstance(one, torch.Tensor) and one.requires_grad:
+        if one.requires_grad:
             raise hb.ConfigError(
                 f"step: a tensor of shape {list(one.shape)} among inputs, target and keywords requires a gradient, and a "
                 "step returns none for it; move what computes it into a stage, or give its detach()"
@@ -160,6 +179,7 @@ class Pipeline:
         require_parameters(parts)
         self._norms = [call.norms() for call in self._calls]
         self._copies = copies_of(parts)
+        self._timeout, self._has_compared = timeout, False
         originals = full_names(self._calls)
         made = [call.part(originals) for call in self._calls]
         self._group = process_group(plan.num_ranks)
@@ -171,7 +191,9 @@ class Pipeline:
         self._schedule = hb.parse(self._engine.schedule)
         self._norm: float | None = None
         if self._group is not None:
-            self._copies = []  # the originals are in other processes
+            local = [part for stage, part in enumerate(parts) if stage in self._engine.local_stages]
+            give_originals(self._copies, local, self._group)
+            self._copies = []  # the originals are in other processes from now on
         self._constant = [constant_bytes(part) for part in parts]
         self._parts = {stage: parts[stage] for stage in self._engine.local_stages}
         if self._group is not None:
@@ -206,9 +228,12 @@ class Pipeline:
                 else is given to each micro-batch as it is.
         """
         self._require_norms()
-        require_no_graph([*inputs, target, *pytree.tree_leaves(keywords)])
+        tensors = [one for one in [*inputs, target, *pytree.tree_leaves(keywords)] if isinstance(one, torch.Tensor)]
+        require_no_graph(tensors)
         with self._alone():
-            result = self._engine.step(self._split(inputs, target, keywords))
+            given = self._split(inputs, target, keywords)
+            self._require_same(tensors)
+            result = self._engine.step(given)
         self._norm = result.gradient_norm
         return Step(result.loss, result.gradient_norm, result.seconds, self._schedule, result)
 
@@ -331,6 +356,24 @@ class Pipeline:
             )
             for i in range(number)
         ]
+
+    def _require_same(self, tensors: Sequence[torch.Tensor]) -> None:
+        """In the first step: processes with other batches would train on the inputs of one and the targets of another."""
+        if self._group is None or self._has_compared:
+            return
+        self._has_compared = True
+        mine = torch.tensor([fingerprint(tensors)])
+        found = [torch.empty_like(mine) for _ in range(self._group.size())]
+        try:
+            work = torch.distributed.all_gather(found, mine, group=self._group, async_op=True)
+            work.wait(datetime.timedelta(seconds=self._timeout))
+        except RuntimeError:  # the step will say which process is gone, and where
+            return
+        if len({int(one) for one in found}) > 1:
+            raise hb.ConfigError(
+                "step: inputs, target or keywords are not the same in all processes; each takes the whole batch, so load it with "
+                "one seed, and without a DistributedSampler"
+            )
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
