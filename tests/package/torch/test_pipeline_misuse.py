@@ -12,7 +12,8 @@ from torch import nn
 
 import halfback as hb
 from halfback.torch import Pipeline, cut
-from halfback.torch.pipeline import copies_of, drop_memory, fingerprint, give_originals
+from halfback.torch.checks import fingerprint
+from halfback.torch.pipeline import copies_of, drop_memory, give_originals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

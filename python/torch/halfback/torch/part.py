@@ -165,3 +165,10 @@ def picked(output: Any) -> Any:
         if output.get(name) is not None:
             return output[name]
     return next(iter(output.values()))
+
+
+def names_of(part: nn.Module, stage: int) -> dict[str, str]:
+    """The names in the model of what a part has; modules of the user's own are the entries of an ``nn.Sequential``."""
+    if isinstance(part, Part):
+        return part.model_names
+    return {name: f"{stage}.{name}" for name in part.state_dict(keep_vars=True)}

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import operator
 import os
 import threading
@@ -19,7 +18,8 @@ import halfback as hb
 from halfback.types import Memory
 
 from . import _engine
-from .part import Part
+from .checks import fingerprint, require_no_graph, require_parameters, require_tensors
+from .part import names_of
 from .stage_call import TENSOR, StageCall, Surroundings
 
 __all__ = ["Pipeline", "Step"]
@@ -78,12 +78,6 @@ class Evaluation:
     outputs: torch.Tensor | None
 
 
-def fingerprint(tensors: Sequence[torch.Tensor]) -> int:
-    """Depends on types, shapes and values."""
-    text = [f"{one.dtype} {list(one.shape)} {torch.hash_tensor(one).view(torch.int64).item() if one.numel() else 0}" for one in tensors]
-    return int.from_bytes(hashlib.blake2b(" ".join(text).encode(), digest_size=8).digest(), "little") >> 1
-
-
 def give_originals(
     copies: Sequence[tuple[nn.Parameter, nn.Parameter]], local: Sequence[nn.Module], group: torch.distributed.ProcessGroup
 ) -> None:
@@ -93,22 +87,6 @@ def give_originals(
         value = original.detach().clone() if id(original) in own else torch.zeros_like(original)
         torch.distributed.all_reduce(value, group=group)
         copy.detach().copy_(value)
-
-
-def require_tensors(named: Sequence[tuple[str, Any]]) -> None:
-    for name, one in named:
-        if not isinstance(one, torch.Tensor):
-            raise hb.ConfigError(f"step: {name} is of type {type(one).__name__}; give a tensor")
-
-
-def require_no_graph(tensors: Sequence[torch.Tensor]) -> None:
-    """What computes an input outside of the stages would not be trained, and would not show it."""
-    for one in tensors:
-        if one.requires_grad:
-            raise hb.ConfigError(
-                f"step: a tensor of shape {list(one.shape)} among inputs, target and keywords requires a gradient, and a "
-                "step returns none for it; move what computes it into a stage, or give its detach()"
-            )
 
 
 def number_of_targets(target: torch.Tensor) -> int:
@@ -407,13 +385,6 @@ class Pipeline:
                 )
 
 
-def names_of(part: nn.Module, stage: int) -> dict[str, str]:
-    """The names in the model of what a part has; modules of the user's own are the entries of an ``nn.Sequential``."""
-    if isinstance(part, Part):
-        return part.model_names
-    return {name: f"{stage}.{name}" for name in part.state_dict(keep_vars=True)}
-
-
 def copies_of(parts: Sequence[nn.Module]) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """The parameters of stages that are copies, each with its original."""
     originals: dict[str, nn.Parameter] = {}
@@ -426,24 +397,6 @@ def copies_of(parts: Sequence[nn.Module]) -> list[tuple[nn.Parameter, nn.Paramet
             else:
                 originals[names[name]] = one
     return found
-
-
-def require_parameters(parts: Sequence[nn.Module]) -> None:
-    owners: dict[int, str] = {}
-    for stage, part in enumerate(parts):
-        names = names_of(part, stage)
-        for name, one in part.named_parameters():
-            owner = owners.setdefault(id(one), names[name])
-            if owner != names[name]:
-                raise hb.ConfigError(
-                    f"stage {stage}: {names[name]} is the parameter {owner} of another stage; cut() the list of all modules, "
-                    "which gives later stages copies of what they share"
-                )
-            if one.requires_grad and one.dtype not in (torch.float32, torch.float64):
-                raise hb.ConfigError(
-                    f"stage {stage}: {names[name]} has type {one.dtype}, and a pipeline trains float32 and float64; convert the "
-                    "model with float(), and run steps under torch.autocast for products of that type"
-                )
 
 
 def constant_bytes(part: nn.Module) -> dict[str, int]:
