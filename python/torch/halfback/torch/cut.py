@@ -45,8 +45,9 @@ def cut(
     in place of the model's first input; if the forward needs more of that input than its shape, give it to each part
     by keyword.
 
-    ``model.to()`` and ``model.train()`` after the cut do not reach the parts; call theirs. Hooks are copied with the
-    modules. A part runs one call at a time; different parts may run in different threads.
+    ``model.to()``, ``model.train()`` and parameters that are replaced, as by ``load_state_dict(assign=True)``, do not reach
+    the parts after the cut; call theirs. What a forward sets on a module, such as a buffer, is on the parts' copy of it: see
+    ``Pipeline.state_dict()``. Hooks are copied with the modules. A part runs one call at a time; different parts may run in different threads.
 
     Args:
         model: the whole model.

@@ -197,7 +197,7 @@ class Pipeline:
         return self._parts
 
     def step(self, *inputs: torch.Tensor, target: torch.Tensor, **keywords: Any) -> Step:
-        """Runs forward and backward; afterwards every parameter of this process has its ``grad``.
+        """Runs forward and backward; afterwards every parameter of this process has its ``grad``, until the next step.
 
         Args:
             inputs: of the first stage, whole batches: each is split along its first dimension into micro-batches.
