@@ -67,7 +67,7 @@ class StageCall:
     def __init__(self, module: nn.Module, number: int, surroundings: Surroundings, is_last: bool = False):
         self.module, self.number, self.surroundings, self.is_last = module, number, surroundings, is_last
         self.draws: bool | None = None  # unknown before the first call in training
-        self._settings: list[tuple[object, ...]] = []
+        self._settings: list[tuple[float, ...]] = []
 
     @property
     def name(self) -> str:
