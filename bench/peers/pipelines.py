@@ -40,6 +40,11 @@ def make_batch(width, length):
     return [torch.randn(BATCH, length, width, generator=generator) for _ in range(2)]
 
 
+def plan_of(family):
+    """The 1F1B of PyTorch has whole backwards, and so has ours."""
+    return hb.build(family, ranks=RANKS, micro_batches=MICRO_BATCHES, two_stage=False if family == "1f1b" else None)
+
+
 def summed_loss(output, target):
     return F.mse_loss(output, target, reduction="sum")
 
@@ -51,7 +56,7 @@ def mean_loss(output, target):
 
 class Theirs:
     def __init__(self, family, width, length):
-        plan = hb.build(family, ranks=RANKS, micro_batches=MICRO_BATCHES)
+        plan = plan_of(family)
         self.model, share = make_model(width, length), BLOCKS // plan.num_stages
         self.stages = [PipelineStage(self.model[i * share:(i + 1) * share], i, plan.num_stages, torch.device("cpu"))
                        for i in plan.stages_of(dist.get_rank())]
@@ -68,7 +73,7 @@ class Theirs:
 
 class Ours:
     def __init__(self, family, width, length):
-        plan = hb.build(family, ranks=RANKS, micro_batches=MICRO_BATCHES)
+        plan = plan_of(family)
         self.model = make_model(width, length)
         self.pipeline = Pipeline(cut(self.model, plan.num_stages), plan, summed_loss, threads=1)
 

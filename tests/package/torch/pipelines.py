@@ -168,6 +168,13 @@ def with_dropout(plan):
         return losses, pipeline.evaluate(x, target=y, **further).loss
 
 
+def with_bytes(plan):
+    """What each stage keeps, which all processes know."""
+    model, x, y, further, loss = make("resnet")
+    with Pipeline(cut(model, plan.num_stages), plan, loss) as pipeline:
+        return pipeline.measure_memory(x, target=y, **further)["stages"]
+
+
 def main():
     """Arguments: CASE:RANKS:FAMILY, or CASE:RANKS:FAMILY:DIALECT for a plan that went through a file."""
     torch.set_num_threads(1)
@@ -178,6 +185,8 @@ def main():
             plan = through_file(plan, *dialect)
         if case == "dropout":
             print(f"found {with_dropout(plan)}", flush=True)
+        elif case == "bytes":
+            print(f"kept {with_bytes(plan)}", flush=True)
         else:
             for one in differences(case, plan, steps=2):
                 print(f"{run} differs: {one}", flush=True)

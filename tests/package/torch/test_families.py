@@ -77,14 +77,16 @@ def test_dropout_is_the_same_on_any_number_of_ranks():
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_have_the_bits_of_eager(processes):
-    """Every family, files, models and dropout, in one start of the processes."""
+    """Every family, files, models, dropout and measured bytes, in one start of the processes."""
     runs = [f"linears:{processes}:{name}" for name in pipelines.families(processes)]
     runs += [f"linears:{processes}:{name}:{dialect}" for name in ("1f1b", "zb-h1", "zb-v") for dialect in DIALECTS]
     runs += [f"{case}:{processes}:{'zb-v' if processes == 2 else 'zb-h1'}" for case in MODELS]
-    runs += ["resnet:4:1f1b", "dropout:4:1f1b"]
+    runs += ["resnet:4:1f1b", "dropout:4:1f1b", "bytes:4:1f1b"]
     done = torchrun(processes, *runs, program=PROGRAM)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "differs" not in done.stdout, done.stdout
     for run in runs:
         assert done.stdout.count(f"done {run}.") == processes, done.stdout
     assert re.findall("found (.*)", done.stdout) == [str(dropout("1f1b", 1))] * processes
+    kept = pipelines.with_bytes(pipelines.build("1f1b", 4))
+    assert re.findall("kept (.*)", done.stdout) == [str(kept)] * processes

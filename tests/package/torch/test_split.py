@@ -20,6 +20,7 @@ import halfback as hb
 from halfback.torch import Split
 
 MICRO_BATCHES = 3
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class Residual(nn.Module):
@@ -77,7 +78,7 @@ class Positions(nn.Module):
         self.linear = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x):
-        return self.linear(x + self.table(torch.arange(x.shape[1])))
+        return self.linear(x + self.table(torch.arange(x.shape[1], device=x.device)))
 
 
 class Recomputed(nn.Module):
@@ -95,7 +96,7 @@ class Autocast(nn.Module):
         self.inner = Attention()
 
     def forward(self, x):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
             return self.inner(x).float()
 
 
@@ -144,15 +145,15 @@ MODULES = {
 }
 
 
-def copies(make):
+def copies(make, device="cpu"):
     torch.manual_seed(0)
-    module = make()
+    module = make().to(device)
     return module, copy.deepcopy(module)
 
 
-def inputs(shape=(2, 6, WIDTH), requires_grad=True):
+def inputs(shape=(2, 6, WIDTH), requires_grad=True, device="cpu"):
     torch.manual_seed(1)
-    return [torch.randn(shape).requires_grad_(requires_grad) for _ in range(MICRO_BATCHES)]
+    return [torch.randn(shape).to(device).requires_grad_(requires_grad) for _ in range(MICRO_BATCHES)]
 
 
 def expect_same_gradients(module, eager):
@@ -170,11 +171,12 @@ def run_all(split, xs, grads):
     return [y for y, _ in graphs], found
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("halves", ["split", "together"])
 @pytest.mark.parametrize("name", MODULES)
-def test_gradients_have_the_bits_of_a_whole_backward(name, halves):
-    module, eager = copies(MODULES[name])
-    xs, others = inputs(), inputs()
+def test_gradients_have_the_bits_of_a_whole_backward(name, halves, device):
+    module, eager = copies(MODULES[name], device)
+    xs, others = inputs(device=device), inputs(device=device)
     grads = [torch.randn_like(x) for x in xs]
     ys, found = run_all(Split(module, halves=halves), xs, grads)
     for x, y, grad, (grad_x,) in zip(others, ys, grads, found, strict=True):
