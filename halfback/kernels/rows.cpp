@@ -337,6 +337,9 @@ double sum_of_squares(const at::Tensor& values) {
   if (!values.is_cpu()) {
     return generic::sums_of_squares({&values, 1}).front();
   }
+  if (at::isReducedFloatingType(values.scalar_type())) {
+    return sum_of_squares(values.to(at::kFloat));
+  }
   const std::int64_t count = values.numel();
   const std::int64_t num_blocks = (count + kSumBlock - 1) / kSumBlock;
   std::vector<double> partial(static_cast<std::size_t>(num_blocks));

@@ -186,8 +186,9 @@ void AutogradLayer::Core::use_memory_of_engine() {
              "modules do not move; use --device cpu");
     }
     if (one.memory == value.const_data_ptr()) {
-      refuse(one.parameter->name + " was moved to other memory by other code",
-             "wrap each tensor in one layer, and let the layer alone set its data");
+      refuse(one.parameter->name +
+                 " was moved to other memory, as by a conversion or another pipeline of it",
+             "wrap each tensor in one layer at a time, and make a new pipeline after a conversion");
     }
     const c10::InferenceMode normal(false);
     one.tensor.mutable_grad().reset();  // it is of the other memory

@@ -45,6 +45,13 @@ TEST(SumOfSquaresTest, OfNothingIsZero) {
   EXPECT_EQ(sum_of_squares(at::empty({0}, at::kFloat)), 0.0);
 }
 
+TEST(SumOfSquaresTest, OfHalfPrecisionIsThatOfTheSameNumbers) {
+  for (const at::ScalarType small : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor values = Random().normal({100}, at::kFloat).to(small);
+    EXPECT_EQ(sum_of_squares(values), sum_of_squares(values.to(at::kFloat)));
+  }
+}
+
 TEST(SumOfSquaresTest, DoesNotOverflowWhereFloatDoes) {
   const at::Tensor values = at::zeros({20}, at::kFloat);
   values.fill_(1e30);

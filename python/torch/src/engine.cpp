@@ -13,6 +13,7 @@
 #include <chrono>
 #include <future>
 #include <thread>
+#include <unistd.h>
 
 namespace halfback {
 
@@ -125,6 +126,7 @@ Engine::Engine(const std::string& schedule,
                py::object loss,
                const EngineOptions& options,
                const std::optional<c10::intrusive_ptr<c10d::ProcessGroup>>& group) {
+  process_ = getpid();
   const at::ScalarType dtype = dtype_of(parts);
   {
     const py::gil_scoped_release release;  // which autograd insists on
@@ -222,6 +224,9 @@ void Engine::guarded(Work work) {
 template <typename Work>
 void Engine::run(Work work) {
   const py::gil_scoped_release release;
+  if (is_in_fork()) {
+    throw Error("the pipeline belongs to the process that this one is a fork of; make a new one");
+  }
   if (has_failed_) {
     throw Error("the pipeline has failed before; make a new one");
   }
@@ -305,7 +310,15 @@ std::vector<StageBytes> Engine::measure_bytes(const MicroBatch& micro_batch) {
 
 std::string Engine::schedule() const { return to_csv(pipeline_->schedule(), CsvDialect::Halfback); }
 
+bool Engine::is_in_fork() const { return getpid() != process_; }
+
 void Engine::close() {
+  if (is_in_fork()) {  // what ends threads would wait for them
+    static_cast<void>(pipeline_.release());
+    static_cast<void>(network_.release());
+    static_cast<void>(processes_.release());
+    return;
+  }
   if (processes_ && !has_failed_) {
     processes_->leave();
   }

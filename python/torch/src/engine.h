@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,7 @@ class Engine {
   void join(const RunnableSchedule& schedule,
             const EngineOptions& options,
             const c10::intrusive_ptr<c10d::ProcessGroup>& group);
+  bool is_in_fork() const;
   void watch();
   template <typename Work>
   void guarded(Work work);
@@ -80,6 +82,7 @@ class Engine {
   std::vector<Module> modules_;
   std::mutex pipeline_mutex_;
   std::unique_ptr<Pipeline> pipeline_;
+  pid_t process_ = 0;  // that made it; the threads are in no fork of it
   bool has_failed_ = false;
   std::int64_t num_steps_ = 0;
 };

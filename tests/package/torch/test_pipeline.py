@@ -240,3 +240,24 @@ def test_processes_without_the_variables_of_torchrun_are_refused(monkeypatch):
 def test_what_cannot_be_says_so(call, text):
     with pytest.raises(hb.Error, match=re.escape(text)):
         call()
+
+
+def test_a_fork_ends_without_the_pipeline_of_its_parent():
+    program = (
+        "import os, torch, halfback as hb, torch.nn.functional as F; from halfback.torch import Pipeline\n"
+        "parts = [torch.nn.Linear(4, 4) for _ in range(2)]\n"
+        "p = Pipeline(parts, hb.build('1f1b', ranks=2, micro_batches=4), lambda y, t: F.mse_loss(y, t, reduction='sum'))\n"
+        "p.step(torch.ones(4, 4), target=torch.ones(4, 4))\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        p.step(torch.ones(4, 4), target=torch.ones(4, 4))\n"
+        "    except hb.Error as error:\n"
+        "        assert 'belongs to the process that this one is a fork of' in str(error)\n"
+        "        p.close()\n"
+        "        raise SystemExit(7)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7\n"
+        "p.step(torch.ones(4, 4), target=torch.ones(4, 4))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

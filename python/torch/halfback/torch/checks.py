@@ -39,10 +39,10 @@ def require_parameters(parts: Sequence[nn.Module]) -> None:
                     f"stage {stage}: {names[name]} is the parameter {owner} of another stage; cut() the list of all modules, "
                     "which gives later stages copies of what they share"
                 )
-            if one.requires_grad and one.dtype not in (torch.float32, torch.float64):
+            if one.requires_grad and one.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
                 raise ConfigError(
-                    f"stage {stage}: {names[name]} has type {one.dtype}, and a pipeline trains float32 and float64; convert the "
-                    "model with float(), and run steps under torch.autocast for products of that type"
+                    f"stage {stage}: {names[name]} has type {one.dtype}, and a pipeline trains float32, float64, bfloat16 and "
+                    "float16; convert the model, or freeze the parameter"
                 )
 
 
