@@ -268,14 +268,22 @@ class Pipeline:
                 torch._foreach_mul_(gradients, factor)
         return norm
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Copies of the parameters and buffers of this process's stages, by their names in the model."""
+    def state_dict(self, *, whole: bool = False) -> dict[str, torch.Tensor]:
+        """Copies of the parameters and buffers of this process's stages, by their names in the model.
+
+        Args:
+            whole: of all processes' stages, in each of them; all make the call.
+        """
         self._update_copies()
         state: dict[str, torch.Tensor] = {}
         for stage, part in self._parts.items():
             names = names_of(part, stage)
             for name, tensor in part.state_dict(keep_vars=True).items():
                 state.setdefault(names.get(name, name), tensor.detach().clone())
+        if whole and self._group is not None:
+            states: list[dict[str, torch.Tensor]] = [{}] * self._group.size()
+            torch.distributed.all_gather_object(states, state, group=self._group)
+            state = {name: tensor for one in states for name, tensor in one.items()}
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
