@@ -16,7 +16,8 @@ NOT_RUN = {  # and why
     "./hb demo": "sets up and builds, then trains for minutes; its parts are the commands below",
     "./hb study demo": "trains for minutes; its parts are in the next study",
     "./hb test": "is what runs this",
-    "./hb python": "builds for minutes; ./hb test builds and tests the same packages",
+    "pip install .": "builds for minutes; ./hb test builds and tests the same package by pip",
+    "./hb python": "the same",
     "./hb compare --ranks 2 --rounds 6": "measures for a minute; bench/run writes its table",
 }
 PLACEHOLDER = re.compile(r"\b(VERB|NAME|FILE|DIR|P|D|K)\b")
