@@ -69,11 +69,11 @@ Tensors ByteProbe::compute(const Action& action, Tensors taken) {
   for (const at::Tensor& one : taken) {
     watch_.note(one);
   }
-  Alive before = watch_.alive();
-  forget(before, taken);
+  Alive others = without(watch_.alive(), kept.after_forward);
+  forget(others, taken);
   const std::int64_t message = bytes_of(taken);
   Tensors returned = runner_.compute(action, std::move(taken));
-  Alive after = without(watch_.alive(), before);
+  Alive after = without(watch_.alive(), others);
   forget(after, returned);
   if (action.kind == ActionKind::Forward) {
     kept.bytes.activation_message = message;
@@ -88,16 +88,11 @@ Tensors ByteProbe::compute(const Action& action, Tensors taken) {
 void ByteProbe::compute_weights(std::span<const Action> weights) {
   const int stage = weights.front().stage;
   Kept& kept = kept_[stage];
-  const Alive before = watch_.alive();
   runner_.compute_weights(weights);
-  const Alive afterwards = watch_.alive();
-  StageBytes& bytes = kept.bytes;
-  for (const auto& [storage, size] : without(kept.after_forward, afterwards)) {
-    (before.contains(storage) ? bytes.until_weight : bytes.until_input) += size;
-  }
-  for (const auto& [storage, size] : without(kept.after_input, afterwards)) {
-    bytes.gradients += size;
-  }
+  const SavedBytes saved = kept_bytes(kept.after_forward, kept.after_input, watch_.alive());
+  kept.bytes.until_input = saved.until_input;
+  kept.bytes.until_weight = saved.until_weight;
+  kept.bytes.gradients = saved.gradients;
 }
 
 }  // namespace halfback

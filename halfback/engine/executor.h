@@ -20,7 +20,7 @@ namespace halfback {
 
 class Executor {
  public:
-  // All must outlive it.
+  // Both must outlive it.
   Executor(int rank, Transport& transport, const RankDevice& device);
 
   // Runs the whole list of the schedule. It and the runner must outlive the calls below. Spans

@@ -52,7 +52,7 @@ class AutogradLayer::Core {
  public:
   Core(ForeignModule module, Options options);
 
-  std::vector<Parameter*> parameters() const;
+  ForeignTensors& tensors() { return tensors_; }
   Tensors forward(const Tensors& inputs, Saved& saved, const Call& call);
   Tensors backward_input(const Tensors& grad_outputs, Saved& saved);
   void backward_weight(Saved& saved);
@@ -66,27 +66,10 @@ class AutogradLayer::Core {
   const Probe& probe(std::vector<Shape> shapes, std::int64_t element_bytes);
   bool has_one_gradient() const { return options_.gradients == Gradients::First; }
 
-  void use_memory_of_engine();
-  void show_statistics();
-  void take_statistics();
-
  private:
-  // One of the module's tensors, and its parameter in the engine.
-  struct Tied {
-    at::Tensor tensor;
-    std::unique_ptr<Parameter> parameter;
-    const void* memory = nullptr;  // the engine's memory that the tensor was given
-    double kept = 1.0;             // for statistics
-  };
-
   [[noreturn]] void refuse(const std::string& found, const std::string& remedy) const {
     throw ConfigError(fmt::format("module {}: {}; {}", module_.name, found, remedy));
   }
-  std::string full_name(const std::string& name) const { return module_.name + "." + name; }
-  void add_parameter(const ForeignTensor& foreign);
-  void add_statistic(const RunningStatistic& foreign);
-  void renew_leaves();
-  void convert(at::ScalarType dtype);
   Tensors run(const Tensors& inputs, const Call& call);
   Tensors checked_run(const Tensors& inputs, const Call& call);
   Tensors train(const Tensors& inputs, Saved& saved, const Call& call);
@@ -98,147 +81,18 @@ class AutogradLayer::Core {
 
   ForeignModule module_;
   Options options_;
-  std::vector<Tied> trained_;
-  std::vector<Tied> statistics_;
-  std::optional<GraphLeaves> leaves_;
+  ForeignTensors tensors_;
   bool is_checked_ = false;
   std::map<std::pair<std::vector<Shape>, at::ScalarType>, Probe> probes_;
 };
 
 AutogradLayer::Core::Core(ForeignModule module, Options options)
-    : module_(std::move(module)), options_(std::move(options)) {
-  for (const ForeignTensor& foreign : module_.parameters) {
-    add_parameter(foreign);
-  }
-  for (const RunningStatistic& foreign : module_.statistics) {
-    add_statistic(foreign);
-  }
-  renew_leaves();
-}
+    : module_(std::move(module)),
+      options_(std::move(options)),
+      tensors_(module_.name, module_.parameters, module_.statistics) {}
 
-void AutogradLayer::Core::add_parameter(const ForeignTensor& foreign) {
-  const auto& [name, tensor, copy_of] = foreign;
-  if (!tensor.requires_grad() || !tensor.is_leaf()) {
-    refuse(fmt::format("parameter {} {}", name,
-                       tensor.is_leaf() ? "requires no gradient" : "is computed from others"),
-           "leave it out, as part of the function");
-  }
-  if (std::any_of(trained_.begin(), trained_.end(),
-                  [&](const Tied& other) { return other.tensor.is_same(tensor); })) {
-    refuse(fmt::format("parameter {} is there twice", name), "name each tensor once");
-  }
-  trained_.push_back({.tensor = tensor,
-                      .parameter = std::make_unique<Parameter>(
-                          Parameter{.name = copy_of.empty() ? full_name(name) : copy_of,
-                                    .shape = tensor.sizes().vec(),
-                                    .init = {.draw = Draw::Given},
-                                    .decays = tensor.dim() > 1,
-                                    .is_copy = !copy_of.empty(),
-                                    .given = tensor.variable_data()})});
-}
-
-void AutogradLayer::Core::add_statistic(const RunningStatistic& foreign) {
-  statistics_.push_back(
-      {.tensor = foreign.tensor,
-       .parameter = std::make_unique<Parameter>(Parameter{.name = full_name(foreign.name),
-                                                          .shape = foreign.tensor.sizes().vec(),
-                                                          .init = {.draw = Draw::Given},
-                                                          .decays = false,
-                                                          .trains = false,
-                                                          .given = foreign.tensor.clone()}),
-       .kept = foreign.kept});
-}
-
-// The nodes of leaves depend on the leaves' type, so they are made again after a conversion.
-void AutogradLayer::Core::renew_leaves() {
-  std::vector<std::string> names;
-  Tensors tensors;
-  for (const Tied& one : trained_) {
-    names.push_back(one.parameter->name);
-    tensors.push_back(one.tensor);
-  }
-  leaves_.emplace(module_.name, std::move(names), tensors);
-}
-
-std::vector<Parameter*> AutogradLayer::Core::parameters() const {
-  std::vector<Parameter*> all;
-  for (const auto* const some : {&trained_, &statistics_}) {
-    std::transform(some->begin(), some->end(), std::back_inserter(all),
-                   [](const Tied& one) { return one.parameter.get(); });
-  }
-  return all;
-}
-
-void AutogradLayer::Core::use_memory_of_engine() {
-  bool is_changed = false;
-  for (Tied& one : trained_) {
-    const at::Tensor& value = one.parameter->value;
-    if (!value.defined() || value.const_data_ptr() == one.tensor.const_data_ptr()) {
-      continue;
-    }
-    if (one.parameter->rounded.defined()) {
-      refuse("products in a smaller type were requested, which a module does not support",
-             "use --precision float32");
-    }
-    if (value.device() != one.tensor.device()) {
-      refuse(fmt::format("the stage is on device {} and {} was made on {}", value.device().str(),
-                         one.parameter->name, one.tensor.device().str()),
-             "modules do not move; use --device cpu");
-    }
-    if (one.memory == value.const_data_ptr()) {
-      refuse(one.parameter->name +
-                 " was moved to other memory, as by a conversion or another pipeline of it",
-             "wrap each tensor in one layer at a time, and make a new pipeline after a conversion");
-    }
-    const c10::InferenceMode normal(false);
-    one.tensor.mutable_grad().reset();  // it is of the other memory
-    one.tensor.set_data(savable(value));
-    one.memory = value.const_data_ptr();
-    is_changed = true;
-  }
-  if (is_changed) {
-    convert(trained_.front().parameter->value.scalar_type());
-  }
-}
-
-// Converts tensors that do not have the engine's memory; their values stay.
-void AutogradLayer::Core::convert(at::ScalarType dtype) {
-  const c10::InferenceMode normal(false);
-  for (auto* const some : {&trained_, &statistics_}) {
-    for (Tied& one : *some) {
-      if (one.tensor.is_floating_point() && one.tensor.scalar_type() != dtype) {
-        one.tensor.mutable_grad().reset();
-        one.tensor.set_data(one.tensor.variable_data().to(dtype));
-      }
-    }
-  }
-  renew_leaves();
-}
-
-void AutogradLayer::Core::show_statistics() {
-  for (Tied& one : statistics_) {
-    one.tensor.variable_data().copy_(one.parameter->value);
-  }
-}
-
-void AutogradLayer::Core::take_statistics() {
-  const c10::InferenceMode no_graph;
-  for (Tied& one : statistics_) {
-    one.parameter->value.copy_(one.tensor.variable_data());
-  }
-}
-
-// Writes statistics without their version counters, because graphs in flight have saved but never
-// read them.
 Tensors AutogradLayer::Core::run(const Tensors& inputs, const Call& call) {
-  for (Tied& one : statistics_) {
-    at::Tensor numbers = one.tensor.variable_data();
-    if (call.is_training) {
-      numbers.zero_();
-    } else if (one.parameter->value.defined()) {
-      numbers.copy_(one.parameter->value);
-    }
-  }
+  tensors_.begin_statistics(call.is_training);
   Tensors outputs = module_.forward(inputs, call);
   if (outputs.empty() || !outputs.front().defined()) {
     refuse("it returns nothing", "return at least one tensor");
@@ -329,19 +183,14 @@ Tensors AutogradLayer::Core::train(const Tensors& inputs, Saved& saved, const Ca
       beginning[i] = entering[i];
     }
   }
-  for (const Tied& one : trained_) {
-    one.tensor.mutable_grad().reset();  // of a step before, or of a backward without the engine
-  }
-  saved.graph = std::make_shared<AutogradGraph>(*leaves_);
+  tensors_.drop_gradients();
+  saved.graph = std::make_shared<AutogradGraph>(tensors_.leaves());
   saved.graph->begin(beginning);
   beginning.clear();
   Tensors outputs = checked_run(entering, call);
   require_unwritten(entering, versions);
   saved.graph->end(has_one_gradient() ? Tensors{outputs.front()} : outputs, options_.halves);
-  saved.until_weight.clear();
-  for (const Tied& one : statistics_) {
-    saved.until_weight.push_back(one.tensor.variable_data().clone());
-  }
+  saved.until_weight = tensors_.changes();
   return leave(std::move(outputs), std::move(entering), inputs);
 }
 
@@ -355,7 +204,7 @@ Tensors AutogradLayer::Core::evaluate(const Tensors& inputs, const Call& call) {
 }
 
 Tensors AutogradLayer::Core::forward(const Tensors& inputs, Saved& saved, const Call& call) {
-  use_memory_of_engine();
+  tensors_.use_memory_of_engine();
   return call.is_training ? train(inputs, saved, call) : evaluate(inputs, call);
 }
 
@@ -365,7 +214,7 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
   if (has_more && has_one_gradient()) {
     refuse("a side input has a gradient", "give it to a layer that passes it on");
   }
-  use_memory_of_engine();  // a saved leaf shows its current memory
+  tensors_.use_memory_of_engine();  // a saved leaf shows its current memory
   const c10::InferenceMode normal(false);
   Tensors arriving;
   for (const at::Tensor& one : grad_outputs) {
@@ -382,21 +231,14 @@ Tensors AutogradLayer::Core::backward_input(const Tensors& grad_outputs, Saved& 
 }
 
 void AutogradLayer::Core::backward_weight(Saved& saved) {
-  use_memory_of_engine();
+  tensors_.use_memory_of_engine();
   Tensors gradients;
   {
     const c10::InferenceMode normal(false);
     gradients = std::exchange(saved.graph, nullptr)->backward_weight();
   }
-  for (std::size_t i = 0; i < trained_.size(); ++i) {
-    if (gradients[i].defined()) {
-      accumulate(gradients[i], *trained_[i].parameter);
-    }
-  }
-  for (std::size_t i = 0; i < statistics_.size(); ++i) {
-    statistics_[i].parameter->value.mul_(statistics_[i].kept).add_(saved.until_weight[i]);
-  }
-  saved.until_weight.clear();
+  tensors_.add_gradients(gradients);
+  tensors_.add_changes(std::exchange(saved.until_weight, {}));
 }
 
 const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(std::vector<Shape> shapes,
@@ -404,17 +246,15 @@ const AutogradLayer::Core::Probe& AutogradLayer::Core::probe(std::vector<Shape> 
   if (has_one_gradient()) {
     shapes.resize(1);
   }
-  const at::ScalarType own = trained_.empty() ? at::kFloat : trained_.front().tensor.scalar_type();
-  const std::pair key(std::move(shapes), type_of_size(element_bytes, own));
+  const std::pair key(std::move(shapes), type_of_size(element_bytes, tensors_.type()));
   const auto found = probes_.find(key);
   return found != probes_.end() ? found->second : probes_[key] = measure(key.first, key.second);
 }
 
 AutogradLayer::Core::Probe AutogradLayer::Core::measure(const std::vector<Shape>& shapes,
                                                         at::ScalarType dtype) {
-  const bool has_memory = !trained_.empty() && trained_.front().parameter->value.defined();
-  if (!has_memory) {
-    convert(dtype);
+  if (!tensors_.has_memory_of_engine()) {
+    tensors_.convert(dtype);
   }
   const c10::InferenceMode normal(false);
   const Tensors side_inputs =
@@ -449,15 +289,7 @@ AutogradLayer::Core::Probe AutogradLayer::Core::measure(const std::vector<Shape>
   const StorageWatch::Alive after_input = watch.alive();
   saved = {};
   const StorageWatch::Alive afterwards = watch.alive();  // the module's own storages, and data
-  for (const auto& [storage, bytes] : after_forward) {
-    if (!afterwards.contains(storage)) {
-      (after_input.contains(storage) ? probe.bytes.until_weight : probe.bytes.until_input) += bytes;
-    }
-  }
-  for (const auto& [storage, bytes] : after_input) {
-    probe.bytes.gradients += afterwards.contains(storage) ? 0 : bytes;
-  }
-  probe.bytes.gradients -= probe.bytes.until_weight;
+  probe.bytes = kept_bytes(after_forward, after_input, afterwards);
   return probe;
 }
 
@@ -470,11 +302,11 @@ AutogradLayer::AutogradLayer(ForeignModule module) : AutogradLayer(std::move(mod
 
 AutogradLayer::~AutogradLayer() = default;
 
-std::vector<Parameter*> AutogradLayer::parameters() { return core_->parameters(); }
+std::vector<Parameter*> AutogradLayer::parameters() { return core_->tensors().parameters(); }
 
-void AutogradLayer::use_memory_of_engine() { core_->use_memory_of_engine(); }
-void AutogradLayer::show_statistics() { core_->show_statistics(); }
-void AutogradLayer::take_statistics() { core_->take_statistics(); }
+void AutogradLayer::use_memory_of_engine() { core_->tensors().use_memory_of_engine(); }
+void AutogradLayer::show_statistics() { core_->tensors().show_statistics(); }
+void AutogradLayer::take_statistics() { core_->tensors().take_statistics(); }
 
 Tensors AutogradLayer::forward(Tensors inputs, Saved& saved, const Call& call) {
   return core_->forward(inputs, saved, call);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "halfback/layers/autograd_graph.h"
+#include "halfback/layers/foreign_tensors.h"
 #include "halfback/layers/layer.h"
 
 #include <cstdint>
@@ -21,23 +22,6 @@
 #include <vector>
 
 namespace halfback {
-
-struct ForeignTensor {
-  std::string name;
-  at::Tensor tensor;
-  // The full name, "module.name", of the parameter of an earlier layer that this one always equals,
-  // such as tied weights. The two are different tensors.
-  std::string copy_of = {};
-};
-
-// A tensor that the function updates in training, r = kept r + change, and reads only in
-// evaluation. F computes the change from r = 0, and W adds it, so each micro-batch counts once and
-// in order. The engine owns r; the tensor has it only in evaluation, and after show_statistics().
-struct RunningStatistic {
-  std::string name;
-  at::Tensor tensor;
-  double kept = 1.0;
-};
 
 struct ForeignModule {
   std::string name;  // prefix of the names of its tensors

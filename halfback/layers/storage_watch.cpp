@@ -64,4 +64,21 @@ StorageWatch::Alive StorageWatch::alive() const {
   return alive;
 }
 
+SavedBytes kept_bytes(const StorageWatch::Alive& after_forward,
+                      const StorageWatch::Alive& after_input,
+                      const StorageWatch::Alive& afterwards) {
+  SavedBytes bytes;
+  for (const auto& [storage, size] : after_forward) {
+    if (!afterwards.contains(storage)) {
+      (after_input.contains(storage) ? bytes.until_weight : bytes.until_input) += size;
+    }
+  }
+  for (const auto& [storage, size] : after_input) {
+    if (!afterwards.contains(storage) && !after_forward.contains(storage)) {
+      bytes.gradients += size;
+    }
+  }
+  return bytes;
+}
+
 }  // namespace halfback

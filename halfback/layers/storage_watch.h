@@ -3,6 +3,8 @@
 // libtorch has no function.
 #pragma once
 
+#include "halfback/layers/saved.h"
+
 #include <ATen/core/Tensor.h>
 #include <c10/core/StorageImpl.h>
 #include <c10/util/intrusive_ptr.h>
@@ -31,5 +33,11 @@ class StorageWatch {
   std::unordered_map<const c10::StorageImpl*, c10::weak_intrusive_ptr<c10::StorageImpl>> seen_;
   std::uint64_t callback_;
 };
+
+// Returns the bytes of what was alive after F and after I, without what still is after W: that
+// belongs to somebody else.
+SavedBytes kept_bytes(const StorageWatch::Alive& after_forward,
+                      const StorageWatch::Alive& after_input,
+                      const StorageWatch::Alive& afterwards);
 
 }  // namespace halfback

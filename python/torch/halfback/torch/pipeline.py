@@ -49,7 +49,10 @@ class Step:
 
     @property
     def activations(self) -> list[int]:
-        """By rank, the most bytes that it kept or had in transit between two actions; zeros without ``count_bytes``."""
+        """By rank, the most bytes that it kept or had in transit between two actions; zeros without ``count_bytes``.
+
+        It is less by what Python's collector frees of earlier steps and pipelines meanwhile: see ``gc.collect()``.
+        """
         return self._result.activations
 
     def html(self, memory: Memory | None = None) -> str:
@@ -205,7 +208,7 @@ class Pipeline:
             keywords: inputs that every stage takes by keyword. Tensors of as many entries as the batch are split; all
                 else is given to each micro-batch as it is.
         """
-        self._require_norms()
+        self._require_unchanged()
         tensors = [one for one in [*inputs, target, *pytree.tree_leaves(keywords)] if isinstance(one, torch.Tensor)]
         require_no_graph(tensors)
         with self._alone():
@@ -229,7 +232,7 @@ class Pipeline:
         Returns:
             The bytes of each stage, in the form of a memory file, on every rank. Without those of an optimizer.
         """
-        self._require_norms()
+        self._require_unchanged()
         self._norm = None
         with self._alone():
             kept = self._engine.measure_bytes(self._split(inputs, target, keywords)[0])
@@ -378,7 +381,7 @@ class Pipeline:
             for copy, original in self._copies:
                 copy.copy_(original)
 
-    def _require_norms(self) -> None:
+    def _require_unchanged(self) -> None:
         for stage, part in self._parts.items():
             self._calls[stage].notice_settings()
             for name, one in part.named_parameters():
